@@ -1,0 +1,23 @@
+# hs_stage(NAME sources...): the static library of one folder, which sees the contracts and itself and nothing else.
+function(hs_stage name)
+  add_library(hs_${name} STATIC ${ARGN})
+  target_link_libraries(hs_${name} PUBLIC hs_contracts)
+  target_include_directories(hs_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+endfunction()
+
+# hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM] [ROOT])
+# One Check suite and its CTest entry. KSM: it uses the host's ksmd, so it runs alone. Exit code 77: skipped as a whole.
+function(hs_suite name)
+  cmake_parse_arguments(S "KSM" "TIMEOUT" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
+  add_executable(${name} ${S_SOURCES})
+  target_link_libraries(${name} PRIVATE ${S_LIBS} hs_contracts PkgConfig::CHECK)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${S_INCLUDES})
+  if(NOT S_TIMEOUT)
+    set(S_TIMEOUT 120)
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${S_TIMEOUT} SKIP_RETURN_CODE 77 LABELS "${S_LABELS}")
+  if(S_KSM)
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+  endif()
+endfunction()

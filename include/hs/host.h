@@ -1,0 +1,24 @@
+/*
+ * Where the host's files are. Every path below /proc, /sys and the state folder comes from here, never from a literal,
+ * so that a test can point a stage at a tree of its own.
+ */
+#ifndef HS_HOST_H
+#define HS_HOST_H
+
+struct hs_host {
+	const char *proc_dir;  /* "/proc" */
+	const char *ksm_dir;   /* "/sys/kernel/mm/ksm" */
+	const char *thp_dir;   /* "/sys/kernel/mm/transparent_hugepage" */
+	const char *state_dir; /* "/run/hs-share": what must survive a crash; made with mode 0700 when first needed */
+};
+
+/* The real host. */
+#define HS_HOST_DEFAULT                                                                                                \
+	((struct hs_host){                                                                                             \
+	    .proc_dir = "/proc",                                                                                       \
+	    .ksm_dir = "/sys/kernel/mm/ksm",                                                                           \
+	    .thp_dir = "/sys/kernel/mm/transparent_hugepage",                                                          \
+	    .state_dir = "/run/hs-share",                                                                              \
+	})
+
+#endif

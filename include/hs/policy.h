@@ -1,0 +1,90 @@
+/*
+ * The policy: a pure function from what is known of one huge page to what to do with it. No clock, no memory of its
+ * own.
+ */
+#ifndef HS_POLICY_H
+#define HS_POLICY_H
+
+#include "hs/scan.h"
+#include "hs/types.h"
+
+struct hs_policy_config {
+	uint32_t max_hot;   /* cold-dominated: at most so many of 512 base pages hot. Default 100 (HugeScope) */
+	uint32_t hot_count; /* a base page is hot when accessed in at least so many fine samples. Default 1 */
+	uint32_t
+	    min_gain_cold; /* base pages to be freed, for a cold huge page. Default 4: see policy.c for the reason */
+	uint32_t min_gain_hot; /* the same for a hot, cold-dominated one: it loses a huge mapping in use. Default 64 */
+	uint32_t min_cold_rounds;    /* recency: a huge page counts as cold after so many rounds without access */
+	uint32_t unshare_hot_rounds; /* a shared huge page is unshared when hot for so many rounds with more than
+					`unshare_hot_pages` base pages */
+	uint32_t unshare_hot_pages;  /* hysteresis: above max_hot. Default 160 */
+	uint32_t ban_breaks;         /* so many breaks of sharing within a spell: unshare and ban. Default 64 */
+	uint32_t ban_cycles; /* length of a ban, in policy cycles; doubles with each ban up to 16 times. Default 8 */
+};
+#define HS_POLICY_CONFIG_DEFAULT                                                                                       \
+	((struct hs_policy_config){ .max_hot = 100,                                                                    \
+				    .hot_count = 1,                                                                    \
+				    .min_gain_cold = 4,                                                                \
+				    .min_gain_hot = 64,                                                                \
+				    .min_cold_rounds = 10,                                                             \
+				    .unshare_hot_rounds = 6,                                                           \
+				    .unshare_hot_pages = 160,                                                          \
+				    .ban_breaks = 64,                                                                  \
+				    .ban_cycles = 8 })
+
+/* What is known of one huge page. All zero means: nothing is known, and the answer is LEAVE. */
+struct hs_policy_input {
+	uint8_t state;                     /* enum hs_map_state */
+	uint8_t heat;                      /* enum hs_heat, of the coarse phase */
+	uint16_t cold_rounds;              /* recency */
+	uint32_t nr_accessed_rounds;       /* coarse count */
+	const struct hs_fine_result *fine; /* NULL: the fine phase has not looked */
+	struct hs_bits512 present;
+	struct hs_bits512 hashed; /* digest known and not accessed since */
+	struct hs_bits512
+	    duplicate; /* another page with this content exists (in the same group) that could share with it */
+	struct hs_bits512 zero;
+	struct hs_bits512 accessed; /* base pages accessed in the last round, where the mapping is split already */
+	struct hs_bits512 shared;   /* really shared now, by page frames */
+	uint32_t breaks;            /* base pages of this huge page whose sharing was broken in this spell */
+	uint32_t ban_left;          /* cycles of a ban left */
+};
+
+enum hs_policy_action {
+	HS_ACT_LEAVE = 0, /* leave alone */
+	HS_ACT_KEEP_HUGE, /* hot, evenly: leave whole; restore the mapping if we split it */
+	HS_ACT_LOOK_FINE, /* hot, with something to gain: let the fine phase look */
+	HS_ACT_SHARE,     /* split for good and share `pages` */
+	HS_ACT_UNSHARE,   /* unshare and collapse */
+};
+
+enum hs_policy_reason {
+	HS_WHY_UNKNOWN = 0, /* not enough is known */
+	HS_WHY_BANNED,
+	HS_WHY_ABSENT,
+	HS_WHY_NOTHING_TO_GAIN, /* nothing identical or zero, or less than the minimum gain */
+	HS_WHY_EVENLY_HOT,
+	HS_WHY_WARM,      /* neither hot nor cold for long enough: wait */
+	HS_WHY_HOT_BLOAT, /* hot, cold-dominated */
+	HS_WHY_COLD,
+	HS_WHY_TURNED_HOT,
+	HS_WHY_KEEPS_BREAKING,
+	HS_WHY_SHARED_ALREADY,
+	HS_NR_REASONS
+};
+
+struct hs_policy_decision {
+	uint8_t action;          /* enum hs_policy_action */
+	uint8_t reason;          /* enum hs_policy_reason */
+	uint16_t gain;           /* base pages that sharing would free here */
+	struct hs_bits512 pages; /* what to share (zero pages included); subset of present, without any hot base page */
+	uint32_t ban;            /* cycles to ban it for from now on; 0: none */
+};
+
+struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, const struct hs_policy_input *in);
+
+/* "evenly hot", "hot bloat", ...: for tables and JSON; never NULL. */
+const char *hs_policy_reason_name(enum hs_policy_reason reason);
+const char *hs_policy_action_name(enum hs_policy_action action);
+
+#endif

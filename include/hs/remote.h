@@ -1,0 +1,70 @@
+/*
+ * System calls inside a guest's process, by ptrace, safe against anything: when our process dies at any instant, the
+ * guest's thread goes on as if nothing had happened. How, and which race each step closes: share/remote.c.
+ *
+ * A handle belongs to the thread that opened it (ptrace binds to a thread). Nothing stays attached between calls.
+ */
+#ifndef HS_REMOTE_H
+#define HS_REMOTE_H
+
+#include <sys/types.h>
+
+#include "hs/error.h"
+#include "hs/host.h"
+#include "hs/types.h"
+
+struct hs_remote;
+
+/* One madvise in the guest. */
+struct hs_remote_op {
+	uint64_t start; /* bytes, page aligned, address in the guest's process */
+	uint64_t end;
+	int advice; /* MADV_... */
+	int result; /* out: 0 or -errno of this call; -ECANCELED: not reached */
+};
+
+/* One system call in the guest. */
+struct hs_remote_call {
+	long nr;
+	uint64_t args[6];
+	int data_arg; /* which argument is to point at a copy of `data` in the guest, -1: none */
+	void *data; /* copied in before the call and back after it, at most 16 KiB; the guest's bytes there come back */
+	size_t data_size;
+	long result; /* out: the call's return value (-errno style); -ECANCELED: not reached */
+};
+
+struct hs_remote_stats {
+	uint64_t nr_sessions; /* attach to detach */
+	uint64_t nr_calls;    /* system calls made in the guest */
+	uint64_t nr_ops;      /* madvise operations done by them (one vectored call does many) */
+	uint64_t nr_retries;  /* sessions given up because the thread got a signal, was in an awkward place, ... */
+	uint64_t stopped_us;  /* time the guest's thread was held, in all */
+	uint64_t longest_stop_us;
+};
+
+/*
+ * Prepares for process `pid`; makes no call yet, but refuses early what can be known: -ESRCH; -EPERM (capability);
+ * -EBUSY traced by somebody else (the text names the tracer) or stopped; -ENOTSUP 32-bit process, shadow stack, a
+ * seccomp filter that would not let the calls through or cannot be inspected, no usable `syscall; ret`.
+ */
+HS_MUST_USE int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err);
+
+/* The harmless twin for dry runs: checks everything hs_remote_open checks, then answers each op with 0 without
+ * attaching. */
+HS_MUST_USE int hs_remote_open_dry(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err);
+
+void hs_remote_close(struct hs_remote *r); /* takes NULL */
+
+/*
+ * Runs the operations in order, in as few system calls and as short stops as it can (a stop ends after `max_hold_us`,
+ * and another follows). 0: all attempted, see each result. -errno: the rest was not reached (-ESRCH the guest is gone;
+ * -EBUSY or -EAGAIN: traced, stopped or never at a safe point within the deadline; try in a later round).
+ */
+HS_MUST_USE int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err);
+
+/* Runs any system calls, in order, in one stop. Same errors. */
+HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err);
+
+void hs_remote_stats(const struct hs_remote *r, struct hs_remote_stats *out);
+
+#endif

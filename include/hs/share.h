@@ -1,0 +1,201 @@
+/*
+ * The merge engine: which base pages are to be shared goes in, what the kernel really shares comes out.
+ *
+ *   want -> apply (mergeable ranges, set inside the guests) -> burst (ksmd runs until settled) -> verify (page frames)
+ *        -> ledger
+ *
+ * It owns KSM on this host while it lives: one engine a host (a lock in the state folder), knobs saved before they are
+ * changed and given back when it is destroyed, or by the next one after a crash. One thread at a time.
+ */
+#ifndef HS_SHARE_H
+#define HS_SHARE_H
+
+#include "hs/clock.h"
+#include "hs/error.h"
+#include "hs/host.h"
+#include "hs/remote.h"
+#include "hs/types.h"
+#include "hs/view.h"
+
+/* ---- plan: base pages to ranges; pure ---- */
+
+/* Wanted base pages of one huge page. */
+struct hs_plan_huge {
+	hs_huge_nr huge;
+	struct hs_bits512 pages;   /* to be mergeable */
+	struct hs_bits512 allowed; /* may be made mergeable too, to spare a VMA: present, cold. Superset of pages */
+};
+
+/* A run of base pages, half open, within one region. */
+struct hs_run {
+	hs_base_nr start, end;
+};
+
+struct hs_plan {
+	struct hs_run *mergeable; /* sorted, apart from one another; owned by the plan */
+	size_t nr_mergeable;
+	struct hs_run *nohuge; /* on huge-page borders; covers every mergeable run */
+	size_t nr_nohuge;
+	uint64_t nr_wanted;  /* base pages wanted */
+	uint64_t nr_covered; /* wanted base pages that are in a run */
+	uint64_t nr_extra;   /* pages in a run that nobody wanted: the price of fewer VMAs */
+	uint64_t nr_dropped; /* wanted, but left out: no VMA was left for them */
+	uint64_t nr_vmas;    /* VMAs that the plan adds to the guest, at most the budget */
+};
+
+/*
+ * Plans at most `vma_budget` further VMAs. huge[] sorted by number; regions as the view has them (runs never cross a
+ * region). A gap of pages that are all allowed is closed when that is cheaper (max_gap base pages; 0: never) or when
+ * the budget is short, smallest gaps first; what still does not fit is dropped, the runs with the least gain first.
+ */
+HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_huge *huge, size_t nr,
+			     const struct hs_region *regions, size_t nr_regions, uint32_t vma_budget, uint32_t max_gap);
+void hs_plan_finish(struct hs_plan *p);
+
+/* ---- KSM's owner ---- */
+
+struct hs_ksm;
+
+struct hs_ksm_counters {
+	uint64_t pages_shared, pages_sharing, pages_unshared, pages_volatile, pages_scanned, full_scans, zero_pages;
+	uint64_t ksmd_cpu_us; /* since boot, of the kernel thread ksmd; UINT64_MAX when it cannot be read */
+};
+
+/*
+ * Takes KSM for this process: a lock file in the state folder (-EBUSY: the text names the pid that has it); gives back
+ * what a crashed owner left (from the state file) first; then saves the knobs. Changes no knob yet.
+ * -ENOENT: kernel without KSM. -EBUSY as well when something else drives it (run is 1, or ksmtuned is running): the
+ * text says which and how to stop it. dry_run: reads, never writes, takes no lock.
+ */
+HS_MUST_USE int hs_ksm_acquire(struct hs_ksm **out, const struct hs_host *host, bool dry_run, struct hs_error *err);
+
+/* Gives the knobs back and removes the state file. Takes NULL. */
+void hs_ksm_release(struct hs_ksm *k);
+
+/* Gives back what a crashed owner left. 1: something was; 0: nothing to do; -EBUSY: its owner lives. */
+HS_MUST_USE int hs_ksm_recover(const struct hs_host *host, struct hs_error *err);
+
+HS_MUST_USE int hs_ksm_counters(const struct hs_host *host, struct hs_ksm_counters *out, struct hs_error *err);
+
+/* Somebody's mergeable memory. */
+struct hs_ksm_foreign {
+	pid_t pid;
+	char comm[17];
+	uint64_t mergeable_bytes;
+};
+
+/*
+ * Mergeable VMAs of processes other than pids[nr_pids] (those are ours to judge). *out is malloc'ed, the caller frees;
+ * *nr may be 0. Processes that vanish meanwhile are left out.
+ */
+HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr_pids,
+				    struct hs_ksm_foreign **out, size_t *nr, struct hs_error *err);
+
+/* ---- the engine ---- */
+
+enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW };
+
+struct hs_share_config {
+	uint32_t vma_percent;       /* share of vm.max_map_count that a guest's VMAs may reach. Default 50 */
+	uint32_t max_gap;           /* see hs_plan_make */
+	uint32_t burst_pages;       /* ksmd's pages_to_scan within a burst */
+	uint32_t burst_sleep_ms;    /* ksmd's sleep_millisecs within a burst */
+	uint32_t burst_deadline_ms; /* a burst that has not settled by then is ended, and goes on in a later one */
+	uint32_t cpu_percent;       /* cap for ksmd, percent of one core; 0: none */
+	uint32_t max_page_sharing;  /* KSM's cap of mappings for one page frame; 0: as it is */
+	uint32_t min_free_percent; /* unsharing keeps so much of the host's memory available, else -ENOMEM. Default 5 */
+	uint8_t foreign;           /* enum hs_foreign_rule: mergeable memory that is not ours */
+	bool use_zero_pages;       /* KSM's use_zero_pages within a burst */
+	bool dry_run;              /* everything but the effects */
+};
+extern const struct hs_share_config hs_share_config_default; /* the reason for each value: share/engine.c */
+
+struct hs_share;
+
+HS_MUST_USE int hs_share_create(struct hs_share **out, const struct hs_host *host, const struct hs_share_config *cfg,
+				struct hs_error *err);
+
+/* Sharing stays; KSM's knobs are given back. To undo it, unshare first. Takes NULL. */
+void hs_share_destroy(struct hs_share *s);
+
+/*
+ * A guest; view and remote must outlive it here. Its memory that is mergeable already (QEMU's default) is made
+ * unmergeable first unless it is ours from an earlier run, which is read back as wanted (*adopted: base pages).
+ * `id`: small number, reused.
+ */
+HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
+				   uint32_t *id, uint64_t *adopted, struct hs_error *err);
+
+/* Forgets the guest; what is shared stays (unshare first to undo). Also right for a guest that is gone. */
+void hs_share_remove_guest(struct hs_share *s, uint32_t id);
+
+/*
+ * What is wanted of one huge page from now on; replaces what was wanted before. `allowed` as in hs_plan_huge. An empty
+ * `pages` takes the mergeable mark away at the next apply, which breaks its sharing; to get the huge page back:
+ * unshare.
+ */
+HS_MUST_USE int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages,
+			      const struct hs_bits512 *allowed);
+
+struct hs_share_applied {
+	uint64_t nr_tried; /* ranges */
+	uint64_t nr_applied;
+	uint64_t pages_marked;  /* base pages that became mergeable */
+	uint64_t pages_dropped; /* no VMA left for them */
+	uint64_t nr_vmas;       /* the guest's VMAs now */
+};
+/* Makes one guest's mergeable ranges what is wanted. Errors of hs_remote_madvise. */
+HS_MUST_USE int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
+
+struct hs_share_burst {
+	bool settled; /* nothing left to merge; else the deadline or the clock ended it */
+	uint64_t elapsed_ms;
+	uint64_t ksmd_cpu_us;
+	uint64_t pages_scanned;
+	uint64_t sharing_before, sharing_after; /* host-wide, zero pages included */
+};
+/*
+ * Runs ksmd until what is wanted has been merged as far as it can be, or until the deadline or the clock ends it; ksmd
+ * is stopped again on every way out. -EBUSY: foreign mergeable memory (the text names the owners), nothing was run.
+ */
+HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
+			       struct hs_error *err);
+
+/* Reads the page frames of everything wanted of a guest and books what is really shared. */
+HS_MUST_USE int hs_share_verify(struct hs_share *s, uint32_t id, struct hs_error *err);
+
+/* As of the last verify: which base pages are shared, and how many breaks (shared before, not any more) since they were
+ * wanted. */
+void hs_share_state(const struct hs_share *s, uint32_t id, hs_huge_nr huge, struct hs_bits512 *wanted,
+		    struct hs_bits512 *shared, uint32_t *breaks);
+
+struct hs_share_unshared {
+	uint64_t nr_huge;      /* asked for */
+	uint64_t nr_collapsed; /* huge again */
+	uint64_t nr_failed;    /* unshared, but not huge (yet): khugepaged or a later call does it */
+};
+/*
+ * Unshares the named huge pages and makes them huge again, in steps, each after a check that the memory for it is
+ * there. huge NULL: all of the guest. -ENOMEM: stopped before a step for want of memory (what was done stays done, see
+ * *out).
+ */
+HS_MUST_USE int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, size_t nr,
+				 struct hs_share_unshared *out, struct hs_error *err);
+
+/* All in base pages unless named otherwise. `saved` counts page frames that are free because of us. */
+struct hs_ledger {
+	uint64_t wanted;      /* tried */
+	uint64_t marked;      /* mergeable now */
+	uint64_t shared;      /* mapped to a KSM page that another mapping shares */
+	uint64_t zero;        /* mapped to the zero page by KSM */
+	uint64_t frames;      /* KSM page frames behind `shared`; one that guests have in common is split among them */
+	uint64_t single;      /* KSM pages with one mapping only: nothing saved */
+	uint64_t broken;      /* breaks since the start */
+	uint64_t saved_bytes; /* gross: (shared - frames + zero) * 4096 */
+	uint64_t metadata_bytes; /* the kernel's rmap items, stable nodes, VMAs that sharing added, and our own */
+	int64_t net_saved_bytes;
+};
+/* Of one guest, or of all (id UINT32_MAX), as of the last verify of each. */
+void hs_share_ledger(const struct hs_share *s, uint32_t id, struct hs_ledger *out);
+
+#endif

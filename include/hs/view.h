@@ -1,0 +1,153 @@
+/*
+ * The view of one guest's memory: what each huge page is mapped as, what was accessed, splitting and restoring of
+ * mappings (never of the pages themselves), reading of bytes. Nothing above this header knows which view it has.
+ *
+ * Implementations: host page tables read by BPF (hs_view_open_host), a simulated guest (hs_view_open_sim, ept/sim's own
+ * header); nested page tables come later. A view belongs to one thread at a time.
+ *
+ * Any call may answer -ESRCH: the guest is gone; close the view. What a view cannot tell it calls unknown.
+ */
+#ifndef HS_VIEW_H
+#define HS_VIEW_H
+
+#include <sys/types.h>
+
+#include "hs/error.h"
+#include "hs/host.h"
+#include "hs/types.h"
+
+struct hs_remote;
+struct hs_view;
+
+/* A stretch of guest memory, both ends on huge-page borders. Regions are sorted by first_huge and gapless in it. */
+struct hs_region {
+	hs_hva hva; /* in the guest's process */
+	hs_gpa gpa; /* as the guest numbers it; for a view that cannot know it: the offset from the first region */
+	hs_huge_nr first_huge;
+	uint32_t nr_huge;
+};
+
+enum hs_map_state {
+	HS_MAP_UNKNOWN = 0, /* could not be read, or changed while it was read */
+	HS_MAP_ABSENT,      /* nothing present */
+	HS_MAP_HUGE,        /* one 2 MiB entry */
+	HS_MAP_SPLIT,       /* 512 entries, all present */
+	HS_MAP_PARTIAL,     /* an entry table with fewer than 512 present */
+};
+
+struct hs_huge_sample {
+	uint8_t state;        /* enum hs_map_state */
+	uint8_t accessed;     /* enum hs_tri: any access since the last ageing */
+	uint16_t nr_present;  /* base pages: 512 when huge */
+	uint16_t nr_accessed; /* base pages: 512 when huge and accessed; a table's own count otherwise */
+};
+
+struct hs_base_sample {
+	uint8_t
+	    state; /* enum hs_map_state; when HUGE, `present` is full and `accessed` repeats the one bit 512 times */
+	struct hs_bits512 present;
+	struct hs_bits512 accessed; /* since the last ageing; subset of present */
+};
+
+/* What is known of one base page's frame. */
+enum {
+	HS_FRAME_KSM = 1U << 0,  /* a KSM page: shared, or ready to be */
+	HS_FRAME_ZERO = 1U << 1, /* the kernel's zero page */
+	HS_FRAME_HUGE = 1U << 2, /* part of a huge folio, however it is mapped */
+};
+struct hs_frame {
+	uint64_t pfn;   /* 0 when absent or unknown */
+	uint32_t flags; /* HS_FRAME_... */
+};
+
+struct hs_view_ops {
+	const char *name; /* "host page tables", "simulated": for inspect and logs */
+	void (*close)(struct hs_view *v);
+	int (*refresh)(struct hs_view *v, struct hs_error *err);
+	int (*age)(struct hs_view *v, struct hs_error *err);
+	int (*sample_huge)(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+			   struct hs_error *err);
+	int (*sample_base)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+			   struct hs_error *err);
+	int (*frames)(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err);
+	int (*split)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+	int (*restore)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+	int (*read)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
+		    struct hs_bits512 *got, struct hs_error *err);
+};
+
+/* First member of every implementation's struct; callers use the functions below. */
+struct hs_view {
+	const struct hs_view_ops *ops;
+	struct hs_region *regions; /* owned by the implementation */
+	size_t nr_regions;
+	uint32_t nr_huge; /* sum over the regions */
+	pid_t pid;        /* 0 when simulated */
+};
+
+/*
+ * Opens the guest with process id `pid` through the host's page tables. `remote` (share's means of running system calls
+ * inside the process; may be NULL: then split answers -ENOTSUP) must outlive the view; it is not owned.
+ * Guest memory is every private anonymous writable VMA of at least `min_bytes` (its part on huge-page borders);
+ * neighbouring VMAs that differ in flags only count as one region. min_bytes 0 takes the default of 64 MiB: smaller
+ * than any guest's RAM, larger than a VMM's own buffers.
+ * Errors: -ESRCH no such process; -EPERM capability or lockdown; -ENOTSUP kernel without BTF/BPF; -ENOMEM; -ENODATA no
+ * memory that qualifies (the text says what was found: shared memory, hugetlbfs, too small).
+ */
+HS_MUST_USE int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
+				  uint64_t min_bytes, struct hs_error *err);
+
+/* Takes NULL. Leaves no mapping split that this view split: it restores first, and reports what it could not to stderr.
+ */
+void hs_view_close(struct hs_view *v);
+
+/*
+ * Reads the VMAs again. 0: regions are as before. -ESTALE: they changed; the view keeps its old numbering for what is
+ * still there and answers unknown for what is gone; open a new view to see what is new. -ESRCH.
+ */
+HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
+
+/*
+ * Clears the accessed bits of the whole guest and makes sure that the hardware's cached translations cannot hide the
+ * accesses that follow. Disturbs nothing else. Cost: see docs/architecture.md.
+ */
+HS_MUST_USE int hs_view_age(struct hs_view *v, struct hs_error *err);
+
+/* Samples huge pages [first, first + nr) into out[nr]. Clears nothing. Reads tables only where a huge page is split. */
+HS_MUST_USE int hs_view_sample_huge(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+				    struct hs_error *err);
+
+/* Samples the base pages of each named huge page into out[nr]. Clears nothing. */
+HS_MUST_USE int hs_view_sample_base(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+				    struct hs_error *err);
+
+/* Page frames of one huge page's base pages, with what the kernel says of each. Takes no reference on them. */
+HS_MUST_USE int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE],
+			       struct hs_error *err);
+
+/*
+ * Splits the mapping (not the page) of each named huge page, so that each base page has an accessed bit of its own.
+ * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge). Returns 0 when the batch
+ * was attempted, otherwise nothing was touched. Callers keep batches within their budget.
+ */
+HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+
+/*
+ * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, try later;
+ * -ENOMEM: no free huge page). A huge page that is mapped huge already counts as restored.
+ */
+HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results,
+				struct hs_error *err);
+
+/*
+ * Copies the wanted base pages of one huge page into buf (HS_HUGE_SIZE bytes; page i at i * 4096; what is not got is
+ * left as it was). Only pages that are present are read: nothing is faulted in. *got: what was copied. Reading may set
+ * the accessed bit of a huge entry: age before the next sample counts.
+ */
+HS_MUST_USE int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
+			     struct hs_bits512 *got, struct hs_error *err);
+
+/* The address of a huge page in the guest's process; {0} when the number is out of range. */
+hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge);
+
+#endif
