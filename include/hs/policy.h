@@ -12,19 +12,19 @@ struct hs_policy_config {
 	uint32_t max_hot;   /* cold-dominated: at most so many of 512 base pages hot. Default 100 (HugeScope) */
 	uint32_t hot_count; /* a base page is hot when accessed in at least so many fine samples. Default 1 */
 	uint32_t
-	    min_gain_cold; /* base pages to be freed, for a cold huge page. Default 4: see policy.c for the reason */
+	    min_gain_cold; /* base pages to be freed, for a cold huge page. Default 2: see policy.c for the reason */
 	uint32_t min_gain_hot; /* the same for a hot, cold-dominated one: it loses a huge mapping in use. Default 64 */
 	uint32_t min_cold_rounds;    /* recency: a huge page counts as cold after so many rounds without access */
-	uint32_t unshare_hot_rounds; /* a shared huge page is unshared when hot for so many rounds with more than
-					`unshare_hot_pages` base pages */
+	uint32_t unshare_hot_rounds; /* a shared huge page is unshared when hot, accessed in at least so many of the
+					coarse rounds, and in the last with more than `unshare_hot_pages` base pages */
 	uint32_t unshare_hot_pages;  /* hysteresis: above max_hot. Default 160 */
-	uint32_t ban_breaks;         /* so many breaks of sharing within a spell: unshare and ban. Default 64 */
-	uint32_t ban_cycles; /* length of a ban, in policy cycles; doubles with each ban up to 16 times. Default 8 */
+	uint32_t ban_breaks; /* so many breaks of sharing within a spell: unshare and ban. Default 64; 0: never */
+	uint32_t ban_cycles; /* length of a ban, in policy cycles; doubles each time up to 16 times. Default 8 */
 };
 #define HS_POLICY_CONFIG_DEFAULT                                                                                       \
 	((struct hs_policy_config){ .max_hot = 100,                                                                    \
 				    .hot_count = 1,                                                                    \
-				    .min_gain_cold = 4,                                                                \
+				    .min_gain_cold = 2,                                                                \
 				    .min_gain_hot = 64,                                                                \
 				    .min_cold_rounds = 10,                                                             \
 				    .unshare_hot_rounds = 6,                                                           \
@@ -38,7 +38,7 @@ struct hs_policy_input {
 	uint8_t heat;                      /* enum hs_heat, of the coarse phase */
 	uint16_t cold_rounds;              /* recency */
 	uint32_t nr_accessed_rounds;       /* coarse count */
-	const struct hs_fine_result *fine; /* NULL: the fine phase has not looked */
+	const struct hs_fine_result *fine; /* NULL: the fine phase has not looked, or too long ago */
 	struct hs_bits512 present;
 	struct hs_bits512 hashed; /* digest known and not accessed since */
 	struct hs_bits512
@@ -48,6 +48,7 @@ struct hs_policy_input {
 	struct hs_bits512 shared;   /* really shared now, by page frames */
 	uint32_t breaks;            /* base pages of this huge page whose sharing was broken in this spell */
 	uint32_t ban_left;          /* cycles of a ban left */
+	uint32_t nr_unshared; /* times it was unshared by this policy; the caller forgets them after a quiet time */
 };
 
 enum hs_policy_action {
@@ -74,11 +75,15 @@ enum hs_policy_reason {
 };
 
 struct hs_policy_decision {
-	uint8_t action;          /* enum hs_policy_action */
-	uint8_t reason;          /* enum hs_policy_reason */
-	uint16_t gain;           /* base pages that sharing would free here */
-	struct hs_bits512 pages; /* what to share (zero pages included); subset of present, without any hot base page */
-	uint32_t ban;            /* cycles to ban it for from now on; 0: none */
+	uint8_t action; /* enum hs_policy_action */
+	uint8_t reason; /* enum hs_policy_reason */
+	uint16_t gain;  /* base pages that sharing would newly free here; LOOK_FINE: at most, if all of them are cold */
+	/*
+	 * SHARE: all that is to be shared from now on, zero pages included: what is newly found, none of it hot or
+	 * accessed, and what is shared already. Subset of present. Otherwise empty.
+	 */
+	struct hs_bits512 pages;
+	uint32_t ban; /* cycles to ban it for from now on; 0: none */
 };
 
 struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, const struct hs_policy_input *in);

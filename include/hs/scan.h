@@ -33,6 +33,7 @@ struct hs_coarse_record {
 
 struct hs_coarse; /* records of one guest */
 
+/* -EINVAL: rounds not in 1..64, hot_rounds not in 1..rounds. -ENOMEM. */
 HS_MUST_USE int hs_coarse_create(struct hs_coarse **out, uint32_t nr_huge, const struct hs_coarse_config *cfg);
 void hs_coarse_destroy(struct hs_coarse *c); /* takes NULL */
 
@@ -43,9 +44,13 @@ void hs_coarse_destroy(struct hs_coarse *c); /* takes NULL */
  */
 HS_MUST_USE int hs_coarse_round(struct hs_coarse *c, struct hs_view *v, struct hs_error *err);
 
-/* The huge page's bits of this round do not count (for example: we read it ourselves). Call before hs_coarse_round. */
+/*
+ * The huge page's bits of this round do not count (for example: we read it ourselves). Call before hs_coarse_round; it
+ * holds until a round has been recorded.
+ */
 void hs_coarse_skip(struct hs_coarse *c, hs_huge_nr huge);
 
+/* NULL when the number is out of range. */
 const struct hs_coarse_record *hs_coarse_get(const struct hs_coarse *c, hs_huge_nr huge);
 
 /* Rounds accessed among the known ones. */
@@ -75,10 +80,10 @@ struct hs_fine_config {
 /* What the fine phase learnt of one huge page. */
 struct hs_fine_result {
 	hs_huge_nr huge;
-	uint8_t known;    /* enum hs_tri: HS_YES when all samples were taken or it was given up as evenly hot */
+	uint8_t known;    /* HS_YES when all samples were taken or it was given up as evenly hot, else HS_UNKNOWN */
 	uint8_t gave_up;  /* restored early: `nr_hot` is a lower bound */
 	uint8_t samples;  /* taken */
-	uint8_t restored; /* the mapping is huge again; 0 and known: left split on the caller's wish */
+	uint8_t restored; /* the mapping is huge; 0: never split, left split on the caller's wish, or to be retried */
 	uint16_t nr_hot;  /* skew: distinct base pages accessed in any sample */
 	uint8_t count[HS_BASE_PER_HUGE]; /* samples in which each base page was accessed */
 };
@@ -89,10 +94,13 @@ struct hs_fine_target {
 	const hs_huge_nr *huge;
 	size_t nr;
 	struct hs_fine_result *results; /* [nr], filled in the same order */
-	/* Asked once for each known result before the mapping is brought back; true leaves it split (the policy will
-	 * share it). NULL: always bring it back. */
+	/* Asked once, at the end of the window, for each known result that was not given up, before the mapping is
+	 * brought back; true leaves it split (the policy will share it). NULL: always bring it back. All of the
+	 * window's mappings wait for it: when the window's time is over the rest is brought back unasked. It may read
+	 * from the view, but neither split nor restore. */
 	bool (*keep_split)(void *ctx, const struct hs_fine_result *r);
 	void *ctx;
+	int error; /* out: 0, or what befell this guest (-ESRCH: it is gone); its later results are unknown */
 };
 
 struct hs_fine_stats {
@@ -107,6 +115,7 @@ struct hs_fine_stats {
 
 struct hs_fine;
 
+/* -EINVAL: samples not in 1..255, a zero where no zero is allowed, or samples that do not fit in max_window_ms. */
 HS_MUST_USE int hs_fine_create(struct hs_fine **out, const struct hs_fine_config *cfg);
 /* Takes NULL. What is still on the retry list is tried a last time by hs_fine_retry, which the caller calls first. */
 void hs_fine_destroy(struct hs_fine *f);
@@ -120,8 +129,15 @@ void hs_fine_destroy(struct hs_fine *f);
 HS_MUST_USE int hs_fine_run(struct hs_fine *f, struct hs_fine_target *targets, size_t nr, const struct hs_clock *clock,
 			    struct hs_error *err);
 
-/* Tries to bring back the mappings of this view that could not be restored before. *left: how many remain. */
+/*
+ * Tries to bring back the mappings of this view that could not be restored before. *left: how many remain. One that the
+ * guest has meanwhile given back in part is dropped from the list: no huge page can come back without taking memory
+ * anew. -ESRCH: the guest is gone, and with it its part of the list.
+ */
 HS_MUST_USE int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err);
+
+/* The policy shares this huge page now: it is not to be brought back any more. */
+void hs_fine_keep(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge);
 
 /* Forgets a view that is about to be closed. */
 void hs_fine_forget(struct hs_fine *f, const struct hs_view *v);

@@ -1,0 +1,133 @@
+/* The way back to huge mappings: the look before it, and the list of what has to be tried again. */
+#include "fine_impl.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/*
+ * Why look first: between the split and now khugepaged may have collapsed the page (nothing to do), or the guest may
+ * have given part of it back (a collapse would fill the hole with new memory, on the guest's behalf; without us the
+ * huge mapping would have been split by that as well). What changes between this look and the collapse is harmless: the
+ * kernel checks everything again under its own locks, and a hole that opens right then costs one huge page at most.
+ */
+int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *scratch,
+		       int *errors, enum fine_back *out)
+{
+	int rc;
+
+	for (size_t i = 0; i < nr; i++)
+		out[i] = FINE_BACK_FAILED;
+	if (!nr)
+		return 0;
+	rc = hs_view_sample_base(v, huge, nr, scratch, NULL);
+	if (rc == -ESRCH)
+		return rc;
+	for (size_t i = 0; i < nr; i++) {
+		/* A failed look says nothing: restore, as we must. */
+		uint8_t state = rc ? HS_MAP_UNKNOWN : scratch[i].state;
+
+		if (state == HS_MAP_HUGE)
+			out[i] = FINE_BACK_HUGE;
+		else if (state == HS_MAP_PARTIAL || state == HS_MAP_ABSENT)
+			out[i] = FINE_BACK_PARTIAL;
+	}
+	/* Batches are runs of what is to be restored: in the common case, all of it. */
+	for (size_t from = 0, to; from < nr; from = to) {
+		for (to = from; to < nr && out[to] == FINE_BACK_FAILED; to++)
+			;
+		if (to == from) {
+			to++;
+			continue;
+		}
+		rc = hs_view_restore(v, huge + from, to - from, errors + from, NULL);
+		if (rc == -ESRCH)
+			return rc;
+		for (size_t i = from; !rc && i < to; i++)
+			if (!errors[i])
+				out[i] = FINE_BACK_HUGE;
+	}
+	return 0;
+}
+
+int hs_fine_reserve_debts(struct hs_fine *f, size_t nr)
+{
+	struct fine_debt *debts;
+
+	if (nr <= f->room_debts - f->nr_debts)
+		return 0;
+	debts = reallocarray(f->debts, f->nr_debts + nr, sizeof(*debts));
+	if (!debts)
+		return -ENOMEM;
+	f->debts = debts;
+	f->room_debts = f->nr_debts + nr;
+	return 0;
+}
+
+void hs_fine_add_debt(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge)
+{
+	hs_fine_keep(f, v, huge);
+	f->debts[f->nr_debts++] = (struct fine_debt){ .view = v, .huge = huge };
+}
+
+void hs_fine_keep(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge)
+{
+	for (size_t i = 0; i < f->nr_debts; i++)
+		if (f->debts[i].view == v && f->debts[i].huge == huge)
+			f->debts[i--] = f->debts[--f->nr_debts];
+}
+
+void hs_fine_forget(struct hs_fine *f, const struct hs_view *v)
+{
+	for (size_t i = 0; i < f->nr_debts; i++)
+		if (f->debts[i].view == v)
+			f->debts[i--] = f->debts[--f->nr_debts];
+}
+
+int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err)
+{
+	struct hs_base_sample *scratch;
+	enum fine_back *outcome;
+	hs_huge_nr *huge;
+	int *errors;
+	size_t nr = 0;
+	int rc = 0;
+
+	*left = 0;
+	for (size_t i = 0; i < f->nr_debts; i++)
+		nr += f->debts[i].view == v;
+	if (!nr)
+		return 0;
+	*left = nr;
+	scratch = calloc(nr, sizeof(*scratch));
+	outcome = calloc(nr, sizeof(*outcome));
+	huge = calloc(nr, sizeof(*huge));
+	errors = calloc(nr, sizeof(*errors));
+	if (!scratch || !outcome || !huge || !errors) {
+		rc = hs_error_set(err, -ENOMEM, "no memory to bring %zu mappings back; they stay on the list", nr);
+		goto out;
+	}
+	nr = 0;
+	for (size_t i = 0; i < f->nr_debts; i++)
+		if (f->debts[i].view == v)
+			huge[nr++] = f->debts[i].huge;
+	rc = hs_fine_bring_back(v, huge, nr, scratch, errors, outcome);
+	if (rc) {
+		hs_fine_forget(f, v);
+		*left = 0;
+		(void)hs_error_set(err, rc, "the guest is gone, and its %zu split mappings with it", nr);
+		goto out;
+	}
+	for (size_t i = 0; i < nr; i++) {
+		if (outcome[i] == FINE_BACK_FAILED)
+			continue;
+		hs_fine_keep(f, v, huge[i]);
+		f->stats.nr_restored += outcome[i] == FINE_BACK_HUGE;
+		(*left)--;
+	}
+out:
+	free(scratch);
+	free(outcome);
+	free(huge);
+	free(errors);
+	return rc;
+}

@@ -1,0 +1,245 @@
+/*
+ * The policy: what to do with one huge page. A pure function; the whole rule with every threshold is in docs/policy.md.
+ *
+ * Three ideas carry it. What is not known is left alone. A huge mapping that is in use is worth more than a few base
+ * pages, one that is not in use is worth next to nothing. And what was decided is not undone for a reason as small as
+ * the one it was done for.
+ *
+ * Why the thresholds are what they are:
+ *
+ * max_hot 100 is HugeScope's. Skew is bimodal (few huge pages have between 50 and 500 base pages touched), so the exact
+ * figure matters little, and being comparable matters more.
+ *
+ * hot_count 1: a base page accessed in any sample is hot. Sharing a page that is written costs a fault and a copy in
+ * the guest's path; leaving a page out that would have been fit costs 4 KiB.
+ *
+ * min_gain_cold 2: a cold huge page has no accesses to slow down, so what counts is memory and what it may cost later.
+ * One lone base page needs up to four VMAs more (its own borders, and those of the huge page for NOHUGEPAGE) with their
+ * anon_vma chains, 256 bytes or so each, and its items in ksmd's trees: some 1.2 KiB of the guest's side, while the
+ * frame that it saves is its partner's as well, so 2 KiB for this side: hardly a gain, for the risk of a copy of 2 MiB
+ * when the huge page turns hot. From two on, the huge page's borders are paid for. Going higher would lose real sharing
+ * where identical pages are sparse: if a huge page has L of them on average, spread at random, huge pages with fewer
+ * than 4 hold 24% of them at L = 4 and 1.4% at L = 8, those with fewer than 2 hold 1.8% and 0.03%.
+ *
+ * min_gain_hot 64: a hot, cold-dominated huge page loses a mapping that is in use. Splitting costs its accesses up to
+ * half as much again (see DESIGN's figures: 260 to 385 ns when all of 2 GiB is read at random, so at worst), which is
+ * worth a saving that can be seen, an eighth of the huge page, not a handful of pages.
+ *
+ * min_cold_rounds 10: the coarse phase's whole window, so that being cold is as well founded as being hot.
+ *
+ * unshare_hot_pages 160, unshare_hot_rounds 6: well above max_hot, so that a huge page on the border of one threshold
+ * is far from the other; hot in the coarse phase's own sense.
+ *
+ * ban_breaks 64: an eighth of the huge page was written after it had been found cold. Each break was a copy in the
+ * guest's path. The first ban of 8 cycles doubles up to 128, so a huge page that flaps for ever costs ever less, and
+ * one that flapped once comes back soon.
+ */
+#include "hs/policy.h"
+
+#define MAX_BAN_DOUBLINGS 4
+
+/* What the input says, put so that the rules can be read. */
+struct facts {
+	const struct hs_policy_config *cfg;
+	const struct hs_policy_input *in;
+	struct hs_bits512 alike;  /* present, and the content promises that it can be shared */
+	struct hs_bits512 shared; /* present and shared */
+	struct hs_bits512 fresh;  /* could be shared newly: alike, digest still good, neither hot nor accessed */
+	bool cold;                /* the huge page, for long enough */
+	bool hot;                 /* the huge page */
+	bool fine_known;
+	bool evenly_hot; /* by the fine phase */
+};
+
+static unsigned int at_least_1(uint32_t n)
+{
+	return n ? n : 1;
+}
+
+static struct hs_policy_decision decide(enum hs_policy_action action, enum hs_policy_reason reason, unsigned int gain)
+{
+	return (
+	    struct hs_policy_decision){ .action = (uint8_t)action, .reason = (uint8_t)reason, .gain = (uint16_t)gain };
+}
+
+/* Base pages that are hot by the fine phase. More samples cannot be asked for than were taken. */
+static struct hs_bits512 hot_pages(const struct hs_policy_config *cfg, const struct hs_fine_result *fine)
+{
+	struct hs_bits512 hot = { { 0 } };
+	unsigned int limit = at_least_1(cfg->hot_count < fine->samples ? cfg->hot_count : fine->samples);
+
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		if (fine->count[i] >= limit)
+			hs_bits_set(&hot, i);
+	return hot;
+}
+
+static void look_at(struct facts *f, const struct hs_policy_config *cfg, const struct hs_policy_input *in)
+{
+	struct hs_bits512 unfit = in->accessed;
+
+	*f = (struct facts){ .cfg = cfg, .in = in };
+	f->hot = in->heat == HS_HEAT_HOT;
+	f->cold = in->heat == HS_HEAT_COLD && in->cold_rounds >= cfg->min_cold_rounds;
+	if (in->fine) {
+		struct hs_bits512 hot = hot_pages(cfg, in->fine);
+
+		/* Even an answer that was cut short says which base pages it saw accessed. */
+		unfit = hs_bits_or(unfit, hot);
+		f->fine_known = in->fine->known == HS_YES && in->fine->samples;
+		/* What was given up has more hot base pages than it had time to show. */
+		f->evenly_hot = f->fine_known && (in->fine->gave_up || hs_bits_count(&hot) > cfg->max_hot);
+	}
+	f->alike = hs_bits_and(in->present, hs_bits_or(in->duplicate, in->zero));
+	/* What is mapped huge shares nothing, whatever the last verification said. */
+	if (in->state != HS_MAP_HUGE)
+		f->shared = hs_bits_and(in->present, in->shared);
+	f->fresh = hs_bits_and(in->present, hs_bits_or(hs_bits_and(in->hashed, in->duplicate), in->zero));
+	f->fresh = hs_bits_andnot(hs_bits_andnot(f->fresh, unfit), f->shared);
+}
+
+static struct hs_policy_decision share(const struct facts *f, enum hs_policy_reason reason)
+{
+	struct hs_policy_decision d = decide(HS_ACT_SHARE, reason, hs_bits_count(&f->fresh));
+
+	/*
+	 * A shared page that the guest reads stays: its mapping is split either way, so it loses nothing, and taking it
+	 * out would cost a copy and a mergeable range. One that is written leaves by itself.
+	 */
+	d.pages = hs_bits_or(f->shared, f->fresh);
+	return d;
+}
+
+static uint32_t ban(const struct hs_policy_config *cfg, uint32_t doublings)
+{
+	return cfg->ban_cycles << (doublings < MAX_BAN_DOUBLINGS ? doublings : MAX_BAN_DOUBLINGS);
+}
+
+/* Mapped by one huge entry: there is a mapping to lose. */
+static struct hs_policy_decision decide_huge(const struct facts *f)
+{
+	unsigned int alike = hs_bits_count(&f->alike);
+	unsigned int fresh = hs_bits_count(&f->fresh);
+
+	if (f->cold) {
+		if (fresh < at_least_1(f->cfg->min_gain_cold))
+			return decide(HS_ACT_LEAVE, HS_WHY_NOTHING_TO_GAIN, fresh);
+		return share(f, HS_WHY_COLD);
+	}
+	if (!f->hot)
+		return decide(HS_ACT_LEAVE, HS_WHY_WARM, fresh);
+	if (!f->in->fine) {
+		/* Digests age while the huge page is hot; as a promise, that the fine phase will look into, they do. */
+		if (alike < at_least_1(f->cfg->min_gain_hot))
+			return decide(HS_ACT_KEEP_HUGE, HS_WHY_NOTHING_TO_GAIN, alike);
+		return decide(HS_ACT_LOOK_FINE, HS_WHY_UNKNOWN, alike);
+	}
+	if (!f->fine_known)
+		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, fresh);
+	if (f->evenly_hot)
+		return decide(HS_ACT_KEEP_HUGE, HS_WHY_EVENLY_HOT, fresh);
+	if (fresh < at_least_1(f->cfg->min_gain_hot))
+		return decide(HS_ACT_KEEP_HUGE, HS_WHY_NOTHING_TO_GAIN, fresh);
+	return share(f, HS_WHY_HOT_BLOAT);
+}
+
+/* Mapped by base entries, and nothing of it shared yet: no mapping to lose, so any gain is one. */
+static struct hs_policy_decision decide_split(const struct facts *f)
+{
+	struct hs_bits512 accessed = hs_bits_and(f->in->accessed, f->in->present);
+	unsigned int fresh = hs_bits_count(&f->fresh);
+
+	if (!f->cold) {
+		if (f->in->fine && !f->fine_known)
+			return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, fresh);
+		/* Evenly hot, it should become huge again; sharing would stand in the way. */
+		if (f->evenly_hot || hs_bits_count(&accessed) > f->cfg->max_hot)
+			return f->hot ? decide(HS_ACT_KEEP_HUGE, HS_WHY_EVENLY_HOT, fresh)
+				      : decide(HS_ACT_LEAVE, HS_WHY_WARM, fresh);
+	}
+	if (!fresh)
+		return decide(f->hot ? HS_ACT_KEEP_HUGE : HS_ACT_LEAVE, HS_WHY_NOTHING_TO_GAIN, 0);
+	return share(f, f->cold ? HS_WHY_COLD : HS_WHY_HOT_BLOAT);
+}
+
+/* Something of it is shared. */
+static struct hs_policy_decision decide_shared(const struct facts *f)
+{
+	struct hs_bits512 accessed = hs_bits_and(f->in->accessed, f->in->present);
+	struct hs_policy_decision d;
+
+	if (f->hot && f->in->nr_accessed_rounds >= f->cfg->unshare_hot_rounds &&
+	    hs_bits_count(&accessed) > f->cfg->unshare_hot_pages) {
+		d = decide(HS_ACT_UNSHARE, HS_WHY_TURNED_HOT, 0);
+		/* Once may happen to any memory; what does it again is not shared again so soon. */
+		if (f->in->nr_unshared)
+			d.ban = ban(f->cfg, f->in->nr_unshared - 1);
+		return d;
+	}
+	if (!hs_bits_count(&f->fresh))
+		return decide(HS_ACT_LEAVE, HS_WHY_SHARED_ALREADY, 0);
+	return share(f, HS_WHY_SHARED_ALREADY);
+}
+
+struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, const struct hs_policy_input *in)
+{
+	struct hs_policy_decision d;
+	struct facts f;
+	bool any_shared;
+
+	if (in->state == HS_MAP_ABSENT)
+		return decide(HS_ACT_LEAVE, HS_WHY_ABSENT, 0);
+	if (in->state != HS_MAP_HUGE && in->state != HS_MAP_SPLIT && in->state != HS_MAP_PARTIAL)
+		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
+	look_at(&f, cfg, in);
+	any_shared = hs_bits_count(&f.shared) > 0;
+	/* Still shared under a ban: it could not be unshared when it was banned; again. */
+	if (in->ban_left)
+		return decide(any_shared ? HS_ACT_UNSHARE : HS_ACT_LEAVE, HS_WHY_BANNED, 0);
+	if (cfg->ban_breaks && in->breaks >= cfg->ban_breaks) {
+		d = decide(HS_ACT_UNSHARE, HS_WHY_KEEPS_BREAKING, 0);
+		d.ban = ban(cfg, in->nr_unshared);
+		return d;
+	}
+	if (in->heat != HS_HEAT_COLD && in->heat != HS_HEAT_WARM && in->heat != HS_HEAT_HOT)
+		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
+	if (in->state == HS_MAP_HUGE)
+		return decide_huge(&f);
+	return any_shared ? decide_shared(&f) : decide_split(&f);
+}
+
+const char *hs_policy_reason_name(enum hs_policy_reason reason)
+{
+	static const char *const names[HS_NR_REASONS] = {
+		[HS_WHY_UNKNOWN] = "unknown",
+		[HS_WHY_BANNED] = "banned",
+		[HS_WHY_ABSENT] = "absent",
+		[HS_WHY_NOTHING_TO_GAIN] = "nothing to gain",
+		[HS_WHY_EVENLY_HOT] = "evenly hot",
+		[HS_WHY_WARM] = "warm",
+		[HS_WHY_HOT_BLOAT] = "hot bloat",
+		[HS_WHY_COLD] = "cold",
+		[HS_WHY_TURNED_HOT] = "turned hot",
+		[HS_WHY_KEEPS_BREAKING] = "keeps breaking",
+		[HS_WHY_SHARED_ALREADY] = "shared already",
+	};
+
+	return (unsigned int)reason < HS_NR_REASONS && names[reason] ? names[reason] : names[HS_WHY_UNKNOWN];
+}
+
+const char *hs_policy_action_name(enum hs_policy_action action)
+{
+	switch (action) {
+	case HS_ACT_LEAVE:
+		return "leave";
+	case HS_ACT_KEEP_HUGE:
+		return "keep huge";
+	case HS_ACT_LOOK_FINE:
+		return "look fine";
+	case HS_ACT_SHARE:
+		return "share";
+	case HS_ACT_UNSHARE:
+		return "unshare";
+	}
+	return "unknown";
+}
