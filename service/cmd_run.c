@@ -1,0 +1,292 @@
+/*
+ * hs-share run: shares the cold memory of the named guests, cycle after cycle, until its time is over or it is
+ * interrupted; then puts everything back, or leaves the sharing in place when asked to.
+ */
+#include "commands.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "wallclock.h"
+
+#define REST_FIRST_MS 5000 /* rest after a cycle that changed something */
+#define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */
+
+struct run_options {
+	struct hs_pid_list pids;
+	struct hs_pipeline_config cfg;
+	uint32_t duration_s, cycles, rest_s;
+	bool json, keep, quiet;
+};
+
+enum {
+	OPT_DURATION = 256,
+	OPT_CYCLES,
+	OPT_REST,
+	OPT_JSON,
+	OPT_DRY_RUN,
+	OPT_KEEP,
+	OPT_CPU,
+	OPT_ROUNDS,
+	OPT_INTERVAL,
+	OPT_MAX_HOT,
+	OPT_MIN_MEMORY,
+	OPT_VMA,
+	OPT_ALLOW_FOREIGN,
+};
+
+static const struct argp_option options[] = {
+	{ "pid", 'p', "PID", 0, "A guest: the process that holds its memory. Give it once for each guest.", 0 },
+	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
+	{ "cycles", OPT_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
+	{ "keep-shared", OPT_KEEP, NULL, 0, "Leave the sharing in place at the end. Default: undo it.", 0 },
+	{ "dry-run", OPT_DRY_RUN, NULL, 0,
+	  "Look, digest and plan, but change nothing: no mapping is split, nothing is merged.", 0 },
+	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
+	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
+	{ NULL, 0, NULL, 0, "Limits:", 1 },
+	{ "cpu-percent", OPT_CPU, "N", 0,
+	  "Use at most N percent of one core ourselves, and let ksmd use no more. Default: no limit.", 1 },
+	{ "vma-percent", OPT_VMA, "N", 0,
+	  "Let a guest have at most N percent of vm.max_map_count in VMAs. Default: 50.", 1 },
+	{ "rest", OPT_REST, "SECONDS", 0,
+	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
+	{ "min-memory", OPT_MIN_MEMORY, "SIZE", 0,
+	  "Smallest piece of a process's memory that counts as guest memory. Default: 64M.", 1 },
+	{ NULL, 0, NULL, 0, "Policy:", 2 },
+	{ "rounds", OPT_ROUNDS, "N", 0, "Coarse rounds in a cycle, 1 to 64. Default: 10.", 2 },
+	{ "interval", OPT_INTERVAL, "MS", 0, "Milliseconds of a coarse round. Default: 600.", 2 },
+	{ "max-hot", OPT_MAX_HOT, "N", 0,
+	  "Split a hot huge page when at most N of its 512 base pages are hot. Default: 100.", 2 },
+	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
+	  "Run ksmd although memory of other processes is mergeable: it will be merged as well.", 2 },
+	{ 0 },
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct run_options *o = state->input;
+
+	switch (key) {
+	case 'p':
+		hs_parse_pid(state, "--pid", arg, &o->pids);
+		break;
+	case 'q':
+		o->quiet = true;
+		break;
+	case OPT_DURATION:
+		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
+		break;
+	case OPT_CYCLES:
+		o->cycles = hs_parse_u32(state, "--cycles", arg, 1, 1000000000);
+		break;
+	case OPT_REST:
+		o->rest_s = hs_parse_u32(state, "--rest", arg, 0, 86400);
+		break;
+	case OPT_JSON:
+		o->json = true;
+		break;
+	case OPT_DRY_RUN:
+		o->cfg.share.dry_run = true;
+		o->cfg.no_fine = true;
+		break;
+	case OPT_KEEP:
+		o->keep = true;
+		break;
+	case OPT_CPU:
+		o->cfg.cpu_percent = hs_parse_u32(state, "--cpu-percent", arg, 1, 100);
+		o->cfg.share.cpu_percent = o->cfg.cpu_percent;
+		break;
+	case OPT_ROUNDS:
+		o->cfg.coarse.rounds = hs_parse_u32(state, "--rounds", arg, 1, 64);
+		/* The thresholds keep their share of a window: 6 of 10 rounds hot, all of them cold. */
+		o->cfg.coarse.hot_rounds = (o->cfg.coarse.rounds * 6 + 9) / 10;
+		o->cfg.policy.min_cold_rounds = o->cfg.coarse.rounds;
+		break;
+	case OPT_INTERVAL:
+		o->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);
+		break;
+	case OPT_MAX_HOT:
+		o->cfg.policy.max_hot = hs_parse_u32(state, "--max-hot", arg, 0, 511);
+		if (o->cfg.policy.unshare_hot_pages <= o->cfg.policy.max_hot)
+			o->cfg.policy.unshare_hot_pages = o->cfg.policy.max_hot + 1;
+		o->cfg.fine.give_up_hot = o->cfg.policy.max_hot;
+		break;
+	case OPT_MIN_MEMORY:
+		o->cfg.min_bytes = hs_parse_bytes(state, "--min-memory", arg);
+		break;
+	case OPT_VMA:
+		o->cfg.share.vma_percent = hs_parse_u32(state, "--vma-percent", arg, 1, 90);
+		break;
+	case OPT_ALLOW_FOREIGN:
+		o->cfg.share.foreign = HS_FOREIGN_ALLOW;
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "\"%s\" is not an option; guests are named with --pid PID", arg);
+		break;
+	case ARGP_KEY_END:
+		if (!o->pids.nr)
+			argp_error(state, "no guest is named; give --pid PID for each (see: pgrep -a qemu)");
+		if (o->keep && o->cfg.share.dry_run)
+			argp_error(state, "--keep-shared and --dry-run exclude one another: a dry run shares nothing");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_guest_report *guests, size_t nr,
+		  const struct hs_share_unshared *undone, double seconds, bool interrupted)
+{
+	struct hs_pipeline_totals t;
+	uint64_t cold_identical = 0, hot = 0, hot_huge = 0;
+	json_t *list, *out;
+
+	hs_pipeline_totals(p, &t);
+	/* The ledger and the guests are as they were before anything was undone: the caller took them then. */
+	memset(&t.ledger, 0, sizeof(t.ledger));
+	for (size_t i = 0; i < nr; i++) {
+		const struct hs_ledger *l = &guests[i].ledger;
+
+		t.ledger.wanted += l->wanted;
+		t.ledger.marked += l->marked;
+		t.ledger.shared += l->shared;
+		t.ledger.zero += l->zero;
+		t.ledger.frames += l->frames;
+		t.ledger.single += l->single;
+		t.ledger.broken += l->broken;
+		t.ledger.saved_bytes += l->saved_bytes;
+		t.ledger.metadata_bytes += l->metadata_bytes;
+		cold_identical += guests[i].cold_identical;
+		hot += guests[i].hot;
+		hot_huge += guests[i].hot_still_huge;
+	}
+	t.ledger.metadata_bytes += t.own_bytes;
+	t.ledger.net_saved_bytes = (int64_t)t.ledger.saved_bytes - (int64_t)t.ledger.metadata_bytes;
+	if (!o->json) {
+		hs_print_table(stdout, guests, nr, &t);
+		if (o->cfg.share.dry_run)
+			(void)printf("dry run: nothing was changed; hot huge pages were not looked into\n");
+		else if (o->keep)
+			(void)printf("sharing is kept; undo it with: hs-share unshare --pid PID\n");
+		else
+			(void)printf("sharing was undone: %llu huge pages, %llu of them huge again\n",
+				     (unsigned long long)undone->nr_huge, (unsigned long long)undone->nr_collapsed);
+		return fflush(stdout) ? HS_EXIT_FAILED : 0;
+	}
+	list = json_array();
+	for (size_t i = 0; i < nr; i++)
+		json_array_append_new(list, hs_json_guest(&guests[i]));
+	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I},s:o}", "version",
+			HS_VERSION, "duration_seconds", seconds, "interrupted", interrupted, "dry_run",
+			o->cfg.share.dry_run, "kept", o->keep, "saved_bytes", (json_int_t)t.ledger.saved_bytes,
+			"net_saved_bytes", (json_int_t)t.ledger.net_saved_bytes, "cold_identical_pages",
+			(json_int_t)cold_identical, "shared_pages", (json_int_t)t.ledger.shared, "zero_pages",
+			(json_int_t)t.ledger.zero, "hot_huge_pages", (json_int_t)hot, "hot_huge_pages_still_huge",
+			(json_int_t)hot_huge, "service_cpu_seconds", hs_own_cpu_seconds(), "ksmd_cpu_seconds",
+			(double)t.ksmd_cpu_us / 1e6, "totals", hs_json_totals(&t), "unshared", "huge_pages",
+			(json_int_t)undone->nr_huge, "huge_again", (json_int_t)undone->nr_collapsed, "failed",
+			(json_int_t)undone->nr_failed, "guests", list);
+	return hs_json_print(out);
+}
+
+/* Cycles and rests until the time is over, an interrupt, or an error. */
+static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_progress *pr, struct hs_error *err)
+{
+	uint64_t rest_ms = REST_FIRST_MS, news;
+
+	for (uint32_t cycle = 0; !o->cycles || cycle < o->cycles; cycle++) {
+		int rc;
+
+		if (cycle) {
+			if (rest_ms > o->rest_s * UINT64_C(1000))
+				rest_ms = o->rest_s * UINT64_C(1000);
+			hs_progress_step(pr, HS_STAGE_REST, 0, rest_ms / 1000);
+			rc = hs_wallclock.sleep_us(NULL, rest_ms * 1000);
+			if (rc)
+				return rc;
+		}
+		rc = hs_pipeline_cycle(p, &news, err);
+		if (rc)
+			return rc;
+		rest_ms = news ? REST_FIRST_MS : rest_ms * 2;
+	}
+	return 0;
+}
+
+int hs_cmd_run(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc =
+		    "Share the identical cold memory of guests. Hot huge pages stay whole; what is shared is read back "
+		    "from the kernel. At the end everything is undone unless --keep-shared is given.",
+	};
+	struct run_options o = { .cfg = hs_pipeline_config_default, .rest_s = REST_SECONDS };
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_share_unshared undone = { 0 };
+	struct hs_guest_report *guests = NULL;
+	struct hs_pipeline *p = NULL;
+	struct hs_error err = { "" };
+	struct hs_progress pr;
+	bool interrupted = false;
+	uint64_t start_us;
+	size_t nr = 0;
+	int rc, status = 0;
+
+	o.cfg.share = hs_share_config_default;
+	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	hs_progress_init(&pr, o.quiet);
+	hs_wallclock_catch_signals();
+	start_us = hs_wallclock.now_us(NULL);
+	rc = hs_pipeline_create(&p, &host, &o.cfg, &hs_wallclock, &err);
+	for (size_t i = 0; !rc && i < o.pids.nr; i++)
+		rc = hs_pipeline_add_pid(p, o.pids.pids[i], &err);
+	if (rc)
+		goto fail;
+	if (o.duration_s)
+		hs_wallclock_deadline_us((uint64_t)o.duration_s * 1000000);
+	hs_pipeline_on_progress(p, hs_progress_step, &pr);
+	rc = loop(p, &o, &pr, &err);
+	hs_progress_end(&pr);
+	interrupted = rc == -ECANCELED;
+	if (rc && !interrupted)
+		status = HS_EXIT_FAILED;
+	guests = calloc(o.pids.nr, sizeof(*guests));
+	if (!guests) {
+		(void)snprintf(err.text, sizeof(err.text), "out of memory for the report");
+		goto fail;
+	}
+	nr = hs_pipeline_report(p, guests, o.pids.nr);
+	if (status)
+		(void)fprintf(stderr, "hs-share: %s\n", err.text);
+	hs_wallclock_reset();
+	if (!o.keep && !o.cfg.share.dry_run) {
+		rc = hs_pipeline_unshare_all(p, &undone, &err);
+		if (rc) {
+			(void)fprintf(stderr,
+				      "hs-share: not everything could be undone: %s\n"
+				      "hs-share: try again later with: hs-share unshare --pid PID\n",
+				      err.text);
+			status = HS_EXIT_FAILED;
+		}
+	}
+	rc = report(p, &o, guests, nr, &undone, (double)(hs_wallclock.now_us(NULL) - start_us) / 1e6, interrupted);
+	if (rc)
+		status = rc;
+	goto out;
+fail:
+	hs_progress_end(&pr);
+	(void)fprintf(stderr, "hs-share: %s\n", err.text);
+	status = HS_EXIT_FAILED;
+out:
+	hs_pipeline_destroy(p);
+	free(guests);
+	free(o.pids.pids);
+	return status;
+}

@@ -1,0 +1,282 @@
+/*
+ * Contents: which base pages are read and digested when, and which of them are identical.
+ *
+ * A page that was not accessed since it was digested has not changed, so each page is read once a cold spell. A huge
+ * page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain. Those
+ * digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again while
+ * it was cold, and compared by its bytes.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How many holders of a content are looked at to find one that is a candidate. More would cost, and a content with so
+ * many holders none of which is cold is nothing to wait for. */
+#define MAX_HOLDERS 16
+
+int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	(void)p;
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
+		struct page_record *pg = &g->pages[h];
+		struct hs_base_sample s;
+		int rc;
+
+		switch ((enum hs_map_state)r->state) {
+		case HS_MAP_HUGE:
+			pg->present = hs_bits_full();
+			memset(&pg->accessed, 0, sizeof(pg->accessed));
+			if (!r->nr_accessed)
+				continue;
+			break;
+		case HS_MAP_SPLIT:
+		case HS_MAP_PARTIAL:
+			if (!r->nr_accessed && r->nr_present == hs_bits_count(&pg->present)) {
+				memset(&pg->accessed, 0, sizeof(pg->accessed));
+				continue;
+			}
+			rc = hs_view_sample_base(g->view, &h, 1, &s, err);
+			if (rc)
+				return rc;
+			if (s.state != HS_MAP_SPLIT && s.state != HS_MAP_PARTIAL)
+				break;
+			pg->present = s.present;
+			pg->accessed = s.accessed;
+			/* What was accessed is stale; a zero page too: it may be zero no longer. */
+			pg->hashed = hs_bits_andnot(hs_bits_and(pg->hashed, s.present), s.accessed);
+			pg->zero = hs_bits_andnot(hs_bits_and(pg->zero, s.present), s.accessed);
+			pg->same = hs_bits_and(pg->same, hs_bits_or(pg->hashed, pg->zero));
+			continue;
+		case HS_MAP_UNKNOWN:
+		case HS_MAP_ABSENT:
+			memset(&pg->present, 0, sizeof(pg->present));
+			break;
+		}
+		if (r->state == HS_MAP_ABSENT && pg->looked)
+			hs_index_remove_huge(p->index, g->index_id, h);
+		if (r->state != HS_MAP_HUGE)
+			pg->looked = 0;
+		memset(&pg->hashed, 0, sizeof(pg->hashed));
+		memset(&pg->zero, 0, sizeof(pg->zero));
+		memset(&pg->same, 0, sizeof(pg->same));
+	}
+	return 0;
+}
+
+int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
+		    struct hs_bits512 *fresh, struct hs_error *err)
+{
+	static __thread struct hs_digest digests[HS_BASE_PER_HUGE];
+	struct page_record *pg = &g->pages[h];
+	struct hs_bits512 got = { 0 }, zero = { 0 };
+	int rc;
+
+	memset(fresh, 0, sizeof(*fresh));
+	rc = hs_view_read(g->view, h, want, p->buf[0], &got, err);
+	if (rc)
+		return rc;
+	hs_digest_huge(&p->key, p->buf[0], &got, digests, &zero);
+	p->totals.pages_hashed += hs_bits_count(&got);
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+		const struct hs_page page = { g->index_id, h * HS_BASE_PER_HUGE + i };
+
+		if (!hs_bits_test(&got, i))
+			continue;
+		if (hs_bits_test(&zero, i)) {
+			hs_index_remove(p->index, page);
+			hs_bits_set(fresh, i);
+			continue;
+		}
+		rc = hs_index_insert(p->index, page, digests[i]);
+		if (rc == 0)
+			hs_bits_set(fresh, i);
+		else if (rc != -ENOMEM)
+			return hs_error_set(err, rc, "the index refuses base page %u of guest %s: %s", page.page,
+					    g->name, strerror(-rc));
+	}
+	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, got), zero);
+	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, got), zero);
+	pg->looked = 1;
+	return 0;
+}
+
+/* A huge page is due when it has been cold for long enough, or, once a spell, when it is hot: for its promise. */
+static bool due(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_bits512 *want)
+{
+	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
+	const struct page_record *pg = &g->pages[h];
+
+	if (r->state == HS_MAP_UNKNOWN || r->state == HS_MAP_ABSENT || pg->ban_until > p->totals.cycles)
+		return false;
+	*want = hs_bits_andnot(pg->present, hs_bits_or(pg->hashed, pg->zero));
+	if (r->state != HS_MAP_HUGE)
+		*want = hs_bits_andnot(*want, pg->accessed);
+	if (!hs_bits_count(want))
+		return false;
+	if (r->nr_known >= p->cfg.hash_cold_rounds && r->cold_rounds >= p->cfg.hash_cold_rounds)
+		return true;
+	/* Split already, and part of it is cold: no huge mapping to lose, so its cold base pages count one by one. */
+	if (r->state != HS_MAP_HUGE && r->nr_known >= p->cfg.coarse.hot_rounds)
+		return pg->shares || pg->kept_split || !pg->looked;
+	return !pg->looked && hs_coarse_heat(g->coarse, h) == HS_HEAT_HOT;
+}
+
+int hs_content_hash_due(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		struct page_record *pg = &g->pages[h];
+		struct hs_bits512 want, fresh, before;
+		int rc;
+
+		if (!due(p, g, h, &want))
+			continue;
+		before = pg->hashed;
+		rc = hs_content_hash(p, g, h, &want, &fresh, err);
+		if (rc == -ESRCH)
+			return rc;
+		if (rc)
+			continue; /* unreadable now: it stays unhashed, and nothing is done with it */
+		if (hs_coarse_get(g->coarse, h)->cold_rounds || hs_coarse_get(g->coarse, h)->state != HS_MAP_HUGE)
+			pg->hashed = hs_bits_or(before, hs_bits_andnot(fresh, pg->zero));
+		if ((h & 15) == 0) {
+			hs_pipeline_tell(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
+			rc = hs_pipeline_pace(p);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+static struct page_record *record_of(struct hs_pipeline *p, struct hs_page page, struct guest **owner)
+{
+	*owner = p->guests[p->guest_of_index[page.guest]];
+	return &(*owner)->pages[page.page / HS_BASE_PER_HUGE];
+}
+
+void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
+			   struct hs_bits512 *any, struct hs_bits512 *cand)
+{
+	memset(any, 0, sizeof(*any));
+	memset(cand, 0, sizeof(*cand));
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+		struct hs_page same[MAX_HOLDERS];
+		size_t n;
+
+		if (!hs_bits_test(of, i))
+			continue;
+		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same,
+				  MAX_HOLDERS);
+		for (size_t k = 0; k < n; k++) {
+			struct guest *og;
+			const struct page_record *o = record_of(p, same[k], &og);
+
+			if (og->gone || o->ban_until > p->totals.cycles)
+				continue;
+			if (hs_bits_test(&o->candidate, same[k].page % HS_BASE_PER_HUGE)) {
+				hs_bits_set(cand, i);
+				hs_bits_set(any, i);
+				break;
+			}
+			if (o->decision.reason != HS_WHY_EVENLY_HOT)
+				hs_bits_set(any, i);
+		}
+	}
+}
+
+/* The candidate that holds what this page holds, to compare with; false when there is none (any more). */
+static bool partner(struct hs_pipeline *p, struct hs_page page, struct hs_page *out)
+{
+	struct hs_page same[MAX_HOLDERS];
+	size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS);
+
+	for (size_t k = 0; k < n; k++) {
+		struct guest *og;
+		const struct page_record *o = record_of(p, same[k], &og);
+
+		if (!og->gone && hs_bits_test(&o->candidate, same[k].page % HS_BASE_PER_HUGE)) {
+			*out = same[k];
+			return true;
+		}
+	}
+	return false;
+}
+
+struct pair {
+	uint32_t guest; /* the index's numbers: the partner's side */
+	hs_base_nr page;
+	uint16_t mine;
+};
+
+static int by_partner(const void *a, const void *b)
+{
+	const struct pair *x = a, *y = b;
+
+	if (x->guest != y->guest)
+		return x->guest < y->guest ? -1 : 1;
+	return x->page < y->page ? -1 : x->page > y->page;
+}
+
+int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
+		       struct hs_error *err)
+{
+	struct page_record *pg = &g->pages[h];
+	struct hs_bits512 todo = hs_bits_andnot(*dup, pg->same), got;
+	struct pair pairs[HS_BASE_PER_HUGE];
+	size_t nr = 0;
+	int rc;
+
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
+		struct hs_page other;
+
+		if (hs_bits_test(&todo, i) && partner(p, mine, &other))
+			pairs[nr++] = (struct pair){ other.guest, other.page, (uint16_t)i };
+	}
+	if (!nr)
+		return 0;
+	rc = hs_view_read(g->view, h, &todo, p->buf[0], &got, err);
+	if (rc)
+		return rc;
+	/* One read for each of the partners' huge pages. */
+	qsort(pairs, nr, sizeof(pairs[0]), by_partner);
+	for (size_t i = 0, end; i < nr; i = end) {
+		const hs_huge_nr oh = pairs[i].page / HS_BASE_PER_HUGE;
+		struct hs_bits512 want = { 0 }, have;
+		struct guest *og;
+		struct page_record *o = record_of(p, (struct hs_page){ pairs[i].guest, pairs[i].page }, &og);
+
+		for (end = i;
+		     end < nr && pairs[end].guest == pairs[i].guest && pairs[end].page / HS_BASE_PER_HUGE == oh; end++)
+			hs_bits_set(&want, pairs[end].page % HS_BASE_PER_HUGE);
+		rc = hs_view_read(og->view, oh, &want, p->buf[1], &have, err);
+		if (rc) {
+			if (!hs_pipeline_guest_failed(p, og, rc))
+				return rc;
+			if (og == g)
+				return rc;
+			continue;
+		}
+		for (size_t k = i; k < end; k++) {
+			const unsigned int m = pairs[k].mine, t = pairs[k].page % HS_BASE_PER_HUGE;
+
+			if (!hs_bits_test(&got, m) || !hs_bits_test(&have, t))
+				continue;
+			p->totals.pages_compared++;
+			if (memcmp(p->buf[0] + m * HS_BASE_SIZE, p->buf[1] + t * HS_BASE_SIZE, HS_BASE_SIZE) == 0) {
+				hs_bits_set(&pg->same, m);
+				hs_bits_set(&o->same, t);
+			} else {
+				/* Written between our read and the ageing that followed it: one of the digests is
+				 * stale. */
+				p->totals.compare_failed++;
+				hs_bits_clear(&pg->hashed, m);
+				hs_bits_clear(&o->hashed, t);
+			}
+		}
+	}
+	return 0;
+}

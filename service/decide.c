@@ -1,0 +1,428 @@
+/*
+ * Decisions: what the fine phase looks at, what is shared, and the burst that makes it so.
+ *
+ * The policy sees one huge page at a time; what concerns two is settled here first: a base page is a duplicate only of
+ * a page that may itself be shared in this cycle, and only once their bytes were compared.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A huge page that was not unshared for so many cycles has no record any more: twice the first ban, and an hour at
+ * rest. */
+#define QUIET_CYCLES 64
+
+static struct hs_policy_input input_of(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
+{
+	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
+	const struct page_record *pg = &g->pages[h];
+	struct hs_policy_input in = {
+		.state = r->state,
+		.heat = (uint8_t)hs_coarse_heat(g->coarse, h),
+		.cold_rounds = r->cold_rounds,
+		.nr_accessed_rounds = hs_coarse_count(r),
+		.fine = pg->fine,
+		.present = pg->present,
+		.hashed = pg->hashed,
+		.zero = pg->zero,
+		.accessed = pg->accessed,
+		.nr_unshared = pg->nr_unshared,
+		.ban_left = pg->ban_until > p->totals.cycles ? pg->ban_until - p->totals.cycles : 0,
+	};
+
+	if (g->shareable) {
+		struct hs_bits512 wanted;
+
+		hs_share_state(p->share, g->share_id, h, &wanted, &in.shared, &in.breaks);
+	}
+	return in;
+}
+
+/* ---- which hot huge pages the fine phase looks at ---- */
+
+static bool wants_fine(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
+{
+	struct page_record *pg = &g->pages[h];
+	struct hs_policy_input in;
+	struct hs_bits512 cand;
+
+	if (pg->fine) {
+		/* Evenly hot pages seldom change: look again only after some cycles. */
+		if (pg->decision.reason == HS_WHY_EVENLY_HOT && p->totals.cycles - pg->fine_cycle < p->cfg.look_again)
+			return false;
+		free(pg->fine);
+		pg->fine = NULL;
+	}
+	in = input_of(p, g, h);
+	if (in.state != HS_MAP_HUGE || in.heat != HS_HEAT_HOT)
+		return false;
+	if (p->cfg.fine_all)
+		return true;
+	/* A promise, not a proof: digests of when it was last read, partners that may turn out hot. */
+	hs_index_indexed(p->index, g->index_id, h, &in.hashed);
+	in.zero = pg->zero_hint;
+	hs_content_duplicates(p, g, h, &in.hashed, &in.duplicate, &cand);
+	return hs_policy_decide(&p->cfg.policy, &in).action == HS_ACT_LOOK_FINE;
+}
+
+struct keep_ctx {
+	struct hs_pipeline *p;
+	struct guest *g;
+};
+
+/* Asked while the mapping is split: does what was learnt let the policy share it? Then bringing it back were in vain.
+ */
+static bool keep_split(void *ctx, const struct hs_fine_result *r)
+{
+	struct keep_ctx *k = ctx;
+	struct page_record *pg = &k->g->pages[r->huge];
+	struct hs_policy_input in;
+	struct hs_bits512 cand;
+
+	if (!k->g->shareable || k->p->cfg.observe || k->p->cfg.share.dry_run)
+		return false;
+	in = input_of(k->p, k->g, r->huge);
+	in.fine = r;
+	hs_index_indexed(k->p->index, k->g->index_id, r->huge, &in.hashed);
+	in.zero = pg->zero_hint;
+	hs_content_duplicates(k->p, k->g, r->huge, &in.hashed, &in.duplicate, &cand);
+	if (hs_policy_decide(&k->p->cfg.policy, &in).action != HS_ACT_SHARE)
+		return false;
+	pg->kept_split = 1;
+	return true;
+}
+
+/* What the fine phase found cold is read again before anything is made of it: the promise may be long out of date. */
+static int rehash_cold(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_error *err)
+{
+	struct page_record *pg = &g->pages[h];
+	struct hs_bits512 want = pg->present, fresh;
+	int rc;
+
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		if (pg->fine->count[i] >= p->cfg.policy.hot_count)
+			hs_bits_clear(&want, i);
+	rc = hs_content_hash(p, g, h, &want, &fresh, err);
+	if (rc)
+		return rc;
+	pg->hashed = hs_bits_andnot(fresh, pg->zero);
+	memset(&pg->same, 0, sizeof(pg->same));
+	return 0;
+}
+
+static int take_results(struct hs_pipeline *p, struct guest *g, struct hs_fine_result *results, size_t nr,
+			struct hs_error *err)
+{
+	for (size_t i = 0; i < nr; i++) {
+		struct page_record *pg = &g->pages[results[i].huge];
+		int rc;
+
+		if (results[i].known != HS_YES) {
+			pg->kept_split = 0;
+			continue;
+		}
+		pg->fine = malloc(sizeof(*pg->fine));
+		if (!pg->fine)
+			return hs_error_set(err, -ENOMEM, "out of memory for the fine phase's results");
+		*pg->fine = results[i];
+		pg->fine_cycle = p->totals.cycles;
+		if (results[i].nr_hot > p->cfg.policy.max_hot || results[i].gave_up)
+			continue;
+		rc = rehash_cold(p, g, results[i].huge, err);
+		if (rc && hs_pipeline_guest_failed(p, g, rc))
+			return 0;
+		if (!(i & 15)) {
+			rc = hs_pipeline_pace(p);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
+{
+	struct hs_fine_target *targets = calloc(p->nr_guests + 1, sizeof(*targets));
+	struct keep_ctx *ctx = calloc(p->nr_guests + 1, sizeof(*ctx));
+	struct guest **of = calloc(p->nr_guests + 1, sizeof(*of));
+	size_t nr = 0, pages = 0;
+	int rc = 0;
+
+	if (!targets || !ctx || !of) {
+		rc = hs_error_set(err, -ENOMEM, "out of memory");
+		goto out;
+	}
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		hs_huge_nr *list;
+		size_t n = 0;
+
+		if (g->gone)
+			continue;
+		list = malloc((size_t)g->view->nr_huge * sizeof(*list));
+		if (!list) {
+			rc = hs_error_set(err, -ENOMEM, "out of memory");
+			goto out;
+		}
+		for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
+			if (wants_fine(p, g, h))
+				list[n++] = h;
+		targets[nr] =
+		    (struct hs_fine_target){ .view = g->view, .huge = list, .nr = n, .keep_split = keep_split };
+		if (!n) {
+			free(list);
+			continue;
+		}
+		targets[nr].results = calloc(n, sizeof(*targets[nr].results));
+		ctx[nr] = (struct keep_ctx){ p, g };
+		targets[nr].ctx = &ctx[nr];
+		of[nr] = g;
+		nr++;
+		if (!targets[nr - 1].results) {
+			rc = hs_error_set(err, -ENOMEM, "out of memory");
+			goto out;
+		}
+		rc = hs_journal_write(&p->host, g->view, list, n, err);
+		if (rc)
+			goto out;
+		pages += n;
+	}
+	if (!nr)
+		goto out;
+	hs_pipeline_tell(p, HS_STAGE_FINE, 0, pages);
+	rc = hs_fine_run(p->fine, targets, nr, p->clock, err);
+	for (size_t i = 0; i < nr; i++) {
+		size_t left = 0;
+		int one;
+
+		for (size_t k = 0; rc && k < targets[i].nr; k++)
+			of[i]->pages[targets[i].huge[k]].kept_split = 0;
+		one = rc ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
+		if (one)
+			rc = one;
+		if (!of[i]->gone) {
+			one = hs_fine_retry(p->fine, of[i]->view, &left, NULL);
+			(void)hs_pipeline_guest_failed(p, of[i], one);
+		}
+		/* What is kept split is the engine's from the next apply on; a crash before it leaves a few mappings
+		 * split. */
+		if (!left)
+			hs_journal_remove(&p->host, of[i]->pid);
+	}
+out:
+	for (size_t i = 0; targets && i < nr; i++) {
+		free((void *)(uintptr_t)targets[i].huge);
+		free(targets[i].results);
+	}
+	free(targets);
+	free(ctx);
+	free(of);
+	return rc;
+}
+
+/* ---- what is shared ---- */
+
+/* Cold, and its content known since: it may share, if there is somebody to share with. */
+static void mark_candidates(struct hs_pipeline *p, struct guest *g)
+{
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
+		struct page_record *pg = &g->pages[h];
+		const enum hs_heat heat = hs_coarse_heat(g->coarse, h);
+
+		memset(&pg->candidate, 0, sizeof(pg->candidate));
+		if (pg->ban_until > p->totals.cycles)
+			continue;
+		if (heat == HS_HEAT_COLD && r->cold_rounds >= p->cfg.policy.min_cold_rounds)
+			pg->candidate = pg->hashed;
+		else if (pg->fine && !pg->fine->gave_up && pg->fine->nr_hot <= p->cfg.policy.max_hot)
+			pg->candidate = pg->hashed; /* rehash_cold left out what is hot */
+		else if ((r->state == HS_MAP_SPLIT || r->state == HS_MAP_PARTIAL) && heat != HS_HEAT_UNKNOWN)
+			pg->candidate = hs_bits_andnot(pg->hashed, pg->accessed);
+	}
+}
+
+static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_error *err)
+{
+	struct page_record *pg = &g->pages[h];
+	struct hs_policy_input in = input_of(p, g, h);
+	struct hs_bits512 any, dup, cand;
+	int rc;
+
+	if (pg->nr_unshared && p->totals.cycles - pg->unshared_cycle > QUIET_CYCLES)
+		pg->nr_unshared = in.nr_unshared = 0;
+	hs_content_duplicates(p, g, h, &pg->candidate, &any, &dup);
+	rc = hs_content_compare(p, g, h, &dup, err);
+	if (rc)
+		return rc;
+	/* A stale digest may have been found out just now. */
+	in.hashed = pg->hashed;
+	in.duplicate = hs_bits_and(hs_bits_and(dup, pg->same), pg->hashed);
+	if (in.heat == HS_HEAT_HOT && !pg->fine && in.state == HS_MAP_HUGE) {
+		/* Only whether it were worth a look, for the report: it was not looked at in this cycle. */
+		hs_index_indexed(p->index, g->index_id, h, &in.hashed);
+		in.zero = pg->zero_hint;
+		hs_content_duplicates(p, g, h, &in.hashed, &in.duplicate, &cand);
+	}
+	pg->decision = hs_policy_decide(&p->cfg.policy, &in);
+	if (pg->decision.ban)
+		pg->ban_until = p->totals.cycles + pg->decision.ban;
+	return 0;
+}
+
+/* Carries the decisions on one guest out, as far as they concern the engine's wishes and mappings. */
+static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	hs_huge_nr *unshare = malloc(((size_t)g->view->nr_huge + 1) * sizeof(*unshare));
+	hs_huge_nr *restore = malloc(((size_t)g->view->nr_huge + 1) * sizeof(*restore));
+	size_t nr_unshare = 0, nr_restore = 0;
+	int rc = 0;
+
+	if (!unshare || !restore) {
+		rc = hs_error_set(err, -ENOMEM, "out of memory");
+		goto out;
+	}
+	for (hs_huge_nr h = 0; h < g->view->nr_huge && !rc; h++) {
+		struct page_record *pg = &g->pages[h];
+
+		switch ((enum hs_policy_action)pg->decision.action) {
+		case HS_ACT_SHARE: {
+			/* What may lie in a mergeable range without being wanted: cold, and content known. */
+			struct hs_bits512 allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), pg->decision.pages);
+
+			pg->shares = 1;
+			rc = hs_share_want(p->share, g->share_id, h, &pg->decision.pages, &allowed);
+			break;
+		}
+		case HS_ACT_UNSHARE:
+			pg->shares = 0;
+			if (pg->nr_unshared < UINT8_MAX)
+				pg->nr_unshared++;
+			pg->unshared_cycle = p->totals.cycles;
+			unshare[nr_unshare++] = h;
+			break;
+		case HS_ACT_LEAVE:
+		case HS_ACT_KEEP_HUGE:
+		case HS_ACT_LOOK_FINE:
+			if (pg->kept_split)
+				restore[nr_restore++] = h;
+			break;
+		}
+		pg->kept_split = 0;
+	}
+	if (!rc && nr_restore)
+		rc = hs_view_restore(g->view, restore, nr_restore, NULL, err);
+	if (!rc && nr_unshare) {
+		struct hs_share_unshared un;
+
+		rc = hs_share_unshare(p->share, g->share_id, unshare, nr_unshare, &un, err);
+		if (rc == -ENOMEM)
+			rc = 0; /* no room now: it stays shared, and is decided again in the next cycle */
+	}
+out:
+	free(unshare);
+	free(restore);
+	return rc;
+}
+
+int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
+{
+	uint64_t done = 0;
+
+	for (size_t i = 0; i < p->nr_guests; i++)
+		if (!p->guests[i]->gone)
+			mark_candidates(p, p->guests[i]);
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc = 0;
+
+		for (hs_huge_nr h = 0; !g->gone && h < g->view->nr_huge; h++) {
+			rc = decide_one(p, g, h, err);
+			if (rc == -ESRCH)
+				(void)hs_pipeline_guest_failed(p, g, rc);
+			else if (rc)
+				return rc;
+			if (!(++done & 15)) {
+				hs_pipeline_tell(p, HS_STAGE_DECIDE, h, g->view->nr_huge);
+				rc = hs_pipeline_pace(p);
+				if (rc)
+					return rc;
+			}
+		}
+	}
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc;
+
+		if (g->gone || !g->shareable)
+			continue;
+		rc = carry_out(p, g, err);
+		if (rc && !hs_pipeline_guest_failed(p, g, rc))
+			return rc;
+	}
+	return 0;
+}
+
+static int verify_all(struct hs_pipeline *p, struct hs_error *err)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc;
+
+		if (g->gone || !g->shareable)
+			continue;
+		hs_pipeline_tell(p, HS_STAGE_VERIFY, i, p->nr_guests);
+		rc = hs_share_verify(p->share, g->share_id, err);
+		if (rc && !hs_pipeline_guest_failed(p, g, rc))
+			return rc;
+	}
+	return 0;
+}
+
+int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
+{
+	struct hs_ledger before, after;
+	struct hs_share_burst burst = { 0 };
+	uint64_t marked = 0;
+	int rc;
+
+	/* What broke since the last cycle is booked before anything new is marked. */
+	rc = verify_all(p, err);
+	if (rc)
+		return rc;
+	hs_share_ledger(p->share, UINT32_MAX, &before);
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		struct hs_share_applied applied = { 0 };
+
+		if (g->gone || !g->shareable)
+			continue;
+		rc = hs_share_apply(p->share, g->share_id, &applied, err);
+		/* A guest that cannot be stopped just now is taken up in the next cycle. */
+		if (rc && rc != -EAGAIN && rc != -EBUSY && !hs_pipeline_guest_failed(p, g, rc))
+			return rc;
+		marked += applied.pages_marked;
+		g->dropped = applied.pages_dropped;
+	}
+	if (!marked && !p->unsettled) {
+		*news = 0;
+		return 0;
+	}
+	hs_pipeline_tell(p, HS_STAGE_MERGE, 0, marked);
+	rc = hs_share_burst(p->share, p->clock, &burst, err);
+	p->totals.ksmd_cpu_us += burst.ksmd_cpu_us;
+	p->totals.burst_ms += burst.elapsed_ms;
+	p->unsettled = rc || !burst.settled;
+	if (rc)
+		return rc;
+	rc = verify_all(p, err);
+	if (rc)
+		return rc;
+	hs_share_ledger(p->share, UINT32_MAX, &after);
+	*news = after.shared + after.zero > before.shared + before.zero
+		    ? after.shared + after.zero - before.shared - before.zero
+		    : before.shared + before.zero - after.shared - after.zero;
+	return 0;
+}

@@ -1,0 +1,114 @@
+/* What the pipeline's own files share: its guests and what is remembered of each huge page. */
+#ifndef SERVICE_INTERNAL_H
+#define SERVICE_INTERNAL_H
+
+#include "pipeline.h"
+
+#define HS_MAX_GUESTS 1024
+
+/* What is remembered of one huge page between rounds. */
+struct page_record {
+	struct hs_bits512 hashed;    /* its digest is in the index, and it was not accessed since */
+	struct hs_bits512 zero;      /* all bytes zero when read, and not accessed since; never indexed */
+	struct hs_bits512 zero_hint; /* was zero when last read, however long ago: a promise, no proof */
+	struct hs_bits512 present;   /* as of the last base sample or, when huge, full */
+	struct hs_bits512 accessed;  /* in the last round, where the mapping is split */
+	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
+	struct hs_bits512
+	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
+	struct hs_fine_result *fine; /* owned; NULL: not looked at */
+	uint32_t fine_cycle;         /* when it was */
+	uint32_t unshared_cycle;     /* when that was last */
+	uint32_t ban_until;          /* cycle */
+	uint8_t nr_unshared;         /* times that we took its sharing back because it turned hot or kept breaking */
+	uint8_t looked;              /* the content was read at least once in this spell */
+	uint8_t kept_split;          /* we split it, and it stays split for sharing */
+	uint8_t shares;              /* the last decision was to share */
+	struct hs_policy_decision decision;
+};
+
+struct guest {
+	char name[32];
+	pid_t pid;
+	bool gone;
+	bool shareable; /* the engine has it */
+	uint32_t index_id;
+	uint32_t share_id;
+	struct hs_view *view;
+	struct hs_remote *remote;
+	struct hs_coarse *coarse;
+	struct page_record *pages; /* [view->nr_huge] */
+	struct hs_guest_report last;
+	uint64_t dropped;
+};
+
+struct hs_pipeline {
+	struct hs_host host;
+	struct hs_pipeline_config cfg;
+	const struct hs_clock *clock;
+	struct guest *guests[HS_MAX_GUESTS];
+	size_t nr_guests;
+	uint32_t guest_of_index[HS_MAX_GUESTS]; /* guest number by the index's number */
+	struct hs_index *index;
+	struct hs_digest_key key;
+	struct hs_share *share;
+	struct hs_fine *fine;
+	hs_pipeline_progress *progress;
+	void *progress_ctx;
+	uint8_t *buf[2]; /* a huge page each */
+	uint64_t paced_wall_us, paced_cpu_us;
+	bool unsettled; /* the last burst ended before everything was merged */
+	struct hs_pipeline_totals totals;
+};
+
+/* The guest is gone, or its error is its own: true when it was dropped and the others go on. */
+bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
+
+void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total);
+
+/* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
+HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
+
+/* ---- content.c ---- */
+
+/* Marks what was accessed in the round that coarse has just recorded: its digests are stale. */
+HS_MUST_USE int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+
+/* Reads and digests what is due in one guest. Sets accessed bits of huge entries: age before the next sample counts. */
+HS_MUST_USE int hs_content_hash_due(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+
+/* Reads and digests `want` of one huge page; *fresh: which are in the index (or zero) now. */
+HS_MUST_USE int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
+				struct hs_bits512 *fresh, struct hs_error *err);
+
+/* Base pages of this huge page with another of equal digest: `any` whatever its heat unless evenly hot, `cand` a
+ * candidate. */
+void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
+			   struct hs_bits512 *any, struct hs_bits512 *cand);
+
+/* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
+HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
+				   struct hs_error *err);
+
+/* ---- decide.c ---- */
+
+/* Runs the fine phase for every huge page that the policy wants looked at. */
+HS_MUST_USE int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err);
+
+/* Decides on every huge page and tells the engine what is wanted; unshares what turned hot. *news: base pages shared.
+ */
+HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
+
+/* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
+HS_MUST_USE int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
+
+/* ---- journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
+
+HS_MUST_USE int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge, size_t nr,
+				 struct hs_error *err);
+void hs_journal_remove(const struct hs_host *host, pid_t pid);
+
+/* Brings back what a killed run left split in this guest; the number of huge pages brought back. */
+uint32_t hs_journal_recover(const struct hs_host *host, struct hs_view *view);
+
+#endif

@@ -1,0 +1,122 @@
+/*
+ * The pipeline: the one place that puts the stages together.
+ *
+ *   view -> coarse -> (content) -> fine -> policy -> index -> share -> ledger
+ *
+ * A cycle is a window of coarse rounds, a look at contents, a fine phase for what promises a gain, decisions, and a
+ * burst. The commands and, later, the service drive it; nothing here prints. One thread owns a pipeline and all its
+ * guests.
+ */
+#ifndef SERVICE_PIPELINE_H
+#define SERVICE_PIPELINE_H
+
+#include "hs/clock.h"
+#include "hs/host.h"
+#include "hs/index.h"
+#include "hs/policy.h"
+#include "hs/scan.h"
+#include "hs/share.h"
+
+struct hs_pipeline_config {
+	struct hs_coarse_config coarse;
+	struct hs_fine_config fine;
+	struct hs_policy_config policy;
+	struct hs_share_config share;
+	uint64_t min_bytes;        /* smallest piece of memory that counts as guest memory; 0: the view's default */
+	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
+	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
+	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
+	bool observe;              /* no engine: scan and hash, share nothing (inspect) */
+	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content (inspect) */
+	bool no_fine;              /* mappings are never split (inspect --no-fine) */
+};
+extern const struct hs_pipeline_config hs_pipeline_config_default;
+
+struct hs_pipeline;
+
+/* What is known of one guest, for reports. Counts are huge pages unless named otherwise. */
+struct hs_guest_report {
+	pid_t pid;
+	char name[32];
+	bool gone;
+	const char *view_name;
+	uint64_t bytes; /* guest memory under view */
+	uint32_t nr_huge;
+	uint32_t mapped_huge, mapped_split, absent, unknown;
+	uint32_t hot, warm, cold, undecided;
+	uint32_t hot_still_huge;
+	uint32_t hot_bloat; /* hot, known by the fine phase to be cold-dominated */
+	uint32_t evenly_hot;
+	uint32_t by_reason[HS_NR_REASONS];
+	uint64_t zero_pages;      /* base pages, of those whose content is known */
+	uint64_t duplicate_pages; /* base pages with another of equal digest */
+	uint64_t cold_identical;  /* cold base pages, zero or proven identical by their bytes to another cold one */
+	uint64_t hashed_pages;
+	uint32_t skew[11]; /* fine-tracked huge pages by hot base pages: 0, 1, 2-3, 4-7, 8-15, ... 256-511, 512 */
+	uint32_t fine_known;
+	uint64_t nr_vmas_dropped;
+	struct hs_ledger ledger;
+	struct hs_remote_stats remote;
+};
+
+struct hs_pipeline_totals {
+	uint32_t cycles;
+	uint32_t nr_guests;
+	uint64_t rounds;
+	uint64_t pages_hashed; /* digests computed */
+	uint64_t pages_compared;
+	uint64_t compare_failed; /* equal digest, other bytes (or changed meanwhile) */
+	uint64_t ksmd_cpu_us;
+	uint64_t burst_ms;
+	uint64_t index_bytes;
+	uint64_t own_bytes; /* index and records of pages, without libraries */
+	struct hs_fine_stats fine;
+	struct hs_ledger ledger;
+};
+
+HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host,
+				   const struct hs_pipeline_config *cfg, const struct hs_clock *clock,
+				   struct hs_error *err);
+
+/* Takes NULL. Sharing stays as it is (hs_pipeline_unshare_all first to undo it); mappings split for a look come back.
+ */
+void hs_pipeline_destroy(struct hs_pipeline *p);
+
+/* A guest by process id. Errors as hs_remote_open, hs_view_open_host, hs_share_add_guest; -EEXIST. */
+HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
+
+/* A guest through any view (remote NULL: it cannot be shared), for tests and the lab. The view is owned from then on.
+ */
+HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view,
+				     struct hs_error *err);
+
+uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p); /* alive */
+
+enum hs_stage {
+	HS_STAGE_COARSE,
+	HS_STAGE_CONTENT,
+	HS_STAGE_FINE,
+	HS_STAGE_DECIDE,
+	HS_STAGE_MERGE,
+	HS_STAGE_VERIFY,
+	HS_STAGE_REST,
+};
+/* Told at the start of each step of a stage: `done` of `total`. */
+typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
+void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
+
+/*
+ * One whole cycle. *news: base pages that became shared or stopped being so. A guest that goes is dropped, with its
+ * last report kept, and the others go on. -ECANCELED: asked to end; everything split for a look was brought back.
+ * -ESRCH: no guest is left.
+ */
+HS_MUST_USE int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
+
+/* Undoes all sharing of all guests. */
+HS_MUST_USE int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out, struct hs_error *err);
+
+/* out[max]; the number of guests, gone ones included. */
+size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, size_t max);
+void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out);
+
+#endif

@@ -1,0 +1,69 @@
+#!/bin/bash
+# The command line as a person meets it: help, wrong options, processes that cannot be guests. Each wrong use has to name
+# what is wrong. usage: cli.sh PROGRAM
+set -u
+program=$1
+passed=0 failed=0
+
+# expect STATUS PATTERN ARGUMENT...: exit status and a pattern in what is printed
+expect() {
+	local status=$1 pattern=$2 out rc
+	shift 2
+	out=$(timeout 20 "$program" "$@" 2>&1 </dev/null)
+	rc=$?
+	if [ "$rc" = "$status" ] && grep -qE -- "$pattern" <<<"$out"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		printf 'FAILED hs-share %s\n  status %s (wanted %s), pattern: %s\n  printed: %s\n' "$*" "$rc" "$status" "$pattern" "$out"
+	fi
+}
+
+expect 2 'Usage: hs-share COMMAND'
+expect 0 'inspect .*look at one guest' --help
+expect 0 '^hs-share [0-9]' --version
+expect 2 'no command "frobnicate"; the commands are: run inspect unshare' frobnicate
+for command in run inspect unshare; do
+	expect 0 '--pid=PID' "$command" --help
+	expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
+	expect 2 '--pid: "abc" is no process id' "$command" --pid abc
+	expect 2 '--pid: "-3" is no process id' "$command" --pid -3
+	expect 2 '--pid: "" is no process id' "$command" --pid ''
+	expect 2 '"stray" is not an option' "$command" --pid 1 stray
+	expect 2 '--min-memory: "12Q" is no size' "$command" --pid 1 --min-memory 12Q
+done
+expect 2 'no guest is named; give --pid PID' run
+expect 2 'process 1 is named twice' run --pid 1 --pid 1
+expect 2 '--duration: "0" is not a number from 1' run --pid 1 --duration 0
+expect 2 '--duration: "soon" is not a number' run --pid 1 --duration soon
+expect 2 '--cpu-percent: "101" is not a number from 1 to 100' run --pid 1 --cpu-percent 101
+expect 2 '--max-hot: "512" is not a number from 0 to 511' run --pid 1 --max-hot 512
+expect 2 '--rounds: "65" is not a number from 1 to 64' run --pid 1 --rounds 65
+expect 2 '--keep-shared and --dry-run exclude' run --pid 1 --keep-shared --dry-run
+expect 2 'inspect looks at one guest' inspect --pid 1 --pid 2
+
+# a process id that nobody has
+none=4194303
+for command in run inspect unshare; do
+	expect 1 "$none" "$command" --pid "$none"
+done
+
+# A process without memory that could be a guest's.
+sleep 60 &
+small=$!
+# The child has to be past exec, or it still has the shell's memory.
+until [ "$(cat /proc/$small/comm)" = sleep ]; do read -rt 0.05 <> <(:) || :; done
+expect 1 "$small.*(too small|no memory|smaller)" inspect -q --pid "$small"
+expect 1 "$small" run -q --pid "$small"
+# A stopped process is refused, and stays stopped.
+kill -STOP "$small"
+expect 1 'stopped' run -q --pid "$small"
+case $(cat /proc/$small/stat) in
+*') T '*) passed=$((passed + 1)) ;;
+*) failed=$((failed + 1)); echo "FAILED: the stopped process was made to go on" ;;
+esac
+kill -KILL "$small"
+wait "$small" 2>/dev/null
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

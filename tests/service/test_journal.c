@@ -1,0 +1,125 @@
+#include "hs_test.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hs/sim_view.h"
+#include "internal.h"
+
+#define NR_HUGE 8
+
+static char dir[64];
+static struct hs_host host;
+static struct hs_view *view;
+
+static void setup(void)
+{
+	const struct hs_sim_config cfg = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE };
+
+	(void)snprintf(dir, sizeof(dir), "/tmp/hs-journal-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	host = HS_HOST_DEFAULT;
+	host.state_dir = dir;
+	ck_assert_int_eq(hs_view_open_sim(&view, &cfg), 0);
+	view->pid = getpid(); /* the note is about a process, and this one is surely there */
+}
+
+static void teardown(void)
+{
+	hs_view_close(view);
+	hs_journal_remove(&host, getpid());
+	(void)rmdir(dir);
+}
+
+static uint32_t nr_mapped_huge(void)
+{
+	struct hs_huge_sample s[NR_HUGE];
+	uint32_t n = 0;
+
+	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, NULL), 0);
+	for (int i = 0; i < NR_HUGE; i++)
+		n += s[i].state == HS_MAP_HUGE;
+	return n;
+}
+
+START_TEST(test_service_journal_brings_back)
+{
+	const hs_huge_nr split[] = { 1, 4, 5 };
+
+	ck_assert_int_eq(hs_journal_write(&host, view, split, 3, NULL), 0);
+	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 3);
+	ck_assert_uint_eq(hs_journal_recover(&host, view), 3);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE);
+	/* The note is used once. */
+	ck_assert_uint_eq(hs_journal_recover(&host, view), 0);
+}
+END_TEST
+
+START_TEST(test_service_journal_of_another_process)
+{
+	const hs_huge_nr split[] = { 2 };
+	char path[128], text[64];
+	FILE *f;
+
+	ck_assert_int_eq(hs_view_split(view, split, 1, NULL, NULL), 0);
+	(void)snprintf(path, sizeof(path), "%s/split-%d", dir, getpid());
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	/* the same pid, started at another time: a reused number */
+	(void)snprintf(text, sizeof(text), "hs-share split 1\npid %d started 1\n", getpid());
+	(void)fputs(text, f);
+	(void)fprintf(f, "%llx\n", (unsigned long long)hs_view_hva(view, 2).v);
+	(void)fclose(f);
+	ck_assert_uint_eq(hs_journal_recover(&host, view), 0);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
+	ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
+START_TEST(test_service_journal_garbage)
+{
+	static const char *const texts[] = { "", "x", "hs-share split 1\n", "hs-share split 1\npid\n",
+					     "hs-share split 9\nzzz\n" };
+	char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/split-%d", dir, getpid());
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		FILE *f = fopen(path, "w");
+
+		ck_assert_ptr_nonnull(f);
+		(void)fputs(texts[i], f);
+		(void)fclose(f);
+		ck_assert_uint_eq(hs_journal_recover(&host, view), 0);
+		ck_assert_int_eq(access(path, F_OK), -1);
+	}
+}
+END_TEST
+
+START_TEST(test_service_journal_unwritable_folder)
+{
+	const hs_huge_nr split[] = { 1 };
+	struct hs_error err = { "" };
+
+	host.state_dir = "/proc/none";
+	ck_assert_int_lt(hs_journal_write(&host, view, split, 1, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "/proc/none"));
+	host.state_dir = dir;
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("service/journal");
+	TCase *c = tcase_create("journal");
+
+	tcase_add_checked_fixture(c, setup, teardown);
+	tcase_add_test(c, test_service_journal_brings_back);
+	tcase_add_test(c, test_service_journal_of_another_process);
+	tcase_add_test(c, test_service_journal_garbage);
+	tcase_add_test(c, test_service_journal_unwritable_folder);
+	suite_add_tcase(s, c);
+	return hs_test_run(s);
+}

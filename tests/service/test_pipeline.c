@@ -1,0 +1,211 @@
+/* The pipeline over simulated guests: what it counts, when it reads, and that it leaves everything as it was. */
+#include "hs_test.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "hs/sim_view.h"
+#include "pipeline.h"
+
+#define NR_HUGE 16
+/* huge pages of each guest: 0..3 evenly hot, 4..7 hot bloat (8 hot base pages), the rest cold */
+#define NR_EVEN  4
+#define NR_BLOAT 8
+#define BLOAT    8
+
+static struct hs_sim_clock sim;
+static struct hs_clock sim_clock;
+static struct hs_view *views[2];
+static struct hs_pipeline *pipeline;
+static uint32_t dead; /* guests that run no more */
+
+static void run_guests(void *ctx, uint64_t us)
+{
+	(void)ctx;
+	(void)us;
+	for (uint32_t g = 0; g < 2; g++) {
+		if (dead & (1U << g))
+			continue;
+		for (hs_base_nr p = 0; p < NR_EVEN * HS_BASE_PER_HUGE; p++)
+			hs_sim_access(views[g], p, false);
+		for (hs_huge_nr h = NR_EVEN; h < NR_BLOAT; h++)
+			for (unsigned int i = 0; i < BLOAT; i++)
+				hs_sim_access(views[g], h * HS_BASE_PER_HUGE + i * 64, true);
+	}
+}
+
+/* Half of every huge page is the same in both guests, an eighth is zero, the rest is each guest's own. */
+static uint64_t content(uint32_t g, hs_base_nr p)
+{
+	const unsigned int i = p % 8;
+
+	if (i == 7)
+		return 0;
+	return i < 4 ? 1000000 + p : (g + 2) * UINT64_C(100000000) + p;
+}
+
+static void setup(void)
+{
+	struct hs_pipeline_config cfg = hs_pipeline_config_default;
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_error err = { "" };
+
+	dead = 0;
+	sim = (struct hs_sim_clock){ .run = run_guests };
+	sim_clock = hs_sim_clock_ops(&sim);
+	cfg.share = hs_share_config_default;
+	cfg.observe = true;
+	cfg.fine_all = true;
+	ck_assert_msg(hs_pipeline_create(&pipeline, &host, &cfg, &sim_clock, &err) == 0, "%s", err.text);
+	for (uint32_t g = 0; g < 2; g++) {
+		const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE, .guest = g };
+
+		ck_assert_int_eq(hs_view_open_sim(&views[g], &sc), 0);
+		for (hs_base_nr p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
+			hs_sim_set(views[g], p, content(g, p));
+		ck_assert_int_eq(hs_pipeline_add_view(pipeline, g ? "b" : "a", views[g], &err), 0);
+	}
+}
+
+static void teardown(void)
+{
+	hs_pipeline_destroy(pipeline);
+	pipeline = NULL;
+}
+
+START_TEST(test_service_pipeline_counts)
+{
+	struct hs_guest_report r[2];
+	struct hs_error err = { "" };
+	uint64_t news;
+
+	ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(hs_pipeline_report(pipeline, r, 2), 2);
+	for (int g = 0; g < 2; g++) {
+		const uint32_t cold = NR_HUGE - NR_BLOAT;
+
+		ck_assert_uint_eq(r[g].nr_huge, NR_HUGE);
+		ck_assert_uint_eq(r[g].hot, NR_BLOAT);
+		ck_assert_uint_eq(r[g].cold, cold);
+		ck_assert_uint_eq(r[g].evenly_hot, NR_EVEN);
+		ck_assert_uint_eq(r[g].hot_bloat, NR_BLOAT - NR_EVEN);
+		ck_assert_uint_eq(r[g].skew[4], NR_BLOAT - NR_EVEN); /* 8-15 hot base pages */
+		/* nothing stays split */
+		ck_assert_uint_eq(r[g].mapped_huge, NR_HUGE);
+		/* All content is known by now: 4 of 8 pages the same in both, 1 of 8 zero. */
+		ck_assert_uint_eq(r[g].hashed_pages, NR_HUGE * HS_BASE_PER_HUGE);
+		ck_assert_uint_eq(r[g].zero_pages, NR_HUGE * HS_BASE_PER_HUGE / 8);
+		/* Proven: in the cold huge pages, and in the bloat ones but for their hot base pages (all at i % 8 ==
+		 * 0). */
+		ck_assert_uint_eq(r[g].cold_identical,
+				  cold * 512 * 5 / 8 + (NR_BLOAT - NR_EVEN) * (512 * 5 / 8 - BLOAT));
+	}
+}
+END_TEST
+
+START_TEST(test_service_pipeline_digests_once_a_cold_spell)
+{
+	struct hs_pipeline_totals t1, t2;
+	uint64_t news;
+
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	hs_pipeline_totals(pipeline, &t1);
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	hs_pipeline_totals(pipeline, &t2);
+	/* The second cycle reads what the fine phase found cold in hot huge pages again, and nothing of the cold ones.
+	 */
+	ck_assert_uint_le(t2.pages_hashed - t1.pages_hashed, 2 * (NR_BLOAT - NR_EVEN) * (512 - BLOAT));
+}
+END_TEST
+
+START_TEST(test_service_pipeline_guest_goes)
+{
+	struct hs_guest_report r[2];
+	struct hs_error err = { "" };
+	uint64_t news;
+
+	for (uint64_t call = 1; call < 60; call += 7) {
+		setup();
+		dead = 1;
+		hs_sim_fail_call(views[0], call, -ESRCH);
+		ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "call %d: %s", (int)call, err.text);
+		ck_assert_uint_eq(hs_pipeline_nr_guests(pipeline), 1);
+		ck_assert_uint_eq(hs_pipeline_report(pipeline, r, 2), 2);
+		ck_assert(r[0].gone);
+		ck_assert(!r[1].gone);
+		ck_assert_uint_eq(r[1].mapped_huge, NR_HUGE);
+		teardown();
+	}
+}
+END_TEST
+
+START_TEST(test_service_pipeline_all_guests_go)
+{
+	struct hs_error err = { "" };
+	uint64_t news;
+
+	dead = 3;
+	hs_sim_fail_call(views[0], 3, -ESRCH);
+	hs_sim_fail_call(views[1], 4, -ESRCH);
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), -ESRCH);
+	ck_assert_ptr_nonnull(strstr(err.text, "no guest is left"));
+}
+END_TEST
+
+START_TEST(test_service_pipeline_cancelled)
+{
+	uint64_t news;
+
+	/* At each moment of the cycle: nothing may stay split. */
+	for (uint64_t at_us = 100000; at_us < 9000000; at_us += 370000) {
+		struct hs_sim_stats st;
+		int rc;
+
+		setup();
+		sim.cancel_at_us = at_us;
+		rc = hs_pipeline_cycle(pipeline, &news, NULL);
+		ck_assert(rc == 0 || rc == -ECANCELED);
+		for (int g = 0; g < 2; g++) {
+			hs_sim_stats(views[g], &st);
+			ck_assert_uint_eq(st.split_now, 0);
+		}
+		teardown();
+	}
+}
+END_TEST
+
+START_TEST(test_service_pipeline_unknown_is_left_alone)
+{
+	struct hs_guest_report r[2];
+	uint64_t news;
+
+	for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+		hs_sim_set_unknown(views[0], h, true);
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	(void)hs_pipeline_report(pipeline, r, 2);
+	ck_assert_uint_eq(r[0].unknown, NR_HUGE);
+	ck_assert_uint_eq(r[0].hashed_pages, 0);
+	/* the other one has nobody to share with but itself and the zero page */
+	ck_assert_uint_eq(r[1].duplicate_pages, 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("service/pipeline");
+	TCase *c = tcase_create("scene");
+	TCase *own = tcase_create("scenes of their own");
+
+	tcase_add_checked_fixture(c, setup, teardown);
+	tcase_add_test(c, test_service_pipeline_counts);
+	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
+	tcase_add_test(c, test_service_pipeline_all_guests_go);
+	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);
+	tcase_add_test(own, test_service_pipeline_guest_goes);
+	tcase_add_test(own, test_service_pipeline_cancelled);
+	tcase_set_timeout(c, 60);
+	tcase_set_timeout(own, 60);
+	suite_add_tcase(s, c);
+	suite_add_tcase(s, own);
+	return hs_test_run(s);
+}
