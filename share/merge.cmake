@@ -1,0 +1,1 @@
+set(HS_SHARE_MERGE_SOURCES plan.c)
