@@ -131,3 +131,14 @@ out:
 	free(errors);
 	return rc;
 }
+
+int hs_fine_give_back(struct hs_fine *f, struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_error *err)
+{
+	size_t left;
+
+	if (hs_fine_reserve_debts(f, nr))
+		return hs_error_set(err, -ENOMEM, "no memory to bring %zu mappings back", nr);
+	for (size_t i = 0; i < nr; i++)
+		hs_fine_add_debt(f, v, huge[i]);
+	return hs_fine_retry(f, v, &left, err);
+}

@@ -136,6 +136,13 @@ HS_MUST_USE int hs_fine_run(struct hs_fine *f, struct hs_fine_target *targets, s
  */
 HS_MUST_USE int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err);
 
+/*
+ * Brings mappings back that keep_split had left split, now that nothing comes of it; what cannot be brought back now is
+ * on the retry list. -ESRCH, -ENOMEM (then nothing was done).
+ */
+HS_MUST_USE int hs_fine_give_back(struct hs_fine *f, struct hs_view *v, const hs_huge_nr *huge, size_t nr,
+				  struct hs_error *err);
+
 /* The policy shares this huge page now: it is not to be brought back any more. */
 void hs_fine_keep(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge);
 
