@@ -1,0 +1,39 @@
+/*
+ * Small files of the host (/proc, /sys): one value or one page of text each, read and written whole.
+ */
+#ifndef HS_SHARE_HOSTFILE_H
+#define HS_SHARE_HOSTFILE_H
+
+#include <sys/types.h>
+
+#include "hs/error.h"
+#include "hs/host.h"
+#include "hs/types.h"
+
+/* Reads dir/name into buf, terminated, without the newline at its end. Bytes read or -errno. */
+HS_MUST_USE ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t size);
+
+/* 0, or -errno of the open or of the write (which is how the kernel refuses a value). */
+HS_MUST_USE int hs_hostfile_write(const char *dir, const char *name, const char *text);
+
+/* One decimal number, nothing else. -EINVAL when it is something else. */
+HS_MUST_USE int hs_hostfile_u64(const char *dir, const char *name, uint64_t *out);
+HS_MUST_USE int hs_hostfile_write_u64(const char *dir, const char *name, uint64_t value);
+
+/* A file of process `pid` below proc_dir. */
+HS_MUST_USE ssize_t hs_hostfile_read_pid(const struct hs_host *host, pid_t pid, const char *name, char *buf,
+					 size_t size);
+
+/* The whole decimal number at the start of `text`; *end (may be NULL) is what follows. -EINVAL, -ERANGE. */
+HS_MUST_USE int hs_hostfile_parse_u64(const char *text, const char **end, uint64_t *out);
+
+/* The number behind `key` at the start of a line of `text` ("MemAvailable:", "ksm_rmap_items "). -ENOENT. */
+HS_MUST_USE int hs_hostfile_field(const char *text, const char *key, uint64_t *out);
+
+/*
+ * Calls `visit` with the number of each process; a result other than 0 ends the walk and is returned. -errno when
+ * proc_dir cannot be read.
+ */
+HS_MUST_USE int hs_hostfile_each_pid(const struct hs_host *host, int (*visit)(void *ctx, pid_t pid), void *ctx);
+
+#endif

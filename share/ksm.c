@@ -1,0 +1,309 @@
+/*
+ * KSM's owner: one process a host, and whatever it changes is given back, by itself or by the next one.
+ *
+ * Order, and what each step closes:
+ * 1. The lock (flock on ksm.lock, held as long as the owner lives, by the kernel's doing): two owners can neither run
+ *    at once nor take one another's settings for the host's own.
+ * 2. What a crashed owner left is given back, under the lock: its file says what the host's settings were, and must not
+ *    be overwritten with the settings that the crashed owner had made.
+ * 3. Only then is looked who else drives KSM: a ksmd that runs because of a crash has been stopped by now.
+ * 4. The knobs are read and saved when the first burst starts, not before: an owner that never ran a burst has nothing
+ *    to give back, and an operator may set knobs up to that moment.
+ *
+ * A crash within a burst leaves ksmd running, on the planned ranges only, until the next start or hs_ksm_recover().
+ */
+#include "ksm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hostfile.h"
+
+struct hs_ksm {
+	struct hs_host host;
+	bool dry_run;
+	bool saved_on_disk; /* the state file is ours, and knobs may have been changed */
+	int lock_fd;
+	struct hs_ksm_knobs saved;
+	struct hs_ksm_knobs pending; /* an earlier owner's, that the kernel would not take back yet */
+	pid_t ksmd;
+};
+
+/* ---- the lock ---- */
+
+static int make_state_dir(const struct hs_host *host, struct hs_error *err)
+{
+	if (mkdir(host->state_dir, 0700) && errno != EEXIST)
+		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", host->state_dir,
+				    strerror(errno));
+	return 0;
+}
+
+/* The file's descriptor, locked. -EBUSY: the text names who has it. */
+static int take_lock(const struct hs_host *host, struct hs_error *err)
+{
+	char path[PATH_MAX], buf[32];
+	ssize_t n;
+	int fd, rc;
+
+	(void)snprintf(path, sizeof(path), "%s/ksm.lock", host->state_dir);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return hs_error_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		n = hs_hostfile_read(host->state_dir, "ksm.lock", buf, sizeof(buf));
+		(void)close(fd);
+		if (rc == -EBUSY)
+			return hs_error_set(err, rc, "another hs-share (pid %s) has KSM: end it first",
+					    n > 0 ? buf : "unknown");
+		return hs_error_set(err, rc, "cannot lock %s: %s", path, strerror(-rc));
+	}
+	n = snprintf(buf, sizeof(buf), "%d\n", (int)getpid());
+	if (ftruncate(fd, 0) || pwrite(fd, buf, (size_t)n, 0) != n) {
+		rc = errno ? -errno : -EIO;
+		(void)close(fd);
+		return hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc));
+	}
+	return fd;
+}
+
+/* Unlocked by hand, not only by closing: a child that was forked meanwhile may still have the descriptor. The file
+ * stays: to remove a lock file is a race. */
+static void drop_lock(int fd)
+{
+	(void)!ftruncate(fd, 0);
+	(void)flock(fd, LOCK_UN);
+	(void)close(fd);
+}
+
+/* ---- what a crashed owner left ---- */
+
+/* Under the lock. 1: something was given back. *left: what could not be yet. */
+static int recover_locked(const struct hs_host *host, struct hs_ksm_knobs *left, struct hs_error *err)
+{
+	struct hs_ksm_knobs knobs;
+	int rc = hs_ksm_state_read(host, &knobs, err);
+
+	memset(left, 0, sizeof(*left));
+	if (rc)
+		return rc == -ENOENT ? 0 : rc;
+	rc = hs_ksm_knobs_restore(host, &knobs, left, err);
+	if (rc)
+		return rc; /* the file stays, so that it can be tried again */
+	if (left->has[HS_KSM_MAX_PAGE_SHARING]) {
+		rc = hs_ksm_state_write(host, left, err);
+		return rc ? rc : knobs.has[HS_KSM_RUN];
+	}
+	rc = hs_ksm_state_remove(host, err);
+	return rc ? rc : 1;
+}
+
+int hs_ksm_recover(const struct hs_host *host, struct hs_error *err)
+{
+	struct hs_ksm_knobs left;
+	struct stat st;
+	int fd, rc;
+
+	if (stat(host->state_dir, &st))
+		return errno == ENOENT
+			   ? 0
+			   : hs_error_set(err, -errno, "cannot look at %s: %s", host->state_dir, strerror(errno));
+	fd = take_lock(host, err);
+	if (fd < 0)
+		return fd;
+	rc = recover_locked(host, &left, err);
+	drop_lock(fd);
+	return rc;
+}
+
+/* ---- who else drives it ---- */
+
+struct ksmtuned {
+	const struct hs_host *host;
+	pid_t pid;
+};
+
+static int is_ksmtuned(void *ctx, pid_t pid)
+{
+	struct ksmtuned *find = ctx;
+	char comm[32];
+
+	if (hs_hostfile_read_pid(find->host, pid, "comm", comm, sizeof(comm)) < 0 || strcmp(comm, "ksmtuned"))
+		return 0;
+	find->pid = pid;
+	return 1;
+}
+
+static int refuse_running(const struct hs_host *host, struct hs_error *err)
+{
+	uint64_t run;
+	int rc = hs_hostfile_u64(host->ksm_dir, "run", &run);
+
+	if (rc)
+		return hs_error_set(err, rc, "cannot read %s/run: %s", host->ksm_dir, strerror(-rc));
+	if (run == 1)
+		return hs_error_set(
+		    err, -EBUSY,
+		    "KSM runs already (%s/run is 1), for somebody else: stop it with 'echo 0 > %s/run', and what "
+		    "starts it (ksm.service, ksmtuned.service)",
+		    host->ksm_dir, host->ksm_dir);
+	return 0;
+}
+
+static int refuse_drivers(const struct hs_host *host, struct hs_error *err)
+{
+	struct ksmtuned find = { .host = host };
+	int rc = refuse_running(host, err);
+
+	if (rc)
+		return rc;
+	rc = hs_hostfile_each_pid(host, is_ksmtuned, &find);
+	if (rc < 0)
+		return hs_error_set(err, rc, "cannot read %s: %s", host->proc_dir, strerror(-rc));
+	if (rc)
+		return hs_error_set(err, -EBUSY,
+				    "ksmtuned (pid %d) drives KSM on this host: stop it with 'systemctl stop ksmtuned'",
+				    (int)find.pid);
+	return 0;
+}
+
+/* ---- the owner ---- */
+
+int hs_ksm_acquire(struct hs_ksm **out, const struct hs_host *host, bool dry_run, struct hs_error *err)
+{
+	struct hs_ksm_knobs knobs;
+	struct hs_ksm *k;
+	int rc;
+
+	*out = NULL;
+	k = calloc(1, sizeof(*k));
+	if (!k)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	k->host = *host;
+	k->dry_run = dry_run;
+	k->lock_fd = -1;
+	rc = hs_ksm_knobs_read(host, &knobs, err);
+	if (!rc && !dry_run) {
+		rc = make_state_dir(host, err);
+		if (!rc)
+			rc = k->lock_fd = take_lock(host, err);
+		if (rc >= 0)
+			rc = recover_locked(host, &k->pending, err);
+	}
+	if (rc >= 0)
+		rc = refuse_drivers(host, err);
+	if (rc < 0) {
+		hs_ksm_release(k);
+		return rc;
+	}
+	*out = k;
+	return 0;
+}
+
+void hs_ksm_release(struct hs_ksm *k)
+{
+	struct hs_error err = { "" };
+	struct hs_ksm_knobs left;
+	int rc;
+
+	if (!k)
+		return;
+	if (k->saved_on_disk) {
+		rc = hs_ksm_knobs_restore(&k->host, &k->saved, &left, &err);
+		if (!rc)
+			rc = left.has[HS_KSM_MAX_PAGE_SHARING] ? hs_ksm_state_write(&k->host, &left, &err)
+							       : hs_ksm_state_remove(&k->host, &err);
+		if (rc)
+			(void)fprintf(stderr, "hs-share: %s; the settings to give back are in %s/ksm.state\n", err.text,
+				      k->host.state_dir);
+	}
+	if (k->lock_fd >= 0)
+		drop_lock(k->lock_fd);
+	free(k);
+}
+
+/* ---- bursts ---- */
+
+static int save_once(struct hs_ksm *k, struct hs_error *err)
+{
+	int rc;
+
+	if (k->saved_on_disk)
+		return 0;
+	rc = hs_ksm_knobs_read(&k->host, &k->saved, err);
+	if (rc)
+		return rc;
+	if (k->pending.has[HS_KSM_MAX_PAGE_SHARING])
+		k->saved.value[HS_KSM_MAX_PAGE_SHARING] = k->pending.value[HS_KSM_MAX_PAGE_SHARING];
+	rc = hs_ksm_state_write(&k->host, &k->saved, err);
+	if (!rc)
+		k->saved_on_disk = true;
+	return rc;
+}
+
+static int set_knob(struct hs_ksm *k, enum hs_ksm_knob knob, uint64_t value, struct hs_error *err)
+{
+	uint64_t now;
+	int rc = hs_hostfile_u64(k->host.ksm_dir, hs_ksm_knob_name[knob], &now);
+
+	if (!rc && now != value)
+		rc = hs_hostfile_write_u64(k->host.ksm_dir, hs_ksm_knob_name[knob], value);
+	if (rc)
+		return hs_error_set(err, rc, "cannot set %s/%s to %llu: %s", k->host.ksm_dir, hs_ksm_knob_name[knob],
+				    (unsigned long long)value, strerror(-rc));
+	return 0;
+}
+
+int hs_ksm_start(struct hs_ksm *k, const struct hs_ksm_setup *setup, struct hs_error *err)
+{
+	int rc = refuse_running(&k->host, err);
+
+	if (rc || k->dry_run)
+		return rc;
+	rc = save_once(k, err);
+	if (!rc && k->saved.advisor[0]) {
+		rc = hs_hostfile_write(k->host.ksm_dir, "advisor_mode", "none\n");
+		if (rc)
+			return hs_error_set(err, rc, "cannot set %s/advisor_mode to none: %s", k->host.ksm_dir,
+					    strerror(-rc));
+	}
+	if (!rc && k->saved.has[HS_KSM_SMART_SCAN])
+		rc = set_knob(k, HS_KSM_SMART_SCAN, 0, err);
+	if (!rc && k->saved.has[HS_KSM_USE_ZERO_PAGES])
+		rc = set_knob(k, HS_KSM_USE_ZERO_PAGES, setup->use_zero_pages, err);
+	if (!rc && k->saved.has[HS_KSM_MAX_PAGE_SHARING] && setup->max_page_sharing) {
+		/* The kernel takes it only while nothing is shared: later bursts go on with what the first one set. */
+		rc = set_knob(k, HS_KSM_MAX_PAGE_SHARING, setup->max_page_sharing, err);
+		if (rc == -EBUSY)
+			rc = 0;
+	}
+	if (!rc)
+		rc = set_knob(k, HS_KSM_PAGES_TO_SCAN, setup->pages_to_scan, err);
+	if (!rc)
+		rc = set_knob(k, HS_KSM_SLEEP_MS, setup->sleep_ms, err);
+	if (!rc)
+		rc = set_knob(k, HS_KSM_RUN, 1, err);
+	return rc;
+}
+
+int hs_ksm_pace(struct hs_ksm *k, uint32_t pages_to_scan)
+{
+	return k->dry_run ? 0 : set_knob(k, HS_KSM_PAGES_TO_SCAN, pages_to_scan, NULL);
+}
+
+int hs_ksm_stop(struct hs_ksm *k, struct hs_error *err)
+{
+	return k->dry_run ? 0 : set_knob(k, HS_KSM_RUN, 0, err);
+}
+
+int hs_ksm_sample(struct hs_ksm *k, struct hs_ksm_counters *out, struct hs_error *err)
+{
+	return hs_ksm_counters_of(&k->host, &k->ksmd, out, err);
+}

@@ -1,0 +1,60 @@
+/*
+ * What the parts of KSM's owner share with one another and with the engine: knobs, the state file, bursts.
+ */
+#ifndef HS_SHARE_KSM_H
+#define HS_SHARE_KSM_H
+
+#include "hs/share.h"
+
+enum hs_ksm_knob {
+	HS_KSM_RUN,
+	HS_KSM_PAGES_TO_SCAN,
+	HS_KSM_SLEEP_MS,
+	HS_KSM_SMART_SCAN,
+	HS_KSM_USE_ZERO_PAGES,
+	HS_KSM_MAX_PAGE_SHARING,
+	HS_KSM_NR_KNOBS,
+};
+extern const char *const hs_ksm_knob_name[HS_KSM_NR_KNOBS]; /* file names below ksm_dir */
+
+struct hs_ksm_knobs {
+	bool has[HS_KSM_NR_KNOBS]; /* false: this kernel has no such knob, or nothing is to be given back */
+	uint64_t value[HS_KSM_NR_KNOBS];
+	char advisor[16]; /* advisor_mode; empty: as above */
+};
+
+HS_MUST_USE int hs_ksm_knobs_read(const struct hs_host *host, struct hs_ksm_knobs *out, struct hs_error *err);
+
+/* Sets knobs to what they were. *left: those that the kernel does not take back yet (max_page_sharing while pages are
+ * shared); empty when all is well. Goes on after an error and returns the first. */
+HS_MUST_USE int hs_ksm_knobs_restore(const struct hs_host *host, const struct hs_ksm_knobs *knobs,
+				     struct hs_ksm_knobs *left, struct hs_error *err);
+
+/* ---- the state file: on the disk, complete, before the first knob is changed ---- */
+
+HS_MUST_USE int hs_ksm_state_write(const struct hs_host *host, const struct hs_ksm_knobs *knobs, struct hs_error *err);
+/* -ENOENT: there is none. -EINVAL: somebody else wrote it; the text names it. */
+HS_MUST_USE int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, struct hs_error *err);
+HS_MUST_USE int hs_ksm_state_remove(const struct hs_host *host, struct hs_error *err);
+
+/* ---- bursts ---- */
+
+struct hs_ksm_setup {
+	uint32_t pages_to_scan, sleep_ms;
+	uint32_t max_page_sharing; /* 0: as it is */
+	bool use_zero_pages;
+};
+
+/* Saves the knobs, when that has not been done, then sets them and lets ksmd run. -EBUSY: somebody else runs it now. */
+HS_MUST_USE int hs_ksm_start(struct hs_ksm *k, const struct hs_ksm_setup *setup, struct hs_error *err);
+/* Changes the length of ksmd's next batch. */
+HS_MUST_USE int hs_ksm_pace(struct hs_ksm *k, uint32_t pages_to_scan);
+/* Stops ksmd. Waits for the end of its batch: the kernel holds the knob until then. */
+HS_MUST_USE int hs_ksm_stop(struct hs_ksm *k, struct hs_error *err);
+/* As hs_ksm_counters, without looking for ksmd each time. */
+HS_MUST_USE int hs_ksm_sample(struct hs_ksm *k, struct hs_ksm_counters *out, struct hs_error *err);
+
+HS_MUST_USE int hs_ksm_counters_of(const struct hs_host *host, pid_t *ksmd, struct hs_ksm_counters *out,
+				   struct hs_error *err);
+
+#endif

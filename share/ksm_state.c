@@ -1,0 +1,156 @@
+/*
+ * The state file: what KSM's knobs were, for whoever comes after a crash.
+ *
+ * Order: it is written to a file of another name, flushed to the disk, and renamed, before the first knob is changed.
+ * So at any instant there is either no file, and no knob of ours, or a complete file. The last line says that it is
+ * complete; a file that does not read so in every line is not ours, and nothing is set from it.
+ */
+#include "ksm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hostfile.h"
+
+#define STATE_NAME "ksm.state"
+#define HEADER     "hs-share ksm state 1"
+#define FOOTER     "end"
+
+/* Largest value that this kernel's knobs can have had. */
+static const uint64_t knob_max[HS_KSM_NR_KNOBS] = {
+	[HS_KSM_RUN] = 2,        [HS_KSM_PAGES_TO_SCAN] = UINT32_MAX, [HS_KSM_SLEEP_MS] = UINT32_MAX,
+	[HS_KSM_SMART_SCAN] = 1, [HS_KSM_USE_ZERO_PAGES] = 1,         [HS_KSM_MAX_PAGE_SHARING] = INT32_MAX,
+};
+
+static int write_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		text += n;
+		len -= (size_t)n;
+	}
+	return fsync(fd) ? -errno : 0;
+}
+
+/* The folder's own entry, so that the rename survives a power cut where the state folder is on a disk. */
+static void flush_dir(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		(void)fsync(fd);
+		(void)close(fd);
+	}
+}
+
+int hs_ksm_state_write(const struct hs_host *host, const struct hs_ksm_knobs *knobs, struct hs_error *err)
+{
+	char path[PATH_MAX], tmp[PATH_MAX + 8], text[1024];
+	size_t len;
+	int fd, rc;
+
+	len = (size_t)snprintf(text, sizeof(text), "%s\n", HEADER);
+	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
+		if (knobs->has[i])
+			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s %" PRIu64 "\n", hs_ksm_knob_name[i],
+						knobs->value[i]);
+	if (knobs->advisor[0])
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "advisor_mode %s\n", knobs->advisor);
+	len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n", FOOTER);
+
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, STATE_NAME);
+	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	rc = fd < 0 ? -errno : write_all(fd, text, len);
+	if (fd >= 0)
+		(void)close(fd);
+	if (!rc && rename(tmp, path))
+		rc = -errno;
+	if (rc)
+		return hs_error_set(err, rc,
+				    "cannot save KSM's settings in %s (%s): they stay untouched; make room there", path,
+				    strerror(-rc));
+	flush_dir(host->state_dir);
+	return 0;
+}
+
+static int parse_line(struct hs_ksm_knobs *knobs, const char *line)
+{
+	const char *value = strchr(line, ' '), *end;
+	size_t key = value ? (size_t)(value - line) : 0;
+
+	if (!value)
+		return -EINVAL;
+	value++;
+	if (key == strlen("advisor_mode") && !strncmp(line, "advisor_mode", key)) {
+		size_t len = strlen(value);
+
+		if (knobs->advisor[0] || !len || len >= sizeof(knobs->advisor) ||
+		    strspn(value, "abcdefghijklmnopqrstuvwxyz-") != len)
+			return -EINVAL;
+		memcpy(knobs->advisor, value, len + 1);
+		return 0;
+	}
+	for (int i = 0; i < HS_KSM_NR_KNOBS; i++) {
+		if (key != strlen(hs_ksm_knob_name[i]) || strncmp(line, hs_ksm_knob_name[i], key))
+			continue;
+		if (knobs->has[i] || hs_hostfile_parse_u64(value, &end, &knobs->value[i]) || *end ||
+		    knobs->value[i] > knob_max[i])
+			return -EINVAL;
+		knobs->has[i] = true;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, struct hs_error *err)
+{
+	char text[2048], *rest = text, *line;
+	bool header = false, footer = false;
+	ssize_t n = hs_hostfile_read(host->state_dir, STATE_NAME, text, sizeof(text));
+	int rc = 0;
+
+	memset(knobs, 0, sizeof(*knobs));
+	if (n == -ENOENT)
+		return -ENOENT;
+	if (n < 0)
+		return hs_error_set(err, (int)n, "cannot read %s/%s: %s", host->state_dir, STATE_NAME,
+				    strerror((int)-n));
+	if (strlen(text) != (size_t)n)
+		rc = -EINVAL;
+	while (!rc && (line = strsep(&rest, "\n"))) {
+		if (footer)
+			rc = -EINVAL;
+		else if (!header)
+			rc = (header = !strcmp(line, HEADER)) ? 0 : -EINVAL;
+		else if (!(footer = !strcmp(line, FOOTER)))
+			rc = parse_line(knobs, line);
+	}
+	if (rc || !footer)
+		return hs_error_set(
+		    err, -EINVAL,
+		    "%s/%s is not a state file of hs-share: set KSM's knobs by hand as they should be, then "
+		    "remove the file",
+		    host->state_dir, STATE_NAME);
+	return 0;
+}
+
+int hs_ksm_state_remove(const struct hs_host *host, struct hs_error *err)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, STATE_NAME);
+	if (unlink(path) && errno != ENOENT)
+		return hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno));
+	flush_dir(host->state_dir);
+	return 0;
+}
