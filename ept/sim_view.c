@@ -35,16 +35,7 @@ static void take_page_time(struct sim_view *s)
 
 static uint8_t state_of(const struct sim_huge *h)
 {
-	unsigned int nr;
-
-	if (h->unknown)
-		return HS_MAP_UNKNOWN;
-	if (h->entry == SIM_NONE)
-		return HS_MAP_ABSENT;
-	if (h->entry == SIM_HUGE)
-		return HS_MAP_HUGE;
-	nr = hs_bits_count(&h->present);
-	return nr == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : nr ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
+	return h->unknown ? HS_MAP_UNKNOWN : hs_sim_do_state(h);
 }
 
 static void sim_close(struct hs_view *v)

@@ -29,6 +29,17 @@ static void huge_again(struct sim_view *s, struct sim_huge *h)
 	}
 }
 
+uint8_t hs_sim_do_state(const struct sim_huge *h)
+{
+	unsigned int nr = hs_bits_count(&h->present);
+
+	if (h->entry == SIM_HUGE)
+		return HS_MAP_HUGE;
+	if (h->entry == SIM_NONE || !nr)
+		return HS_MAP_ABSENT;
+	return nr == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : HS_MAP_PARTIAL;
+}
+
 void hs_sim_do_split(struct sim_huge *h)
 {
 	if (h->entry != SIM_HUGE)
@@ -95,6 +106,18 @@ uint64_t hs_sim_content(const struct hs_view *v, hs_base_nr page)
 	if (page / HS_BASE_PER_HUGE >= v->nr_huge)
 		abort();
 	return sim_of_const(v)->content[page];
+}
+
+uint8_t hs_sim_state(const struct hs_view *v, hs_huge_nr huge)
+{
+	if (huge >= v->nr_huge)
+		abort();
+	return hs_sim_do_state(&sim_of_const(v)->huge[huge]);
+}
+
+bool hs_sim_is_split_by_view(const struct hs_view *v, hs_huge_nr huge)
+{
+	return huge < v->nr_huge && sim_of_const(v)->huge[huge].ours;
 }
 
 void hs_sim_drop(struct hs_view *v, hs_base_nr start, hs_base_nr end)

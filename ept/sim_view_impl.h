@@ -43,6 +43,9 @@ static inline const struct sim_view *sim_of_const(const struct hs_view *v)
 	return (const struct sim_view *)(const void *)v;
 }
 
+/* enum hs_map_state of what is really there. */
+uint8_t hs_sim_do_state(const struct sim_huge *h);
+
 /* A huge entry becomes 512 base entries, each with its accessed bit; anything else stays as it is. */
 void hs_sim_do_split(struct sim_huge *h);
 

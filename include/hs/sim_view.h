@@ -69,6 +69,11 @@ void hs_sim_write(struct hs_view *v, hs_base_nr page, uint64_t id);
 void hs_sim_set(struct hs_view *v, hs_base_nr page, uint64_t id);
 uint64_t hs_sim_content(const struct hs_view *v, hs_base_nr page);
 
+/* Behind the view's back, as it is even when the view is made to fail: what the huge page is mapped as (never unknown),
+ * and whether the view split it and it has not been huge again since. */
+uint8_t hs_sim_state(const struct hs_view *v, hs_huge_nr huge);
+bool hs_sim_is_split_by_view(const struct hs_view *v, hs_huge_nr huge);
+
 /* The pages [start, end) go away, as when the guest's balloon takes them; a huge page in it that stays in part splits.
  */
 void hs_sim_drop(struct hs_view *v, hs_base_nr start, hs_base_nr end);
