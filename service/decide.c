@@ -252,7 +252,7 @@ static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	int rc;
 
 	if (pg->nr_unshared && p->totals.cycles - pg->unshared_cycle > QUIET_CYCLES)
-		pg->nr_unshared = in.nr_unshared = 0;
+		in.nr_unshared = pg->nr_unshared = 0;
 	hs_content_duplicates(p, g, h, &pg->candidate, &any, &dup);
 	rc = hs_content_compare(p, g, h, &dup, err);
 	if (rc)
