@@ -1,0 +1,246 @@
+/*
+ * Ageing: clearing the accessed bits of the whole guest.
+ *
+ * Writing to /proc/PID/clear_refs clears them in the tables, but leaves the translations that the processors have
+ * cached: as long as one is cached, the hardware does not look at the table, and sets no bit. The hottest pages of all
+ * would look cold. (Measured on a guest that touches two huge pages all the time: 200 us after clear_refs alone both
+ * were seen accessed in 9% of 200 rounds, with the steps below in 98%.) So a flush of the guest's translations has to
+ * follow, and there is no call for that. It is provoked from outside, by two operations on one huge page:
+ *
+ *  1. clear_refs clears all bits. ("2": anonymous memory alone; the VMM's file mappings are none of our business.)
+ *  2. One huge page is chosen that is mapped huge right now, writable (so it is no zero page and shared with nobody),
+ * and has not been accessed; rather one that the last sample found cold, and not always the same.
+ *  3. Its accessed bit is set, in software: process_vm_writev of one byte whose source cannot be read. The kernel takes
+ *     the page for writing, which marks the entry accessed, and then fails to read the source: EFAULT, and not a byte
+ * is written. (Taking it for reading, by process_vm_readv, marks no huge entry on x86.) That a kernel writes nothing is
+ *     not taken on trust: it is tried on a page of our own first.
+ *  4. process_madvise(MADV_COLD) of exactly this huge page takes an accessed huge entry out, flushes, and puts it back
+ *     as not accessed. The flush is for the 512 base pages of that range, and for more than 33 x86 flushes the
+ * process's whole address space instead: that is the flush we want, and it comes after step 1.
+ *  5. A look at the entry: accessed after step 3 and not after step 4, so the flush did happen.
+ *
+ * Between 2 and 4 the guest could cut that huge mapping up (it would have to unmap a part of exactly this page in those
+ * microseconds). MADV_COLD then works on base pages, and some kernels split a huge page that is mapped partly: no
+ * content changes, and khugepaged repairs it. The page is put on the list of inactive pages, where a cold page belongs;
+ * a hot one comes back from there by being used.
+ *
+ * When nothing is mapped huge any more, there is no such page and no flush. Then all of the guest is mapped by base
+ * pages, 512 times as many translations, which push one another out of the processors' caches.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "host_view.h"
+#include "x86_entry.h"
+
+struct choice {
+	struct hs_host_view *v;
+	hs_huge_nr first; /* huge page behind the request's address */
+	uint32_t nr;      /* entries to look at */
+	bool any;         /* not only those that were cold at the last sample */
+	hs_huge_nr found; /* UINT32_MAX: none */
+};
+
+static bool is_usable(uint64_t entry)
+{
+	return hs_x86_pmd(entry) == HS_X86_PAGE && (entry & HS_X86_WRITE) && !hs_x86_accessed(entry);
+}
+
+static void choose(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	struct choice *c = ctx;
+	unsigned int index = (req->va >> HS_HUGE_SHIFT) & 511;
+
+	(void)i;
+	if (req->status != HS_WALK_COPIED)
+		return;
+	for (uint32_t n = 0; n < c->nr; n++) {
+		hs_huge_nr h = c->first + n;
+
+		if (is_usable(page[index + n]) && !hs_bit_test(c->v->gone, h) &&
+		    (c->any || hs_bit_test(c->v->cold, h))) {
+			c->found = h;
+			return;
+		}
+	}
+}
+
+static const struct hs_region *region_of(const struct hs_view *view, hs_huge_nr huge)
+{
+	for (size_t r = 0; r < view->nr_regions; r++)
+		if (huge - view->regions[r].first_huge < view->regions[r].nr_huge)
+			return &view->regions[r];
+	return NULL;
+}
+
+/* The next usable huge page from flush_next on, once around; UINT32_MAX: none. One table a step, as it is right now. */
+static int find_page(struct hs_host_view *v, bool any, hs_huge_nr *found)
+{
+	hs_huge_nr h = v->flush_next < v->view.nr_huge ? v->flush_next : 0;
+
+	*found = UINT32_MAX;
+	for (uint32_t seen = 0; seen < v->view.nr_huge;) {
+		const struct hs_region *region = region_of(&v->view, h);
+		struct hs_walk_req req = { .kind = HS_WALK_PMD_PAGE };
+		struct choice c = { .v = v, .first = h, .any = any, .found = UINT32_MAX };
+		uint32_t in_table, in_region;
+		int rc;
+
+		if (!region)
+			return 0;
+		req.va = region->hva.v + (h - region->first_huge) * HS_HUGE_SIZE;
+		in_table = HS_BASE_PER_HUGE - ((req.va >> HS_HUGE_SHIFT) & 511);
+		in_region = region->first_huge + region->nr_huge - h;
+		c.nr = in_table < in_region ? in_table : in_region;
+		rc = hs_walk_run(v->walk, v->mm, &req, 1, choose, &c);
+		if (rc)
+			return rc;
+		if (c.found != UINT32_MAX) {
+			*found = c.found;
+			return 0;
+		}
+		seen += c.nr;
+		h += c.nr;
+		if (h >= v->view.nr_huge)
+			h = 0;
+	}
+	return 0;
+}
+
+static void take_entry(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	(void)i;
+	(void)page;
+	*(uint64_t *)ctx = req->status == HS_WALK_ENTRY ? req->entry : 0;
+}
+
+/* Step 3: -1 and EFAULT is what we want; 0 then, else -errno. */
+static int touch(pid_t pid, void *where, void *unreadable)
+{
+	struct iovec from = { unreadable, 1 }, to = { where, 1 };
+	ssize_t n = process_vm_writev(pid, &from, 1, &to, 1, 0);
+
+	if (n < 0)
+		return errno == EFAULT ? 0 : -errno;
+	return -EIO; /* it cannot be: the source has no byte to give */
+}
+
+/* Whether step 3 leaves the page alone, on this kernel: tried on ourselves. */
+static bool touch_writes_nothing(void *unreadable)
+{
+	unsigned char *page = mmap(NULL, HS_BASE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool good;
+
+	if (page == MAP_FAILED)
+		return false;
+	memset(page, 0xa5, HS_BASE_SIZE);
+	good = !touch(getpid(), page, unreadable);
+	for (size_t i = 0; i < HS_BASE_SIZE; i++)
+		good &= page[i] == 0xa5;
+	munmap(page, HS_BASE_SIZE);
+	return good;
+}
+
+static int prepare(struct hs_host_view *v)
+{
+	void *page;
+
+	if (v->unreadable)
+		return 0;
+	page = mmap(NULL, HS_BASE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED)
+		return -errno;
+	if (!touch_writes_nothing(page)) {
+		munmap(page, HS_BASE_SIZE);
+		return -ENOTSUP;
+	}
+	v->unreadable = page;
+	return 0;
+}
+
+/* Steps 3 to 5 on one huge page. 1: flushed; 0: cannot tell; -errno: does not work at all. */
+static int flush_by(struct hs_host_view *v, hs_huge_nr huge)
+{
+	uint64_t va = hs_view_hva(&v->view, huge).v;
+	struct hs_walk_req req = { .va = va, .kind = HS_WALK_PMD_ENTRY };
+	struct iovec whole = { (void *)(uintptr_t)va, HS_HUGE_SIZE };
+	uint64_t entry = 0;
+	int rc;
+
+	rc = touch(v->view.pid, whole.iov_base, v->unreadable);
+	v->flush_doubt[v->nr_flush_doubt++] = huge;
+	if (!rc)
+		rc = hs_walk_run(v->walk, v->mm, &req, 1, take_entry, &entry);
+	if (rc)
+		return rc;
+	if (hs_x86_pmd(entry) != HS_X86_PAGE || !hs_x86_accessed(entry))
+		return 0;
+	if (syscall(SYS_process_madvise, v->pidfd, &whole, 1, MADV_COLD, 0) < 0)
+		return -errno;
+	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_entry, &entry);
+	if (rc)
+		return rc;
+	if (hs_x86_accessed(entry))
+		return 0;
+	v->nr_flush_doubt--;
+	return hs_x86_pmd(entry) == HS_X86_PAGE;
+}
+
+static int clear_refs(struct hs_host_view *v)
+{
+	ssize_t n;
+
+	do {
+		n = pwrite(v->clear_refs_fd, "2", 1, 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+static int flush(struct hs_host_view *v)
+{
+	int rc = prepare(v);
+
+	for (int tries = 0; tries < HS_FLUSH_TRIES && !rc; tries++) {
+		hs_huge_nr huge;
+
+		rc = find_page(v, false, &huge);
+		if (!rc && huge == UINT32_MAX)
+			rc = find_page(v, true, &huge);
+		if (rc || huge == UINT32_MAX)
+			return rc;
+		v->flush_next = huge + 1;
+		rc = flush_by(v, huge);
+		if (rc > 0)
+			return 0;
+		if (rc < 0)
+			break;
+	}
+	if (rc == -ESRCH || !rc)
+		return rc;
+	if (!v->flush_told)
+		(void)fprintf(
+		    stderr,
+		    "hs: process %d: cannot provoke a flush of its cached translations (%s): its hottest pages "
+		    "may look colder than they are\n",
+		    (int)v->view.pid, strerror(-rc));
+	v->flush_told = true;
+	return 0;
+}
+
+int hs_host_age(struct hs_view *view, struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	int rc = clear_refs(v);
+
+	v->nr_flush_doubt = 0;
+	if (!rc)
+		rc = flush(v);
+	/* clear_refs says nothing when the process has no memory left. */
+	if (!rc || rc == -ESRCH)
+		rc = hs_walk_alive(v->walk, v->mm, NULL) ? -ESRCH : rc;
+	return rc ? hs_host_error(v, rc, "clear its accessed bits", err) : 0;
+}

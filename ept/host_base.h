@@ -1,0 +1,28 @@
+/* Where the kernel maps physical memory, found by trial. Pure: how a guess is tried comes from the caller. */
+#ifndef HS_EPT_HOST_BASE_H
+#define HS_EPT_HOST_BASE_H
+
+#include "hs/error.h"
+#include "hs/types.h"
+
+struct hs_base {
+	uint64_t base;      /* virtual address of physical address 0 in the kernel's direct map */
+	uint64_t phys_mask; /* see hs_x86_phys_mask */
+	uint32_t levels;    /* of page tables: 4 or 5 */
+};
+
+/* Whether a walk of our own page tables under this guess ends at a page whose content we know. */
+typedef bool (*hs_base_try_fn)(void *ctx, const struct hs_base *guess);
+
+/*
+ * `pgd`: the kernel's virtual address of the top page table; `likely_levels`: 4 or 5, tried first. 0, or -ENOENT when
+ * no guess was right. *nr_tries may be NULL.
+ */
+HS_MUST_USE int hs_base_search(uint64_t pgd, unsigned int phys_bits, uint32_t likely_levels, hs_base_try_fn try_guess,
+			       void *ctx, struct hs_base *out, unsigned int *nr_tries);
+
+/* What /proc/cpuinfo says: bits of a physical address, 0 when it does not say; whether 5 levels are possible. */
+unsigned int hs_base_phys_bits(const char *cpuinfo);
+bool hs_base_has_la57(const char *cpuinfo);
+
+#endif

@@ -1,0 +1,92 @@
+#include "host_facts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool has_capability(const struct __user_cap_data_struct *caps, unsigned int nr)
+{
+	return (caps[nr / 32].effective >> (nr % 32)) & 1;
+}
+
+static bool may_bpf(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+	if (syscall(SYS_capget, &header, caps))
+		return false;
+	return has_capability(caps, CAP_SYS_ADMIN) ||
+	       (has_capability(caps, CAP_BPF) && has_capability(caps, CAP_PERFMON));
+}
+
+/* The file reads "none integrity [confidentiality]"; the brackets stand around what is in force. */
+static bool is_confidential(const char *sys_dir)
+{
+	char path[512], text[256] = "";
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/kernel/security/lockdown", sys_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	return n > 0 && strstr(text, "[confidentiality]");
+}
+
+void hs_facts_read(const char *sys_dir, struct hs_facts *out)
+{
+	char path[512];
+
+	out->may_bpf = may_bpf();
+	/* An empty command is an error in every kernel, and another error where there is no such call. */
+	out->has_bpf = syscall(SYS_bpf, -1, NULL, 0) == 0 || errno != ENOSYS;
+	(void)snprintf(path, sizeof(path), "%s/kernel/btf/vmlinux", sys_dir);
+	out->has_btf = access(path, F_OK) == 0;
+	out->locked_down = is_confidential(sys_dir);
+}
+
+int hs_facts_explain(const struct hs_facts *f, int rc, const char *log, struct hs_error *err)
+{
+	const char *colon = log && *log ? ": " : "";
+
+	if (!log)
+		log = "";
+	if (rc == -ENOMEM)
+		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that reads page tables%s%s", colon,
+				    log);
+	if (!f->has_bpf)
+		return hs_error_set(err, -ENOTSUP,
+				    "this kernel has no BPF, which reading the host's page tables needs: "
+				    "use a kernel with CONFIG_BPF_SYSCALL=y (6.1 or later)");
+	if (!f->may_bpf)
+		return hs_error_set(
+		    err, -EPERM,
+		    "reading the host's page tables needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, in "
+		    "the initial user namespace: run as root, or give the service these capabilities");
+	if (f->locked_down)
+		return hs_error_set(err, -EPERM,
+				    "kernel lockdown is at 'confidentiality', which forbids BPF to read kernel memory: "
+				    "boot with lockdown=integrity, or without lockdown");
+	if (!f->has_btf)
+		return hs_error_set(
+		    err, -ENOTSUP,
+		    "this kernel does not describe its types (/sys/kernel/btf/vmlinux is missing): use a "
+		    "kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions build it");
+	if (rc == -EPERM || rc == -EACCES)
+		return hs_error_set(
+		    err, -EPERM,
+		    "the kernel refused the BPF program that reads page tables (%s): a security module, "
+		    "a seccomp filter or a user namespace forbids it; run the service on the host "
+		    "itself%s%s",
+		    strerror(-rc), colon, log);
+	return hs_error_set(err, -ENOTSUP,
+			    "this kernel does not load the BPF program that reads page tables (%s), it needs 6.1 or "
+			    "later%s%s",
+			    strerror(-rc), colon, log);
+}

@@ -1,0 +1,24 @@
+/* What of this host decides whether page tables can be read, and the sentence for a person when they cannot. */
+#ifndef HS_EPT_HOST_FACTS_H
+#define HS_EPT_HOST_FACTS_H
+
+#include "hs/error.h"
+#include "hs/types.h"
+
+struct hs_facts {
+	bool may_bpf;     /* CAP_SYS_ADMIN, or CAP_BPF and CAP_PERFMON */
+	bool has_bpf;     /* the bpf system call is there */
+	bool has_btf;     /* SYS/kernel/btf/vmlinux */
+	bool locked_down; /* lockdown=confidentiality */
+};
+
+/* `sys_dir`: "/sys". */
+void hs_facts_read(const char *sys_dir, struct hs_facts *out);
+
+/*
+ * Why reading page tables failed with `rc` (-errno), given the facts; `log`: the last words of libbpf, may be empty.
+ * Writes the sentence, returns -EPERM, -ENOTSUP or -ENOMEM.
+ */
+int hs_facts_explain(const struct hs_facts *f, int rc, const char *log, struct hs_error *err);
+
+#endif

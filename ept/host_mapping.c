@@ -1,0 +1,307 @@
+/*
+ * Splitting and restoring mappings, never pages.
+ *
+ * Splitting. A huge entry maps 2 MiB of one VMA. When a VMA border comes to lie within these 2 MiB, the kernel replaces
+ * the huge entry by a table of 512 base entries; the page behind it stays huge. So, inside the guest's process:
+ *  1. MADV_DONTDUMP on the first base page: its VMA parts, the mapping splits;
+ *  2. MADV_DODUMP on it: the parts are alike again and join. The table of base entries stays.
+ * Where the VMA has DONTDUMP already (libvirt's dumpCore='off'), the other way round. The flag only says what a core
+ * dump contains, and it is back after a fraction of a millisecond. Nothing else changes: no content, no page, no number
+ * of VMAs. All first steps of a batch are made before all second ones, so that the calls of a kind can go in one; a
+ * batch is small enough that its 2 further VMAs for each huge page are far from any limit.
+ *
+ * What can go wrong between the steps is noted (`owed`), put right at once, or at the next occasion, at the latest when
+ * the view is closed; after a crash, when the next view is opened (host_dump.c). Our knowledge of the flags may be old:
+ * if the guest has changed them itself, step 2 leaves a page with a flag of its own, and the guest has more VMAs than
+ * before: then the flags are read again, and such pages put right.
+ *
+ * Restoring is process_madvise(MADV_COLLAPSE), from outside: the kernel copies the 512 pages into a new huge page (even
+ * where the old one is whole), KSM's included, whose sharing this ends. It works whatever the THP settings are, but not
+ * where the VMA says NOHUGEPAGE (-EINVAL).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "hs/remote.h"
+#include "host_view.h"
+#include "host_vma.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define BATCH 128U /* huge pages a batch: 256 VMAs more for a moment */
+
+/* ---- splitting ---- */
+
+struct split_batch {
+	hs_huge_nr huge[BATCH];
+	size_t slot[BATCH]; /* in the caller's list */
+	size_t nr;
+	struct hs_remote_op ops[2 * BATCH]; /* [nr] first steps, then [nr] second steps */
+};
+
+static void make_ops(struct hs_host_view *v, struct split_batch *b, const bool *dontdump)
+{
+	for (size_t i = 0; i < b->nr; i++) {
+		uint64_t start = hs_view_hva(&v->view, b->huge[i]).v;
+
+		for (size_t step = 0; step < 2; step++)
+			b->ops[step * b->nr + i] = (struct hs_remote_op){
+				.start = start,
+				.end = start + HS_BASE_SIZE,
+				.advice = dontdump[i] == (step != 0) ? MADV_DONTDUMP : MADV_DODUMP,
+				.result = -ECANCELED,
+			};
+	}
+}
+
+/* Of the next BATCH huge pages, those that are mapped huge go into the batch, the others get their result. */
+static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, size_t nr, int *results,
+		struct split_batch *b)
+{
+	uint8_t states[BATCH];
+	bool dontdump[BATCH];
+	int rc;
+
+	b->nr = 0;
+	rc = hs_host_entries(v, huge + first, nr, states);
+	for (size_t i = 0; i < nr && !rc; i++) {
+		results[first + i] = -ENOENT;
+		if (states[i] != HS_MAP_HUGE)
+			continue;
+		rc = hs_host_dump_flag(v, huge[first + i], &dontdump[b->nr]);
+		if (rc == -ENOENT) {
+			rc = 0;
+			continue;
+		}
+		b->huge[b->nr] = huge[first + i];
+		b->slot[b->nr++] = first + i;
+	}
+	if (!rc)
+		make_ops(v, b, dontdump);
+	return rc;
+}
+
+/* 0: attempted; -errno: not one call was made. */
+static int split_batch(struct hs_host_view *v, struct split_batch *b, int *results, struct hs_error *err)
+{
+	uint8_t states[BATCH];
+	int before = 0, after = 0, rc;
+	bool touched = false, owed = false;
+
+	rc = hs_walk_alive(v->walk, v->mm, &before);
+	if (rc)
+		return hs_host_error(v, rc, "split its mappings", err);
+	rc = hs_remote_madvise(v->remote, b->ops, 2 * b->nr, err);
+	for (size_t i = 0; i < b->nr; i++) {
+		bool first = !b->ops[i].result, second = !b->ops[b->nr + i].result;
+
+		touched |= b->ops[i].result != -ECANCELED;
+		results[b->slot[i]] = first ? 0 : b->ops[i].result == -ECANCELED && rc ? rc : b->ops[i].result;
+		if (first && !second) {
+			hs_bit_put(v->owed, b->huge[i], true);
+			owed = true;
+		}
+	}
+	if (rc == -ESRCH || (rc && !touched))
+		return rc;
+	if (owed)
+		(void)hs_host_dump_repair(v);
+	rc = hs_host_entries(v, b->huge, b->nr, states);
+	if (rc)
+		return hs_host_error(v, rc, "read its page tables", err);
+	for (size_t i = 0; i < b->nr; i++) {
+		int *result = &results[b->slot[i]];
+
+		if (states[i] == HS_MAP_SPLIT) {
+			*result = 0;
+			hs_bit_put(v->split, b->huge[i], true);
+		} else if (!*result) {
+			*result = -EAGAIN; /* huge again already, or gone */
+		}
+	}
+	if (!hs_walk_alive(v->walk, v->mm, &after) && after > before)
+		(void)hs_host_dump_find(v, NULL);
+	return 0;
+}
+
+int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	struct split_batch *b;
+	int *own = NULL;
+	bool began = false;
+	int rc = 0;
+
+	if (!v->remote)
+		return hs_error_set(err, -ENOTSUP,
+				    "splitting mappings needs system calls inside process %d, and the view was opened "
+				    "without the means",
+				    (int)view->pid);
+	b = malloc(sizeof(*b));
+	own = results ? NULL : malloc(nr * sizeof(*own));
+	if (!b || (!results && !own)) {
+		rc = hs_host_error(v, -ENOMEM, "split its mappings", err);
+		goto out;
+	}
+	results = results ? results : own;
+	for (size_t i = 0; i < nr; i++)
+		results[i] = -ECANCELED;
+	(void)hs_host_dump_repair(v);
+	for (size_t i = 0; i < nr && !rc; i += BATCH) {
+		rc = pick(v, huge, i, nr - i < BATCH ? nr - i : BATCH, results, b);
+		if (rc)
+			(void)hs_host_error(v, rc, "split its mappings", err);
+		else if (b->nr) {
+			rc = split_batch(v, b, results, err);
+			began |= !rc;
+		}
+	}
+	if (rc && rc != -ESRCH && began) {
+		for (size_t i = 0; i < nr; i++)
+			if (results[i] == -ECANCELED)
+				results[i] = rc;
+		rc = 0;
+	}
+out:
+	free(b);
+	free(own);
+	return rc;
+}
+
+/* ---- restoring ---- */
+
+/* One call for as many as it takes; it ends at the first that fails, which is then asked alone for its errno. */
+static int collapse(struct hs_host_view *v, const struct iovec *pages, size_t nr, int *results)
+{
+	int tries = 0;
+
+	for (size_t done = 0; done < nr;) {
+		long n = syscall(SYS_process_madvise, v->pidfd, pages + done, nr - done, MADV_COLLAPSE, 0);
+
+		if (n >= (long)HS_HUGE_SIZE) {
+			for (size_t i = 0; i < (size_t)n / HS_HUGE_SIZE; i++)
+				results[done + i] = 0;
+			done += (size_t)n / HS_HUGE_SIZE;
+			tries = 0;
+			continue;
+		}
+		if (n < 0 && errno == ESRCH)
+			return -ESRCH;
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* A page locked or isolated for a moment: once more, before it becomes a matter for a later round. */
+		if (n < 0 && (errno == EAGAIN || errno == EBUSY) && tries++ < 2)
+			continue;
+		results[done++] = n < 0 && errno != EBUSY ? -errno : -EAGAIN;
+		tries = 0;
+	}
+	return 0;
+}
+
+static int restore_batch(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, int *results)
+{
+	struct iovec pages[BATCH];
+	size_t slot[BATCH], n = 0;
+	int collapsed[BATCH];
+	uint8_t states[BATCH];
+	int rc;
+
+	rc = hs_host_entries(v, huge, nr, states);
+	for (size_t i = 0; i < nr && !rc; i++) {
+		results[i] = states[i] == HS_MAP_HUGE ? 0 : states[i] == HS_MAP_ABSENT ? -ENOENT : -EAGAIN;
+		if (states[i] != HS_MAP_SPLIT)
+			continue;
+		pages[n] = (struct iovec){ (void *)(uintptr_t)hs_view_hva(&v->view, huge[i]).v, HS_HUGE_SIZE };
+		collapsed[n] = -EAGAIN;
+		slot[n++] = i;
+	}
+	if (!rc && n)
+		rc = collapse(v, pages, n, collapsed);
+	if (!rc && n)
+		rc = hs_host_entries(v, huge, nr, states);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < n; i++)
+		results[slot[i]] = states[slot[i]] == HS_MAP_HUGE ? 0 : collapsed[i] ? collapsed[i] : -EAGAIN;
+	for (size_t i = 0; i < nr; i++)
+		if (!results[i] || results[i] == -ENOENT)
+			hs_bit_put(v->split, huge[i], false);
+	return 0;
+}
+
+int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	int own[BATCH];
+	int rc = 0;
+
+	(void)hs_host_dump_repair(v);
+	for (size_t i = 0; i < nr && !rc; i += BATCH)
+		rc = restore_batch(v, huge + i, nr - i < BATCH ? nr - i : BATCH, results ? results + i : own);
+	return rc ? hs_host_error(v, rc, "restore its huge mappings", err) : 0;
+}
+
+/* ---- closing ---- */
+
+/* Marked NOHUGEPAGE since: it was given over to sharing, which wants it split. */
+static bool is_given_over(struct hs_host_view *v, const struct hs_vma_list *smaps, hs_huge_nr huge)
+{
+	uint64_t start = hs_view_hva(&v->view, huge).v;
+
+	for (size_t i = hs_vma_above(smaps, start); i < smaps->nr && smaps->vma[i].start < start + HS_HUGE_SIZE; i++)
+		if (smaps->vma[i].flags & HS_VMA_NOHUGE)
+			return true;
+	return false;
+}
+
+/*
+ * Restores what we split and what is as we left it: 512 base entries. A table with holes is the guest's own doing (it
+ * gave memory back, which splits a huge mapping anyway): making it huge would take that memory again.
+ */
+void hs_host_restore_all(struct hs_host_view *v)
+{
+	struct hs_vma_list smaps = { 0 };
+	uint32_t failed = 0;
+	int last = 0;
+
+	for (hs_huge_nr h = 0; v->split && h < v->view.nr_huge; h++) {
+		struct hs_base_sample now;
+		int result = 0;
+
+		if (!hs_bit_test(v->split, h))
+			continue;
+		if (hs_host_sample_base(&v->view, &h, 1, &now, NULL))
+			break; /* the guest is gone */
+		if (now.state != HS_MAP_SPLIT && now.state != HS_MAP_UNKNOWN)
+			continue;
+		if (!smaps.text && hs_vma_read(&smaps, v->dir_fd, "smaps"))
+			break;
+		if (is_given_over(v, &smaps, h))
+			continue;
+		if (hs_host_restore(&v->view, &h, 1, &result, NULL))
+			break;
+		if (result && result != -ENOENT) {
+			failed++;
+			last = result;
+		}
+	}
+	hs_vma_finish(&smaps);
+	if (failed)
+		(void)fprintf(stderr,
+			      "hs: process %d: %u huge mappings that were split could not be restored (%s); khugepaged "
+			      "will do it in time\n",
+			      (int)v->view.pid, failed, strerror(-last));
+	if (v->owed && hs_host_dump_repair(v) && !hs_walk_alive(v->walk, v->mm, NULL))
+		(void)fprintf(
+		    stderr,
+		    "hs: process %d: a core-dump flag (MADV_DONTDUMP) of its memory could not be put back; the "
+		    "next run will\n",
+		    (int)v->view.pid);
+}

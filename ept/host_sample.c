@@ -1,0 +1,366 @@
+/*
+ * What the tables mean: the state of each huge page, accessed bits, page frames.
+ *
+ * Everything here is read without a lock, beside a running guest. A huge page whose tables changed while they were read
+ * is unknown. So is one with a hidden entry (x86_entry.h): present, but with an accessed bit that means nothing.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host_view.h"
+#include "x86_entry.h"
+
+/* ---- huge pages ---- */
+
+struct huge_job {
+	struct hs_host_view *v;
+	hs_huge_nr first;
+	struct hs_huge_sample *out;
+	hs_huge_nr *tables; /* huge pages whose table is to be read, in a second pass */
+	size_t nr_tables;
+	hs_huge_nr *request_first; /* huge page behind the first entry that a request answers for */
+	uint32_t *request_nr;
+	hs_huge_nr *maybe_zero; /* read-only huge entries, with the entry itself */
+	uint64_t *maybe_zero_entry;
+	size_t nr_maybe_zero;
+};
+
+static void put_huge(struct hs_huge_sample *s, uint64_t entry)
+{
+	bool accessed = hs_x86_accessed(entry);
+
+	s->state = HS_MAP_HUGE;
+	s->nr_present = HS_BASE_PER_HUGE;
+	s->accessed = accessed ? HS_YES : HS_NO;
+	s->nr_accessed = accessed ? HS_BASE_PER_HUGE : 0;
+}
+
+static void put_entry(struct huge_job *j, hs_huge_nr huge, uint64_t entry)
+{
+	struct hs_huge_sample *s = &j->out[huge - j->first];
+
+	switch (hs_x86_pmd(entry)) {
+	case HS_X86_NONE:
+		s->state = HS_MAP_ABSENT;
+		s->accessed = HS_NO;
+		break;
+	case HS_X86_TABLE:
+		j->tables[j->nr_tables++] = huge;
+		break;
+	case HS_X86_PAGE:
+		put_huge(s, entry);
+		if (!(entry & (HS_X86_WRITE | HS_X86_DIRTY))) {
+			j->maybe_zero[j->nr_maybe_zero] = huge;
+			j->maybe_zero_entry[j->nr_maybe_zero++] = entry;
+		}
+		break;
+	default:
+		break; /* unknown */
+	}
+}
+
+static void take_pmd_page(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	struct huge_job *j = ctx;
+	hs_huge_nr huge = j->request_first[i];
+	unsigned int index = (req->va >> HS_HUGE_SHIFT) & 511;
+
+	for (uint32_t n = 0; n < j->request_nr[i]; n++) {
+		if (req->status == HS_WALK_COPIED)
+			put_entry(j, huge + n, page[index + n]);
+		else if (req->status == HS_WALK_NONE)
+			put_entry(j, huge + n, 0);
+	}
+}
+
+static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	struct huge_job *j = ctx;
+	struct hs_huge_sample *s = &j->out[j->tables[i] - j->first];
+	struct hs_x86_table t;
+
+	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
+		put_huge(s, req->entry); /* collapsed meanwhile */
+		return;
+	}
+	if (req->status != HS_WALK_COPIED)
+		return;
+	hs_x86_decode_table(page, &t);
+	if (t.hidden)
+		return;
+	s->nr_present = (uint16_t)hs_bits_count(&t.present);
+	s->nr_accessed = (uint16_t)hs_bits_count(&t.accessed);
+	s->accessed = s->nr_accessed ? HS_YES : HS_NO;
+	s->state = s->nr_present == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : s->nr_present ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
+}
+
+/* One request for each GiB (each table of huge entries) that a region's part of the range touches. */
+static size_t make_requests(const struct hs_view *view, hs_huge_nr first, uint32_t nr, struct hs_walk_req *reqs,
+			    hs_huge_nr *request_first, uint32_t *request_nr)
+{
+	size_t n = 0;
+
+	for (size_t r = 0; r < view->nr_regions; r++) {
+		const struct hs_region *region = &view->regions[r];
+		hs_huge_nr a = region->first_huge > first ? region->first_huge : first;
+		hs_huge_nr b = region->first_huge + region->nr_huge;
+
+		if (b > first + nr)
+			b = first + nr;
+		while (a < b) {
+			uint64_t va = region->hva.v + (a - region->first_huge) * HS_HUGE_SIZE;
+			uint32_t left = HS_BASE_PER_HUGE - ((va >> HS_HUGE_SHIFT) & 511);
+
+			if (left > b - a)
+				left = b - a;
+			if (reqs) {
+				reqs[n] = (struct hs_walk_req){ .va = va, .kind = HS_WALK_PMD_PAGE };
+				request_first[n] = a;
+				request_nr[n] = left;
+			}
+			n++;
+			a += left;
+		}
+	}
+	return n;
+}
+
+int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+			struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	struct huge_job j = { .v = v, .first = first, .out = out };
+	size_t nr_reqs = make_requests(view, first, nr, NULL, NULL, NULL);
+	struct hs_walk_req *reqs = hs_host_scratch(v, nr_reqs > nr ? nr_reqs : nr);
+	int rc = -ENOMEM;
+
+	j.tables = malloc(nr * sizeof(*j.tables));
+	j.maybe_zero = malloc(nr * sizeof(*j.maybe_zero));
+	j.maybe_zero_entry = malloc(nr * sizeof(*j.maybe_zero_entry));
+	j.request_first = malloc(nr_reqs * sizeof(*j.request_first));
+	j.request_nr = malloc(nr_reqs * sizeof(*j.request_nr));
+	if (!reqs || !j.tables || !j.maybe_zero || !j.maybe_zero_entry || !j.request_first || !j.request_nr)
+		goto out;
+	make_requests(view, first, nr, reqs, j.request_first, j.request_nr);
+	rc = hs_walk_run(v->walk, v->mm, reqs, nr_reqs, take_pmd_page, &j);
+	if (rc)
+		goto out;
+	for (size_t i = 0; i < j.nr_tables; i++)
+		reqs[i] = (struct hs_walk_req){ .va = hs_view_hva(view, j.tables[i]).v, .kind = HS_WALK_PTE_PAGE };
+	rc = hs_walk_run(v->walk, v->mm, reqs, j.nr_tables, take_table, &j);
+	if (rc)
+		goto out;
+	for (size_t i = 0; i < j.nr_maybe_zero; i++)
+		if (hs_host_is_zero_entry(v, j.maybe_zero_entry[i]))
+			out[j.maybe_zero[i] - first] =
+			    (struct hs_huge_sample){ .state = HS_MAP_ABSENT, .accessed = HS_NO };
+	for (uint32_t i = 0; i < nr; i++) {
+		if (hs_bit_test(v->gone, first + i)) {
+			out[i] = (struct hs_huge_sample){ 0 };
+		} else if (out[i].state == HS_MAP_HUGE && hs_host_in_doubt(v, first + i)) {
+			out[i].accessed = HS_UNKNOWN;
+			out[i].nr_accessed = 0;
+		}
+		hs_bit_put(v->cold, first + i, out[i].state == HS_MAP_HUGE && out[i].accessed == HS_NO);
+	}
+out:
+	free(j.tables);
+	free(j.maybe_zero);
+	free(j.maybe_zero_entry);
+	free(j.request_first);
+	free(j.request_nr);
+	if (rc) {
+		memset(out, 0, nr * sizeof(*out));
+		return hs_host_error(v, rc, "read its page tables", err);
+	}
+	return 0;
+}
+
+/* ---- base pages ---- */
+
+struct base_job {
+	struct hs_host_view *v;
+	const hs_huge_nr *huge;
+	struct hs_base_sample *out;
+};
+
+static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	struct base_job *j = ctx;
+	struct hs_base_sample *s = &j->out[i];
+	struct hs_x86_table t;
+
+	*s = (struct hs_base_sample){ 0 };
+	if (hs_bit_test(j->v->gone, j->huge[i]))
+		return;
+	if (req->status == HS_WALK_NONE) {
+		s->state = HS_MAP_ABSENT;
+	} else if (req->status == HS_WALK_ENTRY) {
+		switch (hs_x86_pmd(req->entry)) {
+		case HS_X86_NONE:
+			s->state = HS_MAP_ABSENT;
+			break;
+		case HS_X86_PAGE:
+			s->state = HS_MAP_ABSENT;
+			if (hs_host_is_zero_entry(j->v, req->entry))
+				break;
+			s->state = HS_MAP_HUGE;
+			s->present = hs_bits_full();
+			if (hs_x86_accessed(req->entry))
+				s->accessed = hs_bits_full();
+			break;
+		default:
+			break;
+		}
+		/* One bit for it all, and that may be ours: unknown. */
+		if (s->state == HS_MAP_HUGE && hs_host_in_doubt(j->v, j->huge[i]))
+			*s = (struct hs_base_sample){ 0 };
+	} else if (req->status == HS_WALK_COPIED) {
+		unsigned int nr;
+
+		hs_x86_decode_table(page, &t);
+		if (t.hidden)
+			return;
+		nr = hs_bits_count(&t.present);
+		s->state = nr == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : nr ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
+		s->present = t.present;
+		s->accessed = t.accessed;
+	}
+}
+
+int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+			struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	struct base_job j = { .v = v, .huge = huge, .out = out };
+	struct hs_walk_req *reqs = hs_host_scratch(v, nr);
+	int rc = -ENOMEM;
+
+	if (reqs) {
+		for (size_t i = 0; i < nr; i++)
+			reqs[i] = (struct hs_walk_req){ .va = hs_view_hva(view, huge[i]).v, .kind = HS_WALK_PTE_PAGE };
+		rc = hs_walk_run(v->walk, v->mm, reqs, nr, take_base, &j);
+	}
+	if (rc) {
+		memset(out, 0, nr * sizeof(*out));
+		return hs_host_error(v, rc, "read its page tables", err);
+	}
+	return 0;
+}
+
+/* ---- huge entries alone ---- */
+
+struct entry_job {
+	struct hs_host_view *v;
+	const hs_huge_nr *huge;
+	uint8_t *states;
+};
+
+static void take_entry(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	struct entry_job *j = ctx;
+	uint8_t state = HS_MAP_UNKNOWN;
+
+	(void)page;
+	if (req->status == HS_WALK_NONE)
+		state = HS_MAP_ABSENT;
+	else if (req->status == HS_WALK_ENTRY)
+		switch (hs_x86_pmd(req->entry)) {
+		case HS_X86_NONE:
+			state = HS_MAP_ABSENT;
+			break;
+		case HS_X86_TABLE:
+			state = HS_MAP_SPLIT;
+			break;
+		case HS_X86_PAGE:
+			state = hs_host_is_zero_entry(j->v, req->entry) ? HS_MAP_ABSENT : HS_MAP_HUGE;
+			break;
+		default:
+			break;
+		}
+	j->states[i] = hs_bit_test(j->v->gone, j->huge[i]) ? HS_MAP_UNKNOWN : state;
+}
+
+int hs_host_entries(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, uint8_t *states)
+{
+	struct entry_job j = { .v = v, .huge = huge, .states = states };
+	struct hs_walk_req *reqs = hs_host_scratch(v, nr);
+
+	if (!reqs)
+		return -ENOMEM;
+	for (size_t i = 0; i < nr; i++)
+		reqs[i] = (struct hs_walk_req){ .va = hs_view_hva(&v->view, huge[i]).v, .kind = HS_WALK_PMD_ENTRY };
+	return hs_walk_run(v->walk, v->mm, reqs, nr, take_entry, &j);
+}
+
+/* ---- page frames ---- */
+
+struct frame_job {
+	uint64_t pfn[HS_BASE_PER_HUGE]; /* 0: none, or unknown */
+	uint64_t phys_mask;
+};
+
+static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	struct frame_job *j = ctx;
+
+	(void)i;
+	memset(j->pfn, 0, sizeof(j->pfn));
+	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
+		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
+			j->pfn[b] = hs_x86_pmd_pfn(req->entry, j->phys_mask) + b;
+	} else if (req->status == HS_WALK_COPIED) {
+		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
+			if (hs_x86_pte(page[b]) == HS_X86_PAGE)
+				j->pfn[b] = hs_x86_pte_pfn(page[b], j->phys_mask);
+	}
+}
+
+static void put_flags(struct hs_frame *f, uint64_t flags)
+{
+	f->flags = (flags & HS_KPF_KSM ? (uint32_t)HS_FRAME_KSM : 0) |
+		   (flags & HS_KPF_ZERO ? (uint32_t)HS_FRAME_ZERO : 0) |
+		   (flags & HS_KPF_HUGE_FOLIO ? (uint32_t)HS_FRAME_HUGE : 0);
+}
+
+/*
+ * A frame may leave this guest and serve another while its flags are read. So the table is read again afterwards, and
+ * what is not mapped to the same frame any more is unknown: for the rest, the flags were those of the guest's page.
+ */
+int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	struct hs_walk_req req = { .va = hs_view_hva(view, huge).v, .kind = HS_WALK_PTE_PAGE };
+	struct frame_job before = { .phys_mask = hs_walk_base(v->walk)->phys_mask };
+	struct frame_job after = before;
+	uint64_t flags[HS_BASE_PER_HUGE];
+	int rc;
+
+	if (hs_bit_test(v->gone, huge))
+		return 0;
+	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &before);
+	if (rc)
+		return hs_host_error(v, rc, "read its page tables", err);
+	for (unsigned int b = 0, run; b < HS_BASE_PER_HUGE; b += run) {
+		run = 1;
+		if (!before.pfn[b])
+			continue;
+		while (b + run < HS_BASE_PER_HUGE && before.pfn[b + run] == before.pfn[b] + run)
+			run++;
+		rc = hs_host_page_flags(v->kpageflags_fd, before.pfn[b], run, flags);
+		if (rc == -EIO)
+			memset(&before.pfn[b], 0, run * sizeof(before.pfn[0]));
+		else if (rc)
+			return hs_host_error(v, rc, "read the flags of its page frames", err);
+		for (unsigned int i = 0; i < run && !rc; i++) {
+			out[b + i].pfn = before.pfn[b + i];
+			put_flags(&out[b + i], flags[i]);
+		}
+	}
+	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &after);
+	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
+		if (rc || after.pfn[b] != out[b].pfn)
+			out[b] = (struct hs_frame){ 0 };
+	return rc ? hs_host_error(v, rc, "read its page tables", err) : 0;
+}

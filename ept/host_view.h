@@ -1,0 +1,116 @@
+/* The view over the host's page tables, as its own files share it. See host_view.c for how it works. */
+#ifndef HS_EPT_HOST_VIEW_H
+#define HS_EPT_HOST_VIEW_H
+
+#include "hs/view.h"
+#include "host_walk.h"
+
+/* A page that the guest touches while it serves the flush says nothing about it: so many others are taken. */
+#define HS_FLUSH_TRIES 4
+
+/* A stretch whose pages a core dump leaves out, or takes: see host_mapping.c. */
+struct hs_dump_range {
+	uint64_t start, end;
+	bool dontdump;
+};
+
+struct hs_host_view {
+	struct hs_view view; /* first */
+	struct hs_walk *walk;
+	uint64_t mm;              /* pinned by pagemap_fd */
+	struct hs_remote *remote; /* may be NULL */
+	uint64_t min_bytes;
+	int pidfd;
+	int dir_fd; /* /proc/PID: stays this process's, whatever becomes of the number */
+	int pagemap_fd;
+	int clear_refs_fd;
+	int kpageflags_fd;
+	struct hs_walk_req *reqs; /* scratch, as many as the biggest call needed */
+	size_t nr_reqs;
+
+	/* One bit for each huge page. */
+	uint64_t *gone;  /* not guest memory any more: unknown from now on */
+	uint64_t *split; /* split by us, and not restored since */
+	uint64_t *owed;  /* its first base page may have the wrong DONTDUMP flag because a call failed half-way */
+	uint64_t *cold;  /* huge, and not accessed at the last sample */
+
+	/* Flushing (host_age.c). */
+	hs_huge_nr flush_next;                  /* the next huge page to use */
+	hs_huge_nr flush_doubt[HS_FLUSH_TRIES]; /* their accessed bits may be our doing, until the next ageing */
+	unsigned int nr_flush_doubt;
+	void *unreadable; /* a page of ours without access; NULL: not yet made */
+	bool flush_told;
+
+	/* DONTDUMP flags over the regions, sorted; read when first needed. */
+	struct hs_dump_range *dump;
+	size_t nr_dump;
+};
+
+static inline struct hs_host_view *hs_host_view(struct hs_view *v)
+{
+	return (struct hs_host_view *)v;
+}
+
+static inline bool hs_bit_test(const uint64_t *bits, hs_huge_nr h)
+{
+	return (bits[h >> 6] >> (h & 63)) & 1;
+}
+
+static inline void hs_bit_put(uint64_t *bits, hs_huge_nr h, bool on)
+{
+	uint64_t one = UINT64_C(1) << (h & 63);
+
+	bits[h >> 6] = on ? bits[h >> 6] | one : bits[h >> 6] & ~one;
+}
+
+static inline bool hs_host_in_doubt(const struct hs_host_view *v, hs_huge_nr huge)
+{
+	for (unsigned int i = 0; i < v->nr_flush_doubt; i++)
+		if (v->flush_doubt[i] == huge)
+			return true;
+	return false;
+}
+
+/* At least nr requests of scratch; NULL: no memory. */
+struct hs_walk_req *hs_host_scratch(struct hs_host_view *v, size_t nr);
+
+/* Error text for a call that failed; knows what -ESRCH means. */
+int hs_host_error(const struct hs_host_view *v, int rc, const char *what, struct hs_error *err);
+
+/* host_sample.c */
+int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+			struct hs_error *err);
+int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+			struct hs_error *err);
+int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err);
+/* enum hs_map_state of each, from its huge entry alone: SPLIT stands for any table. */
+int hs_host_entries(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, uint8_t *states);
+
+/* host_frames.c: what the kernel says of page frames */
+#define HS_KPF_HUGE_FOLIO (UINT64_C(1) << 22)
+#define HS_KPF_KSM        (UINT64_C(1) << 21)
+#define HS_KPF_ZERO       (UINT64_C(1) << 24)
+int hs_host_page_flags(int kpageflags_fd, uint64_t pfn, size_t nr, uint64_t *flags);
+/* Whether a huge entry maps the kernel's huge zero page. */
+bool hs_host_is_zero_entry(struct hs_host_view *v, uint64_t entry);
+
+/* host_age.c */
+int hs_host_age(struct hs_view *view, struct hs_error *err);
+
+/* host_read.c */
+int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
+		 struct hs_bits512 *got, struct hs_error *err);
+
+/* host_mapping.c */
+int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+void hs_host_restore_all(struct hs_host_view *v);
+
+/* host_dump.c: the DONTDUMP flags that splitting uses */
+int hs_host_dump_flag(struct hs_host_view *v, hs_huge_nr huge, bool *dontdump);
+void hs_host_dump_forget(struct hs_host_view *v);
+int hs_host_dump_repair(struct hs_host_view *v);
+struct hs_vma_list;
+int hs_host_dump_find(struct hs_host_view *v, const struct hs_vma_list *maps);
+
+#endif

@@ -1,0 +1,328 @@
+/*
+ * Loads the page-table walk (host_walk.bpf.c) and runs it.
+ *
+ * The order of steps, and why the answer can be trusted as far as it goes:
+ *  1. The program is loaded once for the process. Loading takes tens of milliseconds, a run about a microsecond.
+ *  2. Where physical memory is mapped is found by trial on ourselves (host_base.c): a random page of ours has to come
+ *     back through the very same walk that later reads guests. So layouts that we do not understand are refused here,
+ *     before any guest has been looked at.
+ *  3. A guest's address space is taken from an open file of its /proc folder, which pins it: it can become empty, but
+ *     its memory cannot be used for something else while the file is open.
+ *
+ * `lock` guards everything in struct hs_walk, and the pointer `the_walk` with its count.
+ */
+#include "host_walk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include "host_walk.skel.h"
+
+#include "host_facts.h"
+
+#define SYS_DIR "/sys" /* libbpf reads the running kernel's types there and nowhere else */
+
+struct hs_walk {
+	struct host_walk_bpf *skel;
+	uint64_t *pages; /* the result map, HS_WALK_MAX_REQS pages, mapped read-only */
+	int run_fd;
+	int find_fd;
+	struct hs_base base;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hs_walk *the_walk;
+static unsigned int nr_refs;
+
+#define RESULT_BYTES ((size_t)HS_WALK_MAX_REQS * HS_WALK_PAGE)
+
+/* ---- the last words of libbpf, which otherwise says nothing ---- */
+
+static char last_words[256];
+
+static int keep_last_words(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	char line[sizeof(last_words)];
+	int n;
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	n = vsnprintf(line, sizeof(line), fmt, ap);
+	line[strcspn(line, "\n")] = '\0';
+	if (n > 0 && line[0])
+		memcpy(last_words, line, sizeof(last_words));
+	return n;
+}
+
+/* ---- runs, with the lock held ---- */
+
+static int run_program(int fd)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int rc;
+
+	/* The kernel answers EINTR or EAGAIN when a signal is pending. */
+	do {
+		rc = bpf_prog_test_run_opts(fd, &opts);
+	} while (rc == -EINTR || rc == -EAGAIN);
+	return rc;
+}
+
+static int run_batch(struct hs_walk *w, uint64_t mm, const struct hs_base *base, size_t nr)
+{
+	struct hs_walk_run *run = &w->skel->bss->run;
+	int rc;
+
+	run->mm = mm;
+	run->base = base->base;
+	run->phys_mask = base->phys_mask;
+	run->levels = base->levels;
+	run->nr = (uint32_t)nr;
+	run->users_before = 0;
+	run->users_after = 0;
+	rc = run_program(w->run_fd);
+	if (rc)
+		return rc;
+	return run->users_before > 0 && run->users_after > 0 ? 0 : -ESRCH;
+}
+
+/* ---- the direct map ---- */
+
+struct known_page {
+	struct hs_walk *w;
+	uint8_t *bytes; /* HS_WALK_PAGE random bytes */
+};
+
+static bool try_guess(void *ctx, const struct hs_base *guess)
+{
+	const struct known_page *known = ctx;
+	struct hs_walk_req *req = &known->w->skel->bss->reqs[0];
+
+	*req = (struct hs_walk_req){ .va = (uint64_t)(uintptr_t)known->bytes, .kind = HS_WALK_DATA };
+	return !run_batch(known->w, 0, guess, 1) && req->status == HS_WALK_COPIED &&
+	       !memcmp(known->w->pages, known->bytes, HS_WALK_PAGE);
+}
+
+static char *read_cpuinfo(const struct hs_host *host)
+{
+	enum { ENOUGH = 16384 }; /* the first processor's lines say it all */
+	char path[512];
+	char *text = calloc(1, ENOUGH);
+	size_t n = 0;
+	ssize_t got;
+	int fd;
+
+	if (!text)
+		return NULL;
+	(void)snprintf(path, sizeof(path), "%s/cpuinfo", host->proc_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return text;
+	while (n < ENOUGH - 1 && (got = read(fd, text + n, ENOUGH - 1 - n)) > 0)
+		n += (size_t)got;
+	close(fd);
+	return text;
+}
+
+static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_error *err)
+{
+	char *cpuinfo = read_cpuinfo(host);
+	struct known_page known = { .w = w };
+	unsigned int bits;
+	uint32_t levels;
+	int rc;
+
+	if (!cpuinfo)
+		return hs_error_set(err, -ENOMEM, "no memory to read %s/cpuinfo", host->proc_dir);
+	bits = hs_base_phys_bits(cpuinfo);
+	levels = hs_base_has_la57(cpuinfo) ? 5 : 4;
+	free(cpuinfo);
+	if (!bits)
+		return hs_error_set(err, -ENOTSUP,
+				    "%s/cpuinfo does not say how long a physical address is ('address sizes')",
+				    host->proc_dir);
+
+	known.bytes =
+	    mmap(NULL, HS_WALK_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (known.bytes == MAP_FAILED)
+		return hs_error_set(err, -ENOMEM, "no memory for a page");
+	/* Twice: the kernel may move our page just while we look for it. */
+	for (int attempt = 0; attempt < 2; attempt++) {
+		if (getrandom(known.bytes, 256, 0) != 256)
+			known.bytes[0] = (uint8_t)(attempt + 1);
+		for (size_t i = 256; i < HS_WALK_PAGE; i++)
+			known.bytes[i] = (uint8_t)(known.bytes[i - 256] * 5 + i);
+		rc = run_batch(w, 0, &w->base, 0);
+		if (!rc)
+			rc = hs_base_search(w->skel->bss->run.pgd, bits, levels, try_guess, &known, &w->base, NULL);
+		if (!rc)
+			break;
+	}
+	munmap(known.bytes, HS_WALK_PAGE);
+	if (rc)
+		return hs_error_set(
+		    err, -ENOTSUP,
+		    "cannot find where this kernel maps physical memory, tried on a page of our own (%s): "
+		    "its page tables are laid out in a way that is not known here",
+		    strerror(-rc));
+	return 0;
+}
+
+/* ---- life ---- */
+
+static void unload(struct hs_walk *w)
+{
+	if (!w)
+		return;
+	if (w->pages)
+		munmap(w->pages, RESULT_BYTES);
+	host_walk_bpf__destroy(w->skel);
+	free(w);
+}
+
+static int load(struct hs_walk **out, const struct hs_host *host, struct hs_error *err)
+{
+	libbpf_print_fn_t before;
+	struct hs_walk *w;
+	void *pages;
+	int rc = 0;
+
+#ifndef __x86_64__
+	return hs_error_set(err, -ENOTSUP, "page tables are only understood on x86-64");
+#endif
+	w = calloc(1, sizeof(*w));
+	if (!w)
+		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that reads page tables");
+	last_words[0] = '\0';
+	before = libbpf_set_print(keep_last_words);
+	w->skel = host_walk_bpf__open();
+	if (!w->skel)
+		rc = -errno;
+	else
+		rc = host_walk_bpf__load(w->skel);
+	(void)libbpf_set_print(before);
+	if (rc) {
+		struct hs_facts facts;
+
+		hs_facts_read(SYS_DIR, &facts);
+		rc = hs_facts_explain(&facts, rc, last_words, err);
+		goto fail;
+	}
+	w->run_fd = bpf_program__fd(w->skel->progs.hs_walk_tables);
+	w->find_fd = bpf_program__fd(w->skel->progs.hs_walk_find_mm);
+	pages = mmap(NULL, RESULT_BYTES, PROT_READ, MAP_SHARED, bpf_map__fd(w->skel->maps.pages), 0);
+	if (pages == MAP_FAILED) {
+		rc = hs_error_set(err, -errno, "cannot map the BPF program's results: %s", strerror(errno));
+		goto fail;
+	}
+	w->pages = pages;
+	rc = find_base(w, host, err);
+	if (rc)
+		goto fail;
+	*out = w;
+	return 0;
+fail:
+	unload(w);
+	return rc;
+}
+
+int hs_walk_get(struct hs_walk **out, const struct hs_host *host, struct hs_error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	if (!the_walk)
+		rc = load(&the_walk, host, err);
+	if (!rc) {
+		nr_refs++;
+		*out = the_walk;
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+void hs_walk_put(struct hs_walk *w)
+{
+	if (!w)
+		return;
+	pthread_mutex_lock(&lock);
+	if (!--nr_refs) {
+		unload(the_walk);
+		the_walk = NULL;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+const struct hs_base *hs_walk_base(const struct hs_walk *w)
+{
+	return &w->base;
+}
+
+/* ---- use ---- */
+
+int hs_walk_find_mm(struct hs_walk *w, int pagemap_fd, int mem_fd, uint64_t *mm, struct hs_error *err)
+{
+	struct hs_walk_find *find = &w->skel->bss->find;
+	const int fds[] = { pagemap_fd, mem_fd };
+	uint64_t found[2] = { 0, 0 }, pgd = 0;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	for (int i = 0; i < 2 && !rc; i++) {
+		find->fd = (uint32_t)fds[i];
+		rc = run_program(w->find_fd);
+		found[i] = find->mm;
+		pgd = find->pgd;
+	}
+	pthread_mutex_unlock(&lock);
+	if (rc)
+		return hs_error_set(err, rc, "cannot run the BPF program that finds a guest's address space: %s",
+				    strerror(-rc));
+	/* A top page table lies on a page border of the direct map. */
+	if (!found[0] || found[0] != found[1] || (pgd & (HS_BASE_SIZE - 1)) || pgd < w->base.base ||
+	    pgd - w->base.base > w->base.phys_mask)
+		return hs_error_set(err, -ENOTSUP,
+				    "this kernel does not keep a process's address space where /proc/PID/pagemap and "
+				    "/proc/PID/mem had it up to Linux 6.18");
+	*mm = found[0];
+	return 0;
+}
+
+int hs_walk_run(struct hs_walk *w, uint64_t mm, const struct hs_walk_req *reqs, size_t nr, hs_walk_fn fn, void *ctx)
+{
+	struct hs_walk_req *slots = w->skel->bss->reqs;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	for (size_t done = 0; done < nr && !rc;) {
+		size_t part = nr - done < HS_WALK_MAX_REQS ? nr - done : HS_WALK_MAX_REQS;
+
+		memcpy(slots, reqs + done, part * sizeof(*slots));
+		rc = run_batch(w, mm, &w->base, part);
+		for (size_t i = 0; i < part && !rc; i++)
+			fn(ctx, done + i, &slots[i], w->pages + i * HS_BASE_PER_HUGE);
+		done += part;
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+int hs_walk_alive(struct hs_walk *w, uint64_t mm, int *nr_vmas)
+{
+	int rc;
+
+	pthread_mutex_lock(&lock);
+	rc = run_batch(w, mm, &w->base, 0);
+	if (nr_vmas)
+		*nr_vmas = w->skel->bss->run.map_count;
+	pthread_mutex_unlock(&lock);
+	return rc;
+}

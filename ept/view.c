@@ -1,0 +1,100 @@
+/*
+ * The dispatchers: what every view's callers may rely on is checked here once. Results are cleared before an
+ * implementation fills them, so that after an error they say unknown, and numbers out of range never reach it.
+ */
+#include "hs/view.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int check_numbers(const struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_error *err)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (huge[i] >= v->nr_huge)
+			return hs_error_set(err, -EINVAL, "there is no huge page %u: the guest has %u", huge[i],
+					    v->nr_huge);
+	return 0;
+}
+
+void hs_view_close(struct hs_view *v)
+{
+	if (v)
+		v->ops->close(v);
+}
+
+int hs_view_refresh(struct hs_view *v, struct hs_error *err)
+{
+	return v->ops->refresh(v, err);
+}
+
+int hs_view_age(struct hs_view *v, struct hs_error *err)
+{
+	return v->ops->age(v, err);
+}
+
+int hs_view_sample_huge(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+			struct hs_error *err)
+{
+	memset(out, 0, nr * sizeof(*out));
+	if (first > v->nr_huge || nr > v->nr_huge - first)
+		return hs_error_set(err, -EINVAL, "there are no huge pages %u to %llu: the guest has %u", first,
+				    (unsigned long long)first + nr, v->nr_huge);
+	return nr ? v->ops->sample_huge(v, first, nr, out, err) : 0;
+}
+
+int hs_view_sample_base(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+			struct hs_error *err)
+{
+	int rc = check_numbers(v, huge, nr, err);
+
+	memset(out, 0, nr * sizeof(*out));
+	if (rc || !nr)
+		return rc;
+	return v->ops->sample_base(v, huge, nr, out, err);
+}
+
+int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err)
+{
+	int rc = check_numbers(v, &huge, 1, err);
+
+	memset(out, 0, HS_BASE_PER_HUGE * sizeof(*out));
+	return rc ? rc : v->ops->frames(v, huge, out, err);
+}
+
+int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	int rc = check_numbers(v, huge, nr, err);
+
+	if (rc || !nr)
+		return rc;
+	return v->ops->split(v, huge, nr, results, err);
+}
+
+int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	int rc = check_numbers(v, huge, nr, err);
+
+	if (rc || !nr)
+		return rc;
+	return v->ops->restore(v, huge, nr, results, err);
+}
+
+int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf, struct hs_bits512 *got,
+		 struct hs_error *err)
+{
+	int rc = check_numbers(v, &huge, 1, err);
+
+	memset(got, 0, sizeof(*got));
+	return rc ? rc : v->ops->read(v, huge, want, buf, got, err);
+}
+
+hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge)
+{
+	for (size_t r = 0; r < v->nr_regions; r++) {
+		const struct hs_region *region = &v->regions[r];
+
+		if (huge >= region->first_huge && huge - region->first_huge < region->nr_huge)
+			return (hs_hva){ region->hva.v + (huge - region->first_huge) * HS_HUGE_SIZE };
+	}
+	return (hs_hva){ 0 };
+}
