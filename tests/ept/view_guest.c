@@ -1,0 +1,260 @@
+#include "view_guest.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <check.h>
+
+enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_SPIN };
+
+uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
+{
+	uint64_t x = ((uint64_t)seed << 42) ^ ((uint64_t)page << 9) ^ word;
+
+	x *= UINT64_C(0x9e3779b97f4a7c15);
+	return x ^ (x >> 29);
+}
+
+/* ---- in the guest ---- */
+
+static char *map_aligned(size_t len, int flags, int fd)
+{
+	/* Borders without access around it, so that no other mapping becomes its neighbour. */
+	char *all = mmap(NULL, len + 2 * HS_HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *p;
+
+	if (all == MAP_FAILED)
+		return NULL;
+	p = (char *)(((uintptr_t)all + HS_HUGE_SIZE) & ~(uintptr_t)(HS_HUGE_SIZE - 1));
+	p = mmap(p, len, PROT_READ | PROT_WRITE, MAP_FIXED | flags, fd, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static char *make_memory(enum vg_kind kind, size_t len)
+{
+	char *p;
+
+	if (kind == VG_SHARED) {
+		int fd = memfd_create("guest-ram", 0);
+
+		return fd < 0 || ftruncate(fd, (off_t)len) ? NULL : map_aligned(len, MAP_SHARED, fd);
+	}
+	if (kind == VG_HUGETLB)
+		return map_aligned(len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1);
+	p = map_aligned(len, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	if (p && madvise(p, len, kind == VG_BASE ? MADV_NOHUGEPAGE : MADV_HUGEPAGE))
+		return NULL;
+	if (p && kind == VG_HUGE)
+		for (size_t i = 0; i < len; i += HS_HUGE_SIZE)
+			p[i] = 1;
+	return p;
+}
+
+static void touch(char *p, struct vg_box *box)
+{
+	for (uint32_t i = 0; i < box->nr; i++) {
+		volatile char *byte = p + (size_t)box->pages[i] * HS_BASE_SIZE;
+
+		if (box->arg)
+			*byte = *byte;
+		else
+			(void)*byte;
+	}
+}
+
+static void serve(char *p, struct vg_box *box)
+{
+	char *q = p + box->start;
+	uint32_t first = (uint32_t)(box->start / HS_BASE_SIZE), nr = (uint32_t)(box->len / HS_BASE_SIZE);
+
+	box->error = 0;
+	box->answer = 0;
+	switch (box->op) {
+	case OP_TOUCH:
+		touch(p, box);
+		break;
+	case OP_FILL:
+		for (uint32_t i = 0; i < nr; i++)
+			for (uint32_t w = 0; w < HS_BASE_SIZE / 8; w++)
+				((uint64_t *)q)[(size_t)i * 512 + w] = vg_word((uint32_t)box->arg, first + i, w);
+		break;
+	case OP_SUM:
+		for (size_t w = 0; w < box->len / 8; w++)
+			box->answer = box->answer * 31 + ((const uint64_t *)q)[w];
+		break;
+	case OP_MADVISE:
+		box->error = madvise(q, box->len, box->arg) ? -errno : 0;
+		break;
+	case OP_UNMAP:
+		box->error = munmap(q, box->len) ? -errno : 0;
+		break;
+	case OP_MAP_MORE:
+		box->error = make_memory(VG_ABSENT, box->len) ? 0 : -ENOMEM;
+		break;
+	default:
+		box->error = -EINVAL;
+	}
+}
+
+static void guest_main(enum vg_kind kind, size_t len, struct vg_box *box, int in, int out)
+{
+	char *p = make_memory(kind, len), c;
+
+	box->answer = (uintptr_t)p;
+	if (write(out, "r", 1) != 1)
+		_exit(1);
+	while (read(in, &c, 1) == 1) {
+		if (box->op != OP_SPIN)
+			serve(p, box);
+		if (write(out, "r", 1) != 1)
+			_exit(1);
+		while (box->op == OP_SPIN) {
+			touch(p, box);
+			box->spins++;
+		}
+	}
+	_exit(0);
+}
+
+/* ---- in the test ---- */
+
+bool vg_start(struct view_guest *g, enum vg_kind kind, uint32_t nr_huge)
+{
+	int to[2], from[2];
+	char c;
+
+	g->nr_huge = nr_huge;
+	g->box = mmap(NULL, sizeof(*g->box), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(g->box, MAP_FAILED);
+	ck_assert(!pipe(to) && !pipe(from));
+	(void)signal(SIGPIPE, SIG_IGN);
+	g->pid = fork();
+	ck_assert_int_ge(g->pid, 0);
+	if (!g->pid) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(to[1]);
+		close(from[0]);
+		guest_main(kind, nr_huge * HS_HUGE_SIZE, g->box, to[0], from[1]);
+	}
+	close(to[0]);
+	close(from[1]);
+	g->to = to[1];
+	g->from = from[0];
+	ck_assert_int_eq(read(g->from, &c, 1), 1);
+	g->base = g->box->answer;
+	if (!g->base && kind == VG_HUGETLB)
+		return false;
+	ck_assert(g->base != 0);
+	return true;
+}
+
+void vg_stop(struct view_guest *g)
+{
+	kill(g->pid, SIGKILL);
+	waitpid(g->pid, NULL, 0);
+	close(g->to);
+	close(g->from);
+	munmap(g->box, sizeof(*g->box));
+}
+
+static void ask(struct view_guest *g, uint32_t op, uint32_t first_page, uint32_t nr_pages, int arg)
+{
+	char c;
+
+	g->box->op = op;
+	g->box->start = first_page * HS_BASE_SIZE;
+	g->box->len = nr_pages * HS_BASE_SIZE;
+	g->box->arg = arg;
+	ck_assert_int_eq(write(g->to, "c", 1), 1);
+	ck_assert_int_eq(read(g->from, &c, 1), 1);
+}
+
+/* The list is continued with its first page: what a processor reads ahead of the loop's end is in the list too. */
+static void put_pages(struct view_guest *g, const uint32_t *pages, uint32_t nr)
+{
+	ck_assert_uint_le(nr, VG_MAX_PAGES);
+	g->box->nr = nr;
+	memcpy(g->box->pages, pages, nr * sizeof(*pages));
+	for (uint32_t i = 0; i < 64; i++)
+		g->box->pages[nr + i] = nr ? pages[0] : 0;
+}
+
+void vg_touch(struct view_guest *g, const uint32_t *pages, uint32_t nr, bool write)
+{
+	put_pages(g, pages, nr);
+	ask(g, OP_TOUCH, 0, 0, write);
+}
+
+void vg_spin(struct view_guest *g, const uint32_t *pages, uint32_t nr)
+{
+	put_pages(g, pages, nr);
+	ask(g, OP_SPIN, 0, 0, 0);
+}
+
+void vg_fill(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, uint32_t seed)
+{
+	ask(g, OP_FILL, first_page, nr_pages, (int)seed);
+}
+
+uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages)
+{
+	ask(g, OP_SUM, first_page, nr_pages, 0);
+	return g->box->answer;
+}
+
+int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice)
+{
+	ask(g, OP_MADVISE, first_page, nr_pages, advice);
+	return g->box->error;
+}
+
+void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages)
+{
+	ask(g, OP_UNMAP, first_page, nr_pages, 0);
+	ck_assert_int_eq(g->box->error, 0);
+}
+
+void vg_map_more(struct view_guest *g, uint32_t nr_huge)
+{
+	ask(g, OP_MAP_MORE, 0, nr_huge * HS_BASE_PER_HUGE, 0);
+	ck_assert_int_eq(g->box->error, 0);
+}
+
+uint64_t vg_smaps_kb(const struct view_guest *g, const char *field)
+{
+	char path[64], line[256];
+	unsigned long long kb = 0;
+	size_t len = strlen(field);
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)g->pid);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, len) && line[len] == ':')
+			kb = strtoull(line + len + 1, NULL, 10);
+	(void)fclose(f);
+	return kb;
+}
+
+uint32_t vg_nr_vmas(const struct view_guest *g)
+{
+	char path[64], line[512];
+	uint32_t nr = 0;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)g->pid);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		nr++;
+	(void)fclose(f);
+	return nr;
+}

@@ -1,0 +1,66 @@
+/*
+ * A guest for the view's live suites: a child process with a stretch of private anonymous memory that it leaves alone
+ * unless told otherwise, so that a test knows which pages were touched, are there, and what they contain.
+ */
+#ifndef HS_TESTS_VIEW_GUEST_H
+#define HS_TESTS_VIEW_GUEST_H
+
+#include <sys/types.h>
+
+#include "hs/types.h"
+
+enum vg_kind {
+	VG_HUGE,   /* huge pages, all present */
+	VG_ABSENT, /* allowed to be huge, nothing touched yet */
+	VG_BASE,   /* NOHUGEPAGE, nothing touched yet */
+	VG_SHARED, /* a memfd */
+	VG_HUGETLB,
+};
+
+enum { VG_MAX_PAGES = 65536 };
+
+/* Memory that guest and test have in common (not part of the guest's memory: it is shared). */
+struct vg_box {
+	uint32_t op;
+	uint32_t nr;
+	uint64_t start, len; /* offsets into the guest's memory */
+	int arg;
+	int error;
+	uint64_t answer;
+	volatile uint64_t spins;
+	uint32_t pages[VG_MAX_PAGES + 64]; /* base pages */
+};
+
+struct view_guest {
+	pid_t pid;
+	int to, from; /* pipes */
+	uint64_t base;
+	uint32_t nr_huge;
+	struct vg_box *box;
+};
+
+#define VG_MIN_BYTES (UINT64_C(8) << 20)
+
+/* Starts a guest with nr_huge huge pages; fails the test when that does not work. False: VG_HUGETLB without pages. */
+bool vg_start(struct view_guest *g, enum vg_kind kind, uint32_t nr_huge);
+void vg_stop(struct view_guest *g); /* also when it has been killed already */
+
+/* Of each base page in pages[nr] the first byte is read, or written with what it was. */
+void vg_touch(struct view_guest *g, const uint32_t *pages, uint32_t nr, bool write);
+/* Every word of the range gets vg_word's value. */
+void vg_fill(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, uint32_t seed);
+uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
+int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice); /* 0 or -errno */
+void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
+void vg_map_more(struct view_guest *g, uint32_t nr_huge); /* a further stretch, elsewhere */
+/* Reads of pages[nr], over and over, until vg_stop. Returns at once. */
+void vg_spin(struct view_guest *g, const uint32_t *pages, uint32_t nr);
+
+/* From the kernel's files: kB of a field of smaps_rollup; number of VMAs. */
+uint64_t vg_smaps_kb(const struct view_guest *g, const char *field);
+uint32_t vg_nr_vmas(const struct view_guest *g);
+
+/* What vg_fill put into word `word` of a base page. */
+uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word);
+
+#endif
