@@ -199,7 +199,8 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 
 		for (size_t k = 0; rc && k < targets[i].nr; k++)
 			of[i]->pages[targets[i].huge[k]].kept_split = 0;
-		one = rc ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
+		(void)hs_pipeline_guest_failed(p, of[i], targets[i].error);
+		one = rc || of[i]->gone ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
 		if (one)
 			rc = one;
 		if (!of[i]->gone) {
