@@ -10,6 +10,9 @@
  * Two kinds: a plain process at native speed, and a QEMU machine with Debian's cloud kernel and the workload as process
  * 1. Nothing is left on disk, and the guests die with the thread that started them (the kernel's parent-death signal
  * follows the thread, so start guests from one that lives as long as they are to).
+ *
+ * Latency is that of a batch of accesses, as the guest sees it: with more busy guests than cores its 99th percentile is
+ * the scheduler's time slice. Whoever wants to see what else disturbs sets params.rate so that the cores suffice.
  */
 #ifndef HS_GUEST_H
 #define HS_GUEST_H

@@ -21,7 +21,7 @@ const struct hs_guest_params hs_guest_params_default = {
 	.scatter = 0,
 	.threads = 1,
 	.write_percent = 5,
-	.sweep_percent = 10,
+	.sweep_percent = 25,
 	.batch = 1000,
 	.rate = 0,
 };
