@@ -1,0 +1,240 @@
+/*
+ * The public calls: opening with its early refusals, and the thread in which each call's work is done.
+ *
+ * Every call that attaches runs in a thread of its own. The kernel binds a tracee to the tracing thread and lets it go
+ * when that ends: so nothing can stay attached past a call, whatever went wrong in it. It costs some 50 us.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "remote_batch.h"
+
+struct job {
+	struct hs_remote *r;
+	struct hs_remote_op *ops;
+	struct hs_remote_call *calls;
+	size_t nr;
+	struct hs_error *err;
+	int rc;
+};
+
+/* A stop that changes nothing, to see whether there is a thread whose filters agree. */
+static int try_attach(struct hs_remote *r, struct hs_error *err)
+{
+	struct hs_remote_want want = { .nr = SYS_madvise, .args = { 0, HS_BASE_SIZE, MADV_MERGEABLE } };
+	struct hs_remote_session s;
+	int rc = hs_remote_pick(&s, r, &want, err);
+
+	if (rc == 0)
+		hs_remote_session_end(&s);
+	return rc == -EAGAIN ? 0 : rc;
+}
+
+static void *work(void *arg)
+{
+	struct job *j = arg;
+
+	(void)prctl(PR_SET_NAME, "hs-remote");
+	(void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: naps between looks are short */
+	if (j->ops)
+		j->rc = hs_remote_batch(j->r, j->ops, j->nr, j->err);
+	else if (j->calls)
+		j->rc = hs_remote_batch_calls(j->r, j->calls, j->nr, j->err);
+	else
+		j->rc = try_attach(j->r, j->err);
+	return NULL;
+}
+
+static int run_job(struct job *j)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int rc;
+
+	j->r->abandon = false;
+	/* Signals are the caller's: none is handled in the middle of a hold. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&thread, NULL, work, j);
+	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc)
+		return hs_error_set(j->err, -rc, "cannot start a thread: %s", strerror(rc));
+	(void)pthread_join(thread, NULL);
+	return j->rc;
+}
+
+/* Traced, stopped, gone: seen before any call. */
+static int check_state(struct hs_remote *r, struct hs_remote_status *st, struct hs_error *err)
+{
+	int rc = hs_remote_read_status(r->proc_fd, 0, st);
+
+	if (rc == -ESRCH || (rc == 0 && st->state == 'X'))
+		return hs_error_set(err, -ESRCH, "process %d is gone", r->pid);
+	if (rc)
+		return hs_error_set(err, rc, "cannot read the status of process %d: %s", r->pid, strerror(-rc));
+	if (st->tracer) {
+		char comm[17];
+
+		hs_remote_comm(r->proc_dir, st->tracer, comm);
+		return hs_error_set(err, -EBUSY, "process %d (%s) is traced by process %d (%s): end that first", r->pid,
+				    st->comm, st->tracer, comm);
+	}
+	if (st->state == 'T' || st->state == 't')
+		return hs_error_set(err, -EBUSY, "process %d (%s) is stopped: let it go on (SIGCONT) first", r->pid,
+				    st->comm);
+	return 0;
+}
+
+static int check_program(const struct hs_remote *r, const struct hs_remote_status *st, struct hs_error *err)
+{
+	unsigned char ident[EI_NIDENT] = { 0 };
+	int fd;
+
+	if (st->tgid != r->pid)
+		return hs_error_set(err, -EINVAL, "%d is a thread of process %d: name the process", r->pid, st->tgid);
+	if (r->pid == getpid())
+		return hs_error_set(err, -EINVAL, "process %d is ourselves", r->pid);
+	if (st->shadow_stack)
+		return hs_error_set(
+		    err, -ENOTSUP,
+		    "process %d (%s) has a shadow stack (CET), which forbids calls from outside: start it "
+		    "with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+		    r->pid, st->comm);
+	if (st->seccomp == 1)
+		return hs_error_set(err, -ENOTSUP, "process %d (%s) is in strict seccomp mode, which allows no call",
+				    r->pid, st->comm);
+	fd = openat(r->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0; /* its main thread has ended, or may not be looked at: that shows below */
+	if (read(fd, ident, sizeof(ident)) == (ssize_t)sizeof(ident) && ident[EI_CLASS] == ELFCLASS32) {
+		close(fd);
+		return hs_error_set(err, -ENOTSUP, "process %d (%s) is a 32-bit program, which is not supported",
+				    r->pid, st->comm);
+	}
+	close(fd);
+	return 0;
+}
+
+int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err)
+{
+	struct hs_remote *r = calloc(1, sizeof(*r));
+	struct hs_remote_status st;
+	char path[256];
+	int rc = -ENOMEM;
+
+	*out = NULL;
+	if (!r)
+		return hs_error_set(err, rc, "no memory");
+	r->pid = pid;
+	r->proc_fd = -1;
+	r->proc_dir = strdup(host->proc_dir);
+	r->xstate = malloc(REMOTE_XSTATE_MAX);
+	r->saved = malloc(REMOTE_DATA_MAX + 2 * REMOTE_XSTATE_MAX);
+	r->image = malloc(2 * REMOTE_XSTATE_MAX);
+	if (!r->proc_dir || !r->xstate || !r->saved || !r->image) {
+		(void)hs_error_set(err, rc, "no memory");
+		goto fail;
+	}
+	(void)snprintf(path, sizeof(path), "%s/%d", host->proc_dir, pid);
+	r->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r->proc_fd < 0) {
+		rc = errno == ENOENT || pid <= 0 ? -ESRCH : -errno;
+		(void)hs_error_set(err, rc, "there is no process %d", pid);
+		goto fail;
+	}
+	rc = check_state(r, &st, err);
+	if (rc == 0)
+		rc = check_program(r, &st, err);
+	if (rc == 0) {
+		pid_t tid = st.state == 'Z' ? hs_remote_any_thread(r) : pid;
+
+		rc = tid ? hs_remote_find_gadgets(r->proc_fd, tid, &r->gadgets, err)
+			 : hs_error_set(err, -ESRCH, "process %d is gone", pid);
+	}
+	if (rc == 0 && st.seccomp != 0)
+		rc = run_job(&(struct job){ .r = r, .err = err });
+	if (rc)
+		goto fail;
+	*out = r;
+	return 0;
+fail:
+	hs_remote_close(r);
+	return rc;
+}
+
+int hs_remote_open_dry(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err)
+{
+	int rc = hs_remote_open(out, host, pid, err);
+
+	if (rc == 0)
+		(*out)->dry = true;
+	return rc;
+}
+
+void hs_remote_close(struct hs_remote *r)
+{
+	if (!r)
+		return;
+	if (r->proc_fd >= 0)
+		close(r->proc_fd);
+	free(r->proc_dir);
+	free(r->xstate);
+	free(r->saved);
+	free(r->image);
+	free(r);
+}
+
+int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err)
+{
+	struct hs_remote_status st;
+	int rc;
+
+	for (size_t i = 0; i < nr; i++)
+		ops[i].result = -ECANCELED;
+	if (nr == 0)
+		return 0;
+	rc = check_state(r, &st, err);
+	if (rc)
+		return rc;
+	if (r->dry) {
+		for (size_t i = 0; i < nr; i++)
+			ops[i].result = 0;
+		r->stats.nr_ops += nr;
+		return 0;
+	}
+	return run_job(&(struct job){ .r = r, .ops = ops, .nr = nr, .err = err });
+}
+
+int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err)
+{
+	struct hs_remote_status st;
+	int rc;
+
+	for (size_t i = 0; i < nr; i++)
+		calls[i].result = -ECANCELED;
+	if (nr == 0)
+		return 0;
+	rc = check_state(r, &st, err);
+	if (rc)
+		return rc;
+	if (r->dry) {
+		for (size_t i = 0; i < nr; i++)
+			calls[i].result = 0;
+		return 0;
+	}
+	return run_job(&(struct job){ .r = r, .calls = calls, .nr = nr, .err = err });
+}
+
+void hs_remote_stats(const struct hs_remote *r, struct hs_remote_stats *out)
+{
+	*out = r->stats;
+}

@@ -1,0 +1,313 @@
+/*
+ * How a session begins: steps 1 to 3 of remote_session.c, and all that is looked at before a thread is touched.
+ * Whatever is not surely right ends here, with nothing changed.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "remote_session.h"
+
+#define REGSET_SHADOW_STACK 0x204
+#define DISPATCH_CONFIG     0x4210 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, kernel 6.4 and later */
+#define USER_CS_64          0x33
+
+static int refuse(struct hs_remote_session *s, int code, struct hs_error *err, const char *what)
+{
+	hs_remote_detach(s, 0);
+	return hs_error_set(err, code, "thread %d of process %d %s", s->tid, s->r->pid, what);
+}
+
+static int gone(struct hs_remote_session *s, struct hs_error *err)
+{
+	hs_remote_filters_finish(&s->filters);
+	s->attached = false;
+	return hs_error_set(err, -ESRCH, "thread %d of process %d is gone", s->tid, s->r->pid);
+}
+
+static int busy(struct hs_remote *r, pid_t tracer, struct hs_error *err)
+{
+	char comm[17];
+
+	hs_remote_comm(r->proc_dir, tracer, comm);
+	return hs_error_set(err, -EBUSY, "process %d is traced by process %d (%s): end that first", r->pid, tracer,
+			    comm);
+}
+
+/* Steps that need no attach. */
+static int look_before(struct hs_remote_session *s, struct hs_remote_status *st, struct hs_error *err)
+{
+	int rc = hs_remote_read_status(s->r->proc_fd, s->tid, st);
+
+	if (rc == -ESRCH || (rc == 0 && (st->state == 'Z' || st->state == 'X')))
+		return gone(s, err);
+	if (rc)
+		return hs_error_set(err, rc, "cannot read the status of process %d: %s", s->r->pid, strerror(-rc));
+	if (st->tracer)
+		return busy(s->r, st->tracer, err);
+	if (st->state == 'T' || st->state == 't')
+		return hs_error_set(err, -EBUSY, "process %d is stopped: let it go on (SIGCONT) first", s->r->pid);
+	if (st->state == 'D')
+		return hs_error_set(err, -EAGAIN, "thread %d is in uninterruptible sleep", s->tid);
+	if (st->shadow_stack)
+		return hs_error_set(err, -ENOTSUP,
+				    "process %d has a shadow stack (CET), which forbids calls from outside: start it "
+				    "with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off",
+				    s->r->pid);
+	return 0;
+}
+
+static int attach(struct hs_remote_session *s, struct hs_error *err)
+{
+	struct hs_remote_status st;
+	char path[32];
+	int code, rc;
+
+	if (ptrace(PTRACE_SEIZE, s->tid, NULL, (void *)(long)PTRACE_O_TRACESYSGOOD)) {
+		int e = errno;
+
+		if (e == ESRCH)
+			return gone(s, err);
+		if (hs_remote_read_status(s->r->proc_fd, s->tid, &st) == 0 && st.tracer)
+			return busy(s->r, st.tracer, err);
+		return hs_error_set(err, e == EPERM ? -EPERM : -e,
+				    "may not trace process %d (%s): run as root or with CAP_SYS_PTRACE", s->r->pid,
+				    strerror(e));
+	}
+	s->attached = true;
+	s->r->stats.nr_sessions++;
+
+	/* Held by us the number cannot be used again, so this look is final. */
+	(void)snprintf(path, sizeof(path), "task/%d", s->tid);
+	if (faccessat(s->r->proc_fd, path, F_OK, 0)) {
+		hs_remote_abandon(s);
+		return gone(s, err);
+	}
+
+	s->start_us = hs_remote_now_us();
+	if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL)) {
+		hs_remote_abandon(s);
+		return gone(s, err);
+	}
+	rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+	if (rc == -ESRCH)
+		return gone(s, err);
+	if (rc) {
+		hs_remote_abandon(s);
+		return hs_error_set(err, -EAGAIN, "thread %d of process %d does not come to a stop", s->tid, s->r->pid);
+	}
+	if (code == REMOTE_TRAP_STOP)
+		return 0;
+	if (code >> 8)
+		return refuse(s, -EBUSY, err, "is stopped: let it go on (SIGCONT) first");
+	hs_remote_detach(s, code);
+	return hs_error_set(err, -EAGAIN, "thread %d got signal %d", s->tid, code);
+}
+
+/*
+ * A sleep with a time limit that only the kernel knows: let it go on until it is over, and stop at its exit. If we die
+ * meanwhile, it just sleeps on.
+ */
+static int await_wake(struct hs_remote_session *s, uint64_t until_us, struct user_regs_struct *regs,
+		      struct hs_error *err)
+{
+	for (;;) {
+		uint64_t now = hs_remote_now_us();
+		int code, rc;
+
+		if (ptrace(PTRACE_SYSCALL, s->tid, NULL, NULL))
+			return gone(s, err);
+		rc = hs_remote_wait_stop(s, until_us > now ? until_us - now : 0, &code);
+		if (rc == -ETIMEDOUT) {
+			if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
+				rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+			if (rc == 0 && code == REMOTE_TRAP_STOP)
+				return refuse(s, -EAGAIN, err, "sleeps");
+		}
+		if (rc == -ETIMEDOUT) {
+			hs_remote_abandon(s);
+			return hs_error_set(err, -EAGAIN, "thread %d does not come to a stop", s->tid);
+		}
+		if (rc)
+			return gone(s, err);
+		if (code != REMOTE_SYSCALL_STOP) {
+			hs_remote_detach(s, code >> 8 ? 0 : code);
+			return hs_error_set(err, -EAGAIN, "thread %d got signal %d", s->tid, code & 0xff);
+		}
+
+		struct __ptrace_syscall_info info;
+
+		if (ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
+		    ptrace(PTRACE_GETREGS, s->tid, NULL, regs))
+			return gone(s, err);
+		if (info.op != PTRACE_SYSCALL_INFO_EXIT)
+			continue;
+		if (info.exit.rval <= -512 && info.exit.rval >= -516)
+			continue; /* a signal woke it: its stop comes next */
+		s->in_signal_code = false;
+		s->start_us = hs_remote_now_us();
+		return 0;
+	}
+}
+
+/* A thread in user mode may be between the first and the last instruction of a sequence that must not be left. */
+static int look_rseq(const struct hs_remote_session *s, uint64_t rip)
+{
+	struct __ptrace_rseq_configuration conf;
+	struct {
+		uint32_t version, flags;
+		uint64_t start, length, abort;
+	} cs;
+	uint64_t cs_addr = 0;
+
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, (void *)sizeof(conf), &conf) <= 0 || !conf.rseq_abi_pointer)
+		return 0;
+	if (hs_remote_move(s, false, &cs_addr, conf.rseq_abi_pointer + 8, sizeof(cs_addr)))
+		return -EAGAIN;
+	if (!cs_addr)
+		return 0;
+	if (hs_remote_move(s, false, &cs, cs_addr, sizeof(cs)))
+		return -EAGAIN;
+	return rip >= cs.start && rip - cs.start < cs.length ? -EAGAIN : 0;
+}
+
+/* Does a call like ppoll hold back a signal for its time that is let through otherwise? It would find the call gone. */
+static int look_mask(const struct hs_remote_session *s, const struct user_regs_struct *regs, uint64_t sigmask)
+{
+	uint64_t addr = hs_remote_call_mask_addr(regs), mask;
+
+	if (!addr || (long)s->kernel.rax != -514)
+		return 0;
+	if (regs->orig_rax == SYS_pselect6 && (hs_remote_move(s, false, &addr, addr, sizeof(addr)) || !addr))
+		return addr ? -EAGAIN : 0;
+	if (hs_remote_move(s, false, &mask, addr, sizeof(mask)))
+		return -EAGAIN;
+	return mask & ~sigmask ? -EAGAIN : 0;
+}
+
+static int look(struct hs_remote_session *s, const struct hs_remote_want *want, const struct hs_remote_status *st,
+		const struct user_regs_struct *regs, uint64_t *sigmask, size_t *xstate_size, struct hs_error *err)
+{
+	struct hs_remote *r = s->r;
+	struct iovec iov = { r->xstate, REMOTE_XSTATE_MAX };
+	uint64_t feature[8];
+	int rc;
+
+	if (regs->cs != USER_CS_64)
+		return refuse(s, -ENOTSUP, err, "runs 32-bit code, which is not supported");
+	if (regs->eflags & REMOTE_FLAG_TRAP)
+		return refuse(s, -EAGAIN, err, "is single-stepping");
+	if ((long)regs->orig_rax < 0 && look_rseq(s, regs->rip))
+		return refuse(s, -EAGAIN, err, "is in a restartable sequence");
+
+	struct iovec feature_iov = { feature, sizeof(feature) };
+
+	if (ptrace(PTRACE_GETREGSET, s->tid, (void *)REGSET_SHADOW_STACK, &feature_iov) == 0)
+		return refuse(s, -ENOTSUP, err, "has a shadow stack (CET)");
+	if (ptrace((enum __ptrace_request)DISPATCH_CONFIG, s->tid, (void *)32, feature) == 0 && feature[0] != 0)
+		return refuse(s, -ENOTSUP, err, "has its system calls redirected (syscall user dispatch)");
+
+	if (ptrace(PTRACE_GETREGSET, s->tid, (void *)NT_X86_XSTATE, &iov))
+		return errno == ESRCH ? gone(s, err) : refuse(s, -ENOTSUP, err, "shows no extended state (XSAVE)");
+	rc = hs_remote_xstate_prepare(r->xstate, iov.iov_len, xstate_size);
+	if (rc)
+		return refuse(s, -ENOTSUP, err, "has an extended state that we do not know");
+	if (ptrace(PTRACE_GETSIGMASK, s->tid, (void *)sizeof(*sigmask), sigmask))
+		return gone(s, err);
+	if (look_mask(s, regs, *sigmask))
+		return refuse(s, -EAGAIN, err, "waits with signals held back");
+
+	rc = hs_remote_filters_load(&s->filters, s->tid, st->seccomp, err);
+	if (rc) {
+		hs_remote_detach(s, 0);
+		return rc;
+	}
+	if (!hs_remote_filters_allow(&s->filters, want->nr, want->args, r->gadgets.call + 2) ||
+	    !hs_remote_filters_allow(&s->filters, SYS_rt_sigreturn, want->args,
+				     r->gadgets.sigreturn + r->gadgets.sigreturn_size)) {
+		hs_remote_detach(s, 0);
+		return hs_error_set(err, -ENOTSUP,
+				    "a seccomp filter of thread %d of process %d forbids system call %ld (madvise: 28, "
+				    "return from signal: 15), and could kill it for that: allow it there (QEMU: "
+				    "-sandbox)",
+				    s->tid, r->pid, want->nr);
+	}
+	return 0;
+}
+
+/* Saves the bytes under frame and data, and sees that the code is still there: the guest may have run exec. */
+static int save(struct hs_remote_session *s)
+{
+	struct hs_remote *r = s->r;
+	const struct hs_remote_gadgets *g = &r->gadgets;
+	size_t size = (size_t)(s->room.end - s->room.frame);
+	uint8_t call[3], sigreturn[sizeof(g->sigreturn_bytes)];
+	struct iovec local[3] = { { r->saved, size }, { call, 3 }, { sigreturn, g->sigreturn_size } };
+	struct iovec remote[3] = { { (void *)s->room.frame, size },
+				   { (void *)g->call, 3 },
+				   { (void *)g->sigreturn, g->sigreturn_size } };
+
+	if (process_vm_readv(s->tid, local, 3, remote, 3, 0) != (ssize_t)(size + 3 + g->sigreturn_size))
+		return -EFAULT;
+	if (call[0] != 0x0f || call[1] != 0x05 || call[2] != 0xc3 ||
+	    memcmp(sigreturn, g->sigreturn_bytes, g->sigreturn_size) != 0)
+		return -EFAULT;
+	return 0;
+}
+
+int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pid_t tid,
+			    const struct hs_remote_want *want, uint64_t sleep_until_us, struct hs_error *err)
+{
+	struct hs_remote_status st;
+	struct user_regs_struct regs;
+	uint64_t sigmask = 0;
+	size_t xstate_size = 0;
+	int rc;
+
+	*s = (struct hs_remote_session){ .r = r, .tid = tid, .in_signal_code = true };
+	rc = look_before(s, &st, err);
+	if (rc)
+		return rc;
+	rc = attach(s, err);
+	if (rc)
+		return rc;
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs))
+		return gone(s, err);
+	if (hs_remote_restart(&regs, &s->kernel, &s->user) == HS_REMOTE_TIMED_SLEEP) {
+		if (!sleep_until_us)
+			return refuse(s, -EAGAIN, err, "sleeps for a time that only the kernel knows");
+		rc = await_wake(s, sleep_until_us, &regs, err);
+		if (rc)
+			return rc;
+		if (hs_remote_restart(&regs, &s->kernel, &s->user) != HS_REMOTE_READY)
+			return refuse(s, -EAGAIN, err, "does not wake");
+	}
+	if (s->kernel.rax != regs.rax && ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))
+		return gone(s, err); /* an EINTR of our making, undone first of all */
+
+	rc = look(s, want, &st, &regs, &sigmask, &xstate_size, err);
+	if (rc)
+		return rc;
+	rc = hs_remote_place(r->proc_fd, tid, r->no_query, tid == r->pid, &regs, xstate_size, want->data_wanted,
+			     want->data_least, &s->room, err);
+	if (rc) {
+		hs_remote_detach(s, 0);
+		return rc;
+	}
+	if (save(s))
+		return refuse(s, -EFAULT, err, "has no code at the place where it was: it runs another program");
+
+	hs_remote_frame_build(r->image, &s->room, &s->user, sigmask, r->xstate, xstate_size, r->gadgets.sigreturn);
+	s->touched = true;
+	rc = hs_remote_move(s, true, r->image, s->room.frame, (size_t)(s->room.data - s->room.frame));
+	if (rc) {
+		hs_remote_release(s, 0);
+		return hs_error_set(err, -EAGAIN, "cannot write to the stack of thread %d: %s", tid, strerror(-rc));
+	}
+	return 0;
+}

@@ -1,0 +1,211 @@
+/*
+ * What the files of the remote part share. Layers, each above the next:
+ *
+ *   remote.c          the public calls; each runs in a thread of its own
+ *   remote_pick.c     which thread of the guest is asked
+ *   remote_batch.c    many operations in few calls and short holds
+ *   remote_session.c  one hold of one thread: calls and end; remote_attach.c: its beginning
+ *   remote_restart.c  what an interrupted system call needs (pure)
+ *   remote_frame.c    the signal frame that brings a thread back to itself (pure)
+ *   remote_place.c    where in the guest frame and data may lie, and the code that makes the calls
+ *   remote_seccomp.c  what a thread's seccomp filters would say
+ *   remote_proc.c     /proc of the guest
+ */
+#ifndef HS_REMOTE_INTERNAL_H
+#define HS_REMOTE_INTERNAL_H
+
+#include <linux/filter.h>
+#include <sys/user.h>
+
+#include "hs/remote.h"
+
+#define REMOTE_DATA_MAX   16384U /* bytes of data for one call: 1024 iovecs, the kernel's own limit for one call */
+#define REMOTE_XSTATE_MAX 16384U /* bytes; the largest x86 state (with AMX tiles) is 11 KiB */
+#define REMOTE_RED_ZONE   128U   /* bytes below rsp that belong to the thread: the ABI */
+
+/* ---- /proc of the guest ---- */
+
+/* What /proc/PID/task/TID/status says. */
+struct hs_remote_status {
+	char state; /* R S D T t Z X */
+	pid_t tgid;
+	pid_t tracer; /* 0: none */
+	int seccomp;  /* 0 none, 1 strict, 2 filter */
+	bool shadow_stack;
+	char comm[17];
+};
+
+/* Reads a small file below the guest's /proc folder whole; the length, terminated, or -errno (-ESRCH: gone). */
+HS_MUST_USE ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size);
+/* tid 0: of the process. */
+HS_MUST_USE int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out);
+/* The name of any process, for error texts; "?" when it cannot be read. */
+void hs_remote_comm(const char *proc_dir, pid_t pid, char comm[17]);
+
+/* What a thread does at the moment, without touching it: the line of /proc/PID/task/TID/syscall. */
+struct hs_remote_doing {
+	bool running; /* in user mode, or not to be told */
+	long nr;      /* system call it is blocked in */
+	uint64_t args[6];
+	uint64_t sp;
+};
+HS_MUST_USE int hs_remote_read_doing(int proc_fd, pid_t tid, struct hs_remote_doing *out);
+
+/* One line of /proc/PID/maps. */
+struct hs_remote_vma {
+	uint64_t start, end;
+	bool read, write, exec, shared, file;
+	char name[128]; /* cut when longer */
+};
+
+/* tid: any thread that lives, as the main one may have ended. Calls fn for each VMA until it returns non-zero, and
+ * returns that; 0 at the end; -errno. */
+HS_MUST_USE int hs_remote_each_vma(int proc_fd, pid_t tid, int (*fn)(const struct hs_remote_vma *vma, void *ctx),
+				   void *ctx);
+/* The VMA that holds addr, and the one that ends where it starts (*below, start == end when there is none). */
+HS_MUST_USE int hs_remote_find_vma(int proc_fd, pid_t tid, bool no_query, uint64_t addr, struct hs_remote_vma *vma,
+				   struct hs_remote_vma *below);
+
+/* ---- code and room in the guest ---- */
+
+struct hs_remote_gadgets {
+	uint64_t call;      /* `syscall; ret` */
+	uint64_t sigreturn; /* `mov $15, %eax; syscall` */
+	uint32_t sigreturn_size;
+	uint8_t sigreturn_bytes[9];
+};
+HS_MUST_USE int hs_remote_find_gadgets(int proc_fd, pid_t tid, struct hs_remote_gadgets *out, struct hs_error *err);
+
+/* Where frame and data lie, from the lowest: frame, extended state, data; `end` is at or below the red zone. */
+struct hs_remote_room {
+	uint64_t frame; /* becomes rsp */
+	uint64_t xstate;
+	uint64_t data;
+	size_t data_size; /* at most what was wanted */
+	uint64_t end;
+};
+/* Pure: the layout below sp with nothing lower than `low`. -ENOSPC: not even the least. */
+HS_MUST_USE int hs_remote_layout(uint64_t sp, uint64_t low, size_t xstate_size, size_t wanted, size_t least,
+				 struct hs_remote_room *out);
+/* -EAGAIN with the reason in err: this thread's stack is not surely free below sp. */
+HS_MUST_USE int hs_remote_place(int proc_fd, pid_t tid, bool no_query, bool is_main,
+				const struct user_regs_struct *regs, size_t xstate_size, size_t wanted, size_t least,
+				struct hs_remote_room *out, struct hs_error *err);
+
+/* ---- the frame; pure ---- */
+
+/*
+ * Checks and completes the extended state as PTRACE_GETREGSET gave it, so that rt_sigreturn takes it: *size becomes
+ * what it needs in the guest, magic words included. -ENOTSUP.
+ */
+HS_MUST_USE int hs_remote_xstate_prepare(uint8_t *xstate, size_t got, size_t *size);
+/* Writes frame and extended state into image, which stands for [room->frame, room->data). */
+void hs_remote_frame_build(uint8_t *image, const struct hs_remote_room *room, const struct user_regs_struct *regs,
+			   uint64_t sigmask, const uint8_t *xstate, size_t xstate_size, uint64_t sigreturn);
+
+/* ---- restart; pure ---- */
+
+enum hs_remote_restart {
+	HS_REMOTE_READY,       /* go on */
+	HS_REMOTE_TIMED_SLEEP, /* only the kernel can go on with it: not now */
+};
+/*
+ * From the registers of a thread stopped by PTRACE_INTERRUPT: *kernel, what it is given back where the kernel's own
+ * restart logic still follows; *user, what it is to have where no such logic follows (the frame).
+ */
+enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, struct user_regs_struct *kernel,
+					 struct user_regs_struct *user);
+
+/* How well a thread suits, lower is better. */
+enum hs_remote_rank {
+	HS_REMOTE_IDLE = 0, /* blocked, restarts by itself */
+	HS_REMOTE_ENDLESS,  /* blocked, would return EINTR, but can be made to restart */
+	HS_REMOTE_RUNNING,  /* in user mode */
+	HS_REMOTE_DELICATE, /* blocked in what may return EINTR: allowed by its manual page, but visible */
+	HS_REMOTE_SLEEPING, /* its time limit would be lost if we died: its end has to be waited for */
+};
+enum hs_remote_rank hs_remote_rank(const struct hs_remote_doing *doing);
+/* The address of the signal mask that a call (ppoll, ...) holds for its time; 0: none. pselect6: of its address. */
+uint64_t hs_remote_call_mask_addr(const struct user_regs_struct *regs);
+
+/* ---- seccomp ---- */
+
+#define REMOTE_FILTERS_MAX 64
+struct hs_remote_filters {
+	size_t nr;
+	struct sock_fprog prog[REMOTE_FILTERS_MAX];
+};
+/* Of a stopped tracee. mode: as in its status. */
+HS_MUST_USE int hs_remote_filters_load(struct hs_remote_filters *f, pid_t tid, int mode, struct hs_error *err);
+void hs_remote_filters_finish(struct hs_remote_filters *f);
+bool hs_remote_filters_allow(const struct hs_remote_filters *f, long nr, const uint64_t args[6], uint64_t ip);
+/* The action of one program; SECCOMP_RET_KILL_PROCESS for a program that makes no sense. Pure. */
+uint32_t hs_remote_filter_run(const struct sock_fprog *prog, long nr, const uint64_t args[6], uint64_t ip);
+
+/* ---- the handle and a session ---- */
+
+struct hs_remote {
+	pid_t pid;
+	int proc_fd; /* /proc/PID: goes stale with the process, so a reused pid is never taken for it */
+	char *proc_dir;
+	bool dry;
+	bool no_query;    /* kernel without PROCMAP_QUERY: reads maps as text */
+	bool abandon;     /* a thread could not be let go in time: the tracing thread has to end, which lets it go */
+	uint8_t vectored; /* enum hs_tri: process_madvise on oneself works in this guest */
+	pid_t tid;        /* the thread that served last, 0: none */
+	int op_advice;    /* the last advice given, */
+	uint64_t op_ns;   /* and what one operation of it took lately */
+	struct hs_remote_gadgets gadgets;
+	struct hs_remote_stats stats;
+	uint8_t *xstate; /* REMOTE_XSTATE_MAX */
+	uint8_t *saved;  /* the guest's bytes under frame and data */
+	uint8_t *image;  /* frame and extended state */
+};
+
+struct hs_remote_session {
+	struct hs_remote *r;
+	pid_t tid;
+	bool attached;
+	bool in_signal_code; /* stopped where the kernel's restart logic follows */
+	bool planted;        /* its registers are not its own any more */
+	bool touched;        /* bytes of its stack are not its own */
+	uint64_t start_us;
+	struct user_regs_struct kernel, user; /* see hs_remote_restart */
+	struct hs_remote_room room;
+	struct hs_remote_filters filters;
+};
+
+struct hs_remote_want {
+	long nr; /* the first call, for the filters */
+	uint64_t args[6];
+	size_t data_wanted, data_least;
+};
+
+uint64_t hs_remote_now_us(void);
+
+/*
+ * 0: held, at a safe point, room found, filters agree with `want`. Otherwise not held: -EAGAIN not now, -EBUSY traced
+ * or stopped, -ESRCH thread gone, -ENOTSUP never, -EPERM. sleep_until_us: a timed sleep's end is awaited until then (0:
+ * not at all).
+ */
+HS_MUST_USE int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pid_t tid,
+					const struct hs_remote_want *want, uint64_t sleep_until_us,
+					struct hs_error *err);
+/*
+ * One system call. 0: *result holds its return value. -EACCES: a filter forbids it, nothing was done, still held.
+ * Otherwise no longer held: -EAGAIN the thread got a signal, or was stopped: the call was not made; -ETIMEDOUT: it did
+ * not come back in time, so it may have been made; -ESRCH; -EFAULT: the code it was sent to is not there any more.
+ */
+HS_MUST_USE int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t args[6], long *result);
+/* Copies to and from the data room. 0 or -errno. */
+HS_MUST_USE int hs_remote_session_write(struct hs_remote_session *s, const void *buf, size_t size);
+HS_MUST_USE int hs_remote_session_read(struct hs_remote_session *s, void *buf, size_t size);
+void hs_remote_session_end(struct hs_remote_session *s);
+
+/* A thread that lives, the main one if it does; 0: none. */
+pid_t hs_remote_any_thread(const struct hs_remote *r);
+/* Begins a session with the thread that suits best. Errors of the public calls. */
+HS_MUST_USE int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r, const struct hs_remote_want *want,
+			       struct hs_error *err);
+
+#endif

@@ -1,0 +1,254 @@
+/*
+ * /proc of the guest. Everything is opened relative to the folder that was opened first, which goes stale with the
+ * process: a pid that is used again is never taken for the guest.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "remote_internal.h"
+
+ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size)
+{
+	int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (len < size - 1) {
+		ssize_t n = read(fd, buf + len, size - 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			int e = errno;
+
+			close(fd);
+			return -e;
+		}
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	close(fd);
+	buf[len] = 0;
+	return (ssize_t)len;
+}
+
+/* The value of one line "name:\tvalue", or NULL. */
+static const char *field(const char *text, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (const char *p = text; p; p = strchr(p, '\n')) {
+		if (*p == '\n')
+			p++;
+		if (strncmp(p, name, len) == 0 && p[len] == ':')
+			return p + len + 1 + strspn(p + len + 1, " \t");
+	}
+	return NULL;
+}
+
+int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out)
+{
+	char path[64] = "status", buf[8192];
+	const char *v;
+	ssize_t n;
+
+	if (tid)
+		(void)snprintf(path, sizeof(path), "task/%d/status", tid);
+	n = hs_remote_read_file(proc_fd, path, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+
+	*out = (struct hs_remote_status){ .state = '?' };
+	if ((v = field(buf, "Name")))
+		(void)snprintf(out->comm, sizeof(out->comm), "%.*s", (int)strcspn(v, "\n"), v);
+	if ((v = field(buf, "State")))
+		out->state = *v;
+	if ((v = field(buf, "Tgid")))
+		out->tgid = (pid_t)strtol(v, NULL, 10);
+	if ((v = field(buf, "TracerPid")))
+		out->tracer = (pid_t)strtol(v, NULL, 10);
+	if ((v = field(buf, "Seccomp")))
+		out->seccomp = (int)strtol(v, NULL, 10);
+	if ((v = field(buf, "x86_Thread_features"))) {
+		const char *hit = strstr(v, "shstk");
+
+		out->shadow_stack = hit && hit < v + strcspn(v, "\n");
+	}
+	return 0;
+}
+
+void hs_remote_comm(const char *proc_dir, pid_t pid, char comm[17])
+{
+	char path[256], buf[64];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/comm", proc_dir, pid);
+	n = hs_remote_read_file(AT_FDCWD, path, buf, sizeof(buf));
+	(void)snprintf(comm, 17, "%.*s", n > 0 ? (int)strcspn(buf, "\n") : 1, n > 0 ? buf : "?");
+}
+
+int hs_remote_read_doing(int proc_fd, pid_t tid, struct hs_remote_doing *out)
+{
+	char path[64], buf[512], *p;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "task/%d/syscall", tid);
+	n = hs_remote_read_file(proc_fd, path, buf, sizeof(buf));
+	if (n < 0)
+		return (int)n;
+	*out = (struct hs_remote_doing){ .running = true, .nr = -1 };
+	if (strncmp(buf, "running", 7) == 0)
+		return 0;
+	out->nr = strtol(buf, &p, 10);
+	if (out->nr < 0)
+		return 0; /* blocked, but in no call: a page fault */
+	for (int i = 0; i < 6; i++)
+		out->args[i] = strtoull(p, &p, 16);
+	out->sp = strtoull(p, &p, 16);
+	out->running = false;
+	return 0;
+}
+
+static int open_maps(int proc_fd, pid_t tid)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), "task/%d/maps", tid);
+	return openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+}
+
+static bool parse_vma(const char *line, struct hs_remote_vma *vma)
+{
+	char perms[5];
+	unsigned long inode;
+	int name = 0;
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*x:%*x %lu %n", &vma->start, &vma->end, perms, &inode,
+		   &name) < 4)
+		return false;
+	vma->read = perms[0] == 'r';
+	vma->write = perms[1] == 'w';
+	vma->exec = perms[2] == 'x';
+	vma->shared = perms[3] == 's';
+	vma->file = inode != 0;
+	vma->name[0] = 0;
+	if (name)
+		(void)snprintf(vma->name, sizeof(vma->name), "%.*s", (int)strcspn(line + name, "\n"), line + name);
+	return true;
+}
+
+int hs_remote_each_vma(int proc_fd, pid_t tid, int (*fn)(const struct hs_remote_vma *vma, void *ctx), void *ctx)
+{
+	int fd = open_maps(proc_fd, tid);
+	struct hs_remote_vma vma;
+	char *line = NULL;
+	size_t size = 0;
+	int rc = 0;
+	FILE *f;
+
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	f = fdopen(fd, "r");
+	if (!f) {
+		close(fd);
+		return -ENOMEM;
+	}
+	while (rc == 0 && getline(&line, &size, f) > 0) {
+		if (parse_vma(line, &vma))
+			rc = fn(&vma, ctx);
+	}
+	free(line);
+	(void)fclose(f);
+	return rc;
+}
+
+struct find {
+	uint64_t addr;
+	struct hs_remote_vma *vma, *below;
+	struct hs_remote_vma last;
+};
+
+static int find_one(const struct hs_remote_vma *vma, void *ctx)
+{
+	struct find *f = ctx;
+
+	if (vma->start > f->addr)
+		return -ENOENT;
+	if (f->addr < vma->end) {
+		*f->vma = *vma;
+		if (f->last.end == vma->start)
+			*f->below = f->last;
+		return 1;
+	}
+	f->last = *vma;
+	return 0;
+}
+
+/* ioctl of /proc/PID/maps, kernel 6.11 and later: one VMA without reading tens of thousands of lines. */
+struct maps_query {
+	uint64_t size, flags, addr;
+	uint64_t start, end, vma_flags, page_size, offset, inode;
+	uint32_t major, minor, name_size, build_id_size;
+	uint64_t name_addr, build_id_addr;
+};
+#define MAPS_QUERY    _IOWR('f', 17, struct maps_query)
+#define MAPS_Q_READ   0x01U
+#define MAPS_Q_WRITE  0x02U
+#define MAPS_Q_EXEC   0x04U
+#define MAPS_Q_SHARED 0x08U
+
+static int query(int fd, uint64_t addr, struct hs_remote_vma *vma)
+{
+	struct maps_query q = { .size = sizeof(q), .addr = addr };
+
+	q.name_size = sizeof(vma->name);
+	q.name_addr = (uint64_t)(uintptr_t)vma->name;
+	vma->name[0] = 0;
+	if (ioctl(fd, MAPS_QUERY, &q)) {
+		if (errno != ENAMETOOLONG)
+			return -errno;
+		q = (struct maps_query){ .size = sizeof(q), .addr = addr };
+		if (ioctl(fd, MAPS_QUERY, &q))
+			return -errno;
+	}
+	vma->start = q.start;
+	vma->end = q.end;
+	vma->read = q.vma_flags & MAPS_Q_READ;
+	vma->write = q.vma_flags & MAPS_Q_WRITE;
+	vma->exec = q.vma_flags & MAPS_Q_EXEC;
+	vma->shared = q.vma_flags & MAPS_Q_SHARED;
+	vma->file = q.inode != 0;
+	return 0;
+}
+
+int hs_remote_find_vma(int proc_fd, pid_t tid, bool no_query, uint64_t addr, struct hs_remote_vma *vma,
+		       struct hs_remote_vma *below)
+{
+	*below = (struct hs_remote_vma){ .start = 0 };
+	if (!no_query) {
+		int fd = open_maps(proc_fd, tid), rc;
+
+		if (fd < 0)
+			return errno == ENOENT ? -ESRCH : -errno;
+		rc = query(fd, addr, vma);
+		if (rc == 0 && vma->start > 0 && query(fd, vma->start - 1, below) != 0)
+			*below = (struct hs_remote_vma){ .start = 0 };
+		close(fd);
+		if (rc != -ENOTTY && rc != -EINVAL)
+			return rc;
+	}
+
+	struct find f = { .addr = addr, .vma = vma, .below = below };
+	int rc = hs_remote_each_vma(proc_fd, tid, find_one, &f);
+
+	if (rc == 0)
+		return -ENOENT;
+	return rc == 1 ? 0 : rc;
+}

@@ -1,0 +1,300 @@
+/*
+ * One hold of one thread of the guest: attach, calls, detach. At every instant of it our process may die, and the
+ * thread goes on by itself. The order of steps, and what each is for:
+ *
+ *  1. SEIZE, INTERRUPT. The thread stops inside the kernel's signal code, its registers its own. If we die the kernel
+ *     lets it go, and restarts the call it was in.
+ *  2. Look: registers, extended state, signal mask, filters, a restartable sequence in user mode, the stack. Anything
+ *     that is not surely right: detach, nothing has been changed.
+ *  3. Below the red zone of its stack, write a signal frame that holds its own registers. If we die, bytes that nobody
+ *     looks at have changed.
+ *  4. One SETREGS: rip on `syscall; ret`, rsp on the frame, whose first word is the address of `mov $15, %eax;
+ *     syscall`. If we die from here on, the thread makes the call, returns into rt_sigreturn, and is back. The one step
+ *     is atomic: before it the thread is itself, after it the thread gets back to itself.
+ *  5. The call's entry and exit stops. At the exit stop the next call is set up by SETREGS in the same way: one frame
+ *     covers any number of calls.
+ *  6. INTERRUPT again and let it run: before it comes to user mode it stops inside the kernel's signal code once more,
+ *     and there it is given its own registers as they were in step 1. If we die before: rt_sigreturn. If we die after:
+ *     it is itself, with a few bytes below its red zone not put back.
+ *  7. Put those bytes back, detach. The kernel's signal code runs on with what it would have seen without us: it
+ *     restarts the call (restart_syscall included), or delivers a signal that came meanwhile and has the call return
+ *     EINTR. That is why the end is not rt_sigreturn: after that a signal would find no interrupted call.
+ *
+ * Any other stop seen in between is inside the signal code too (a signal being delivered, a group stop): own registers,
+ * own bytes, detach with that signal. It loses nothing, and the work goes on in another session.
+ *
+ * What is left: we die, and in the same microseconds a signal comes. Then the handler runs and the call restarts
+ * instead of returning EINTR, as if the signal had come just before the call.
+ *
+ * A thread may be in uninterruptible sleep and never come to the stop. Then the only way to let it go is that the
+ * tracing thread ends: `abandon` asks for that, and it is why every public call runs in a thread of its own.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "remote_session.h"
+
+#define CALL_DEADLINE_US 5000000U /* no call that we make takes longer unless it blocks */
+#define RESTARTS_MAX     100      /* of one call that is interrupted without any signal to be seen */
+#define SPIN_US          250U     /* looked for without a nap: most calls are over by then */
+
+#define FLAGS_CLEARED (REMOTE_FLAG_TRAP | 0x400ULL | 0x10000ULL | 0x40000ULL) /* trap, direction, resume, alignment */
+
+uint64_t hs_remote_now_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+}
+
+/* ---- waiting ---- */
+
+/*
+ * Waits for the next stop. *code: the signal, with the event in the second byte. -ESRCH: the thread has ended (its
+ * status is left for whoever is its parent). -ETIMEDOUT.
+ *
+ * Looks, and does not block: there is no wait for a child with a time limit. A call lasts microseconds, so looking
+ * again at once is also the fastest; what takes longer is looked at less and less often, an eighth of its time late.
+ */
+int hs_remote_wait_stop(struct hs_remote_session *s, uint64_t limit_us, int *code)
+{
+	uint64_t start = hs_remote_now_us(), now;
+
+	for (unsigned int i = 0;; i++) {
+		siginfo_t si = { .si_pid = 0 };
+
+		if (waitid(P_PID, (id_t)s->tid, &si, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD)) {
+			if (errno == EINTR)
+				continue;
+			s->attached = false; /* another thread's exec has taken its place */
+			return -ESRCH;
+		}
+		if (si.si_pid != 0) {
+			if (si.si_code == CLD_TRAPPED || si.si_code == CLD_STOPPED) {
+				*code = si.si_status;
+				return 0;
+			}
+			s->attached = false;
+			return -ESRCH;
+		}
+		if (i < 16)
+			continue;
+		now = hs_remote_now_us();
+		if (now - start >= limit_us)
+			return -ETIMEDOUT;
+		if (now - start < SPIN_US) {
+			(void)sched_yield();
+		} else {
+			uint64_t us = (now - start) / 8;
+
+			if (us > 5000)
+				us = 5000;
+			(void)nanosleep(&(struct timespec){ .tv_nsec = (long)us * 1000 }, NULL);
+		}
+	}
+}
+
+/* ---- letting go ---- */
+
+int hs_remote_move(const struct hs_remote_session *s, bool write, void *buf, uint64_t addr, size_t size)
+{
+	struct iovec local = { buf, size }, remote = { (void *)addr, size };
+	ssize_t n = write ? process_vm_writev(s->tid, &local, 1, &remote, 1, 0)
+			  : process_vm_readv(s->tid, &local, 1, &remote, 1, 0);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == size ? 0 : -EFAULT;
+}
+
+/* At a stop inside the kernel's signal code: own registers, own bytes, and go. */
+void hs_remote_release(struct hs_remote_session *s, int sig)
+{
+	struct hs_remote_stats *st = &s->r->stats;
+	uint64_t held;
+
+	if (s->attached) {
+		(void)ptrace(PTRACE_SETREGS, s->tid, NULL, &s->kernel);
+		if (s->touched)
+			(void)hs_remote_move(s, true, s->r->saved, s->room.frame,
+					     (size_t)(s->room.end - s->room.frame));
+		(void)ptrace(PTRACE_DETACH, s->tid, NULL, (void *)(long)sig);
+	}
+	s->attached = s->touched = false;
+	held = hs_remote_now_us() - s->start_us;
+	st->stopped_us += held;
+	if (held > st->longest_stop_us)
+		st->longest_stop_us = held;
+	hs_remote_filters_finish(&s->filters);
+}
+
+/* Detaches a thread of which nothing has been changed. */
+void hs_remote_detach(struct hs_remote_session *s, int sig)
+{
+	if (s->attached)
+		(void)ptrace(PTRACE_DETACH, s->tid, NULL, (void *)(long)sig);
+	s->attached = false;
+	hs_remote_filters_finish(&s->filters);
+}
+
+/* Neither stopped nor ended: only the end of the tracing thread lets it go now. */
+void hs_remote_abandon(struct hs_remote_session *s)
+{
+	s->attached = false;
+	s->r->abandon = true;
+	hs_remote_filters_finish(&s->filters);
+}
+
+/* Is this signal the thread's answer to what we made it do? Then it must not reach the guest. */
+static bool our_fault(const struct hs_remote_session *s, int sig)
+{
+	siginfo_t si;
+
+	if (!s->planted || ptrace(PTRACE_GETSIGINFO, s->tid, NULL, &si) || si.si_code <= 0)
+		return false;
+	if (sig == SIGBUS)
+		return si.si_code != BUS_MCEERR_AO; /* that one is news of bad memory elsewhere */
+	return sig == SIGSEGV || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP || sig == SIGSYS;
+}
+
+/* Any stop but the one expected. */
+static int let_go(struct hs_remote_session *s, int code)
+{
+	int sig = code & 0xff;
+
+	if (code >> 8) { /* a group stop or its end: no signal to pass on */
+		hs_remote_release(s, 0);
+		return -EAGAIN;
+	}
+	if (our_fault(s, sig)) {
+		hs_remote_release(s, 0);
+		return -EFAULT;
+	}
+	hs_remote_release(s, sig);
+	return -EAGAIN;
+}
+
+/* ---- calls ---- */
+
+/* From a call's entry, or before it, to its exit. */
+static int run_to_exit(struct hs_remote_session *s, long *result)
+{
+	struct __ptrace_syscall_info info;
+	int code, rc;
+
+	for (int stop = 0; stop < 2; stop++) {
+		if (ptrace(PTRACE_SYSCALL, s->tid, NULL, NULL)) {
+			s->attached = false;
+			return -ESRCH;
+		}
+		s->in_signal_code = false;
+		rc = hs_remote_wait_stop(s, CALL_DEADLINE_US, &code);
+		if (rc == -ETIMEDOUT && ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
+			rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+		if (rc == -ETIMEDOUT)
+			hs_remote_abandon(s);
+		if (rc)
+			return rc;
+		if (code != REMOTE_SYSCALL_STOP)
+			return let_go(s, code);
+	}
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
+	    info.op != PTRACE_SYSCALL_INFO_EXIT) {
+		hs_remote_abandon(s);
+		return -ESRCH;
+	}
+	*result = (long)info.exit.rval;
+	return 0;
+}
+
+int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t args[6], long *result)
+{
+	const struct hs_remote_gadgets *g = &s->r->gadgets;
+	struct user_regs_struct regs = s->user;
+
+	/* rt_sigreturn is made with the registers that the call leaves. */
+	if (!hs_remote_filters_allow(&s->filters, nr, args, g->call + 2) ||
+	    !hs_remote_filters_allow(&s->filters, SYS_rt_sigreturn, args, g->sigreturn + g->sigreturn_size))
+		return -EACCES;
+
+	regs.rip = g->call;
+	regs.rsp = s->room.frame;
+	regs.rax = (unsigned long long)nr;
+	regs.orig_rax = (unsigned long long)-1; /* no restart of anything */
+	regs.eflags &= ~FLAGS_CLEARED;
+	regs.rdi = args[0];
+	regs.rsi = args[1];
+	regs.rdx = args[2];
+	regs.r10 = args[3];
+	regs.r8 = args[4];
+	regs.r9 = args[5];
+
+	for (int i = 0; i < RESTARTS_MAX; i++) {
+		int rc;
+
+		s->planted = true;
+		if (ptrace(PTRACE_SETREGS, s->tid, NULL, &regs)) {
+			s->attached = false;
+			hs_remote_filters_finish(&s->filters);
+			return -ESRCH;
+		}
+		rc = run_to_exit(s, result);
+		if (rc) {
+			hs_remote_filters_finish(&s->filters);
+			return rc;
+		}
+		s->r->stats.nr_calls++;
+		/*
+		 * Interrupted: by a signal that shows itself on the way back to user mode, or by kernel work that never
+		 * shows itself. Made again, it meets the first before it starts.
+		 */
+		if (*result > -512 || *result < -516)
+			return 0;
+	}
+	*result = -EINTR;
+	return 0;
+}
+
+int hs_remote_session_write(struct hs_remote_session *s, const void *buf, size_t size)
+{
+	return size > s->room.data_size ? -EINVAL : hs_remote_move(s, true, (void *)(uintptr_t)buf, s->room.data, size);
+}
+
+int hs_remote_session_read(struct hs_remote_session *s, void *buf, size_t size)
+{
+	return size > s->room.data_size ? -EINVAL : hs_remote_move(s, false, buf, s->room.data, size);
+}
+
+void hs_remote_session_end(struct hs_remote_session *s)
+{
+	int code, rc;
+
+	if (!s->attached)
+		return;
+	if (!s->in_signal_code) {
+		/* It stands at a call's exit: one more step, and it is inside the signal code. */
+		if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) || ptrace(PTRACE_CONT, s->tid, NULL, NULL)) {
+			hs_remote_abandon(s);
+			return;
+		}
+		rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+		if (rc == -ETIMEDOUT)
+			hs_remote_abandon(s);
+		if (rc) {
+			hs_remote_filters_finish(&s->filters);
+			return;
+		}
+		if (code != REMOTE_TRAP_STOP) {
+			(void)let_go(s, code);
+			return;
+		}
+	}
+	hs_remote_release(s, 0);
+}
