@@ -1,0 +1,114 @@
+/* Finding the direct map on machines that are not this one: the guess is tried by a function that knows the answer. */
+#include <errno.h>
+
+#include "host_base.h"
+#include "hs_test.h"
+
+#define GIB (UINT64_C(1) << 30)
+
+struct machine {
+	struct hs_base truth;
+	unsigned int tries;
+};
+
+static bool is_right(void *ctx, const struct hs_base *guess)
+{
+	struct machine *m = ctx;
+
+	m->tries++;
+	ck_assert_uint_eq(guess->base % GIB, 0);
+	return guess->base == m->truth.base && guess->levels == m->truth.levels;
+}
+
+START_TEST(test_ept_host_base_found)
+{
+	static const struct {
+		uint64_t base;
+		uint32_t levels, likely;
+		uint64_t pgd_phys;
+		unsigned int phys_bits, max_tries;
+	} cases[] = {
+		/* without KASLR: the first guess */
+		{ 0xffff888000000000, 4, 4, 0x1234000, 46, 1 },
+		{ 0xff11000000000000, 5, 5, 0x1234000, 52, 1 },
+		/* with it: one guess for each GiB below the table */
+		{ 0xffff9d4780000000, 4, 4, 0, 46, 2 },
+		{ 0xffff9d4780000000, 4, 4, 23 * GIB + 0x7000, 46, 25 },
+		{ 0xff2b3c4440000000, 5, 5, 100 * GIB, 52, 102 },
+		{ 0xffff888040000000, 4, 4, 3 * GIB, 46, 5 },
+		/* a 12 TiB machine whose table is at the very top */
+		{ 0xffffa00000000000, 4, 4, 12288 * GIB - 0x1000, 46, 12290 },
+		/* a processor that could do 5 levels, and a kernel told not to */
+		{ 0xffff9d4780000000, 4, 5, 2 * GIB, 46, 1 << 18 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct machine m = { .truth = { .base = cases[i].base, .levels = cases[i].levels } };
+		struct hs_base found = { 0 };
+		unsigned int tries;
+
+		ck_assert_int_eq(hs_base_search(cases[i].base + cases[i].pgd_phys, cases[i].phys_bits, cases[i].likely,
+						is_right, &m, &found, &tries),
+				 0);
+		ck_assert_uint_eq(found.base, cases[i].base);
+		ck_assert_uint_eq(found.levels, cases[i].levels);
+		ck_assert_uint_eq(found.phys_mask, ((UINT64_C(1) << cases[i].phys_bits) - 1) & ~UINT64_C(0xfff));
+		ck_assert_uint_eq(tries, m.tries);
+		ck_assert_msg(tries <= cases[i].max_tries, "case %zu: %u tries", i, tries);
+	}
+}
+END_TEST
+
+static bool is_never_right(void *ctx, const struct hs_base *guess)
+{
+	(void)guess;
+	++*(unsigned int *)ctx;
+	return false;
+}
+
+START_TEST(test_ept_host_base_not_found)
+{
+	struct hs_base found = { .base = 77 };
+	unsigned int tries = 0, nr = 0;
+
+	/* No guess lies further below the table than there is physical memory, and the search ends. */
+	ck_assert_int_eq(hs_base_search(0xffff9d4780000000 + 5 * GIB, 36, 4, is_never_right, &tries, &found, &nr),
+			 -ENOENT);
+	ck_assert_uint_eq(tries, nr);
+	ck_assert_uint_le(nr, 2 * (64 + 2));
+	ck_assert_uint_eq(found.base, 77);
+	/* A pointer that is no kernel address is never followed. */
+	ck_assert_int_eq(hs_base_search(0x7fff00000000, 46, 4, is_never_right, &tries, &found, &nr), -ENOENT);
+	ck_assert_uint_eq(nr, 0);
+}
+END_TEST
+
+START_TEST(test_ept_host_base_cpuinfo)
+{
+	static const char intel[] = "processor\t: 0\nflags\t\t: fpu vme la57 rdpid\nbogomips\t: 1\n"
+				    "address sizes\t: 52 bits physical, 57 bits virtual\n";
+	static const char amd[] = "processor\t: 0\nflags\t\t: fpu vme la570 xla57\nvmx flags\t: la57\n"
+				  "address sizes\t: 43 bits physical, 48 bits virtual\n";
+
+	ck_assert_uint_eq(hs_base_phys_bits(intel), 52);
+	ck_assert_uint_eq(hs_base_phys_bits(amd), 43);
+	ck_assert_uint_eq(hs_base_phys_bits("model name: none\n"), 0);
+	ck_assert_uint_eq(hs_base_phys_bits("address sizes\t: many\n"), 0);
+	ck_assert_uint_eq(hs_base_phys_bits("address sizes\t: 99 bits physical\n"), 0);
+	ck_assert(hs_base_has_la57(intel));
+	ck_assert(!hs_base_has_la57(amd));
+	ck_assert(!hs_base_has_la57(""));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ept_host_base");
+	TCase *t = tcase_create("unit");
+
+	tcase_add_test(t, test_ept_host_base_found);
+	tcase_add_test(t, test_ept_host_base_not_found);
+	tcase_add_test(t, test_ept_host_base_cpuinfo);
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}

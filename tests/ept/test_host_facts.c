@@ -1,0 +1,93 @@
+/* Why a host cannot be viewed: the sentence for each cause. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "host_facts.h"
+#include "hs_test.h"
+
+START_TEST(test_ept_host_facts_explain)
+{
+	static const struct {
+		struct hs_facts facts;
+		int rc, code;
+		const char *text;
+	} cases[] = {
+		{ { true, true, true, false }, -ENOMEM, -ENOMEM, "memory" },
+		{ { false, true, true, false }, -EPERM, -EPERM, "CAP_BPF" },
+		{ { true, true, true, true }, -EINVAL, -EPERM, "lockdown" },
+		{ { true, true, true, true }, -EPERM, -EPERM, "lockdown" },
+		{ { true, true, false, false }, -ESRCH, -ENOTSUP, "CONFIG_DEBUG_INFO_BTF" },
+		{ { true, false, false, false }, -ENOSYS, -ENOTSUP, "CONFIG_BPF_SYSCALL" },
+		{ { true, true, true, false }, -EPERM, -EPERM, "security module" },
+		{ { true, true, true, false }, -EACCES, -EPERM, "the last words" },
+		{ { true, true, true, false }, -EINVAL, -ENOTSUP, "the last words" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct hs_error err = { "" };
+
+		ck_assert_int_eq(hs_facts_explain(&cases[i].facts, cases[i].rc, "the last words", &err), cases[i].code);
+		ck_assert_msg(strstr(err.text, cases[i].text) != NULL, "case %zu: %s", i, err.text);
+		ck_assert_int_eq(hs_facts_explain(&cases[i].facts, cases[i].rc, NULL, NULL), cases[i].code);
+	}
+}
+END_TEST
+
+static void put(const char *dir, const char *name, const char *text)
+{
+	char path[256];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	if (!text) {
+		ck_assert_int_eq(mkdir(path, 0700), 0);
+		return;
+	}
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(test_ept_host_facts_read)
+{
+	static const char *const made[] = { "kernel/security/lockdown", "kernel/security", "kernel/btf/vmlinux",
+					    "kernel/btf", "kernel" };
+	char dir[] = "/tmp/hs-facts-XXXXXX";
+	struct hs_facts f;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	hs_facts_read(dir, &f);
+	ck_assert(!f.has_btf && !f.locked_down);
+	put(dir, "kernel", NULL);
+	put(dir, "kernel/btf", NULL);
+	put(dir, "kernel/btf/vmlinux", "");
+	put(dir, "kernel/security", NULL);
+	put(dir, "kernel/security/lockdown", "none [integrity] confidentiality\n");
+	hs_facts_read(dir, &f);
+	ck_assert(f.has_btf && !f.locked_down);
+	put(dir, "kernel/security/lockdown", "none integrity [confidentiality]\n");
+	hs_facts_read(dir, &f);
+	ck_assert(f.locked_down);
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		char path[256];
+
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, made[i]);
+		ck_assert_int_eq(remove(path), 0);
+	}
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ept_host_facts");
+	TCase *t = tcase_create("unit");
+
+	tcase_add_test(t, test_ept_host_facts_explain);
+	tcase_add_test(t, test_ept_host_facts_read);
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}

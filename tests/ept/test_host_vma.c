@@ -1,0 +1,211 @@
+/* Guest memory from the text of /proc/PID/maps and smaps. */
+#include <errno.h>
+#include <string.h>
+
+#include "host_vma.h"
+#include "hs_test.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static struct hs_vma_list list;
+static struct hs_region *regions;
+static size_t nr;
+static uint32_t nr_huge;
+static struct hs_error err;
+
+static void parse(const char *text)
+{
+	ck_assert_int_eq(hs_vma_parse(&list, strdup(text)), 0);
+}
+
+static int find(const char *text, uint64_t min_bytes)
+{
+	int rc;
+
+	parse(text);
+	rc = hs_vma_regions(&list, min_bytes, &regions, &nr, &nr_huge, &err);
+	hs_vma_finish(&list);
+	return rc;
+}
+
+START_TEST(test_ept_host_vma_parse)
+{
+	parse("00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/a b (deleted)\n"
+	      "00e03000-00e24000 rw-p 00000000 00:00 0           [heap]\n"
+	      "35b1800000-35b1820000 rw-s 00001000 08:02 135522  /memfd:ram\n"
+	      "7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n"
+	      "7f0000001000-7f0000003000 ---p 00000000 00:00 0 \n"
+	      "7f0000003000-7f0000004000 rw-p 00000000 00:00 0   [anon:heap of mine]\n"
+	      "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n");
+	ck_assert_uint_eq(list.nr, 7);
+	ck_assert_uint_eq(list.vma[0].start, 0x400000);
+	ck_assert_uint_eq(list.vma[0].end, 0x452000);
+	ck_assert_uint_eq(list.vma[0].flags, HS_VMA_READ);
+	ck_assert_str_eq(hs_vma_name(&list, &list.vma[0]), "/usr/bin/a b (deleted)");
+	ck_assert_uint_eq(list.vma[1].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_SPECIAL);
+	ck_assert_uint_eq(list.vma[2].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_SHARED);
+	ck_assert_uint_eq(list.vma[3].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_ANON);
+	ck_assert_str_eq(hs_vma_name(&list, &list.vma[3]), "");
+	ck_assert_uint_eq(list.vma[4].flags, HS_VMA_ANON);
+	ck_assert_uint_eq(list.vma[5].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_ANON);
+	ck_assert_uint_eq(list.vma[6].start, UINT64_C(0xffffffffff600000));
+
+	ck_assert_uint_eq(hs_vma_above(&list, 0), 0);
+	ck_assert_uint_eq(hs_vma_above(&list, 0x451fff), 0);
+	ck_assert_uint_eq(hs_vma_above(&list, 0x452000), 1);
+	ck_assert_uint_eq(hs_vma_above(&list, 0x7f0000001000), 4);
+	ck_assert_uint_eq(hs_vma_above(&list, UINT64_MAX), 7);
+	hs_vma_finish(&list);
+
+	parse("");
+	ck_assert_uint_eq(list.nr, 0);
+	hs_vma_finish(&list);
+}
+END_TEST
+
+START_TEST(test_ept_host_vma_flags)
+{
+	parse("7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n"
+	      "Size:                  4 kB\nRss: 4 kB\nTHPeligible:    0\n"
+	      "VmFlags: rd wr mr mw me dd nh mg \n"
+	      "7f0000001000-7f0000002000 rw-p 00000000 00:00 0 \n"
+	      "VmFlags: rd wr ht\n"
+	      "7f0000002000-7f0000003000 rw-p 00000000 00:00 0 \n"
+	      "VmFlags: rd wr hg ac\n");
+	ck_assert_uint_eq(list.nr, 3);
+	ck_assert_uint_eq(list.vma[0].flags >> 8, (HS_VMA_DONTDUMP | HS_VMA_NOHUGE | HS_VMA_MERGEABLE) >> 8);
+	ck_assert_uint_eq(list.vma[1].flags >> 8, HS_VMA_HUGETLB >> 8);
+	ck_assert_uint_eq(list.vma[2].flags >> 8, 0);
+	hs_vma_finish(&list);
+}
+END_TEST
+
+START_TEST(test_ept_host_vma_regions)
+{
+	/* Four VMAs side by side are one region, on huge-page borders; the small one and the others are none. */
+	ck_assert_int_eq(find("10001000-18000000 rw-p 00000000 00:00 0 \n"
+			      "18000000-18001000 rw-p 00000000 00:00 0 \n"
+			      "18001000-19000000 rw-p 00000000 00:00 0 [anon:ram]\n"
+			      "19000000-20001000 rw-p 00000000 00:00 0 \n"
+			      "30000000-33f00000 rw-p 00000000 00:00 0 \n"
+			      "40000000-50000000 rw-p 00000000 00:00 0 [heap]\n"
+			      "50000000-60000000 r--p 00000000 00:00 0 \n"
+			      "60000000-70000000 rw-s 00000000 00:01 77 /memfd:x\n"
+			      "70000000-80000000 rw-p 00000000 00:01 78 /dev/shm/x\n"
+			      "80000000-84000000 rw-p 00000000 00:00 0 \n",
+			      64 * MIB),
+			 0);
+	ck_assert_uint_eq(nr, 2);
+	ck_assert_uint_eq(regions[0].hva.v, 0x10200000);
+	ck_assert_uint_eq(regions[0].nr_huge, (0x20000000 - 0x10200000) / HS_HUGE_SIZE);
+	ck_assert_uint_eq(regions[0].gpa.v, 0);
+	ck_assert_uint_eq(regions[0].first_huge, 0);
+	ck_assert_uint_eq(regions[1].hva.v, 0x80000000);
+	ck_assert_uint_eq(regions[1].nr_huge, 32);
+	ck_assert_uint_eq(regions[1].gpa.v, 0x80000000 - 0x10200000);
+	ck_assert_uint_eq(regions[1].first_huge, regions[0].nr_huge);
+	ck_assert_uint_eq(nr_huge, regions[0].nr_huge + 32);
+	free(regions);
+}
+END_TEST
+
+START_TEST(test_ept_host_vma_no_region)
+{
+	static const struct {
+		const char *maps, *text;
+	} cases[] = {
+		{ "10000000-13fff000 rw-p 00000000 00:00 0 \n", "too small" },
+		{ "", "too small" },
+		{ "10000000-20000000 rw-s 00000000 00:01 77 /memfd:pc.ram (deleted)\n", "memfd:pc.ram" },
+		{ "10000000-20000000 rw-s 00000000 00:01 77 /dev/hugepages/ram\n", "hugetlbfs" },
+		{ "10000000-20000000 rw-p 00000000 00:0f 77 /anon_hugepage (deleted)\n", "hugetlbfs" },
+		{ "10000000-20000000 rw-p 00000000 00:0f 77 /mnt/x\nVmFlags: rd wr ht\n", "hugetlbfs" },
+		{ "10000000-20000000 rw-p 00000000 08:01 77 /var/ram\n", "private mapping of a file" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ck_assert_int_eq(find(cases[i].maps, 64 * MIB), -ENODATA);
+		ck_assert_msg(strstr(err.text, cases[i].text) != NULL, "case %zu: %s", i, err.text);
+	}
+}
+END_TEST
+
+static uint32_t gone[1024], nr_gone;
+
+static void note(void *ctx, hs_huge_nr huge, bool is_gone)
+{
+	ck_assert_ptr_eq(ctx, &list);
+	if (is_gone)
+		gone[nr_gone++] = huge;
+}
+
+static bool compare(const char *text)
+{
+	bool changed;
+
+	nr_gone = 0;
+	parse(text);
+	changed = hs_vma_compare(&list, 64 * MIB, regions, nr, note, &list);
+	hs_vma_finish(&list);
+	return changed;
+}
+
+START_TEST(test_ept_host_vma_compare)
+{
+	const char *const first = "10000000-14000000 rw-p 00000000 00:00 0 \n"
+				  "20000000-24000000 rw-p 00000000 00:00 0 \n";
+
+	ck_assert_int_eq(find(first, 64 * MIB), 0);
+	ck_assert(!compare(first) && !nr_gone);
+	/* cut into VMAs, and a little longer: the same */
+	ck_assert(!compare("0fc00000-10001000 rw-p 00000000 00:00 0 \n"
+			   "10001000-12000000 rw-p 00000000 00:00 0 \n"
+			   "12000000-14800000 rw-p 00000000 00:00 0 \n"
+			   "20000000-24000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert_uint_eq(nr_gone, 0);
+	/* new memory: before, between, behind, and grown by as much as a guest */
+	ck_assert(compare("01000000-05000000 rw-p 00000000 00:00 0 \n"
+			  "10000000-14000000 rw-p 00000000 00:00 0 \n"
+			  "20000000-24000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert(compare("10000000-14000000 rw-p 00000000 00:00 0 \n"
+			  "18000000-1c000000 rw-p 00000000 00:00 0 \n"
+			  "20000000-24000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert(compare("10000000-14000000 rw-p 00000000 00:00 0 \n"
+			  "20000000-24000000 rw-p 00000000 00:00 0 \n"
+			  "30000000-34000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert(compare("10000000-14000000 rw-p 00000000 00:00 0 \n"
+			  "20000000-28000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert_uint_eq(nr_gone, 0);
+	/* a hole of one base page, a region that is gone, a mapping that is not guest memory any more */
+	ck_assert(compare("10000000-10200000 rw-p 00000000 00:00 0 \n"
+			  "10201000-14000000 rw-p 00000000 00:00 0 \n"
+			  "20000000-24000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert_uint_eq(nr_gone, 1);
+	ck_assert_uint_eq(gone[0], 1);
+	ck_assert(compare("20000000-24000000 rw-p 00000000 00:00 0 \n"));
+	ck_assert_uint_eq(nr_gone, 32);
+	ck_assert_uint_eq(gone[31], 31);
+	ck_assert(compare("10000000-14000000 rw-p 00000000 00:00 0 \n"
+			  "20000000-23f00000 rw-p 00000000 00:00 0 \n"
+			  "23f00000-24000000 r--p 00000000 00:00 0 \n"));
+	ck_assert_uint_eq(nr_gone, 1);
+	ck_assert_uint_eq(gone[0], 63);
+	ck_assert(compare(""));
+	ck_assert_uint_eq(nr_gone, 64);
+	free(regions);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ept_host_vma");
+	TCase *t = tcase_create("unit");
+
+	tcase_add_test(t, test_ept_host_vma_parse);
+	tcase_add_test(t, test_ept_host_vma_flags);
+	tcase_add_test(t, test_ept_host_vma_regions);
+	tcase_add_test(t, test_ept_host_vma_no_region);
+	tcase_add_test(t, test_ept_host_vma_compare);
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}

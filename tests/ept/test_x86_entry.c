@@ -1,0 +1,95 @@
+/* What single page-table entries say. */
+#include "hs_test.h"
+#include "x86_entry.h"
+
+#define P HS_X86_PRESENT
+#define W HS_X86_WRITE
+#define A HS_X86_ACCESSED
+#define D HS_X86_DIRTY
+#define L HS_X86_LEAF
+#define N HS_X86_PROTNONE
+
+START_TEST(test_ept_x86_entry_kinds)
+{
+	static const struct {
+		uint64_t entry;
+		int pte, pmd;
+	} cases[] = {
+		{ 0, HS_X86_NONE, HS_X86_NONE },
+		{ A, HS_X86_NONE, HS_X86_NONE }, /* erratum */
+		{ A | D, HS_X86_NONE, HS_X86_NONE },
+		{ 0x1234000 | P, HS_X86_PAGE, HS_X86_TABLE },
+		{ 0x1234000 | P | W | A | D, HS_X86_PAGE, HS_X86_TABLE },
+		{ 0x1200000 | P | W | L, HS_X86_PAGE, HS_X86_PAGE },
+		{ 0x1200000 | P | W | L | N, HS_X86_PAGE, HS_X86_PAGE }, /* "global" while present */
+		{ 0x1234000 | N | A, HS_X86_HIDDEN, HS_X86_HIDDEN },     /* NUMA balancing looks */
+		{ 0x1200000 | N | L, HS_X86_HIDDEN, HS_X86_HIDDEN },
+		{ 0x1200000 | L | W, HS_X86_ELSEWHERE, HS_X86_HIDDEN },               /* a huge entry being changed */
+		{ UINT64_C(0xfff1234500000200), HS_X86_ELSEWHERE, HS_X86_ELSEWHERE }, /* swapped, or migrating */
+		{ UINT64_C(1) << 63, HS_X86_ELSEWHERE, HS_X86_ELSEWHERE },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		ck_assert_msg(hs_x86_pte(cases[i].entry) == (enum hs_x86_kind)cases[i].pte, "case %zu", i);
+		ck_assert_msg(hs_x86_pmd(cases[i].entry) == (enum hs_x86_kind)cases[i].pmd, "case %zu", i);
+	}
+	ck_assert(hs_x86_accessed(P | A) && !hs_x86_accessed(P | D));
+}
+END_TEST
+
+START_TEST(test_ept_x86_entry_addresses)
+{
+	const uint64_t nx = UINT64_C(1) << 63, c_bit_47 = UINT64_C(1) << 47, c_bit_51 = UINT64_C(1) << 51;
+	uint64_t m43 = hs_x86_phys_mask(43), m52 = hs_x86_phys_mask(52);
+
+	ck_assert_uint_eq(hs_x86_phys_mask(0), 0);
+	ck_assert_uint_eq(hs_x86_phys_mask(12), 0);
+	ck_assert_uint_eq(hs_x86_phys_mask(13), 0x1000);
+	ck_assert_uint_eq(m43, UINT64_C(0x7fffffff000));
+	ck_assert_uint_eq(m52, UINT64_C(0xffffffffff000));
+	ck_assert_uint_eq(hs_x86_phys_mask(64), m52);
+	/* Flags and an encryption bit fall out; 43 bits are what a processor with its C bit at 47 is left with. */
+	ck_assert_uint_eq(hs_x86_pte_pfn(UINT64_C(0x123456789000) | P | A | nx, m52), UINT64_C(0x123456789));
+	ck_assert_uint_eq(hs_x86_pte_pfn(UINT64_C(0x23456789000) | P | c_bit_47 | c_bit_51 | nx, m43),
+			  UINT64_C(0x23456789));
+	/* Bit 12 of a huge entry is no address. */
+	ck_assert_uint_eq(hs_x86_pmd_pfn(UINT64_C(0x40200000) | (1 << 12) | P | L | nx | c_bit_47, m43), 0x40200);
+}
+END_TEST
+
+START_TEST(test_ept_x86_entry_table)
+{
+	uint64_t t[HS_BASE_PER_HUGE] = { 0 };
+	struct hs_x86_table out;
+
+	hs_x86_decode_table(t, &out);
+	ck_assert(!hs_bits_count(&out.present) && !hs_bits_count(&out.accessed) && !out.hidden);
+	t[0] = P;
+	t[63] = P | A;
+	t[64] = A;          /* not present */
+	t[100] = 0x200 | A; /* swapped */
+	t[511] = P | A | N;
+	hs_x86_decode_table(t, &out);
+	ck_assert_uint_eq(hs_bits_count(&out.present), 3);
+	ck_assert(hs_bits_test(&out.present, 0) && hs_bits_test(&out.present, 63) && hs_bits_test(&out.present, 511));
+	ck_assert_uint_eq(hs_bits_count(&out.accessed), 2);
+	ck_assert(hs_bits_test(&out.accessed, 63) && hs_bits_test(&out.accessed, 511));
+	ck_assert(!out.hidden);
+	t[300] = 0x5000 | N | A;
+	hs_x86_decode_table(t, &out);
+	ck_assert(out.hidden);
+	ck_assert(!hs_bits_test(&out.present, 300));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("ept_x86_entry");
+	TCase *t = tcase_create("unit");
+
+	tcase_add_test(t, test_ept_x86_entry_kinds);
+	tcase_add_test(t, test_ept_x86_entry_addresses);
+	tcase_add_test(t, test_ept_x86_entry_table);
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}
