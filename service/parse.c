@@ -15,7 +15,7 @@ static bool number(const char *arg, unsigned long long *out, char **end)
 
 void hs_parse_pid(struct argp_state *state, const char *option, const char *arg, struct hs_pid_list *list)
 {
-	unsigned long long v;
+	unsigned long long v = 0;
 	pid_t *more;
 	char *end;
 
