@@ -49,13 +49,20 @@ void hs_index_destroy(struct hs_index *x); /* takes NULL */
 HS_MUST_USE int hs_index_add_guest(struct hs_index *x, uint32_t nr_huge, uint32_t *guest);
 
 /*
- * Removes up to max_pages of the guest's pages; 1 while some are left, 0 when the guest is gone (its number is free).
- * From the first call on, none of its pages is found any more by others than this removal.
+ * Removes up to max_pages of the guest's pages; 1 while some are left, 0 when the guest is gone (its number is free);
+ * -EINVAL: no such guest. From the first call on, none of its pages is found any more by others than this removal.
  */
 HS_MUST_USE int hs_index_remove_guest(struct hs_index *x, uint32_t guest, uint32_t max_pages);
 
 /* Inserts, or replaces the digest of, a page. -ENOMEM (then the page is not in the index), -EINVAL. Constant time. */
 HS_MUST_USE int hs_index_insert(struct hs_index *x, struct hs_page p, struct hs_digest d);
+
+/*
+ * The same for the pages in `which` of one huge page, in well under half the time: the waits for memory overlap.
+ * -ENOMEM: some are not in the index, hs_index_indexed tells which; -EINVAL.
+ */
+HS_MUST_USE int hs_index_insert_huge(struct hs_index *x, uint32_t guest, hs_huge_nr huge,
+				     const struct hs_bits512 *which, const struct hs_digest digests[HS_BASE_PER_HUGE]);
 
 /* Takes a page out; a page that is not in it is no error. Constant time. */
 void hs_index_remove(struct hs_index *x, struct hs_page p);
@@ -71,6 +78,10 @@ void hs_index_indexed(const struct hs_index *x, uint32_t guest, hs_huge_nr huge,
  * Constant time for small max.
  */
 size_t hs_index_same(const struct hs_index *x, struct hs_page p, struct hs_page *out, size_t max);
+
+/* Which base pages of this huge page have at least one other page with their digest: cheap, it looks at no other page.
+ */
+void hs_index_duplicates(const struct hs_index *x, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *out);
 
 /* How many pages have the digest of `p`, itself included, counting at most `limit`. */
 uint32_t hs_index_count_same(const struct hs_index *x, struct hs_page p, uint32_t limit);
