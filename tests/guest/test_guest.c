@@ -23,7 +23,7 @@ static struct hs_guest *start_ready(uint64_t seed, const struct hs_guest_config 
 	struct hs_guest *g = start(seed, from);
 	struct hs_error err = { "" };
 
-	OK(hs_guest_wait_ready(g, 30000, NULL, &err));
+	OK(hs_guest_wait_ready(g, 60000, NULL, &err));
 	return g;
 }
 
@@ -50,8 +50,8 @@ START_TEST(test_guest_process_identical)
 	cfg.params.cold_dup_percent = 10;
 	a = start(1, &cfg);
 	b = start(2, &cfg);
-	OK(hs_guest_wait_ready(a, 30000, NULL, &err));
-	OK(hs_guest_wait_ready(b, 30000, NULL, &err));
+	OK(hs_guest_wait_ready(a, 60000, NULL, &err));
+	OK(hs_guest_wait_ready(b, 60000, NULL, &err));
 	check_identical(a, b);
 	hs_guest_stop(a);
 	hs_guest_stop(b);
@@ -223,7 +223,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("guest", "reading other processes' memory needs root");
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	tcase_add_test(c, test_guest_process_commands);
 	tcase_add_test(c, test_guest_process_identical);
 	tcase_add_test(c, test_guest_process_addresses);

@@ -54,8 +54,8 @@ START_TEST(test_guest_qemu_commands)
 	cfg_b.sandbox = true;
 	OK(hs_guest_start(&a, &cfg_a, &err));
 	OK(hs_guest_start(&b, &cfg_b, &err));
-	OK(hs_guest_wait_ready(a, 60000, &info, &err));
-	OK(hs_guest_wait_ready(b, 60000, NULL, &err));
+	OK(hs_guest_wait_ready(a, 120000, &info, &err));
+	OK(hs_guest_wait_ready(b, 120000, NULL, &err));
 	ck_assert_uint_gt(info.ready_ns, info.fill_ns);
 	ck_assert(is_mergeable(a));
 	ck_assert(!is_mergeable(b));
@@ -107,7 +107,7 @@ START_TEST(test_guest_qemu_refusals)
 	cfg.kernel = NULL;
 	cfg.ram_mib = 128;
 	OK(hs_guest_start(&g, &cfg, &err));
-	ck_assert_int_eq(hs_guest_wait_ready(g, 60000, NULL, &err), -EPIPE);
+	ck_assert_int_eq(hs_guest_wait_ready(g, 120000, NULL, &err), -EPIPE);
 	hs_guest_stop(g);
 }
 END_TEST
@@ -123,7 +123,7 @@ int main(void)
 		return hs_test_skip("guest qemu", "reading other processes' memory needs root");
 	if (hs_guest_qemu_available(&cfg, &err))
 		return hs_test_skip("guest qemu", err.text);
-	tcase_set_timeout(c, 120);
+	tcase_set_timeout(c, 280);
 	tcase_add_test(c, test_guest_qemu_commands);
 	tcase_add_test(c, test_guest_qemu_ends);
 	tcase_add_test(c, test_guest_qemu_refusals);
