@@ -72,7 +72,7 @@ static void touch(char *p, struct vg_box *box)
 static void serve(char *p, struct vg_box *box)
 {
 	char *q = p + box->start;
-	uint32_t first = (uint32_t)(box->start / HS_BASE_SIZE), nr = (uint32_t)(box->len / HS_BASE_SIZE);
+	uint32_t nr = (uint32_t)(box->len / HS_BASE_SIZE);
 
 	box->error = 0;
 	box->answer = 0;
@@ -83,7 +83,7 @@ static void serve(char *p, struct vg_box *box)
 	case OP_FILL:
 		for (uint32_t i = 0; i < nr; i++)
 			for (uint32_t w = 0; w < HS_BASE_SIZE / 8; w++)
-				((uint64_t *)q)[(size_t)i * 512 + w] = vg_word((uint32_t)box->arg, first + i, w);
+				((uint64_t *)q)[(size_t)i * 512 + w] = vg_word((uint32_t)box->arg, box->as + i, w);
 		break;
 	case OP_SUM:
 		for (size_t w = 0; w < box->len / 8; w++)
@@ -200,7 +200,14 @@ void vg_spin(struct view_guest *g, const uint32_t *pages, uint32_t nr)
 
 void vg_fill(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, uint32_t seed)
 {
+	g->box->as = first_page;
 	ask(g, OP_FILL, first_page, nr_pages, (int)seed);
+}
+
+void vg_fill_as(struct view_guest *g, uint32_t page, uint32_t as, uint32_t seed)
+{
+	g->box->as = as;
+	ask(g, OP_FILL, page, 1, (int)seed);
 }
 
 uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages)

@@ -24,6 +24,7 @@ struct vg_box {
 	uint32_t op;
 	uint32_t nr;
 	uint64_t start, len; /* offsets into the guest's memory */
+	uint32_t as;
 	int arg;
 	int error;
 	uint64_t answer;
@@ -49,6 +50,8 @@ void vg_stop(struct view_guest *g); /* also when it has been killed already */
 void vg_touch(struct view_guest *g, const uint32_t *pages, uint32_t nr, bool write);
 /* Every word of the range gets vg_word's value. */
 void vg_fill(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, uint32_t seed);
+/* One base page, with the content that vg_fill gives to page `as`. */
+void vg_fill_as(struct view_guest *g, uint32_t page, uint32_t as, uint32_t seed);
 uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice); /* 0 or -errno */
 void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
