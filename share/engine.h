@@ -1,0 +1,98 @@
+/*
+ * The engine's own structures, shared by its files. All of it belongs to the one thread that drives the engine.
+ */
+#ifndef HS_SHARE_ENGINE_H
+#define HS_SHARE_ENGINE_H
+
+#include "hs/share.h"
+#include "ksm.h"
+
+/* What the VMA said of huge pages before we came; this is put back when a huge page is given back. */
+enum hs_engine_thp {
+	HS_ENGINE_PLAIN = 0, /* nothing */
+	HS_ENGINE_HUGEPAGE,
+	HS_ENGINE_NOHUGEPAGE, /* the guest's own wish: left as it is */
+};
+
+struct hs_engine_huge {
+	struct hs_bits512 wanted;
+	struct hs_bits512 allowed;
+	struct hs_bits512 marked;      /* MERGEABLE now, by us */
+	struct hs_bits512 shared;      /* as of the last verify; subset of wanted and marked ones */
+	struct hs_bits512 zero_before; /* on the zero page already when they were marked: not our saving */
+	uint32_t breaks;
+	uint8_t thp; /* enum hs_engine_thp */
+	bool nohuge; /* NOHUGEPAGE now, by us */
+};
+
+/* Sums over a guest's pages, as of its last verify. */
+struct hs_engine_sums {
+	uint64_t shared, zero, single; /* base pages */
+	uint64_t frame_parts;          /* page frames behind `shared`, in parts of 2^-HS_ENGINE_PART_BITS */
+	uint64_t rmap_items;           /* as the kernel counts them; UINT64_MAX: it does not say */
+};
+#define HS_ENGINE_PART_BITS 36 /* 2^28 frames, 1 TiB of shared pages, before 64 bits are full */
+
+struct hs_engine_guest {
+	bool used, gone;
+	char *name;
+	struct hs_view *view;
+	struct hs_remote *remote;
+	struct hs_engine_huge *huge; /* [nr_huge] */
+	uint32_t nr_huge;
+	uint64_t nr_vmas; /* that the last apply added, by the plan */
+	uint64_t broken;
+	struct hs_engine_sums sums;
+};
+
+/* Sizes of the kernel's structures, bytes. */
+struct hs_engine_sizes {
+	uint64_t rmap_item, stable_node, vma;
+};
+
+struct hs_share {
+	struct hs_host host;
+	struct hs_share_config cfg;
+	struct hs_ksm *ksm;
+	struct hs_engine_guest *guests; /* [nr_guests], index is the id; slots are reused */
+	uint32_t nr_guests;
+	struct hs_engine_sizes sizes;
+	bool at_pass_start; /* ksmd was stopped between two passes, not within one */
+	bool ran;           /* a burst was run */
+};
+
+/* The guest, or NULL with the error set (-EINVAL: no such id, -ESRCH: gone). */
+struct hs_engine_guest *hs_engine_guest(struct hs_share *s, uint32_t id, int *rc, struct hs_error *err);
+
+/* Notes that a guest is gone when rc says so; returns rc. */
+int hs_engine_note(struct hs_engine_guest *g, int rc);
+
+uint64_t hs_engine_marked(const struct hs_engine_guest *g); /* base pages */
+
+/* -ENOMEM: `bytes` more would leave less memory available than the configuration keeps. */
+HS_MUST_USE int hs_engine_room(const struct hs_share *s, uint64_t bytes, const char *what, struct hs_error *err);
+
+/* Fills in what the guest's VMAs say: what is ours from an earlier run is adopted, other marks are taken away. */
+HS_MUST_USE int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err);
+
+/* The advice that gives a huge page back what it had; 0: none is needed. */
+int hs_engine_give_back_advice(const struct hs_engine_huge *h);
+
+HS_MUST_USE int hs_engine_verify(struct hs_share *s, struct hs_engine_guest *g, struct hs_error *err);
+
+/* A growing list of operations; neighbouring ranges of one advice become one. */
+struct hs_engine_ops {
+	struct hs_remote_op *op;
+	hs_base_nr *first; /* of each op: its first base page */
+	size_t nr, room;
+};
+HS_MUST_USE int hs_engine_ops_add(struct hs_engine_ops *ops, const struct hs_view *view, hs_base_nr start,
+				  hs_base_nr end, int advice);
+void hs_engine_ops_finish(struct hs_engine_ops *ops);
+
+/* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
+void hs_engine_sweep(struct hs_share *s);
+
+void hs_engine_read_sizes(const struct hs_host *host, struct hs_engine_sizes *out);
+
+#endif

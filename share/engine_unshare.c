@@ -1,0 +1,144 @@
+/*
+ * Back to huge pages, in steps of STEP huge pages. A step needs memory: a frame for each base page that loses its
+ * sharing, and a huge page to copy into; whether it is there is asked before each step, because what the host has
+ * changes while we work. Within a step: UNMERGEABLE first, while the pages can still be told apart from others'; then
+ * the huge-page advice of before, without which the kernel refuses to collapse; then the view restores the mapping.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine.h"
+#include "runs.h"
+
+#define STEP 64U
+
+struct unshare {
+	struct hs_share *s;
+	struct hs_engine_guest *g;
+	struct hs_share_unshared *out;
+	struct hs_error *err;
+};
+
+/* Frames that will be needed: one for each page that has none of its own now. */
+static int check_room(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+{
+	struct hs_frame frames[HS_BASE_PER_HUGE];
+	uint64_t bytes = HS_HUGE_SIZE;
+
+	for (size_t i = 0; i < nr; i++) {
+		int rc = hs_view_frames(u->g->view, huge[i], frames, u->err);
+
+		if (rc)
+			return rc;
+		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++)
+			if (frames[p].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
+				bytes += HS_BASE_SIZE;
+	}
+	return hs_engine_room(u->s, bytes, "unsharing", u->err);
+}
+
+static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+{
+	struct hs_engine_ops ops = { 0 };
+	int rc = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < nr && !rc; i++) {
+			const struct hs_engine_huge *h = &u->g->huge[huge[i]];
+			hs_base_nr start = huge[i] * HS_BASE_PER_HUGE;
+			int advice = pass ? hs_engine_give_back_advice(h) : MADV_UNMERGEABLE;
+			bool needed = pass ? h->nohuge && advice : hs_bits_count(&h->marked) != 0;
+
+			if (needed)
+				rc = hs_engine_ops_add(&ops, u->g->view, start, start + HS_BASE_PER_HUGE, advice);
+		}
+	}
+	if (rc)
+		(void)hs_error_set(u->err, rc, "out of memory");
+	else
+		rc = hs_remote_madvise(u->g->remote, ops.op, ops.nr, u->err);
+	for (size_t i = 0; i < ops.nr; i++) {
+		hs_huge_nr first = ops.first[i] / HS_BASE_PER_HUGE;
+		hs_huge_nr end = first + (hs_huge_nr)((ops.op[i].end - ops.op[i].start) >> HS_HUGE_SHIFT);
+
+		if (ops.op[i].result && !rc && ops.op[i].result != -ECANCELED)
+			rc = hs_error_set(u->err, ops.op[i].result, "%s: unsharing stopped: %s", u->g->name,
+					  strerror(-ops.op[i].result));
+		for (hs_huge_nr h = first; h < end && !ops.op[i].result; h++) {
+			if (ops.op[i].advice == MADV_UNMERGEABLE) {
+				memset(&u->g->huge[h].marked, 0, sizeof(u->g->huge[h].marked));
+				memset(&u->g->huge[h].shared, 0, sizeof(u->g->huge[h].shared));
+			} else {
+				u->g->huge[h].nohuge = false;
+			}
+		}
+	}
+	hs_engine_ops_finish(&ops);
+	return rc;
+}
+
+static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+{
+	int results[STEP], rc;
+
+	rc = check_room(u, huge, nr);
+	if (!rc)
+		rc = take_marks(u, huge, nr);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < nr; i++) {
+		struct hs_engine_huge *h = &u->g->huge[huge[i]];
+
+		memset(&h->wanted, 0, sizeof(h->wanted));
+		memset(&h->allowed, 0, sizeof(h->allowed));
+		memset(&h->zero_before, 0, sizeof(h->zero_before));
+		h->breaks = 0;
+		results[i] = 0;
+	}
+	if (!u->s->cfg.dry_run)
+		rc = hs_view_restore(u->g->view, huge, nr, results, u->err);
+	for (size_t i = 0; i < nr && !rc; i++) {
+		if (results[i])
+			u->out->nr_failed++;
+		else
+			u->out->nr_collapsed++;
+	}
+	return rc;
+}
+
+int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+		     struct hs_error *err)
+{
+	hs_huge_nr *all = NULL;
+	int rc;
+	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
+	struct unshare u = { .s = s, .g = g, .out = out, .err = err };
+
+	memset(out, 0, sizeof(*out));
+	if (!g)
+		return rc;
+	if (!huge) {
+		all = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*all));
+		if (!all)
+			return hs_error_set(err, -ENOMEM, "out of memory");
+		nr = 0;
+		for (hs_huge_nr h = 0; h < g->nr_huge; h++)
+			if (g->huge[h].nohuge || hs_bits_count(&g->huge[h].marked) || hs_bits_count(&g->huge[h].wanted))
+				all[nr++] = h;
+		huge = all;
+	}
+	for (size_t i = 0; i < nr && !rc; i++)
+		if (huge[i] >= g->nr_huge)
+			rc = hs_error_set(err, -EINVAL, "%s has no huge page %u", g->name, huge[i]);
+	out->nr_huge = rc ? 0 : nr;
+	for (size_t i = 0; i < nr && !rc; i += STEP)
+		rc = step(&u, huge + i, nr - i < STEP ? nr - i : STEP);
+	if (!rc && all) {
+		g->nr_vmas = 0;
+		rc = hs_engine_verify(s, g, err); /* so that the ledger says what is left: nothing */
+	}
+	free(all);
+	return hs_engine_note(g, rc);
+}

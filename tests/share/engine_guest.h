@@ -1,0 +1,45 @@
+/*
+ * Process guests for the engine's live suites: private anonymous memory in huge pages, page by page with contents that
+ * the test chooses and the guest itself checks. A content is a number; 0 is a zero page. Numbers are salted with the
+ * test's process id, so that nothing else on the host has the same pages.
+ */
+#ifndef TESTS_SHARE_ENGINE_GUEST_H
+#define TESTS_SHARE_ENGINE_GUEST_H
+
+#include "hs/remote.h"
+#include "hs/view.h"
+
+struct test_guest {
+	pid_t pid;
+	int to, from;      /* pipes */
+	uint32_t *content; /* [nr_pages], shared with the guest */
+	uint32_t nr_huge, nr_pages;
+	uint64_t addr;
+	struct hs_view *view;
+	struct hs_remote *remote;
+	bool mergeable; /* before the start: marks all its memory mergeable, as QEMU does */
+	bool busy;      /* before the start: a second thread that never sleeps */
+	bool dry;       /* before the opening: a remote that has no effects */
+};
+
+/* content[] is to be filled between the two. Ends with the test (parent-death signal). */
+void test_guest_init(struct test_guest *g, uint32_t nr_huge);
+void test_guest_start(struct test_guest *g);
+
+/* Opens remote and view. */
+void test_guest_open(struct test_guest *g, const struct hs_host *host);
+void test_guest_close(struct test_guest *g);
+
+void test_guest_write(struct test_guest *g, uint32_t page, uint32_t content);
+/* Pages whose bytes are not what they should be. */
+uint32_t test_guest_bad(struct test_guest *g);
+void test_guest_kill(struct test_guest *g);
+
+/* Of the guest's memory, from smaps. */
+struct test_smaps {
+	uint64_t huge_bytes, mg_bytes, nh_bytes, hg_bytes;
+	uint64_t nr_vmas; /* of the whole process */
+};
+struct test_smaps test_guest_smaps(const struct test_guest *g);
+
+#endif
