@@ -10,12 +10,13 @@
 
 #include "hs/types.h"
 
-#define HS_X86_PRESENT  (UINT64_C(1) << 0)
-#define HS_X86_WRITE    (UINT64_C(1) << 1)
-#define HS_X86_ACCESSED (UINT64_C(1) << 5)
-#define HS_X86_DIRTY    (UINT64_C(1) << 6)
-#define HS_X86_LEAF     (UINT64_C(1) << 7) /* PSE, in a PMD or PUD entry */
-#define HS_X86_PROTNONE (UINT64_C(1) << 8) /* only when PRESENT is clear; "global" otherwise */
+#define HS_X86_PRESENT     (UINT64_C(1) << 0)
+#define HS_X86_WRITE       (UINT64_C(1) << 1)
+#define HS_X86_ACCESSED    (UINT64_C(1) << 5)
+#define HS_X86_DIRTY       (UINT64_C(1) << 6)
+#define HS_X86_LEAF        (UINT64_C(1) << 7) /* PSE, in a PMD or PUD entry */
+#define HS_X86_SPECIAL_BIT 9                  /* no struct page stands behind it for the kernel's walkers */
+#define HS_X86_PROTNONE    (UINT64_C(1) << 8) /* only when PRESENT is clear; "global" otherwise */
 
 enum hs_x86_kind {
 	HS_X86_NONE,      /* empty. Erratum of Knights Landing: accessed and dirty may be set in an empty entry */
@@ -81,7 +82,11 @@ struct hs_x86_table {
 	bool hidden;                /* at least one entry was HIDDEN */
 };
 
-/* Decodes a table of base entries. */
+/*
+ * Decodes a table of base entries. In anonymous memory a special entry maps the zero page (a read fault made it, or
+ * ksmd did). clear_refs passes special entries over, so their accessed bit, with which they are born, stays set for
+ * ever: it says nothing and counts as not accessed. A write would have replaced the entry.
+ */
 static inline void hs_x86_decode_table(const uint64_t t[HS_BASE_PER_HUGE], struct hs_x86_table *out)
 {
 	uint64_t hidden = 0;
@@ -93,7 +98,7 @@ static inline void hs_x86_decode_table(const uint64_t t[HS_BASE_PER_HUGE], struc
 			uint64_t e = t[w * 64 + b];
 
 			present |= (e & 1) << b;
-			accessed |= ((e >> 5) & 1) << b;
+			accessed |= ((e >> 5) & ~(e >> HS_X86_SPECIAL_BIT) & 1) << b;
 			hidden |= (e & (HS_X86_PRESENT | HS_X86_PROTNONE)) == HS_X86_PROTNONE;
 		}
 		out->present.w[w] = present;

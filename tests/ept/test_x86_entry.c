@@ -75,6 +75,9 @@ START_TEST(test_ept_x86_entry_table)
 	ck_assert_uint_eq(hs_bits_count(&out.accessed), 2);
 	ck_assert(hs_bits_test(&out.accessed, 63) && hs_bits_test(&out.accessed, 511));
 	ck_assert(!out.hidden);
+	t[200] = P | A | 1ULL << HS_X86_SPECIAL_BIT; /* the zero page: its bit is never cleared, so it says nothing */
+	hs_x86_decode_table(t, &out);
+	ck_assert(hs_bits_test(&out.present, 200) && !hs_bits_test(&out.accessed, 200));
 	t[300] = 0x5000 | N | A;
 	hs_x86_decode_table(t, &out);
 	ck_assert(out.hidden);
