@@ -26,10 +26,8 @@ static size_t affordable(const struct hs_fine *f)
 /* Fills the window from where the last one ended; false: nothing is left to look at. */
 static bool fill(struct fine_window *w, size_t *target, size_t *index)
 {
-	size_t room = affordable(w->f);
+	size_t room = affordable(w->f); /* at most max_split; w->room is that, or everything */
 
-	if (room > w->room)
-		room = w->room;
 	for (w->nr = 0; *target < w->nr_targets && w->nr < room;) {
 		const struct hs_fine_target *t = &w->targets[*target];
 

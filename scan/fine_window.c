@@ -155,10 +155,7 @@ static void fail_group(struct fine_window *w, const struct group *g, int error)
 	g->target->error = error;
 	for (size_t i = g->from; i < g->to; i++)
 		w->slots[i].live = false;
-	if (error == -ESRCH)
-		guest_is_gone(w, g);
-	else
-		bring_back(w, g);
+	bring_back(w, g);
 }
 
 static void split_all(struct fine_window *w)

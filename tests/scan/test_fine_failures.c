@@ -23,6 +23,13 @@ static size_t retry(struct scene *s, struct hs_fine *f, uint32_t guest)
 	return left;
 }
 
+static bool keep_all(void *ctx, const struct hs_fine_result *r)
+{
+	(void)r;
+	++*(uint32_t *)ctx;
+	return true;
+}
+
 START_TEST(test_scan_fine_failures_split)
 {
 	static struct scene s;
@@ -103,6 +110,32 @@ START_TEST(test_scan_fine_failures_owed_once)
 }
 END_TEST
 
+START_TEST(test_scan_fine_failures_owed_twice)
+{
+	/* Owed, then huge again without us, then split and owed once more. */
+	static struct scene s;
+	struct hs_fine *f = scene_fine(&defaults);
+	uint32_t asked = 0;
+
+	scene_open(&s, 1, 3);
+	hs_sim_fail_restore(s.view[0], 1, 4, -EAGAIN);
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	hs_sim_collapse(s.view[0], 1);
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	ck_assert_uint_eq(retry(&s, f, 0), 1);
+	/* And huge again without us, then split and kept: what was owed is forgotten. */
+	hs_sim_collapse(s.view[0], 1);
+	s.targets[0].keep_split = keep_all;
+	s.targets[0].ctx = &asked;
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	ck_assert_uint_eq(retry(&s, f, 0), 0);
+	ck_assert_uint_eq(asked, 3);
+	ck_assert_uint_eq(scene_not_huge(&s, 0), 3);
+	hs_fine_destroy(f);
+	scene_close(&s);
+}
+END_TEST
+
 START_TEST(test_scan_fine_failures_keep_and_forget)
 {
 	static struct scene s;
@@ -156,6 +189,30 @@ START_TEST(test_scan_fine_failures_collapsed_meanwhile)
 		hs_fine_destroy(f);
 		scene_close(&s);
 	}
+}
+END_TEST
+
+static void somebody_else_ages(struct scene *s)
+{
+	s->pattern[0][0].per_ms = 0;
+	ck_assert_int_eq(hs_view_age(s->view[0], NULL), 0);
+}
+
+START_TEST(test_scan_fine_failures_aged_by_somebody_else)
+{
+	/* After an early look, which has seen the accesses: they are not lost. */
+	static struct scene s;
+	struct hs_fine *f = scene_fine(&defaults);
+
+	scene_open(&s, 1, 1);
+	s.pattern[0][0] = (struct pattern){ .nr_hot = 3, .per_ms = 1 };
+	s.event_us = 60000;
+	s.event = somebody_else_ages;
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	ck_assert_uint_eq(s.results[0][0].nr_hot, 3);
+	ck_assert_uint_eq(s.results[0][0].count[scene_hot_page(2)], 1);
+	hs_fine_destroy(f);
+	scene_close(&s);
 }
 END_TEST
 
@@ -322,6 +379,32 @@ START_TEST(test_scan_fine_failures_guest_gone_at_each_call)
 }
 END_TEST
 
+static void first_guest_is_whole(struct scene *s)
+{
+	ck_assert_uint_eq(scene_not_huge(s, 0), 0);
+	ck_assert_uint_eq(scene_not_huge(s, 1), 6);
+}
+
+START_TEST(test_scan_fine_failures_back_at_once)
+{
+	/* A guest that cannot be aged or sampled does not wait, split, for the others' samples. */
+	for (uint64_t call = 2; call <= 3; call++) {
+		static struct scene s;
+		struct hs_fine *f = scene_fine(&defaults);
+
+		scene_open(&s, 2, 6);
+		hs_sim_fail_call(s.view[0], call, -EIO);
+		s.event_us = call == 2 ? 5000 : 20000;
+		s.event = first_guest_is_whole;
+		ck_assert_int_eq(scene_run(&s, f), 0);
+		ck_assert_int_eq(s.targets[0].error, -EIO);
+		ck_assert_ptr_null(s.event);
+		hs_fine_destroy(f);
+		scene_close(&s);
+	}
+}
+END_TEST
+
 START_TEST(test_scan_fine_failures_gone_with_debts)
 {
 	static struct scene s;
@@ -343,13 +426,6 @@ START_TEST(test_scan_fine_failures_gone_with_debts)
 	scene_close(&s);
 }
 END_TEST
-
-static bool keep_all(void *ctx, const struct hs_fine_result *r)
-{
-	(void)r;
-	++*(uint32_t *)ctx;
-	return true;
-}
 
 START_TEST(test_scan_fine_failures_cancelled)
 {
@@ -412,6 +488,9 @@ int main(void)
 	tcase_add_test(t, test_scan_fine_failures_split);
 	tcase_add_test(t, test_scan_fine_failures_restore);
 	tcase_add_test(t, test_scan_fine_failures_owed_once);
+	tcase_add_test(t, test_scan_fine_failures_owed_twice);
+	tcase_add_test(t, test_scan_fine_failures_aged_by_somebody_else);
+	tcase_add_test(t, test_scan_fine_failures_back_at_once);
 	tcase_add_test(t, test_scan_fine_failures_keep_and_forget);
 	tcase_add_test(t, test_scan_fine_failures_collapsed_meanwhile);
 	tcase_add_test(t, test_scan_fine_failures_given_back_meanwhile);
