@@ -191,9 +191,9 @@ static int restore_one(struct sim_view *s, struct sim_huge *h)
 		h->restore_fails--;
 		return h->restore_error;
 	}
+	if (hs_sim_do_state(h) != HS_MAP_SPLIT)
+		return hs_sim_do_state(h) == HS_MAP_ABSENT ? -ENOENT : -EAGAIN;
 	hs_sim_do_collapse(s, h);
-	if (h->entry != SIM_HUGE)
-		return -EINVAL;
 	s->stats.nr_restored++;
 	return 0;
 }

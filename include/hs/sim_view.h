@@ -6,7 +6,7 @@
  *   - a split copies the huge entry's accessed bit to all 512; a collapse makes an accessed entry;
  *   - reading a page that is mapped huge sets the huge entry's accessed bit, a base entry's stays as it is;
  *   - merging a base page breaks the huge page under it; writing to a merged page gives it a frame of its own again;
- *   - collapsing fills what is absent with zeros and takes merged pages apart.
+ *   - collapsing takes merged pages apart and, when it is khugepaged that collapses, fills what is absent with zeros.
  *
  * The functions below are what a test does to the guest from inside or behind the view's back. A page number outside
  * the guest is a mistake in the test and aborts.
