@@ -113,6 +113,7 @@ void hs_index_drop(struct hs_index *x, page_id id)
 
 int hs_index_remove_guest(struct hs_index *x, uint32_t guest, uint32_t max_pages)
 {
+	uint32_t asked = 0;
 	struct guest *g;
 
 	if (guest >= x->nr_guests_held || x->guests[guest].state == GUEST_NONE)
@@ -134,6 +135,9 @@ int hs_index_remove_guest(struct hs_index *x, uint32_t guest, uint32_t max_pages
 			continue;
 		}
 		b = block_of(x, (nr - 1) << BLOCK_SHIFT);
+		if (nr != asked)
+			hs_index_chain_prefetch_block(x, (nr - 1) << BLOCK_SHIFT);
+		asked = nr;
 		hs_index_drop(x, (nr - 1) << BLOCK_SHIFT | (uint32_t)__builtin_ctzll(b->indexed));
 		max_pages--;
 	}
@@ -195,32 +199,26 @@ int hs_index_insert_huge(struct hs_index *x, uint32_t guest, hs_huge_nr huge, co
 			 const struct hs_digest digests[HS_BASE_PER_HUGE])
 {
 	struct guest *g = live(x, guest);
-	uint64_t tag[BLOCK_PAGES];
+	uint64_t tags[BLOCK_PAGES];
 
 	if (!g || huge >= g->nr_places / 8)
 		return -EINVAL;
 	for (uint32_t w = 0; w < 8; w++) {
-		uint32_t nr;
+		uint32_t nr, n = 0;
 
 		if (!which->w[w])
 			continue;
 		nr = block_for(x, guest, huge * 8 + w);
 		if (nr == NO_BLOCK)
 			return -ENOMEM;
-		/* Each page waits for two reads of memory at places that only its digest tells: ask for all of them,
-		 * then use them. */
-		for (uint64_t left = which->w[w]; left; left &= left - 1) {
-			uint32_t i = (uint32_t)__builtin_ctzll(left);
-
-			tag[i] = hs_index_chain_tag(digests[w * BLOCK_PAGES + i]);
-			hs_index_chain_prefetch_head(x, tag[i]);
-		}
 		for (uint64_t left = which->w[w]; left; left &= left - 1)
-			hs_index_chain_prefetch_leader(x, tag[__builtin_ctzll(left)]);
+			tags[n++] = hs_index_chain_tag(digests[w * BLOCK_PAGES + (uint32_t)__builtin_ctzll(left)]);
+		hs_index_chain_prefetch(x, tags, n);
+		n = 0;
 		for (uint64_t left = which->w[w]; left; left &= left - 1) {
 			uint32_t i = (uint32_t)__builtin_ctzll(left);
 
-			put(x, g, nr << BLOCK_SHIFT | i, tag[i]);
+			put(x, g, nr << BLOCK_SHIFT | i, tags[n++]);
 		}
 	}
 	return 0;
@@ -241,6 +239,8 @@ void hs_index_remove_huge(struct hs_index *x, uint32_t guest, hs_huge_nr huge)
 	if (!g || huge >= g->nr_places / 8)
 		return;
 	for (uint32_t place = huge * 8; place < huge * 8 + 8; place++) {
+		if (g->block[place])
+			hs_index_chain_prefetch_block(x, (g->block[place] - 1) << BLOCK_SHIFT);
 		while (g->block[place]) {
 			page_id first = (g->block[place] - 1) << BLOCK_SHIFT;
 

@@ -61,17 +61,48 @@ static inline uint32_t bucket_of(const struct hs_index *x, uint64_t tag)
 	return b < x->nr_buckets ? b : b - x->base;
 }
 
-void hs_index_chain_prefetch_head(const struct hs_index *x, uint64_t tag)
+#define PREFETCH_DEPTH 3 /* slots of each chain: few chains are longer */
+
+void hs_index_chain_prefetch(const struct hs_index *x, const uint64_t *tags, uint32_t nr)
 {
-	__builtin_prefetch(head_of(x, bucket_of(x, tag)));
+	page_id at[BLOCK_PAGES];
+
+	for (uint32_t i = 0; i < nr; i++)
+		__builtin_prefetch(head_of(x, bucket_of(x, tags[i])));
+	for (uint32_t i = 0; i < nr; i++)
+		at[i] = *head_of(x, bucket_of(x, tags[i]));
+	for (uint32_t depth = 0; depth < PREFETCH_DEPTH; depth++) {
+		for (uint32_t i = 0; i < nr; i++)
+			if (at[i] != NO_PAGE)
+				__builtin_prefetch(slot_of(x, at[i]));
+		/* The next leader, or the first member of a group, which is on the way to the next leader too. */
+		for (uint32_t i = 0; i < nr && depth + 1 < PREFETCH_DEPTH; i++)
+			if (at[i] != NO_PAGE)
+				at[i] = slot_of(x, at[i])->w[2];
+	}
+	/* To a compiler a function that only prefetches does nothing, and it leaves out the call. */
+	__asm__ volatile("");
 }
 
-void hs_index_chain_prefetch_leader(const struct hs_index *x, uint64_t tag)
+void hs_index_chain_prefetch_block(const struct hs_index *x, page_id first)
 {
-	page_id id = *head_of(x, bucket_of(x, tag));
+	const struct block *b = block_of(x, first);
+	uint64_t tags[BLOCK_PAGES];
+	uint32_t nr = 0;
 
-	if (id != NO_PAGE)
-		__builtin_prefetch(slot_of(x, id));
+	for (uint64_t left = b->indexed; left; left &= left - 1) {
+		page_id id = first | (uint32_t)__builtin_ctzll(left);
+		const struct slot *s = slot_of(x, id);
+
+		if (b->member & bit_of(id)) {
+			__builtin_prefetch(slot_of(x, s->w[0]));
+			if (s->w[1] != NO_PAGE)
+				__builtin_prefetch(slot_of(x, s->w[1]));
+		} else {
+			tags[nr++] = tag_of(s);
+		}
+	}
+	hs_index_chain_prefetch(x, tags, nr);
 }
 
 page_id hs_index_chain_find(struct hs_index *x, uint64_t tag)

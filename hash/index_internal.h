@@ -152,8 +152,12 @@ page_id hs_index_chain_find(struct hs_index *x, uint64_t tag);
 void hs_index_chain_link(struct hs_index *x, page_id id, uint64_t tag);
 /* The opposite. */
 void hs_index_chain_unlink(struct hs_index *x, page_id id);
-/* Asks the processor for what a later link or find of this tag will read: first the head, then the first leader. */
-void hs_index_chain_prefetch_head(const struct hs_index *x, uint64_t tag);
-void hs_index_chain_prefetch_leader(const struct hs_index *x, uint64_t tag);
+/*
+ * Asks the processor for what linking pages with these tags, at most 64, will read. Each would wait several times, one
+ * read of a far place after the other; asked for together, the waits of all of them overlap.
+ */
+void hs_index_chain_prefetch(const struct hs_index *x, const uint64_t *tags, uint32_t nr);
+/* The same for unlinking all pages of a block. */
+void hs_index_chain_prefetch_block(const struct hs_index *x, page_id first);
 
 #endif
