@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,14 @@ static void *work(void *arg)
 {
 	struct job *j = arg;
 
+	struct sched_param first = { .sched_priority = 1 };
+
+	/*
+	 * While this thread waits for a processor it holds a thread of the guest. So it goes before ordinary work: it
+	 * needs microseconds at a time, and naps in between. Where that is not allowed, holds last longer on a busy
+	 * host.
+	 */
+	(void)sched_setscheduler(0, SCHED_RR, &first);
 	(void)prctl(PR_SET_NAME, "hs-remote");
 	(void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: naps between looks are short */
 	if (j->ops)
@@ -124,6 +133,16 @@ static int check_program(const struct hs_remote *r, const struct hs_remote_statu
 	return 0;
 }
 
+static int refuse_maps(const struct hs_remote *r, int rc, struct hs_error *err)
+{
+	if (rc == -ESRCH)
+		return hs_error_set(err, rc, "process %d is gone", r->pid);
+	if (rc == -EACCES || rc == -EPERM)
+		return hs_error_set(err, -EPERM, "may not trace process %d: run as root or with CAP_SYS_PTRACE",
+				    r->pid);
+	return hs_error_set(err, rc, "cannot read the mappings of process %d: %s", r->pid, strerror(-rc));
+}
+
 int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err)
 {
 	struct hs_remote *r = calloc(1, sizeof(*r));
@@ -135,7 +154,7 @@ int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid
 	if (!r)
 		return hs_error_set(err, rc, "no memory");
 	r->pid = pid;
-	r->proc_fd = -1;
+	r->proc_fd = r->maps_fd = -1;
 	r->proc_dir = strdup(host->proc_dir);
 	r->xstate = malloc(REMOTE_XSTATE_MAX);
 	r->saved = malloc(REMOTE_DATA_MAX + 2 * REMOTE_XSTATE_MAX);
@@ -157,8 +176,9 @@ int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid
 	if (rc == 0) {
 		pid_t tid = st.state == 'Z' ? hs_remote_any_thread(r) : pid;
 
-		rc = tid ? hs_remote_find_gadgets(r->proc_fd, tid, &r->gadgets, err)
-			 : hs_error_set(err, -ESRCH, "process %d is gone", pid);
+		rc = tid ? hs_remote_open_maps(r->proc_fd, tid) : -ESRCH;
+		r->maps_fd = rc;
+		rc = rc < 0 ? refuse_maps(r, rc, err) : hs_remote_find_gadgets(r->maps_fd, tid, &r->gadgets, err);
 	}
 	if (rc == 0 && st.seccomp != 0)
 		rc = run_job(&(struct job){ .r = r, .err = err });
@@ -186,6 +206,8 @@ void hs_remote_close(struct hs_remote *r)
 		return;
 	if (r->proc_fd >= 0)
 		close(r->proc_fd);
+	if (r->maps_fd >= 0)
+		close(r->maps_fd);
 	free(r->proc_dir);
 	free(r->xstate);
 	free(r->saved);

@@ -293,14 +293,14 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 	rc = look(s, want, &st, &regs, &sigmask, &xstate_size, err);
 	if (rc)
 		return rc;
-	rc = hs_remote_place(r->proc_fd, tid, r->no_query, tid == r->pid, &regs, xstate_size, want->data_wanted,
+	rc = hs_remote_place(r->maps_fd, r->no_query, tid == r->pid, &regs, xstate_size, want->data_wanted,
 			     want->data_least, &s->room, err);
 	if (rc) {
 		hs_remote_detach(s, 0);
 		return rc;
 	}
 	if (save(s))
-		return refuse(s, -EFAULT, err, "has no code at the place where it was: it runs another program");
+		return refuse(s, -ESRCH, err, "has other code where ours was: it runs another program");
 
 	hs_remote_frame_build(r->image, &s->room, &s->user, sigmask, r->xstate, xstate_size, r->gadgets.sigreturn);
 	s->touched = true;

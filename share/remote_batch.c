@@ -22,6 +22,7 @@
 #define HOLD_US       2000U
 #define SELF_THREAD   ((uint64_t)-10000)      /* PIDFD_SELF_THREAD */
 #define VECTOR_MAX    (REMOTE_DATA_MAX / 16U) /* ranges */
+#define VECTOR_LEAST  64U                     /* ranges: less gains nothing, a call costs what ten ranges do */
 #define VECTOR_BYTES  (UINT64_C(1) << 30)     /* one vectored call's sum; the kernel cuts it at 2 GiB */
 #define PIECE_BYTES   (UINT64_C(8) << 20)     /* of work on pages: about 2 ms when all of it is shared */
 #define LOST_MAX      1000                    /* sessions lost to signals in a row, without one call made */
@@ -110,8 +111,10 @@ static void learn(struct hs_remote *r, uint64_t start_us, size_t n)
 {
 	uint64_t ns = (hs_remote_now_us() - start_us) * 1000 / n;
 
-	/* Quick to believe that they are slow, and slow to believe that they are quick. */
-	r->op_ns = ns > r->op_ns ? ns : (r->op_ns * 3 + ns) / 4 + 1;
+	/* Time lost to other work on the processor is in it too: so the quick ones are believed at once. */
+	if (ns > r->op_ns + r->op_ns / 4)
+		ns = r->op_ns + r->op_ns / 4;
+	r->op_ns = ns + 1;
 }
 
 /* One madvise, the whole of an operation or a piece. */
@@ -199,6 +202,8 @@ static int hold(struct batch *b, struct hs_remote_session *s)
 			b->r->op_ns = OP_NS_DEFAULT;
 		}
 		limit = (size_t)((HOLD_US - held) * 1000 / b->r->op_ns);
+		if (limit < VECTOR_LEAST)
+			limit = VECTOR_LEAST;
 		if (limit > VECTOR_MAX)
 			limit = VECTOR_MAX;
 		if (limit > s->room.data_size / sizeof(struct iovec))
@@ -213,6 +218,11 @@ static int hold(struct batch *b, struct hs_remote_session *s)
 			return rc;
 		vectored = vectored && b->r->vectored != HS_NO;
 	}
+}
+
+static int gone(const struct hs_remote *r, struct hs_error *err)
+{
+	return hs_error_set(err, -ESRCH, "the code that process %d was to run for us is gone", r->pid);
 }
 
 int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err)
@@ -240,12 +250,14 @@ int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, st
 		hs_remote_session_end(&s);
 
 		lost = b.next > before || b.at > before_at ? 0 : lost + 1;
-		if (rc == -EAGAIN || rc == -EFAULT || (rc == -ESRCH && !r->abandon)) {
+		if (rc == -EAGAIN || (rc == -ESRCH && !r->abandon)) {
 			r->stats.nr_retries++;
 			if (lost > LOST_MAX)
 				return hs_error_set(err, -EAGAIN, "process %d gets signals without end", r->pid);
 			continue; /* a process that is gone is noticed by the next session */
 		}
+		if (rc == -EFAULT)
+			return gone(r, err);
 		if (rc == -EACCES)
 			return hs_error_set(err, -ENOTSUP,
 					    "a seccomp filter of process %d forbids madvise with advice %d", r->pid,
@@ -305,6 +317,8 @@ int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, siz
 		hs_remote_session_end(&s);
 		if (rc == 0)
 			return 0;
+		if (rc == -EFAULT)
+			return gone(r, err);
 		if (rc == -EACCES)
 			return hs_error_set(err, -ENOTSUP, "a seccomp filter of process %d forbids system call %ld",
 					    r->pid, calls[i].nr);

@@ -58,12 +58,15 @@ struct hs_remote_vma {
 	char name[128]; /* cut when longer */
 };
 
-/* tid: any thread that lives, as the main one may have ended. Calls fn for each VMA until it returns non-zero, and
- * returns that; 0 at the end; -errno. */
-HS_MUST_USE int hs_remote_each_vma(int proc_fd, pid_t tid, int (*fn)(const struct hs_remote_vma *vma, void *ctx),
-				   void *ctx);
+/*
+ * The memory map, through a thread that lives (the main one may have ended). It stays that of the program that runs
+ * now: once the process runs exec, or is gone, the calls below answer -ESRCH. A descriptor, or -errno.
+ */
+HS_MUST_USE int hs_remote_open_maps(int proc_fd, pid_t tid);
+/* Calls fn for each VMA until it returns non-zero, and returns that; 0 at the end; -errno. */
+HS_MUST_USE int hs_remote_each_vma(int maps_fd, int (*fn)(const struct hs_remote_vma *vma, void *ctx), void *ctx);
 /* The VMA that holds addr, and the one that ends where it starts (*below, start == end when there is none). */
-HS_MUST_USE int hs_remote_find_vma(int proc_fd, pid_t tid, bool no_query, uint64_t addr, struct hs_remote_vma *vma,
+HS_MUST_USE int hs_remote_find_vma(int maps_fd, bool no_query, uint64_t addr, struct hs_remote_vma *vma,
 				   struct hs_remote_vma *below);
 
 /* ---- code and room in the guest ---- */
@@ -74,7 +77,7 @@ struct hs_remote_gadgets {
 	uint32_t sigreturn_size;
 	uint8_t sigreturn_bytes[9];
 };
-HS_MUST_USE int hs_remote_find_gadgets(int proc_fd, pid_t tid, struct hs_remote_gadgets *out, struct hs_error *err);
+HS_MUST_USE int hs_remote_find_gadgets(int maps_fd, pid_t tid, struct hs_remote_gadgets *out, struct hs_error *err);
 
 /* Where frame and data lie, from the lowest: frame, extended state, data; `end` is at or below the red zone. */
 struct hs_remote_room {
@@ -88,9 +91,9 @@ struct hs_remote_room {
 HS_MUST_USE int hs_remote_layout(uint64_t sp, uint64_t low, size_t xstate_size, size_t wanted, size_t least,
 				 struct hs_remote_room *out);
 /* -EAGAIN with the reason in err: this thread's stack is not surely free below sp. */
-HS_MUST_USE int hs_remote_place(int proc_fd, pid_t tid, bool no_query, bool is_main,
-				const struct user_regs_struct *regs, size_t xstate_size, size_t wanted, size_t least,
-				struct hs_remote_room *out, struct hs_error *err);
+HS_MUST_USE int hs_remote_place(int maps_fd, bool no_query, bool is_main, const struct user_regs_struct *regs,
+				size_t xstate_size, size_t wanted, size_t least, struct hs_remote_room *out,
+				struct hs_error *err);
 
 /* ---- the frame; pure ---- */
 
@@ -147,6 +150,7 @@ uint32_t hs_remote_filter_run(const struct sock_fprog *prog, long nr, const uint
 struct hs_remote {
 	pid_t pid;
 	int proc_fd; /* /proc/PID: goes stale with the process, so a reused pid is never taken for it */
+	int maps_fd; /* its memory map; goes stale with its program */
 	char *proc_dir;
 	bool dry;
 	bool no_query;    /* kernel without PROCMAP_QUERY: reads maps as text */

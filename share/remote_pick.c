@@ -14,6 +14,7 @@
 #include "remote_internal.h"
 
 #define CANDIDATES_MAX 128U     /* threads looked at: a guest with more virtual CPUs has idle helpers among the first */
+#define PATIENCE_US    1000U    /* for one that waits: the thread let go last needs a moment to be back in its call */
 #define GIVE_UP_US     2000000U /* without a safe point for so long: a later round may be luckier */
 
 struct candidate {
@@ -70,8 +71,6 @@ static int weight(int rc)
 {
 	switch (rc) {
 	case -EAGAIN:
-		return 3;
-	case -EFAULT:
 		return 2;
 	case -ESRCH:
 		return 0;
@@ -142,14 +141,13 @@ int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r, const struc
 		rc = list(r, c, &nr, err);
 		if (rc)
 			return rc;
-		rc = try_all(s, r, want, c, nr, start + GIVE_UP_US, err);
-		if (rc == -EFAULT) { /* it runs another program now */
-			rc = hs_remote_find_gadgets(r->proc_fd, c[0].tid, &r->gadgets, err);
-			if (rc)
-				return rc;
-		} else if (rc != -EAGAIN) {
-			return rc;
+		if (nr && c[0].rank > HS_REMOTE_ENDLESS && hs_remote_now_us() - start < PATIENCE_US) {
+			(void)nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+			continue;
 		}
+		rc = try_all(s, r, want, c, nr, start + GIVE_UP_US, err);
+		if (rc != -EAGAIN)
+			return rc;
 		if (r->abandon || hs_remote_now_us() - start > GIVE_UP_US)
 			return -EAGAIN;
 		(void)nanosleep(&(struct timespec){ .tv_nsec = (long)pause_us * 1000 }, NULL);

@@ -95,7 +95,7 @@ static int scan_vma(const struct hs_remote_vma *vma, void *ctx)
 	return 0;
 }
 
-int hs_remote_find_gadgets(int proc_fd, pid_t tid, struct hs_remote_gadgets *out, struct hs_error *err)
+int hs_remote_find_gadgets(int maps_fd, pid_t tid, struct hs_remote_gadgets *out, struct hs_error *err)
 {
 	struct scan s = { .tid = tid, .out = out, .buf = malloc(SCAN_CHUNK) };
 	int rc = 0;
@@ -105,7 +105,7 @@ int hs_remote_find_gadgets(int proc_fd, pid_t tid, struct hs_remote_gadgets *out
 		return hs_error_set(err, -ENOMEM, "no memory");
 	for (int pass = 0; pass < 2 && rc == 0; pass++) {
 		s.libc_only = pass == 0; /* the likely place first: a big program is not read through in vain */
-		rc = hs_remote_each_vma(proc_fd, tid, scan_vma, &s);
+		rc = hs_remote_each_vma(maps_fd, scan_vma, &s);
 	}
 	free(s.buf);
 	if (rc == 1)
@@ -121,15 +121,15 @@ int hs_remote_find_gadgets(int proc_fd, pid_t tid, struct hs_remote_gadgets *out
 			    out->call ? "rt_sigreturn" : "`syscall; ret`");
 }
 
-int hs_remote_place(int proc_fd, pid_t tid, bool no_query, bool is_main, const struct user_regs_struct *regs,
-		    size_t xstate_size, size_t wanted, size_t least, struct hs_remote_room *out, struct hs_error *err)
+int hs_remote_place(int maps_fd, bool no_query, bool is_main, const struct user_regs_struct *regs, size_t xstate_size,
+		    size_t wanted, size_t least, struct hs_remote_room *out, struct hs_error *err)
 {
 	struct hs_remote_vma vma, below;
 	uint64_t low;
-	int rc = hs_remote_find_vma(proc_fd, tid, no_query, regs->rsp, &vma, &below);
+	int rc = hs_remote_find_vma(maps_fd, no_query, regs->rsp, &vma, &below);
 
 	if (rc == -ESRCH)
-		return hs_error_set(err, -ESRCH, "the process is gone");
+		return hs_error_set(err, -ESRCH, "the process is gone, or runs another program");
 	if (rc)
 		return hs_error_set(err, -EAGAIN, "the thread's stack could not be found: %s", strerror(-rc));
 	if (!vma.read || !vma.write || vma.exec || vma.shared || vma.file)

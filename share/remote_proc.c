@@ -116,12 +116,16 @@ int hs_remote_read_doing(int proc_fd, pid_t tid, struct hs_remote_doing *out)
 	return 0;
 }
 
-static int open_maps(int proc_fd, pid_t tid)
+int hs_remote_open_maps(int proc_fd, pid_t tid)
 {
 	char path[64];
+	int fd;
 
 	(void)snprintf(path, sizeof(path), "task/%d/maps", tid);
-	return openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -ESRCH : -errno;
+	return fd;
 }
 
 static bool parse_vma(const char *line, struct hs_remote_vma *vma)
@@ -144,29 +148,29 @@ static bool parse_vma(const char *line, struct hs_remote_vma *vma)
 	return true;
 }
 
-int hs_remote_each_vma(int proc_fd, pid_t tid, int (*fn)(const struct hs_remote_vma *vma, void *ctx), void *ctx)
+int hs_remote_each_vma(int maps_fd, int (*fn)(const struct hs_remote_vma *vma, void *ctx), void *ctx)
 {
-	int fd = open_maps(proc_fd, tid);
+	int fd = fcntl(maps_fd, F_DUPFD_CLOEXEC, 0);
 	struct hs_remote_vma vma;
 	char *line = NULL;
-	size_t size = 0;
+	size_t size = 0, nr = 0;
 	int rc = 0;
 	FILE *f;
 
 	if (fd < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
-	f = fdopen(fd, "r");
-	if (!f) {
+		return -errno;
+	if (lseek(fd, 0, SEEK_SET) < 0 || !(f = fdopen(fd, "r"))) {
 		close(fd);
 		return -ENOMEM;
 	}
 	while (rc == 0 && getline(&line, &size, f) > 0) {
+		nr++;
 		if (parse_vma(line, &vma))
 			rc = fn(&vma, ctx);
 	}
 	free(line);
 	(void)fclose(f);
-	return rc;
+	return nr ? rc : -ESRCH;
 }
 
 struct find {
@@ -228,26 +232,23 @@ static int query(int fd, uint64_t addr, struct hs_remote_vma *vma)
 	return 0;
 }
 
-int hs_remote_find_vma(int proc_fd, pid_t tid, bool no_query, uint64_t addr, struct hs_remote_vma *vma,
+int hs_remote_find_vma(int maps_fd, bool no_query, uint64_t addr, struct hs_remote_vma *vma,
 		       struct hs_remote_vma *below)
 {
+	int rc;
+
 	*below = (struct hs_remote_vma){ .start = 0 };
 	if (!no_query) {
-		int fd = open_maps(proc_fd, tid), rc;
-
-		if (fd < 0)
-			return errno == ENOENT ? -ESRCH : -errno;
-		rc = query(fd, addr, vma);
-		if (rc == 0 && vma->start > 0 && query(fd, vma->start - 1, below) != 0)
+		rc = query(maps_fd, addr, vma);
+		if (rc == 0 && vma->start > 0 && query(maps_fd, vma->start - 1, below) != 0)
 			*below = (struct hs_remote_vma){ .start = 0 };
-		close(fd);
 		if (rc != -ENOTTY && rc != -EINVAL)
 			return rc;
 	}
 
 	struct find f = { .addr = addr, .vma = vma, .below = below };
-	int rc = hs_remote_each_vma(proc_fd, tid, find_one, &f);
 
+	rc = hs_remote_each_vma(maps_fd, find_one, &f);
 	if (rc == 0)
 		return -ENOENT;
 	return rc == 1 ? 0 : rc;

@@ -42,7 +42,7 @@
 
 #define CALL_DEADLINE_US 5000000U /* no call that we make takes longer unless it blocks */
 #define RESTARTS_MAX     100      /* of one call that is interrupted without any signal to be seen */
-#define SPIN_US          250U     /* looked for without a nap: most calls are over by then */
+#define SPIN_US          50U      /* looked for without a nap: most calls are over by then */
 
 #define FLAGS_CLEARED (REMOTE_FLAG_TRAP | 0x400ULL | 0x10000ULL | 0x40000ULL) /* trap, direction, resume, alignment */
 
@@ -94,6 +94,8 @@ int hs_remote_wait_stop(struct hs_remote_session *s, uint64_t limit_us, int *cod
 		} else {
 			uint64_t us = (now - start) / 8;
 
+			if (us < 10)
+				us = 10;
 			if (us > 5000)
 				us = 5000;
 			(void)nanosleep(&(struct timespec){ .tv_nsec = (long)us * 1000 }, NULL);

@@ -9,7 +9,7 @@
 
 #include "remote_internal.h"
 
-#define REMOTE_STOP_US      1000000U /* an interruptible thread stops within microseconds; this is for a swamped host */
+#define REMOTE_STOP_US      5000000U /* an interruptible thread stops within microseconds; this is for a swamped host */
 #define REMOTE_FLAG_TRAP    0x100ULL
 #define REMOTE_SYSCALL_STOP (SIGTRAP | 0x80)
 #define REMOTE_TRAP_STOP    (SIGTRAP | (PTRACE_EVENT_STOP << 8))
