@@ -109,6 +109,8 @@ static int split_batch(struct hs_host_view *v, struct split_batch *b, int *resul
 			owed = true;
 		}
 	}
+	if (rc && hs_walk_alive(v->walk, v->mm, NULL)) /* a process that is ending is refused in many ways */
+		return hs_host_error(v, -ESRCH, "split its mappings", err);
 	if (rc == -ESRCH || (rc && !touched))
 		return rc;
 	if (owed)

@@ -124,8 +124,9 @@ static int open_process(struct hs_host_view *v, const struct hs_host *host, pid_
 		return rc;
 	rc = hs_walk_find_mm(v->walk, v->pagemap_fd, mem_fd, &v->mm, err);
 	close(mem_fd);
-	if (!rc && hs_walk_alive(v->walk, v->mm, NULL))
-		rc = hs_host_error(v, -ESRCH, "open", err);
+	if (rc == -ESRCH || (!rc && hs_walk_alive(v->walk, v->mm, NULL)))
+		rc = hs_error_set(err, -ESRCH, "process %d has no memory: it has ended, or is a thread of the kernel",
+				  (int)pid);
 	return rc;
 }
 

@@ -286,6 +286,9 @@ int hs_walk_find_mm(struct hs_walk *w, int pagemap_fd, int mem_fd, uint64_t *mm,
 	if (rc)
 		return hs_error_set(err, rc, "cannot run the BPF program that finds a guest's address space: %s",
 				    strerror(-rc));
+	/* A kernel thread has no address space, nor has a process that has ended. */
+	if (!found[0] && !found[1])
+		return -ESRCH;
 	/* A top page table lies on a page border of the direct map. */
 	if (!found[0] || found[0] != found[1] || (pgd & (HS_BASE_SIZE - 1)) || pgd < w->base.base ||
 	    pgd - w->base.base > w->base.phys_mask)

@@ -26,7 +26,8 @@ const struct hs_base *hs_walk_base(const struct hs_walk *w);
 
 /*
  * The struct mm_struct behind the open file `pagemap_fd` (/proc/PID/pagemap), believed only when `mem_fd`
- * (/proc/PID/mem) has the same. *mm is good for hs_walk_run while either file is open: the file pins it.
+ * (/proc/PID/mem) has the same. *mm is good for hs_walk_run while either file is open: the file pins it. -ESRCH,
+ * without a text: there is none.
  */
 HS_MUST_USE int hs_walk_find_mm(struct hs_walk *w, int pagemap_fd, int mem_fd, uint64_t *mm, struct hs_error *err);
 

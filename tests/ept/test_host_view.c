@@ -110,7 +110,10 @@ START_TEST(test_ept_host_base_accessed_exactly)
 	struct hs_huge_sample huge[NR];
 	uint32_t missing_rounds = 0;
 
-	open_view(VG_BASE, NR);
+	/* Base pages, and behind them a few huge pages: what ageing flushes with. */
+	open_view(VG_HUGE, NR + 4);
+	ck_assert_int_eq(vg_madvise(&guest, 0, PAGES, MADV_NOHUGEPAGE), 0);
+	ck_assert_int_eq(vg_madvise(&guest, 0, PAGES, MADV_DONTNEED), 0);
 	for (uint32_t i = 0; i < PAGES; i++)
 		list[i] = i;
 	vg_touch(&guest, list, PAGES, true);
@@ -276,7 +279,7 @@ START_TEST(test_ept_host_frames)
 	ck_assert(s.state == HS_MAP_ABSENT || s.state == HS_MAP_PARTIAL);
 	vg_touch(&guest, list, 1, true);
 	ck_assert_int_eq(hs_view_sample_huge(view, 3, 1, &s, &err), 0);
-	ck_assert(s.state == HS_MAP_HUGE || s.state == HS_MAP_PARTIAL);
+	ck_assert(s.state != HS_MAP_UNKNOWN && s.nr_present > 0); /* huge, or a table: that differs between kernels */
 	close_view();
 }
 END_TEST

@@ -12,6 +12,10 @@
 
 #include <check.h>
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_SPIN };
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
@@ -49,12 +53,18 @@ static char *make_memory(enum vg_kind kind, size_t len)
 	if (kind == VG_HUGETLB)
 		return map_aligned(len, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1);
 	p = map_aligned(len, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	if (p && madvise(p, len, kind == VG_BASE ? MADV_NOHUGEPAGE : MADV_HUGEPAGE))
+	if (!p)
 		return NULL;
-	if (p && kind == VG_HUGE)
-		for (size_t i = 0; i < len; i += HS_HUGE_SIZE)
+	if (kind == VG_HUGE) {
+		/* Not by MADV_HUGEPAGE: khugepaged would bring back what a test has split. */
+		for (size_t i = 0; i < len; i += HS_BASE_SIZE)
 			p[i] = 1;
-	return p;
+		for (int tries = 0; tries < 50; tries++)
+			if (!madvise(p, len, MADV_COLLAPSE))
+				return p;
+		return NULL;
+	}
+	return madvise(p, len, kind == VG_BASE ? MADV_NOHUGEPAGE : MADV_HUGEPAGE) ? NULL : p;
 }
 
 static void touch(char *p, struct vg_box *box)
