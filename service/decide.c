@@ -234,6 +234,11 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 		const enum hs_heat heat = hs_coarse_heat(g->coarse, h);
 
 		memset(&pg->candidate, 0, sizeof(pg->candidate));
+		if (heat == HS_HEAT_COLD && pg->fine) {
+			/* What was hot inside it is so no more. */
+			free(pg->fine);
+			pg->fine = NULL;
+		}
 		if (pg->ban_until > p->totals.cycles)
 			continue;
 		if (heat == HS_HEAT_COLD && r->cold_rounds >= p->cfg.policy.min_cold_rounds)
@@ -294,12 +299,14 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 			struct hs_bits512 allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), pg->decision.pages);
 
 			pg->shares = 1;
+			hs_fine_keep(p->fine, g->view, h); /* split for good: no longer to be brought back */
 			rc = hs_share_want(p->share, g->share_id, h, &pg->decision.pages, &allowed);
 			break;
 		}
 		case HS_ACT_UNSHARE:
 			pg->shares = 0;
-			if (pg->nr_unshared < UINT8_MAX)
+			/* Under a ban it is only the rest of the unsharing that was counted when the ban began. */
+			if (pg->nr_unshared < UINT8_MAX && pg->decision.reason != HS_WHY_BANNED)
 				pg->nr_unshared++;
 			pg->unshared_cycle = p->totals.cycles;
 			unshare[nr_unshare++] = h;
@@ -314,7 +321,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 		pg->kept_split = 0;
 	}
 	if (!rc && nr_restore)
-		rc = hs_view_restore(g->view, restore, nr_restore, NULL, err);
+		rc = hs_fine_give_back(p->fine, g->view, restore, nr_restore, err);
 	if (!rc && nr_unshare) {
 		struct hs_share_unshared un;
 
