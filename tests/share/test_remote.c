@@ -84,7 +84,7 @@ START_TEST(test_remote_restart)
 	regs.r10 = c->a[3];
 	regs.r8 = c->a[4];
 	regs.r9 = c->a[5];
-	ck_assert_msg(hs_remote_restart(&regs, &kernel, &user) == c->verdict, "%s", c->what);
+	ck_assert_msg(hs_remote_restart(&regs, SYS_read, &kernel, &user) == c->verdict, "%s", c->what);
 	if (c->verdict != HS_REMOTE_READY)
 		return;
 	ck_assert_msg((long)kernel.rax == c->kernel_rax, "%s: %lld", c->what, (long long)kernel.rax);
@@ -92,6 +92,34 @@ START_TEST(test_remote_restart)
 	ck_assert_msg((long)user.orig_rax == -1, "%s", c->what);
 	ck_assert_msg(user.rip == (c->again ? RIP - 2 : RIP), "%s", c->what);
 	ck_assert_msg((long)user.rax == (c->again ? c->nr : c->rax), "%s", c->what);
+}
+END_TEST
+
+/* What was interrupted before shows as restart_syscall; the code tells what it is the rest of. */
+static const struct {
+	long code_nr;
+	uint64_t rdx;
+	enum hs_remote_restart verdict;
+} rest_cases[] = {
+	{ SYS_poll, 0xffffffff, HS_REMOTE_READY },
+	{ SYS_poll, 5, HS_REMOTE_TIMED_SLEEP },
+	{ SYS_nanosleep, 0xffffffff, HS_REMOTE_TIMED_SLEEP },
+	{ -1, 0xffffffff, HS_REMOTE_TIMED_SLEEP },
+};
+
+START_TEST(test_remote_restart_of_the_rest)
+{
+	struct user_regs_struct regs = { .rip = RIP, .orig_rax = SYS_restart_syscall }, kernel, user;
+
+	regs.rax = (unsigned long long)-516;
+	regs.rdx = rest_cases[_i].rdx;
+	ck_assert_int_eq((int)hs_remote_restart(&regs, rest_cases[_i].code_nr, &kernel, &user),
+			 (int)rest_cases[_i].verdict);
+	if (rest_cases[_i].verdict != HS_REMOTE_READY)
+		return;
+	ck_assert_int_eq((long)kernel.rax, -516); /* the kernel still knows it best */
+	ck_assert_int_eq((long)user.rax, rest_cases[_i].code_nr);
+	ck_assert_uint_eq(user.rip, RIP - 2);
 }
 END_TEST
 
@@ -307,6 +335,7 @@ int main(void)
 	TCase *t = tcase_create("pure");
 
 	tcase_add_loop_test(t, test_remote_restart, 0, NR(restart_cases));
+	tcase_add_loop_test(t, test_remote_restart_of_the_rest, 0, NR(rest_cases));
 	tcase_add_loop_test(t, test_remote_rank, 0, NR(rank_cases));
 	tcase_add_loop_test(t, test_remote_layout, 0, NR(layout_cases));
 	tcase_add_test(t, test_remote_layout_lowest_stack);
