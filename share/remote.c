@@ -86,6 +86,11 @@ static int check_state(struct hs_remote *r, struct hs_remote_status *st, struct 
 {
 	int rc = hs_remote_read_status(r->proc_fd, 0, st);
 
+	/* The thread of a call before this one has been joined, but ends, and lets go, a moment later. */
+	for (int i = 0; i < 1000 && rc == 0 && st->tracer && hs_remote_is_ours(st->tracer); i++) {
+		(void)usleep(1000);
+		rc = hs_remote_read_status(r->proc_fd, 0, st);
+	}
 	if (rc == -ESRCH || (rc == 0 && st->state == 'X'))
 		return hs_error_set(err, -ESRCH, "process %d is gone", r->pid);
 	if (rc)

@@ -34,6 +34,8 @@ static int busy(struct hs_remote *r, pid_t tracer, struct hs_error *err)
 {
 	char comm[17];
 
+	if (hs_remote_is_ours(tracer))
+		return hs_error_set(err, -EAGAIN, "process %d is held by another thread of this process", r->pid);
 	hs_remote_comm(r->proc_dir, tracer, comm);
 	return hs_error_set(err, -EBUSY, "process %d is traced by process %d (%s): end that first", r->pid, tracer,
 			    comm);
@@ -48,6 +50,8 @@ static int look_before(struct hs_remote_session *s, struct hs_remote_status *st,
 		return gone(s, err);
 	if (rc)
 		return hs_error_set(err, rc, "cannot read the status of process %d: %s", s->r->pid, strerror(-rc));
+	if (hs_remote_maps_gone(s->r->maps_fd, s->r->no_query, s->r->gadgets.call))
+		return hs_error_set(err, -ESRCH, "process %d is gone, or runs another program", s->r->pid);
 	if (st->tracer)
 		return busy(s->r, st->tracer, err);
 	if (st->state == 'T' || st->state == 't')
@@ -71,9 +75,11 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 	if (ptrace(PTRACE_SEIZE, s->tid, NULL, (void *)(long)PTRACE_O_TRACESYSGOOD)) {
 		int e = errno;
 
-		if (e == ESRCH)
+		/* A thread that is about to end answers EPERM as well. */
+		if (e == ESRCH || hs_remote_read_status(s->r->proc_fd, s->tid, &st) || st.state == 'Z' ||
+		    st.state == 'X' || hs_remote_maps_gone(s->r->maps_fd, s->r->no_query, s->r->gadgets.call))
 			return gone(s, err);
-		if (hs_remote_read_status(s->r->proc_fd, s->tid, &st) == 0 && st.tracer)
+		if (st.tracer)
 			return busy(s->r, st.tracer, err);
 		return hs_error_set(err, e == EPERM ? -EPERM : -e,
 				    "may not trace process %d (%s): run as root or with CAP_SYS_PTRACE", s->r->pid,
@@ -107,6 +113,19 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 		return refuse(s, -EBUSY, err, "is stopped: let it go on (SIGCONT) first");
 	hs_remote_detach(s, code);
 	return hs_error_set(err, -EAGAIN, "thread %d got signal %d", s->tid, code);
+}
+
+/* Which call is restart_syscall the rest of? `mov $nr, %eax; syscall` is how C libraries make a call. */
+static long code_nr(const struct hs_remote_session *s, const struct user_regs_struct *regs)
+{
+	uint8_t code[7];
+	int32_t nr;
+
+	if (regs->orig_rax != SYS_restart_syscall || hs_remote_move(s, false, code, regs->rip - 7, sizeof(code)) ||
+	    code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+		return -1;
+	memcpy(&nr, code + 1, sizeof(nr));
+	return nr;
 }
 
 /*
@@ -278,13 +297,13 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 		return rc;
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		return gone(s, err);
-	if (hs_remote_restart(&regs, &s->kernel, &s->user) == HS_REMOTE_TIMED_SLEEP) {
+	if (hs_remote_restart(&regs, code_nr(s, &regs), &s->kernel, &s->user) == HS_REMOTE_TIMED_SLEEP) {
 		if (!sleep_until_us)
 			return refuse(s, -EAGAIN, err, "sleeps for a time that only the kernel knows");
 		rc = await_wake(s, sleep_until_us, &regs, err);
 		if (rc)
 			return rc;
-		if (hs_remote_restart(&regs, &s->kernel, &s->user) != HS_REMOTE_READY)
+		if (hs_remote_restart(&regs, -1, &s->kernel, &s->user) != HS_REMOTE_READY)
 			return refuse(s, -EAGAIN, err, "does not wake");
 	}
 	if (s->kernel.rax != regs.rax && ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))

@@ -39,6 +39,8 @@ struct hs_remote_status {
 HS_MUST_USE ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size);
 /* tid 0: of the process. */
 HS_MUST_USE int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out);
+/* Is this a thread of our own process, perhaps one that is just ending and still has its tracee? */
+bool hs_remote_is_ours(pid_t tid);
 /* The name of any process, for error texts; "?" when it cannot be read. */
 void hs_remote_comm(const char *proc_dir, pid_t pid, char comm[17]);
 
@@ -63,6 +65,8 @@ struct hs_remote_vma {
  * now: once the process runs exec, or is gone, the calls below answer -ESRCH. A descriptor, or -errno.
  */
 HS_MUST_USE int hs_remote_open_maps(int proc_fd, pid_t tid);
+/* Quick: does the program not run any more that the map belongs to? addr: any in it. */
+bool hs_remote_maps_gone(int maps_fd, bool no_query, uint64_t addr);
 /* Calls fn for each VMA until it returns non-zero, and returns that; 0 at the end; -errno. */
 HS_MUST_USE int hs_remote_each_vma(int maps_fd, int (*fn)(const struct hs_remote_vma *vma, void *ctx), void *ctx);
 /* The VMA that holds addr, and the one that ends where it starts (*below, start == end when there is none). */
@@ -114,10 +118,11 @@ enum hs_remote_restart {
 };
 /*
  * From the registers of a thread stopped by PTRACE_INTERRUPT: *kernel, what it is given back where the kernel's own
- * restart logic still follows; *user, what it is to have where no such logic follows (the frame).
+ * restart logic still follows; *user, what it is to have where no such logic follows (the frame). code_nr: the number
+ * that the code before the system call loads, -1 when it cannot be told; used for restart_syscall alone.
  */
-enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, struct user_regs_struct *kernel,
-					 struct user_regs_struct *user);
+enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, long code_nr,
+					 struct user_regs_struct *kernel, struct user_regs_struct *user);
 
 /* How well a thread suits, lower is better. */
 enum hs_remote_rank {

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "remote_internal.h"
@@ -82,6 +83,11 @@ int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out)
 		out->shadow_stack = hit && hit < v + strcspn(v, "\n");
 	}
 	return 0;
+}
+
+bool hs_remote_is_ours(pid_t tid)
+{
+	return syscall(SYS_tgkill, getpid(), tid, 0) == 0;
 }
 
 void hs_remote_comm(const char *proc_dir, pid_t pid, char comm[17])
@@ -230,6 +236,20 @@ static int query(int fd, uint64_t addr, struct hs_remote_vma *vma)
 	vma->shared = q.vma_flags & MAPS_Q_SHARED;
 	vma->file = q.inode != 0;
 	return 0;
+}
+
+bool hs_remote_maps_gone(int maps_fd, bool no_query, uint64_t addr)
+{
+	struct hs_remote_vma vma;
+	char c;
+
+	if (!no_query) {
+		int rc = query(maps_fd, addr, &vma);
+
+		if (rc != -ENOTTY && rc != -EINVAL)
+			return rc == -ESRCH;
+	}
+	return pread(maps_fd, &c, 1, 0) <= 0;
 }
 
 int hs_remote_find_vma(int maps_fd, bool no_query, uint64_t addr, struct hs_remote_vma *vma,

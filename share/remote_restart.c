@@ -11,7 +11,9 @@
  * still follows: nothing is lost, not even the EINTR of a signal that came meanwhile. If we die, the frame brings it
  * back, and after rt_sigreturn no such logic follows: so the frame holds the registers as the kernel would have left
  * them. For -516 there are none, as rt_sigreturn makes restart_syscall return EINTR. A call without a time limit, or
- * with an absolute one, is the same when made again; any other has to be left alone until it is over.
+ * with an absolute one, is the same when made again; any other has to be left alone until it is over. A call that was
+ * interrupted before (by SIGSTOP, say) shows as restart_syscall itself; what it was at first stands in the code, where
+ * the number is loaded right before the system call.
  *
  * A few calls return EINTR by themselves whenever they are interrupted, a debugger's stop included. Those too can
  * simply be made again if they have no time limit: they are given back as -514.
@@ -83,8 +85,8 @@ static bool answers_eintr(long nr)
 	}
 }
 
-enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, struct user_regs_struct *kernel,
-					 struct user_regs_struct *user)
+enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, long code_nr,
+					 struct user_regs_struct *kernel, struct user_regs_struct *user)
 {
 	long nr = (long)stopped->orig_rax;
 	long result = (long)stopped->rax;
@@ -101,17 +103,20 @@ enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped,
 	if (result == -RESTART_SYS || result == -RESTART_NOINTR || result == -RESTART_NOHAND) {
 		again = true;
 	} else if (result == -RESTART_BLOCK) {
+		if (nr == SYS_restart_syscall)
+			nr = code_nr;
 		if (!endless(nr, a))
 			return HS_REMOTE_TIMED_SLEEP;
 		/* Made again by its own number, not as restart_syscall, so that the next stop can tell what it is. */
-		kernel->rax = (unsigned long long)-RESTART_NOHAND;
+		if (nr == (long)stopped->orig_rax)
+			kernel->rax = (unsigned long long)-RESTART_NOHAND;
 		again = true;
 	} else if (result == -EINTR && answers_eintr(nr) && endless(nr, a)) {
 		kernel->rax = (unsigned long long)-RESTART_NOHAND;
 		again = true;
 	}
 	if (again) {
-		user->rax = stopped->orig_rax;
+		user->rax = (unsigned long long)nr;
 		user->rip -= 2;
 	}
 	return HS_REMOTE_READY;
