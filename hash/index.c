@@ -1,10 +1,11 @@
 /*
  * The index: guests and their pages.
  *
- * What it costs: 12 bytes a page for its slot, 0.4 for its share of the block, 2 for the table of buckets (fewer where
+ * What it costs: 12 bytes a page for its slot, 0.4 for its share of the block, 2 for the table of buckets (less where
  * pages are equal) and half a byte for every 8 pages of a guest's address space, indexed or not: 14.5 bytes a page in
- * all. Slots come 64 at a time, so a guest whose indexed pages lie scattered pays for the holes: at half of each 64
- * it is 27 bytes a page. Cold memory lies together, and a block goes when its last page goes.
+ * all. Slots come 64 at a time, so indexed pages that lie scattered pay for the holes between them: with 9 of 10
+ * indexed it is 16 bytes a page, with every second one 27. Cold memory lies together, whole huge pages of it, and a
+ * block goes when its last page goes.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -33,6 +33,10 @@ bool hs_page_is_zero(const void *page);
 void hs_digest_huge(const struct hs_digest_key *key, const void *buf, const struct hs_bits512 *want,
 		    struct hs_digest digests[HS_BASE_PER_HUGE], struct hs_bits512 *zero);
 
+/*
+ * One thread at a time, the questions included: they take `const` because no answer changes by asking, but one that
+ * meets a page of a guest that is being removed takes it out.
+ */
 struct hs_index;
 
 /* A page of a guest. `guest` is the number that hs_index_add_guest gave. */

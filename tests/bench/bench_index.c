@@ -216,6 +216,40 @@ static void size(struct bench_report *r, uint64_t millions)
 	hs_index_destroy(x);
 }
 
+/* Slots come 64 at a time, so pages that are not indexed cost something when they lie between those that are. */
+static void holes(struct bench_report *r)
+{
+	static const unsigned int percents[] = { 100, 90, 80, 50 };
+	static struct hs_digest d[HS_BASE_PER_HUGE];
+
+	bench_section(r, "holes", "A million pages with holes between them");
+	for (size_t k = 0; k < sizeof(percents) / sizeof(percents[0]); k++) {
+		const uint32_t nr_huge = 1000000 / HS_BASE_PER_HUGE * 100 / percents[k] + 1;
+		struct hs_index_stats stats;
+		char key[32], label[64];
+		struct hs_index *x;
+		uint32_t guest;
+
+		if (hs_index_create(&x) || hs_index_add_guest(x, nr_huge, &guest))
+			no_memory();
+		for (uint32_t h = 0; h < nr_huge; h++) {
+			struct hs_bits512 which = { 0 };
+
+			digests_of(h, (uint64_t)nr_huge * HS_BASE_PER_HUGE, d);
+			for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+				if (bench_mix(d[i].lo) % 100 < percents[k])
+					hs_bits_set(&which, i);
+			if (hs_index_insert_huge(x, guest, h, &which, d))
+				no_memory();
+		}
+		hs_index_stats(x, &stats);
+		(void)snprintf(key, sizeof(key), "indexed_%u_percent", percents[k]);
+		(void)snprintf(label, sizeof(label), "%u%% of the pages indexed, evenly spread", percents[k]);
+		bench_value(r, key, label, "bytes/page", (double)stats.bytes / (double)stats.nr_pages);
+		hs_index_destroy(x);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = { option_list, parse, NULL, "Bytes and time of the index of pages.", 0, 0, 0 };
@@ -235,5 +269,6 @@ int main(int argc, char **argv)
 			o.json);
 	for (unsigned int i = 0; i < o.nr_sizes; i++)
 		size(r, o.millions[i]);
+	holes(r);
 	return bench_end(r);
 }
