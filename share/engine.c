@@ -2,21 +2,22 @@
  * The merge engine. It marks as mergeable only what is known to be identical and cold, lets ksmd run until that is
  * merged, stops it, and reads from the page frames what came of it.
  *
- * What ksmd's work costs. Measured on 6.18 (2 cores at 2.4 GHz, no THP of its own): three processes of 128 MiB in huge
- * pages, 60% of the base pages of each have a copy in the other two, at random positions; ksmd's CPU time for 39,320
- * base pages saved, medians of 3 runs, all after 2 passes:
+ * What ksmd's work costs. Measured on 6.18 (2 cores, themselves virtual and shared: figures vary by 15%): three
+ * processes of 128 MiB in huge pages; 60% of the base pages of each have a copy in the other two, at random positions.
+ * CPU seconds for 39,320 base pages saved, two passes each, medians; "marking" is the calls in the guests and our own:
  *
- *     exact runs, every gap left out (23,582 runs)      0.76 s   19 us a page saved
- *     gaps of one page filled (9,436 runs)              0.93 s   24 us
- *     gaps of up to two filled (3,760 runs)             1.00 s   26 us
- *     everything mergeable                              0.91 to 1.10 s
- *     two guests first, the third in a second burst     1.79 s   (each new page has to be seen twice all the same)
- *     four slices of the guests, one burst each         3.40 s   (gaps filled; each burst walks what is merged again)
+ *                                         ksmd   a page saved   marking    a burst later
+ *     exact runs (23,600)                 0.76   19 us          0.45       0.08
+ *     gaps of one page filled (9,400)     0.95   24 us          0.21       0.40
+ *     gaps of up to two filled (3,800)    1.0 to 1.4            0.13       0.60
+ *     everything mergeable                0.85 to 1.1           0          0.4 each pass
+ *     two guests first, then the third    1.8    46 us (gaps of one filled; each new page is seen twice all the same)
+ *     four slices of guests, one by one   3.4    87 us (the same; each burst walks what is merged already again)
  *
  * - Pass 1 takes checksums (1.2 us a page). Pass 2 merges (11 us a page): two thirds of that are the searches in ksmd's
- *   two trees, a tenth the checksum, 15% the merge itself with the split of the huge page. A page without a copy costs
- *   as much as one with, at every pass: hence exact runs, and max_gap 0. Marking costs 4.7 us a run in the guest.
- * - Two passes merge all that is still: both copies are in the tree by the end of the second. A third costs 0.6 us for
+ *   two trees, a tenth the checksum, 15% the merge itself with the split of the huge page. A page without a copy is
+ *   searched for as much as one with, at every pass: hence exact runs, and max_gap 0.
+ * - Two passes merge all that is still: both copies are in the trees by the end of the second. A third costs 0.6 us for
  *   each page that is merged already, and finds nothing, unless a page was in use for a moment when its turn came.
  *   Kernels before 6.11 merge a page that has a shared copy already at first sight, later ones at the second.
  * - pages_to_scan matters little to the CPU time, but stopping waits for the end of a batch: 16,384 pages are 20 ms in

@@ -142,6 +142,7 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 		goto out;
 	}
 	*adopted = judge(&a);
+	g->unmerged = *adopted;
 	rc = count_vmas(g);
 	if (rc) {
 		(void)hs_error_set(err, rc, "out of memory");

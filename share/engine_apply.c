@@ -244,6 +244,7 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	out->nr_tried = ops.nr;
 	out->pages_marked = book_ops(g, &ops, &out->nr_applied);
 	out->pages_dropped = plan.nr_dropped;
+	g->unmerged += out->pages_marked;
 	if (!s->cfg.dry_run)
 		g->nr_vmas = plan.nr_vmas;
 	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&s->host, g->view->pid);

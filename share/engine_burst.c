@@ -2,10 +2,11 @@
  * A burst: ksmd runs until what is marked has been merged as far as it can be.
  *
  * When that is. A page merges at its second visit by ksmd (the first takes its checksum; older kernels can be faster),
- * and both copies of a content must have had theirs: after two whole passes all that holds still is merged. What then
- * counts as `volatile` could not be merged or changed meanwhile; while there is much of it, and the pass before has
- * still merged something, another pass may help. A pass counts as whole when ksmd began it after the marks were made:
- * if it was stopped in the middle of one the last time, that rest counts as nothing.
+ * and both copies of a content must have had theirs: after two whole passes all that holds still is merged. What is
+ * not merged then, and counts as `volatile`, could not be merged or changed meanwhile; while there is much of it, and
+ * the pass before has still merged something, another pass may help. (Where foreign memory is allowed, `volatile` and
+ * the passes are its as well; what was merged is asked of our guests alone.) A pass counts as whole when ksmd began it
+ * after the marks were made: if it was stopped in the middle of one the last time, that rest counts as nothing.
  *
  * The passes are seen by full_scans, one small file, often; all counters are read at the end of a pass, or ten times a
  * second when ksmd's CPU time is to be steered. That is done by the length of its batches, not by its sleep: to write
@@ -15,25 +16,30 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine.h"
 #include "hostfile.h"
 
 #define LOOK_US        4000 /* well within ksmd's sleep at the end of a pass */
 #define STEER_US       100000
+#define GONE_US        1000000
 #define STEER_SLEEP_MS 20 /* ksmd's sleep when its CPU time is steered: 50 short batches a second */
-#define FIRST_PAGE_US  10 /* what a page costs, until it has been measured */
+#define MERGE_US       12 /* what a page costs in the second pass, eight times what it costs in the first */
 #define MIN_PAGES      8
 #define EXTRA_PASSES   3
-#define VOLATILE_PART  200 /* 0.5% of the marked pages are not worth a pass */
+#define LITTLE_PART    200 /* 0.5% of the marked pages are not worth a pass */
 
 struct burst {
 	struct hs_share *s;
 	const struct hs_clock *clock;
 	struct hs_ksm_counters before, at_pass, steered;
-	uint64_t start_us, steered_us, marked;
+	uint64_t start_us, steered_us, pass_us; /* pass_us: when the pass began */
+	uint64_t marked, unmerged;              /* base pages of our guests, before */
+	uint64_t merged;                        /* at the end of the last pass */
 	uint64_t passes, passes_needed;
 	uint32_t pages; /* pages_to_scan now */
+	int scans_fd;   /* full_scans */
 };
 
 static uint64_t sharing(const struct hs_ksm_counters *c)
@@ -107,59 +113,107 @@ static int steer(struct burst *b, const struct hs_ksm_counters *now, uint64_t no
 	return hs_ksm_pace(b->s->ksm, b->pages);
 }
 
-static struct hs_ksm_setup first_setup(struct burst *b)
+/* A batch that keeps to the cap at what a page costs when it merges. */
+static uint32_t careful_pages(const struct hs_share_config *cfg)
 {
-	const struct hs_share_config *cfg = &b->s->cfg;
-	struct hs_ksm_setup setup = { .pages_to_scan = cfg->burst_pages,
-				      .sleep_ms = cfg->burst_sleep_ms,
-				      .max_page_sharing = cfg->max_page_sharing,
-				      .use_zero_pages = cfg->use_zero_pages };
+	uint64_t batch_us, pages;
 
-	if (cfg->cpu_percent && cfg->cpu_percent < 100) {
-		uint64_t batch_us = STEER_SLEEP_MS * UINT64_C(1000) * cfg->cpu_percent / (100 - cfg->cpu_percent);
-
-		setup.sleep_ms = STEER_SLEEP_MS;
-		setup.pages_to_scan = (uint32_t)(batch_us / FIRST_PAGE_US);
-		if (setup.pages_to_scan < MIN_PAGES)
-			setup.pages_to_scan = MIN_PAGES;
-		if (setup.pages_to_scan > cfg->burst_pages)
-			setup.pages_to_scan = cfg->burst_pages;
-	}
-	b->pages = setup.pages_to_scan;
-	return setup;
+	if (!cfg->cpu_percent || cfg->cpu_percent >= 100)
+		return cfg->burst_pages;
+	batch_us = STEER_SLEEP_MS * UINT64_C(1000) * cfg->cpu_percent / (100 - cfg->cpu_percent);
+	pages = batch_us / MERGE_US;
+	pages = pages < MIN_PAGES ? MIN_PAGES : pages;
+	return pages < cfg->burst_pages ? (uint32_t)pages : cfg->burst_pages;
 }
 
 /* ---- the run ---- */
 
-/* At the end of a pass: is anything left that another could merge? */
+/* What the kernel says of our guests: pages merged (zero pages too), pages that ksmd has notes about. */
+static void count_ours(const struct hs_share *s, uint64_t *merged, uint64_t *items)
+{
+	*merged = *items = 0;
+	for (uint32_t i = 0; i < s->nr_guests; i++) {
+		const struct hs_engine_guest *g = &s->guests[i];
+		char text[1024];
+		uint64_t n;
+
+		if (!g->used || g->gone)
+			continue;
+		if (hs_hostfile_read_pid(&s->host, g->view->pid, "ksm_merging_pages", text, sizeof(text)) > 0 &&
+		    !hs_hostfile_parse_u64(text, NULL, &n))
+			*merged += n;
+		if (hs_hostfile_read_pid(&s->host, g->view->pid, "ksm_stat", text, sizeof(text)) <= 0)
+			continue;
+		if (!hs_hostfile_field(text, "ksm_zero_pages", &n))
+			*merged += n;
+		if (!hs_hostfile_field(text, "ksm_rmap_items", &n))
+			*items += n;
+	}
+}
+
+/*
+ * At the end of a pass: is anything left that another could merge? From the second end on each of our guests' pages has
+ * been visited in this burst, so that the kernel's count of merged pages has no broken ones in it.
+ */
 static bool is_settled(struct burst *b, const struct hs_ksm_counters *now)
 {
+	const uint64_t little = b->unmerged / LITTLE_PART;
 	uint64_t zero = now->zero_pages > b->before.zero_pages ? now->zero_pages - b->before.zero_pages : 0;
 	uint64_t left = now->pages_volatile > zero ? now->pages_volatile - zero : 0; /* those merged count, too */
-	uint64_t grown = sharing(now) > sharing(&b->at_pass) ? sharing(now) - sharing(&b->at_pass) : 0;
+	uint64_t before = b->merged, items;
 
+	count_ours(b->s, &b->merged, &items);
+	if (b->passes >= 2 && b->merged + little >= b->marked)
+		return true;
 	if (b->passes < b->passes_needed)
 		return false;
-	if (left <= b->marked / VOLATILE_PART || b->passes >= b->passes_needed + EXTRA_PASSES)
+	/* A zero page that was mapped away by the split of its huge page has no notes any more. */
+	if (left <= little || b->merged + little >= items || b->passes >= b->passes_needed + EXTRA_PASSES)
 		return true;
-	return b->passes > b->passes_needed && grown <= b->marked / VOLATILE_PART;
+	return b->passes > b->passes_needed && b->merged <= before + little;
+}
+
+/* When the last guest has gone, ksmd has nothing to look at, and no pass ends any more. */
+static bool all_gone(const struct hs_share *s)
+{
+	for (uint32_t i = 0; i < s->nr_guests; i++) {
+		char text[256];
+		uint64_t pages;
+
+		if (s->guests[i].used && !s->guests[i].gone &&
+		    hs_hostfile_read_pid(&s->host, s->guests[i].view->pid, "statm", text, sizeof(text)) > 0 &&
+		    !hs_hostfile_parse_u64(text, NULL, &pages) && pages)
+			return false;
+	}
+	return true;
+}
+
+/* Read so often that it is opened once only. */
+static int read_scans(struct burst *b, uint64_t *scans, struct hs_error *err)
+{
+	char text[32];
+	ssize_t n = pread(b->scans_fd, text, sizeof(text) - 1, 0);
+	int rc = n < 0 ? -errno : 0;
+
+	text[n < 0 ? 0 : n] = '\0';
+	rc = rc ? rc : hs_hostfile_parse_u64(text, NULL, scans);
+	return rc ? hs_error_set(err, rc, "cannot read %s/full_scans: %s", b->s->host.ksm_dir, strerror(-rc)) : 0;
 }
 
 static int run(struct burst *b, bool *settled, struct hs_error *err)
 {
 	const uint64_t deadline_us = b->s->cfg.burst_deadline_ms * UINT64_C(1000);
+	uint64_t checked_us = b->start_us, now_us = b->start_us;
 
 	for (;;) {
-		uint64_t scans, now_us;
-		int rc = b->clock->sleep_us(b->clock->ctx, LOOK_US);
+		/* The longer the pass has taken, the longer it may go on unseen: at most 1/64 of it is wasted. */
+		uint64_t look_us = (now_us - b->pass_us) / 64, scans;
+		int rc = b->clock->sleep_us(b->clock->ctx, look_us > LOOK_US ? look_us : LOOK_US);
 
+		now_us = b->clock->now_us(b->clock->ctx);
+		rc = rc ? rc : read_scans(b, &scans, err);
 		if (rc)
 			return rc;
-		now_us = b->clock->now_us(b->clock->ctx);
-		rc = hs_hostfile_u64(b->s->host.ksm_dir, "full_scans", &scans);
-		if (rc)
-			return hs_error_set(err, rc, "cannot read %s/full_scans: %s", b->s->host.ksm_dir,
-					    strerror(-rc));
 		if (scans - b->before.full_scans > b->passes ||
 		    (b->s->cfg.cpu_percent && now_us - b->steered_us >= STEER_US)) {
 			struct hs_ksm_counters now;
@@ -173,11 +227,18 @@ static int run(struct burst *b, bool *settled, struct hs_error *err)
 				b->passes = now.full_scans - b->before.full_scans;
 				*settled = is_settled(b, &now);
 				b->at_pass = now;
-				if (*settled)
-					return 0;
+				b->pass_us = now_us;
+				b->pages = careful_pages(&b->s->cfg); /* what comes may cost much more a page */
+				rc = b->s->cfg.cpu_percent ? hs_ksm_pace(b->s->ksm, b->pages) : 0;
+				if (rc)
+					return rc;
 			}
 		}
-		if (now_us - b->start_us >= deadline_us)
+		if (now_us - checked_us >= GONE_US) {
+			checked_us = now_us;
+			*settled |= all_gone(b->s);
+		}
+		if (*settled || now_us - b->start_us >= deadline_us)
 			return 0;
 	}
 }
@@ -185,14 +246,21 @@ static int run(struct burst *b, bool *settled, struct hs_error *err)
 int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
 	struct burst b = { .s = s, .clock = clock };
-	struct hs_ksm_setup setup;
+	struct hs_ksm_setup setup = {
+		.sleep_ms = s->cfg.cpu_percent ? STEER_SLEEP_MS : s->cfg.burst_sleep_ms,
+		.max_page_sharing = s->cfg.max_page_sharing,
+		.use_zero_pages = s->cfg.use_zero_pages,
+	};
 	struct hs_ksm_counters after;
 	int rc = 0, stop;
 
 	memset(out, 0, sizeof(*out));
-	for (uint32_t i = 0; i < s->nr_guests; i++)
-		if (s->guests[i].used && !s->guests[i].gone)
-			b.marked += hs_engine_marked(&s->guests[i]);
+	for (uint32_t i = 0; i < s->nr_guests; i++) {
+		if (!s->guests[i].used || s->guests[i].gone)
+			continue;
+		b.marked += hs_engine_marked(&s->guests[i]);
+		b.unmerged += s->guests[i].unmerged;
+	}
 	if (s->cfg.foreign == HS_FOREIGN_REFUSE)
 		rc = refuse_foreign(s, err);
 	if (!rc)
@@ -200,20 +268,25 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 	if (rc)
 		return rc;
 	out->sharing_before = out->sharing_after = sharing(&b.before);
-	if (!b.marked || s->cfg.dry_run) {
+	if (!b.marked || !b.unmerged || s->cfg.dry_run) {
 		out->settled = true;
 		return 0;
 	}
 	b.at_pass = b.steered = b.before;
 	b.passes_needed = s->at_pass_start ? 2 : 3;
-	b.start_us = b.steered_us = clock->now_us(clock->ctx);
-	setup = first_setup(&b);
+	b.start_us = b.steered_us = b.pass_us = clock->now_us(clock->ctx);
+	b.pages = setup.pages_to_scan = careful_pages(&s->cfg);
+	b.scans_fd = hs_hostfile_open(s->host.ksm_dir, "full_scans");
+	if (b.scans_fd < 0)
+		return hs_error_set(err, b.scans_fd, "cannot open %s/full_scans: %s", s->host.ksm_dir,
+				    strerror(-b.scans_fd));
 	s->ran = true;
 	s->at_pass_start = false;
 	rc = hs_ksm_start(s->ksm, &setup, err);
 	if (!rc)
 		rc = run(&b, &out->settled, err);
-	else if (rc == -EBUSY)
+	(void)close(b.scans_fd);
+	if (rc == -EBUSY)
 		return rc; /* somebody else runs it: not ours to stop */
 	stop = hs_ksm_stop(s->ksm, err);
 	rc = rc ? rc : stop;

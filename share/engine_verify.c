@@ -28,7 +28,7 @@ struct verify {
 	size_t nr, room;
 	struct hs_bits512 *shared; /* [nr_huge]: as it is now */
 	struct hs_engine_sums sums;
-	uint64_t broken;
+	uint64_t broken, unmerged;
 };
 
 static int note_page(struct verify *v, uint64_t pfn, hs_base_nr page)
@@ -58,6 +58,8 @@ static int look_at_huge(struct verify *v, hs_huge_nr nr, struct hs_error *err)
 	for (unsigned int i = hs_run_next(&pages, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&pages, i + 1)) {
 		const struct hs_frame *f = &frames[i];
 
+		if (!(f->flags & (HS_FRAME_KSM | HS_FRAME_ZERO)) && hs_bits_test(&h->marked, i))
+			v->unmerged++;
 		if (!f->pfn)
 			continue;
 		if (f->flags & HS_FRAME_ZERO) {
@@ -192,6 +194,7 @@ int hs_engine_verify(struct hs_share *s, struct hs_engine_guest *g, struct hs_er
 		for (hs_huge_nr h = 0; h < g->nr_huge; h++)
 			g->huge[h].shared = v.shared[h];
 		g->sums = v.sums;
+		g->unmerged = v.unmerged;
 	}
 	g->broken += v.broken;
 	free(v.seen);

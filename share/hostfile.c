@@ -21,6 +21,11 @@ static int open_in(const char *dir, const char *name, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
+int hs_hostfile_open(const char *dir, const char *name)
+{
+	return open_in(dir, name, O_RDONLY);
+}
+
 ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t size)
 {
 	size_t len = 0;

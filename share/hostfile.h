@@ -13,6 +13,9 @@
 /* Reads dir/name into buf, terminated, without the newline at its end. Bytes read or -errno. */
 HS_MUST_USE ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t size);
 
+/* A descriptor to read it with, for what is read very often. -errno. */
+HS_MUST_USE int hs_hostfile_open(const char *dir, const char *name);
+
 /* 0, or -errno of the open or of the write (which is how the kernel refuses a value). */
 HS_MUST_USE int hs_hostfile_write(const char *dir, const char *name, const char *text);
 

@@ -4,4 +4,4 @@ hs_suite(test_share_plan SOURCES test_plan.c LIBS hs_share LABELS unit)
 hs_suite(test_share_ksm SOURCES test_ksm.c LIBS hs_share INCLUDES ${HS_SHARE_DIR} LABELS unit)
 hs_suite(test_share_ksm_live SOURCES test_ksm_live.c LIBS hs_share INCLUDES ${HS_SHARE_DIR} LABELS live KSM ROOT)
 hs_suite(test_share_engine_live SOURCES test_engine_live.c engine_guest.c LIBS hs_share hs_ept
-         INCLUDES ${HS_SHARE_DIR} LABELS live TIMEOUT 240 KSM ROOT)
+         INCLUDES ${HS_SHARE_DIR} LABELS live TIMEOUT 600 KSM ROOT)
