@@ -246,11 +246,15 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("ept_host_gone");
-	TCase *t = tcase_create("live");
+	Suite *s;
+	TCase *t;
 
+	if (VG_SANITIZED)
+		return hs_test_skip("ept_host_gone", VG_SANITIZED_WHY);
 	if (geteuid())
 		return hs_test_skip("ept_host_gone", "reading page tables needs root");
+	s = suite_create("ept_host_gone");
+	t = tcase_create("live");
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, test_ept_host_guest_ends_in_mid_call, 0, NR_OPERATIONS);
 	tcase_add_test(t, test_ept_host_guest_has_ended);

@@ -167,13 +167,17 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("ept_host_ksm");
-	TCase *t = tcase_create("live");
+	Suite *s;
+	TCase *t;
 
+	if (VG_SANITIZED)
+		return hs_test_skip("ept_host_ksm", VG_SANITIZED_WHY);
 	if (geteuid())
 		return hs_test_skip("ept_host_ksm", "reading page tables needs root");
 	if (access("/sys/kernel/mm/ksm/run", W_OK))
 		return hs_test_skip("ept_host_ksm", "this kernel has no KSM");
+	s = suite_create("ept_host_ksm");
+	t = tcase_create("live");
 	tcase_set_timeout(t, 60);
 	tcase_add_unchecked_fixture(t, take_knobs, give_knobs);
 	tcase_add_test(t, test_ept_host_ksm);

@@ -9,6 +9,17 @@
 
 #include "hs/types.h"
 
+/* The guest is a fork of the suite. */
+#ifndef __has_feature
+#define __has_feature(x) 0 /* gcc */
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define VG_SANITIZED 1
+#else
+#define VG_SANITIZED 0
+#endif
+#define VG_SANITIZED_WHY "the address sanitizer maps terabytes in its guest that look like guest memory"
+
 enum vg_kind {
 	VG_HUGE,   /* huge pages, all present */
 	VG_ABSENT, /* allowed to be huge, nothing touched yet */
