@@ -3,7 +3,7 @@
  *
  * A guest's RAM is one big private anonymous mapping when its VMM starts, but it need not stay one VMA: marking runs of
  * base pages mergeable cuts it into tens of thousands. So what counts is the stretch, not the VMA: neighbours that are
- * both private, anonymous, readable and writable are one stretch, whatever else their flags are.
+ * both private, anonymous, readable, writable and not executable are one stretch, whatever else their flags are.
  *
  * A VMM's small buffers may lie right beside its guest's RAM and make the stretch longer or shorter by a little while
  * the guest runs. Growth by less than the smallest guest is therefore no change of the regions; shrinking always is.
@@ -113,7 +113,7 @@ static bool parse_header(const char *line, const char *text, struct hs_vma *v)
 	if (*p++ != ' ' || strlen(p) < 5)
 		return false;
 	v->flags = (p[0] == 'r' ? (uint32_t)HS_VMA_READ : 0) | (p[1] == 'w' ? (uint32_t)HS_VMA_WRITE : 0) |
-		   (p[3] == 's' ? (uint32_t)HS_VMA_SHARED : 0);
+		   (p[2] == 'x' ? (uint32_t)HS_VMA_EXEC : 0) | (p[3] == 's' ? (uint32_t)HS_VMA_SHARED : 0);
 	p += 4;
 	for (int field = 0; field < 3; field++) { /* offset, device, inode */
 		p += strspn(p, " ");
@@ -216,7 +216,8 @@ static bool is_guest_memory(const struct hs_vma *v)
 {
 	const uint32_t wanted = HS_VMA_READ | HS_VMA_WRITE | HS_VMA_ANON;
 
-	return (v->flags & (wanted | HS_VMA_SHARED | HS_VMA_SPECIAL | HS_VMA_HUGETLB)) == wanted;
+	/* Executable: the code that an emulator makes, up to a GiB of it. */
+	return (v->flags & (wanted | HS_VMA_EXEC | HS_VMA_SHARED | HS_VMA_SPECIAL | HS_VMA_HUGETLB)) == wanted;
 }
 
 /* The next stretch of guest memory from VMA *i on; false at the end. *i is left behind it. */

@@ -9,9 +9,10 @@
 enum {
 	HS_VMA_READ = 1U << 0,
 	HS_VMA_WRITE = 1U << 1,
-	HS_VMA_SHARED = 1U << 2,
-	HS_VMA_ANON = 1U << 3,    /* of no file, and none of the process's own ([heap], [stack], ...) */
-	HS_VMA_SPECIAL = 1U << 4, /* [heap], [stack], [vdso], ... */
+	HS_VMA_EXEC = 1U << 2,
+	HS_VMA_SHARED = 1U << 3,
+	HS_VMA_ANON = 1U << 4,    /* of no file, and none of the process's own ([heap], [stack], ...) */
+	HS_VMA_SPECIAL = 1U << 5, /* [heap], [stack], [vdso], ... */
 	/* From smaps alone: */
 	HS_VMA_DONTDUMP = 1U << 8,
 	HS_VMA_NOHUGE = 1U << 9,

@@ -88,16 +88,19 @@ struct hs_view {
 /*
  * Opens the guest with process id `pid` through the host's page tables. `remote` (share's means of running system calls
  * inside the process; may be NULL: then split answers -ENOTSUP) must outlive the view; it is not owned.
- * Guest memory is every private anonymous writable VMA of at least `min_bytes` (its part on huge-page borders);
- * neighbouring VMAs that differ in flags only count as one region. min_bytes 0 takes the default of 64 MiB: smaller
- * than any guest's RAM, larger than a VMM's own buffers.
+ * Guest memory is every private anonymous writable VMA of at least `min_bytes` (its part on huge-page borders), but for
+ * executable ones and the process's own heap and stack; neighbouring VMAs that differ in flags only count as one
+ * region. min_bytes 0 takes the default of 64 MiB: smaller than any guest's RAM, larger than a VMM's own buffers.
  * Errors: -ESRCH no such process; -EPERM capability or lockdown; -ENOTSUP kernel without BTF/BPF; -ENOMEM; -ENODATA no
  * memory that qualifies (the text says what was found: shared memory, hugetlbfs, too small).
  */
 HS_MUST_USE int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
 				  uint64_t min_bytes, struct hs_error *err);
 
-/* Takes NULL. Leaves no mapping split that this view split: it restores first, and reports what it could not to stderr.
+/*
+ * Takes NULL. Leaves no mapping split that this view split: it restores first, and reports what it could not to stderr.
+ * Not restored is what has been marked NOHUGEPAGE since (it was given over to sharing), and what the guest has given
+ * back in part.
  */
 void hs_view_close(struct hs_view *v);
 
@@ -109,11 +112,15 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
 
 /*
  * Clears the accessed bits of the whole guest and makes sure that the hardware's cached translations cannot hide the
- * accesses that follow. Disturbs nothing else. Cost: see docs/architecture.md.
+ * accesses that follow. Disturbs nothing else. The host view needs one huge mapping for the second part: a guest
+ * without any is aged without it. Cost there: some 0.1 us for a huge mapping, 20 us for a split one.
  */
 HS_MUST_USE int hs_view_age(struct hs_view *v, struct hs_error *err);
 
-/* Samples huge pages [first, first + nr) into out[nr]. Clears nothing. Reads tables only where a huge page is split. */
+/*
+ * Samples huge pages [first, first + nr) into out[nr]. Clears nothing. Reads tables only where a huge page is split.
+ * The huge zero page is no memory: absent.
+ */
 HS_MUST_USE int hs_view_sample_huge(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
 				    struct hs_error *err);
 
@@ -134,15 +141,16 @@ HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t 
 
 /*
  * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, try later;
- * -ENOMEM: no free huge page). A huge page that is mapped huge already counts as restored.
+ * -ENOMEM: no free huge page; -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing is present there). A huge page
+ * that is mapped huge already counts as restored; one that is partly present gets memory for the rest.
  */
 HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results,
 				struct hs_error *err);
 
 /*
  * Copies the wanted base pages of one huge page into buf (HS_HUGE_SIZE bytes; page i at i * 4096; what is not got is
- * left as it was). Only pages that are present are read: nothing is faulted in. *got: what was copied. Reading may set
- * the accessed bit of a huge entry: age before the next sample counts.
+ * left as it was). Only pages that are present are read: nothing is faulted in. *got: what was copied. A view may set
+ * accessed bits by reading; the host view sets none.
  */
 HS_MUST_USE int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 			     struct hs_bits512 *got, struct hs_error *err);

@@ -337,6 +337,30 @@ START_TEST(test_ept_host_read)
 }
 END_TEST
 
+/* process_vm_readv takes pages without marking them accessed: what we read does not look hot. */
+START_TEST(test_ept_host_read_leaves_accessed_alone)
+{
+	struct hs_bits512 want = hs_bits_full(), got;
+	struct hs_huge_sample s[NR_HUGE];
+	void *buf = malloc(HS_HUGE_SIZE);
+
+	open_view(VG_HUGE, NR_HUGE);
+	ck_assert_int_eq(vg_madvise(&guest, 0, 512, MADV_NOHUGEPAGE), 0);
+	ck_assert_int_eq(vg_madvise(&guest, 0, 512, MADV_DONTNEED), 0);
+	vg_fill(&guest, 0, 512, 1);
+	ck_assert_int_eq(hs_view_age(view, &err), 0);
+	for (hs_huge_nr h = 0; h < NR_HUGE; h++) {
+		ck_assert_int_eq(hs_view_read(view, h, &want, buf, &got, &err), 0);
+		ck_assert_uint_eq(hs_bits_count(&got), 512);
+	}
+	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
+	for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+		ck_assert_int_eq(s[h].accessed, HS_NO);
+	close_view();
+	free(buf);
+}
+END_TEST
+
 START_TEST(test_ept_host_refresh)
 {
 	struct hs_huge_sample s[NR_HUGE];
@@ -428,6 +452,7 @@ int main(void)
 	tcase_add_test(t, test_ept_host_age_flushes);
 	tcase_add_test(t, test_ept_host_frames);
 	tcase_add_test(t, test_ept_host_read);
+	tcase_add_test(t, test_ept_host_read_leaves_accessed_alone);
 	tcase_add_test(t, test_ept_host_refresh);
 	tcase_add_test(t, test_ept_host_numbers_out_of_range);
 	suite_add_tcase(s, t);

@@ -40,7 +40,7 @@ START_TEST(test_ept_host_vma_parse)
 	ck_assert_uint_eq(list.nr, 7);
 	ck_assert_uint_eq(list.vma[0].start, 0x400000);
 	ck_assert_uint_eq(list.vma[0].end, 0x452000);
-	ck_assert_uint_eq(list.vma[0].flags, HS_VMA_READ);
+	ck_assert_uint_eq(list.vma[0].flags, HS_VMA_READ | HS_VMA_EXEC);
 	ck_assert_str_eq(hs_vma_name(&list, &list.vma[0]), "/usr/bin/a b (deleted)");
 	ck_assert_uint_eq(list.vma[1].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_SPECIAL);
 	ck_assert_uint_eq(list.vma[2].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_SHARED);
@@ -89,7 +89,8 @@ START_TEST(test_ept_host_vma_regions)
 			      "19000000-20001000 rw-p 00000000 00:00 0 \n"
 			      "30000000-33f00000 rw-p 00000000 00:00 0 \n"
 			      "40000000-50000000 rw-p 00000000 00:00 0 [heap]\n"
-			      "50000000-60000000 r--p 00000000 00:00 0 \n"
+			      "50000000-58000000 r--p 00000000 00:00 0 \n"
+			      "58000000-60000000 rwxp 00000000 00:00 0 \n"
 			      "60000000-70000000 rw-s 00000000 00:01 77 /memfd:x\n"
 			      "70000000-80000000 rw-p 00000000 00:01 78 /dev/shm/x\n"
 			      "80000000-84000000 rw-p 00000000 00:00 0 \n",
