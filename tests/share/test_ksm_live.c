@@ -164,8 +164,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("share/ksm_live");
-	TCase *t = tcase_create("owner");
+	Suite *s;
+	TCase *t;
 	uint64_t run;
 
 	host = HS_HOST_DEFAULT;
@@ -175,6 +175,8 @@ int main(void)
 		return hs_test_skip("share/ksm_live", "this kernel has no KSM");
 	if (run == 1)
 		return hs_test_skip("share/ksm_live", "KSM runs already, for somebody else");
+	s = suite_create("share/ksm_live");
+	t = tcase_create("owner");
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_share_ksm_live_gives_back);
 	tcase_add_test(t, test_share_ksm_live_crash_in_burst);
