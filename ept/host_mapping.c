@@ -92,13 +92,14 @@ static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, si
 static int split_batch(struct hs_host_view *v, struct split_batch *b, int *results, struct hs_error *err)
 {
 	uint8_t states[BATCH];
+	struct hs_error why = { "" }; /* what was tried again and succeeded is not worth a word */
 	int before = 0, after = 0, rc;
 	bool touched = false, owed = false;
 
 	rc = hs_walk_alive(v->walk, v->mm, &before);
 	if (rc)
 		return hs_host_error(v, rc, "split its mappings", err);
-	rc = hs_remote_madvise(v->remote, b->ops, 2 * b->nr, err);
+	rc = hs_remote_madvise(v->remote, b->ops, 2 * b->nr, &why);
 	for (size_t i = 0; i < b->nr; i++) {
 		bool first = !b->ops[i].result, second = !b->ops[b->nr + i].result;
 
@@ -112,7 +113,7 @@ static int split_batch(struct hs_host_view *v, struct split_batch *b, int *resul
 	if (rc && hs_walk_alive(v->walk, v->mm, NULL)) /* a process that is ending is refused in many ways */
 		return hs_host_error(v, -ESRCH, "split its mappings", err);
 	if (rc == -ESRCH || (rc && !touched))
-		return rc;
+		return hs_error_set(err, rc, "%s", why.text);
 	if (owed)
 		(void)hs_host_dump_repair(v);
 	rc = hs_host_entries(v, b->huge, b->nr, states);
