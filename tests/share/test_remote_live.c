@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/rseq.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -300,6 +301,82 @@ START_TEST(test_remote_registers)
 	ck_assert(!rg_spin_wrong(&g));
 	ck_assert_uint_gt(rg_spin_turns(&g), turns);
 	ck_assert_int_eq(rg_state(g.pid, g.pid), 'R');
+	hs_remote_close(r);
+	rg_kill(&g);
+}
+END_TEST
+
+/* ---- a restartable sequence ---- */
+
+struct rseq_cs_abi {
+	uint32_t version, flags;
+	uint64_t start, length, abort;
+} __attribute__((aligned(32)));
+
+/*
+ * Half of the time inside a sequence, half outside. The kernel forgets a sequence when it sees the thread elsewhere: so
+ * if its pointer is gone at the sequence's end, though no abort was taken, somebody led the thread out and back in.
+ */
+static int body_rseq(struct rg_report *r)
+{
+	static struct rseq_cs_abi cs;
+	uint64_t *slot = (uint64_t *)(uintptr_t)((char *)__builtin_thread_pointer() + __rseq_offset + 8);
+
+	atomic_store(&r->ready, 1);
+	for (;;) {
+		uint64_t end = 0;
+
+		__asm__ volatile("leaq 1f(%%rip), %%rax\n"
+				 "movq %%rax, 8(%[cs])\n"
+				 "leaq 2f(%%rip), %%rcx\n"
+				 "subq %%rax, %%rcx\n"
+				 "movq %%rcx, 16(%[cs])\n"
+				 "leaq 3f(%%rip), %%rax\n"
+				 "movq %%rax, 24(%[cs])\n"
+				 "movq %[cs], (%[slot])\n"
+				 "1:\n"
+				 "movl $2000000, %%ecx\n"
+				 "4: decl %%ecx\n"
+				 "jnz 4b\n"
+				 "movq (%[slot]), %[end]\n"
+				 "2:\n"
+				 "jmp 5f\n"
+				 ".long 0x53053053\n" /* the signature that the C library registered */
+				 "3: movq $1, %[end]\n"
+				 "5:\n"
+				 : [end] "+r"(end)
+				 : [cs] "r"(&cs), [slot] "r"(slot)
+				 : "rax", "rcx", "memory");
+		*(volatile uint64_t *)slot = 0;
+		if (end == 1)
+			atomic_fetch_add(&r->handled, 1); /* aborted: well */
+		else if (end != (uint64_t)(uintptr_t)&cs)
+			RG_WRONG(r);
+		for (volatile int i = 0; i < 500000; i++)
+			;
+		atomic_fetch_add(&r->rounds, 1);
+	}
+}
+
+START_TEST(test_remote_restartable_sequence)
+{
+	struct rg_guest g;
+	struct hs_remote_stats st;
+	struct hs_remote *r;
+
+	if (__rseq_size == 0) {
+		printf("SKIPPED test_remote_restartable_sequence: the C library registered none\n");
+		return;
+	}
+	g = rg_start(body_rseq, NULL);
+	rg_wait_ready(&g, false);
+	r = must_open(g.pid);
+	for (int i = 0; i < 100; i++)
+		touch(r, g.report->area);
+	hs_remote_stats(r, &st);
+	ck_assert_uint_eq(atomic_load(&g.report->wrong), 0);
+	ck_assert_uint_gt(atomic_load(&g.report->rounds), 0);
+	ck_assert_uint_gt(st.nr_retries, 0); /* it was found inside, and left alone */
 	hs_remote_close(r);
 	rg_kill(&g);
 }
@@ -857,11 +934,13 @@ START_TEST(test_remote_prefers_idle_thread)
 	struct hs_remote *r;
 
 	rg_wait_ready(&g, false);
-	(void)usleep(20000);
+	(void)usleep(200000);
 	r = must_open(g.pid);
 	for (int i = 0; i < 20; i++) {
 		touch(r, g.report->area);
 		ck_assert_int_ne(r->tid, g.pid);
+		while (rg_state(g.pid, r->tid) != 'S') /* until it is back in its call */
+			(void)usleep(200);
 	}
 	hs_remote_close(r);
 	ck_assert_int_eq(rg_finish(&g), 0);
@@ -886,6 +965,7 @@ int main(void)
 	tcase_add_test(t, test_remote_memory_untouched);
 	tcase_add_test(t, test_remote_without_query);
 	tcase_add_test(t, test_remote_registers);
+	tcase_add_test(t, test_remote_restartable_sequence);
 	suite_add_tcase(s, t);
 	tcase_set_timeout(b, 30);
 	tcase_add_loop_test(b, test_remote_blocked, 0, NR(blocked));

@@ -577,7 +577,12 @@ int main(void)
 	tcase_add_test(t, test_remote_refuse_no_permission);
 	tcase_add_test(t, test_remote_refuse_traced);
 	tcase_add_test(t, test_remote_refuse_stopped);
+	/* The address sanitizer makes calls of its own, which the last filter does not allow. */
+#ifdef __SANITIZE_ADDRESS__
+	tcase_add_loop_test(t, test_remote_seccomp, 0, NR(seccomp_cases) - 1);
+#else
 	tcase_add_loop_test(t, test_remote_seccomp, 0, NR(seccomp_cases));
+#endif
 	tcase_add_test(t, test_remote_seccomp_run);
 	tcase_add_loop_test(t, test_remote_seccomp_other_thread, 0, 2);
 	tcase_add_test(t, test_remote_seccomp_strict);
