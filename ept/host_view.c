@@ -218,7 +218,9 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 		return hs_host_error(v, rc, "read its memory map", err);
 	changed = hs_vma_compare(&maps, v->min_bytes, view->regions, view->nr_regions, note_gone, v);
 	hs_vma_finish(&maps);
-	hs_host_dump_forget(v);
+	/* Not each time: reading the flags costs a walk of all tables, and old flags are noticed (host_mapping.c). */
+	if (changed)
+		hs_host_dump_forget(v);
 	/* A map that was read while the process ended looks empty, not changed. */
 	if (changed && hs_walk_alive(v->walk, v->mm, NULL))
 		return hs_host_error(v, -ESRCH, "read its memory map", err);
