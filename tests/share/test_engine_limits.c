@@ -1,0 +1,173 @@
+/* The engine's limits on real guests: VMAs, time, ksmd's CPU, memory that is not ours, configurations. */
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine_scene.h"
+#include "hostfile.h"
+#include "hs_test.h"
+
+START_TEST(test_share_engine_vma_budget)
+{
+	uint64_t max_map_count;
+	struct hs_share_applied a;
+	struct test_smaps m;
+
+	cfg.vma_percent = 1;
+	start_guests();
+	open_engine();
+	ck_assert_int_eq(hs_hostfile_u64("/proc", "sys/vm/max_map_count", &max_map_count), 0);
+	ck_assert_int_eq(want_all(0), 0); /* every other page, no gap may be filled */
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	m = test_guest_smaps(&guests[0]);
+	ck_assert_uint_gt(a.pages_dropped, 0);
+	ck_assert_uint_gt(a.pages_marked, 0);
+	ck_assert_uint_eq(a.pages_marked * HS_BASE_SIZE, m.mg_bytes);
+	ck_assert_uint_eq(a.nr_vmas, m.nr_vmas);
+	ck_assert_uint_le(a.nr_vmas, max_map_count / 100);
+	ck_assert_uint_ge(a.nr_vmas + 8, max_map_count / 100); /* and it is used */
+	/* With gaps to fill nothing is dropped. */
+	for (hs_huge_nr h = HOT_HUGE; h < NR_HUGE; h++) {
+		struct hs_bits512 pages = wants(&guests[0], h), full = hs_bits_full();
+
+		ck_assert_int_eq(hs_share_want(share, ids[0], h, &pages, &full), 0);
+	}
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(a.pages_dropped, 0);
+	ck_assert_uint_le(test_guest_smaps(&guests[0]).nr_vmas, max_map_count / 100);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+START_TEST(test_share_engine_deadline)
+{
+	struct hs_share_burst b;
+	struct hs_ledger l;
+
+	cfg.burst_deadline_ms = 1;
+	cfg.burst_pages = 100;
+	start_guests();
+	open_engine();
+	apply_all();
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	ck_assert(!b.settled);
+	ck_assert_uint_eq(ksm_run(), 0);
+	close_engine();
+	check_knobs();
+	/* Another engine goes on with what this one has left. */
+	cfg = hs_share_config_default;
+	cfg.foreign = HS_FOREIGN_ALLOW;
+	open_engine();
+	burst_and_verify();
+	hs_share_ledger(share, UINT32_MAX, &l);
+	ck_assert_uint_gt(l.wanted, 0);
+	ck_assert_uint_eq(l.shared, l.wanted);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+START_TEST(test_share_engine_cancelled)
+{
+	struct hs_share_burst b;
+
+	start_guests();
+	open_engine();
+	apply_all();
+	sleeps_left = 2;
+	ck_assert_int_eq(hs_share_burst(share, &wall, &b, &err), -ECANCELED);
+	ck_assert(!b.settled);
+	ck_assert_uint_eq(ksm_run(), 0);
+	check_intact();
+	close_engine();
+	check_knobs();
+}
+END_TEST
+
+/* ksmd's share of a core, coarsely: within twice the cap. */
+START_TEST(test_share_engine_cpu_cap)
+{
+	struct hs_share_burst b;
+	struct hs_ledger l;
+
+	cfg.cpu_percent = 10;
+	start_guests();
+	open_engine();
+	apply_all();
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	ck_assert(b.settled);
+	ck_assert_uint_gt(b.ksmd_cpu_us, 0);
+	ck_assert_msg(b.ksmd_cpu_us <= 2 * b.elapsed_ms * 1000 * cfg.cpu_percent / 100, "%lu us of CPU in %lu ms",
+		      b.ksmd_cpu_us, b.elapsed_ms);
+	for (uint32_t i = 0; i < NR_GUESTS; i++)
+		ck_assert_int_eq(hs_share_verify(share, ids[i], &err), 0);
+	hs_share_ledger(share, UINT32_MAX, &l);
+	ck_assert_uint_ge(l.shared + l.wanted / 100, l.wanted);
+	close_engine();
+}
+END_TEST
+
+START_TEST(test_share_engine_foreign_refused)
+{
+	struct test_guest other;
+	struct hs_share_burst b;
+
+	cfg.foreign = HS_FOREIGN_REFUSE;
+	start_guests();
+	test_guest_init(&other, 4);
+	for (uint32_t p = 0; p < other.nr_pages; p++)
+		other.content[p] = 9000000 + p;
+	other.mergeable = true;
+	test_guest_start(&other);
+	open_engine();
+	apply_all();
+	ck_assert_int_eq(hs_share_burst(share, &wall, &b, &err), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(err.text, "not ours"));
+	check_knobs(); /* nothing was run */
+	close_engine();
+	test_guest_kill(&other);
+}
+END_TEST
+
+static const struct {
+	const char *word;
+	struct hs_share_config cfg;
+} bad_configs[] = {
+	{ "vma_percent", { .vma_percent = 0, .burst_pages = 1, .burst_deadline_ms = 1 } },
+	{ "vma_percent", { .vma_percent = 101, .burst_pages = 1, .burst_deadline_ms = 1 } },
+	{ "burst_pages", { .vma_percent = 1, .burst_pages = 0, .burst_deadline_ms = 1 } },
+	{ "burst_deadline_ms", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 0 } },
+	{ "cpu_percent", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .cpu_percent = 101 } },
+	{ "min_free_percent", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .min_free_percent = 101 } },
+	{ "max_page_sharing", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .max_page_sharing = 1 } },
+	{ "foreign", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .foreign = 2 } },
+};
+
+START_TEST(test_share_engine_config)
+{
+	ck_assert_int_eq(hs_share_create(&share, &host, &bad_configs[_i].cfg, &err), -EINVAL);
+	ck_assert_ptr_null(share);
+	ck_assert_ptr_nonnull(strstr(err.text, bad_configs[_i].word));
+	hs_share_destroy(NULL);
+}
+END_TEST
+
+static void add(TCase *t)
+{
+	tcase_add_test(t, test_share_engine_vma_budget);
+	tcase_add_test(t, test_share_engine_deadline);
+	tcase_add_test(t, test_share_engine_cancelled);
+	tcase_add_test(t, test_share_engine_cpu_cap);
+	tcase_add_test(t, test_share_engine_foreign_refused);
+	tcase_add_loop_test(t, test_share_engine_config, 0, (int)(sizeof(bad_configs) / sizeof(bad_configs[0])));
+}
+
+int main(void)
+{
+	return engine_scene_main("share/engine_limits", add);
+}
