@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "live.h"
 
@@ -105,6 +106,32 @@ static int take_point(struct scene *s, const struct live_variant *v, void *state
 	return 0;
 }
 
+/*
+ * KSM's counters go on counting the pages of guests that have ended until ksmd comes by. Between two variants it is let
+ * by, so that each begins at zero.
+ */
+static int drain_ksm(struct hs_error *err)
+{
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_ksm_counters c;
+	int rc = hs_ksm_counters(&host, &c, err);
+
+	if (rc || !(c.pages_sharing + c.pages_shared + c.zero_pages))
+		return rc;
+	rc = live_ksm_knob("run", "1", err);
+	for (int i = 0; !rc && i < 300 && c.pages_sharing + c.pages_shared; i++) {
+		(void)nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
+		rc = hs_ksm_counters(&host, &c, err);
+	}
+	if (live_ksm_knob("run", "0", rc ? NULL : err) && !rc)
+		rc = -EIO;
+	if (!rc && c.pages_sharing)
+		rc = hs_error_set(err, -EBUSY,
+				  "%llu pages are shared by somebody else: the figures would not be ours alone",
+				  (unsigned long long)c.pages_sharing);
+	return rc;
+}
+
 static int run_variant(const struct options *o, const struct live_variant *v, struct live_result *r,
 		       struct hs_error *err)
 {
@@ -124,7 +151,9 @@ static int run_variant(const struct options *o, const struct live_variant *v, st
 	r->points = calloc(max, sizeof(*r->points));
 	if (!r->points)
 		return hs_error_set(err, -ENOMEM, "out of memory");
-	rc = scene_start(&s, cfg, o->guests, err);
+	rc = drain_ksm(err);
+	if (!rc)
+		rc = scene_start(&s, cfg, o->guests, err);
 	if (!rc)
 		rc = scene_speeds(&s, BASELINE_TICKS, LIVE_TICK_MS, &r->before, err);
 	if (!rc)

@@ -39,6 +39,9 @@ struct live_variant {
 		   struct hs_error *err); /* stops it; what is shared stays. May be NULL */
 };
 
+/* Writes one of KSM's knobs. */
+HS_MUST_USE int live_ksm_knob(const char *name, const char *value, struct hs_error *err);
+
 extern const struct live_variant live_variants[];
 extern const size_t live_nr_variants;
 

@@ -23,7 +23,7 @@ static double thread_cpu_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static int knob(const char *name, const char *value, struct hs_error *err)
+int live_ksm_knob(const char *name, const char *value, struct hs_error *err)
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	char path[256];
@@ -63,8 +63,13 @@ static int advise(struct hs_remote *r, const struct hs_view *v, const bool *whic
 	return rc;
 }
 
+/* What a rival sets, and its ways to set it: run comes last when it starts and first when it ends. */
+static const char *const knobs[] = { "pages_to_scan", "sleep_millisecs" };
+#define NR_KNOBS (sizeof(knobs) / sizeof(knobs[0]))
+
 struct rival {
-	struct hs_ksm *ksm;
+	char before[NR_KNOBS][32];
+	bool started;
 	struct hs_remote *remotes[SCENE_MAX_GUESTS];
 	struct hs_coarse *coarse[SCENE_MAX_GUESTS];
 	bool *marked[SCENE_MAX_GUESTS];
@@ -76,40 +81,72 @@ static int rival_end(struct scene *s, void *state, struct hs_error *err)
 {
 	struct rival *r = state;
 
+	int rc = 0;
+
 	(void)s;
-	(void)err;
 	if (!r)
 		return 0;
-	hs_ksm_release(r->ksm); /* gives the knobs back, run 0 among them */
+	if (r->started) {
+		rc = live_ksm_knob("run", "0", err);
+		for (size_t i = 0; i < NR_KNOBS; i++) {
+			int one = live_ksm_knob(knobs[i], r->before[i], err);
+
+			rc = rc ? rc : one;
+		}
+	}
 	for (int i = 0; i < SCENE_MAX_GUESTS; i++) {
 		hs_remote_close(r->remotes[i]);
 		hs_coarse_destroy(r->coarse[i]);
 		free(r->marked[i]);
 	}
 	free(r);
+	return rc;
+}
+
+static int knob_read(const char *name, char *out, size_t size, struct hs_error *err)
+{
+	const struct hs_host host = HS_HOST_DEFAULT;
+	char path[256];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", host.ksm_dir, name);
+	f = fopen(path, "re");
+	if (!f || !fgets(out, (int)size, f)) {
+		if (f)
+			(void)fclose(f);
+		return hs_error_set(err, -EIO, "cannot read %s", path);
+	}
+	(void)fclose(f);
 	return 0;
 }
 
-/* Takes KSM and sets it going. Nothing is mergeable yet unless all is. */
+/* Sets KSM going. Nothing is mergeable yet unless all is. */
 static int rival_begin(struct scene *s, void **state, const char *pages_to_scan, const char *sleep_ms, bool all,
 		       struct hs_error *err)
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct rival *r = calloc(1, sizeof(*r));
-	int rc = r ? hs_ksm_acquire(&r->ksm, &host, false, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	char running[32];
+	int rc = r ? knob_read("run", running, sizeof(running), err) : hs_error_set(err, -ENOMEM, "out of memory");
 
 	*state = r;
+	if (!rc && running[0] != '0')
+		rc = hs_error_set(err, -EBUSY, "KSM runs already: end what drives it before it is compared");
+	for (size_t i = 0; !rc && i < NR_KNOBS; i++)
+		rc = knob_read(knobs[i], r->before[i], sizeof(r->before[i]), err);
+	if (!rc)
+		r->started = true;
 	for (uint32_t i = 0; !rc && i < s->nr; i++) {
 		rc = hs_remote_open(&r->remotes[i], &host, hs_guest_pid(s->guests[i]), err);
 		if (!rc && all)
 			rc = advise(r->remotes[i], s->views[i], NULL, true, MADV_MERGEABLE, err);
 	}
 	if (!rc)
-		rc = knob("pages_to_scan", pages_to_scan, err);
+		rc = live_ksm_knob("pages_to_scan", pages_to_scan, err);
 	if (!rc)
-		rc = knob("sleep_millisecs", sleep_ms, err);
+		rc = live_ksm_knob("sleep_millisecs", sleep_ms, err);
 	if (!rc)
-		rc = knob("run", "1", err);
+		rc = live_ksm_knob("run", "1", err);
 	return rc;
 }
 
