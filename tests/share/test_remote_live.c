@@ -323,7 +323,7 @@ static int body_rseq(struct rg_report *r)
 	uint64_t *slot = (uint64_t *)(uintptr_t)((char *)__builtin_thread_pointer() + __rseq_offset + 8);
 
 	atomic_store(&r->ready, 1);
-	for (;;) {
+	while (!atomic_load(&r->stop)) {
 		uint64_t end = 0;
 
 		__asm__ volatile("leaq 1f(%%rip), %%rax\n"
@@ -356,6 +356,7 @@ static int body_rseq(struct rg_report *r)
 			;
 		atomic_fetch_add(&r->rounds, 1);
 	}
+	return atomic_load(&r->wrong) != 0;
 }
 
 START_TEST(test_remote_restartable_sequence)
@@ -378,7 +379,7 @@ START_TEST(test_remote_restartable_sequence)
 	ck_assert_uint_gt(atomic_load(&g.report->rounds), 0);
 	ck_assert_uint_gt(st.nr_retries, 0); /* it was found inside, and left alone */
 	hs_remote_close(r);
-	rg_kill(&g);
+	ck_assert_int_eq(rg_finish(&g), 0);
 }
 END_TEST
 
