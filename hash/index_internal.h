@@ -95,6 +95,7 @@ struct hs_index {
 	uint32_t base; /* largest power of two that is not above nr_buckets */
 	uint32_t nr_segments;
 	uint32_t heads_touched; /* in the last segment */
+	bool heads_huge;        /* the last segment's memory comes in huge pages */
 
 	uint64_t steps; /* slots visited so far: tests count these instead of time */
 

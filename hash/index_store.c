@@ -155,7 +155,8 @@ bool hs_index_store_bucket_more(struct hs_index *x)
 	if (segment == MAX_SEGMENTS)
 		return false;
 	if (segment == x->nr_segments) {
-		x->segments[segment] = reserve(SEGMENT_BYTES, x->nr_slabs >= HUGE_FROM);
+		x->heads_huge = x->nr_slabs >= HUGE_FROM;
+		x->segments[segment] = reserve(SEGMENT_BYTES, x->heads_huge);
 		if (!x->segments[segment])
 			return false;
 		x->nr_segments++;
@@ -204,7 +205,7 @@ uint64_t hs_index_store_bytes(const struct hs_index *x)
 		uint64_t heads = x->heads_touched * sizeof(uint32_t);
 
 		bytes += (x->nr_segments - 1) * SEGMENT_BYTES;
-		bytes += round_up(heads, x->nr_slabs >= HUGE_FROM ? HS_HUGE_SIZE : HS_BASE_SIZE);
+		bytes += round_up(heads, x->heads_huge ? HS_HUGE_SIZE : HS_BASE_SIZE);
 	}
 	return bytes;
 }
