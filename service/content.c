@@ -71,7 +71,7 @@ int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const 
 {
 	static __thread struct hs_digest digests[HS_BASE_PER_HUGE];
 	struct page_record *pg = &g->pages[h];
-	struct hs_bits512 got = { 0 }, zero = { 0 };
+	struct hs_bits512 got = { 0 }, zero = { 0 }, content, indexed;
 	int rc;
 
 	memset(fresh, 0, sizeof(*fresh));
@@ -80,23 +80,20 @@ int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const 
 		return rc;
 	hs_digest_huge(&p->key, p->buf[0], &got, digests, &zero);
 	p->totals.pages_hashed += hs_bits_count(&got);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		const struct hs_page page = { g->index_id, h * HS_BASE_PER_HUGE + i };
-
-		if (!hs_bits_test(&got, i))
-			continue;
-		if (hs_bits_test(&zero, i)) {
-			hs_index_remove(p->index, page);
-			hs_bits_set(fresh, i);
-			continue;
-		}
-		rc = hs_index_insert(p->index, page, digests[i]);
-		if (rc == 0)
-			hs_bits_set(fresh, i);
-		else if (rc != -ENOMEM)
-			return hs_error_set(err, rc, "the index refuses base page %u of guest %s: %s", page.page,
-					    g->name, strerror(-rc));
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		if (hs_bits_test(&zero, i))
+			hs_index_remove(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i });
+	content = hs_bits_andnot(got, zero);
+	rc = hs_index_insert_huge(p->index, g->index_id, h, &content, digests);
+	if (rc == -ENOMEM) {
+		/* What found no room is not known, so nothing is done with it. */
+		hs_index_indexed(p->index, g->index_id, h, &indexed);
+		content = hs_bits_and(content, indexed);
+	} else if (rc) {
+		return hs_error_set(err, rc, "the index refuses huge page %u of guest %s: %s", h, g->name,
+				    strerror(-rc));
 	}
+	*fresh = hs_bits_or(content, zero);
 	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, got), zero);
 	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, got), zero);
 	pg->looked = 1;
