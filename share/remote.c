@@ -78,6 +78,8 @@ static int run_job(struct job *j)
 	if (rc)
 		return hs_error_set(j->err, -rc, "cannot start a thread: %s", strerror(rc));
 	(void)pthread_join(thread, NULL);
+	if (j->rc == 0 && j->err)
+		j->err->text[0] = 0; /* of a try before the one that went well */
 	return j->rc;
 }
 

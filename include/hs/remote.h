@@ -2,7 +2,15 @@
  * System calls inside a guest's process, by ptrace, safe against anything: when our process dies at any instant, the
  * guest's thread goes on as if nothing had happened. How, and which race each step closes: share/remote.c.
  *
- * A handle belongs to the thread that opened it (ptrace binds to a thread). Nothing stays attached between calls.
+ * One thread at a time uses a handle. Nothing stays attached between calls: each call's work is done in a thread of its
+ * own, and the kernel lets go whatever that thread held when it ends. Other threads of the process must not wait for
+ * any child (waitpid of -1) meanwhile: they would take the guest's stops away.
+ *
+ * What a guest may notice: one of its threads, best one that waits, stands still for about 2 ms at a time. A call like
+ * epoll_wait with a time limit, which returns EINTR whenever the thread is stopped (a debugger or SIGSTOP does the
+ * same: signal(7)), does so here as well if no other thread will do. And should we be killed in the very microseconds
+ * in which a signal arrives, the call that it interrupts may be made again after the handler, instead of returning
+ * EINTR.
  */
 #ifndef HS_REMOTE_H
 #define HS_REMOTE_H
@@ -45,7 +53,9 @@ struct hs_remote_stats {
 /*
  * Prepares for process `pid`; makes no call yet, but refuses early what can be known: -ESRCH; -EPERM (capability);
  * -EBUSY traced by somebody else (the text names the tracer) or stopped; -ENOTSUP 32-bit process, shadow stack, a
- * seccomp filter that would not let the calls through or cannot be inspected, no usable `syscall; ret`.
+ * seccomp filter that would not let the calls through or cannot be inspected, no usable `syscall; ret`; -EINVAL a
+ * thread that is not a process's first, or ourselves. Where the guest has seccomp filters, one thread is stopped to
+ * read them.
  */
 HS_MUST_USE int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err);
 
@@ -58,11 +68,15 @@ void hs_remote_close(struct hs_remote *r); /* takes NULL */
 /*
  * Runs the operations in order, in as few system calls and as short stops as it can (a stop ends after `max_hold_us`,
  * and another follows). 0: all attempted, see each result. -errno: the rest was not reached (-ESRCH the guest is gone;
- * -EBUSY or -EAGAIN: traced, stopped or never at a safe point within the deadline; try in a later round).
+ * -EBUSY or -EAGAIN: traced, stopped or never at a safe point within some seconds; try in a later round; -ENOTSUP: a
+ * seccomp filter forbids this advice). -ESRCH as well when it runs another program now (exec): open it anew.
  */
 HS_MUST_USE int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err);
 
-/* Runs any system calls, in order, in one stop. Same errors. */
+/*
+ * Runs any system calls, in order, in one stop. Same errors; -EAGAIN too when a signal to the guest ended the stop
+ * between two calls (those before it have results, the rest -ECANCELED). A call that blocks is interrupted after 5 s.
+ */
 HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err);
 
 void hs_remote_stats(const struct hs_remote *r, struct hs_remote_stats *out);

@@ -75,6 +75,40 @@ static void *sleep_on(void *arg)
 	return NULL;
 }
 
+/* Jumps into the code segment for 32-bit code, and stays there. */
+static int body_32_bit(struct rg_report *r)
+{
+	unsigned char *code =
+	    mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	if (code == MAP_FAILED)
+		return 1;
+	code[0] = 0xeb; /* jmp . */
+	code[1] = 0xfe;
+	atomic_store(&r->ready, 1);
+	__asm__ volatile("pushq $0x23\n pushq %0\n lretq\n" : : "r"((uint64_t)(uintptr_t)code) : "memory");
+	return 1;
+}
+
+START_TEST(test_remote_refuse_32_bit)
+{
+	struct rg_guest g = rg_start(body_32_bit, NULL);
+	struct hs_error err = { "" };
+	struct hs_remote *r;
+	int result;
+
+	rg_wait_ready(&g, false);
+	(void)usleep(20000);
+	ck_assert_int_eq(hs_remote_open(&r, &host, g.pid, NULL), 0);
+	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -ENOTSUP);
+	ck_assert_msg(strstr(err.text, "32-bit") != NULL, "%s", err.text);
+	ck_assert_int_eq(result, -ECANCELED);
+	ck_assert_int_eq(rg_state(g.pid, g.pid), 'R');
+	hs_remote_close(r);
+	rg_kill(&g);
+}
+END_TEST
+
 static int body_two_threads(struct rg_report *r)
 {
 	pthread_t t;
@@ -574,6 +608,7 @@ int main(void)
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, test_remote_refuse_no_process);
 	tcase_add_test(t, test_remote_refuse_thread_number);
+	tcase_add_test(t, test_remote_refuse_32_bit);
 	tcase_add_test(t, test_remote_refuse_no_permission);
 	tcase_add_test(t, test_remote_refuse_traced);
 	tcase_add_test(t, test_remote_refuse_stopped);
