@@ -40,7 +40,7 @@ struct hs_engine_guest {
 	struct hs_remote *remote;
 	struct hs_engine_huge *huge; /* [nr_huge] */
 	uint32_t nr_huge;
-	uint64_t nr_vmas; /* that the last apply added, by the plan */
+	uint64_t nr_vmas;  /* that the last apply added, by the plan */
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;

@@ -26,7 +26,7 @@ suites() {
 		echo "the $preset build failed; the whole log is build/$preset.log"
 		exit 1
 	fi
-	ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j2 "$@" | tee "$out" | grep -vE '^ *Start |^Test project|^Internal ctest|^$' || failed=1
+	ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j2 "$@" | tee "$out" | grep --line-buffered -vE '^ *Start |^Test project|^Internal ctest|^$' || failed=1
 	passed=$((passed + $(grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed' "$out")))
 	skipped=$((skipped + $(grep -cE '\*\*\*Skipped' "$out")))
 	bad=$((bad + $(grep -E '^ *[0-9]+/[0-9]+ Test ' "$out" | grep -cvE ' Passed |\*\*\*Skipped')))
