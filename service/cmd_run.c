@@ -145,6 +145,7 @@ static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_
 	struct hs_pipeline_totals t;
 	uint64_t cold_identical = 0, hot = 0, hot_huge = 0;
 	json_t *list, *out;
+	char bytes[32];
 
 	hs_pipeline_totals(p, &t);
 	/* The ledger and the guests are as they were before anything was undone: the caller took them then. */
@@ -170,7 +171,11 @@ static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_
 	if (!o->json) {
 		hs_print_table(stdout, guests, nr, &t);
 		if (o->cfg.share.dry_run)
-			(void)printf("dry run: nothing was changed; hot huge pages were not looked into\n");
+			(void)printf("dry run: nothing was changed. %llu cold base pages are zero or identical to "
+				     "another: sharing "
+				     "them would free up to %s; hot huge pages were not looked into\n",
+				     (unsigned long long)cold_identical,
+				     hs_human_bytes(bytes, (int64_t)(cold_identical * HS_BASE_SIZE)));
 		else if (o->keep)
 			(void)printf("sharing is kept; undo it with: hs-share unshare --pid PID\n");
 		else
