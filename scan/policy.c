@@ -22,7 +22,7 @@
  * than 4 hold 24% of them at L = 4 and 1.4% at L = 8, those with fewer than 2 hold 1.8% and 0.03%.
  *
  * min_gain_hot 64: a hot, cold-dominated huge page loses a mapping that is in use. Splitting costs its accesses up to
- * half as much again (see DESIGN's figures: 260 to 385 ns when all of 2 GiB is read at random, so at worst), which is
+ * half as much again (random reads: 260 to 385 ns when all of 2 GiB is read at random, so at worst), which is
  * worth a saving that can be seen, an eighth of the huge page, not a handful of pages.
  *
  * min_cold_rounds 10: the coarse phase's whole window, so that being cold is as well founded as being hot.
