@@ -15,7 +15,7 @@
 
 struct options {
 	bool process, json, check;
-	uint32_t guests, huge_pages, windows;
+	uint32_t guests, huge_pages, windows, rate;
 };
 
 /* Everything that is shown. */
@@ -30,7 +30,7 @@ struct figures {
 	json_t *run; /* what hs-share printed */
 };
 
-enum { OPT_PROCESS = 256, OPT_JSON, OPT_GUESTS, OPT_SIZE, OPT_CHECK };
+enum { OPT_PROCESS = 256, OPT_JSON, OPT_GUESTS, OPT_SIZE, OPT_CHECK, OPT_RATE };
 
 static const struct argp_option option_list[] = {
 	{ "process", OPT_PROCESS, NULL, 0, "Guests are plain processes at native speed instead of QEMU machines.", 0 },
@@ -38,6 +38,10 @@ static const struct argp_option option_list[] = {
 	{ "guests", OPT_GUESTS, "N", 0, "Number of guests, 2 to 8. Default: 3.", 0 },
 	{ "size", OPT_SIZE, "MIB", 0,
 	  "Memory of each guest's workload, 32 to 1536 MiB. Default: 320, or 512 for processes.", 0 },
+	{ "rate", OPT_RATE, "N", 0,
+	  "Accesses a second that each guest makes at most; 0: as fast as it goes, which is the default for processes. "
+	  "Default for QEMU: 400000, since emulated guests that take every processor leave ksmd next to nothing.",
+	  0 },
 	{ "check", OPT_CHECK, NULL, 0, "Fail unless nearly all that could be shared is, and nothing hot was touched.",
 	  0 },
 	{ 0 },
@@ -64,6 +68,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_JSON:
 		o->json = true;
+		break;
+	case OPT_RATE:
+		o->rate = number(state, "--rate", arg, 0, 100000000);
 		break;
 	case OPT_CHECK:
 		o->check = true;
@@ -308,7 +315,7 @@ int main(int argc, char **argv)
 		.parser = parse,
 		.doc = "Share the cold memory of real guests and show, by the kernel's figures, what was saved.",
 	};
-	struct options o = { .guests = 3, .windows = 5 };
+	struct options o = { .guests = 3, .windows = 5, .rate = UINT32_MAX };
 	struct hs_guest_config cfg;
 	struct hs_error err = { "" };
 	struct figures f = { .run = NULL };
@@ -320,6 +327,7 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	cfg = hs_guest_config_default(o.process ? HS_GUEST_PROCESS : HS_GUEST_QEMU);
 	cfg.params.nr_huge = o.huge_pages ? o.huge_pages : o.process ? 256 : 160;
+	cfg.params.rate = o.rate != UINT32_MAX ? o.rate : o.process ? 0 : 400000;
 	rc = o.process ? 0 : hs_guest_qemu_available(&cfg, &err);
 	if (!rc)
 		rc = play(&o, &s, &cfg, &f, &err);
