@@ -45,9 +45,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->cfg.no_fine = true;
 		break;
 	case OPT_ROUNDS:
-		o->cfg.coarse.rounds = hs_parse_u32(state, "--rounds", arg, 1, 64);
-		o->cfg.coarse.hot_rounds = (o->cfg.coarse.rounds * 6 + 9) / 10;
-		o->cfg.policy.min_cold_rounds = o->cfg.coarse.rounds;
+		hs_parse_rounds(state, arg, &o->cfg);
 		break;
 	case OPT_INTERVAL:
 		o->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);

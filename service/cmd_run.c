@@ -101,10 +101,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->cfg.share.cpu_percent = o->cfg.cpu_percent;
 		break;
 	case OPT_ROUNDS:
-		o->cfg.coarse.rounds = hs_parse_u32(state, "--rounds", arg, 1, 64);
-		/* The thresholds keep their share of a window: 6 of 10 rounds hot, all of them cold. */
-		o->cfg.coarse.hot_rounds = (o->cfg.coarse.rounds * 6 + 9) / 10;
-		o->cfg.policy.min_cold_rounds = o->cfg.coarse.rounds;
+		hs_parse_rounds(state, arg, &o->cfg);
 		break;
 	case OPT_INTERVAL:
 		o->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);
