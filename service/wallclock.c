@@ -34,11 +34,6 @@ static uint64_t now_us(void *ctx)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-int hs_wallclock_ended(void)
-{
-	return asked || (deadline_us && now_us(NULL) >= deadline_us);
-}
-
 void hs_wallclock_deadline_us(uint64_t us)
 {
 	deadline_us = us ? now_us(NULL) + us : 0;

@@ -12,9 +12,6 @@
  */
 void hs_wallclock_catch_signals(void);
 
-/* Asked to end: by a signal, or because the deadline has passed. */
-int hs_wallclock_ended(void);
-
 /* From now on, waits end with -ECANCELED `us` microseconds from now. 0: no deadline. */
 void hs_wallclock_deadline_us(uint64_t us);
 
