@@ -1,0 +1,29 @@
+/*
+ * What this host can do for us and what stands in the way: kernel features, KSM's state, who else drives it, mergeable
+ * memory that is not ours, who else ages pages. Looks and changes nothing; works with and without the daemon.
+ */
+#ifndef SERVICE_DIAGNOSE_H
+#define SERVICE_DIAGNOSE_H
+
+#include "hs/host.h"
+#include "hs/error.h"
+
+#include <jansson.h>
+
+enum hs_finding_level { HS_FINDING_OK = 0, HS_FINDING_NOTE, HS_FINDING_WARNING, HS_FINDING_OBSTACLE };
+
+struct hs_finding {
+	enum hs_finding_level level;
+	char name[48];    /* "ksm", "transparent huge pages", "ksmtuned", ... stable, for programs */
+	char text[384];   /* what was found */
+	char advice[384]; /* the way out; "" when none is needed */
+};
+
+/* *out is malloc'ed, [*nr]. pids[nr_pids]: processes that are ours (guests), left out of the foreign ones. */
+HS_MUST_USE int hs_diagnose(const struct hs_host *host, const pid_t *pids, size_t nr_pids, struct hs_finding **out,
+			    size_t *nr, struct hs_error *err);
+
+/* {"findings":[{"level","name","text","advice"}], "obstacles": N, "warnings": N} */
+json_t *hs_diagnose_json(const struct hs_finding *f, size_t nr);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * The endpoint's transport: HTTP/1.1 on a UNIX socket, whose file permissions are the access control, and read-only on
+ * a loopback port when one is configured. libmicrohttpd on the daemon's own event loop; nothing here blocks.
+ */
+#ifndef SERVICE_HTTP_H
+#define SERVICE_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <systemd/sd-event.h>
+
+#include "hs/error.h"
+
+struct hs_http;
+struct hs_http_exchange; /* one request, until it has been answered */
+
+struct hs_http_config {
+	const char
+	    *socket_path; /* made anew; a socket that nobody listens on any more is replaced, a live one: -EADDRINUSE */
+	mode_t socket_mode;       /* 0660 */
+	const char *socket_group; /* owner group of the socket; NULL or "": as the process has it */
+	const char *tcp_address;  /* "127.0.0.1" or "::1"; anything that is not loopback: -EINVAL */
+	uint16_t tcp_port;        /* 0: none */
+	uint32_t max_connections; /* further ones are closed at once */
+	uint32_t timeout_s;       /* a connection that is idle or slow for so long is dropped */
+	uint32_t max_body_bytes;  /* more: 413 */
+};
+
+/*
+ * Called on the loop's thread for each complete request. It has to answer with hs_http_reply, at once or later, exactly
+ * once. read_only: it came by the port.
+ */
+typedef void hs_http_handler(void *ctx, struct hs_http_exchange *x);
+
+HS_MUST_USE int hs_http_start(struct hs_http **out, const struct hs_http_config *cfg, sd_event *loop,
+			      hs_http_handler *handler, void *ctx, struct hs_error *err);
+
+/* Closes everything and removes the socket. Takes NULL. Exchanges not answered yet are dropped: reply to them no more.
+ */
+void hs_http_stop(struct hs_http *h);
+
+const char *hs_http_method(const struct hs_http_exchange *x);                 /* "GET" */
+const char *hs_http_path(const struct hs_http_exchange *x);                   /* decoded, without query */
+const char *hs_http_query(const struct hs_http_exchange *x, const char *key); /* NULL: not given */
+const char *hs_http_header(const struct hs_http_exchange *x, const char *key);
+const char *hs_http_body(const struct hs_http_exchange *x, size_t *len);
+bool hs_http_read_only(const struct hs_http_exchange *x);
+
+/* Copies the body. `headers`: further ones as "Name: value" lines, or NULL. */
+void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
+		   size_t len, const char *headers);
+
+#endif

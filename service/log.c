@@ -1,0 +1,26 @@
+#include "log.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+
+static _Atomic int level_now = HS_LOG_INFO;
+
+void hs_log_level(enum hs_log_level level)
+{
+	atomic_store(&level_now, (int)level);
+}
+
+void hs_log(enum hs_log_level level, const char *fmt, ...)
+{
+	static const int priority[] = { 3, 4, 6, 7 }; /* syslog's err, warning, info, debug */
+	char text[1024];
+	va_list ap;
+
+	if ((int)level > atomic_load(&level_now))
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* One call a line: lines of several threads do not mix. */
+	(void)fprintf(stderr, "<%d>%s\n", priority[level], text);
+}

@@ -1,0 +1,69 @@
+#include "model.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *const mode_names[HS_NR_MODES] = { "off", "observe", "save", "auto" };
+
+const char *hs_mode_name(enum hs_mode mode)
+{
+	return (unsigned int)mode < HS_NR_MODES ? mode_names[mode] : "unknown";
+}
+
+int hs_mode_parse(const char *name, enum hs_mode *out)
+{
+	for (int i = 0; i < HS_NR_MODES; i++) {
+		if (strcmp(name, mode_names[i]) == 0) {
+			*out = (enum hs_mode)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+bool hs_group_valid(const char *group)
+{
+	const size_t len = strlen(group);
+
+	return len && len < HS_GROUP_MAX &&
+	       strspn(group, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len;
+}
+
+const char *hs_guest_state_name(enum hs_guest_state state)
+{
+	static const char *const names[HS_NR_GUEST_STATES] = {
+		[HS_GUEST_NOT_RUNNING] = "not running", [HS_GUEST_NOT_OPTED_IN] = "not opted in",
+		[HS_GUEST_WAITING] = "waiting",         [HS_GUEST_OBSERVED] = "observed",
+		[HS_GUEST_SHARING] = "sharing",         [HS_GUEST_LEAVING] = "leaving",
+		[HS_GUEST_REFUSED] = "refused",
+	};
+
+	return (unsigned int)state < HS_NR_GUEST_STATES ? names[state] : "unknown";
+}
+
+const char *hs_guest_reason_name(enum hs_reason reason)
+{
+	static const char *const names[HS_NR_GUEST_REASONS] = {
+		[HS_REASON_NONE] = "none",
+		[HS_REASON_NOT_RUNNING] = "not-running",
+		[HS_REASON_NOT_OPTED_IN] = "not-opted-in",
+		[HS_REASON_MODE_OFF] = "mode-off",
+		[HS_REASON_OBSERVE_ONLY] = "observe-only",
+		[HS_REASON_NOSHAREPAGES] = "nosharepages",
+		[HS_REASON_SHARED_MEMORY] = "shared-memory",
+		[HS_REASON_HUGETLBFS] = "hugetlbfs",
+		[HS_REASON_PASSTHROUGH] = "passthrough",
+		[HS_REASON_TOO_SMALL] = "too-small",
+		[HS_REASON_NO_PERMISSION] = "no-permission",
+		[HS_REASON_NO_FEATURE] = "no-feature",
+		[HS_REASON_BAD_METADATA] = "bad-metadata",
+		[HS_REASON_NO_PROCESS] = "no-process",
+		[HS_REASON_FOREIGN] = "foreign-mergeable",
+		[HS_REASON_KSM_BUSY] = "ksm-busy",
+		[HS_REASON_LEARNING] = "learning",
+		[HS_REASON_NOTHING_TO_GAIN] = "nothing-to-gain",
+		[HS_REASON_TROUBLE] = "trouble",
+	};
+
+	return (unsigned int)reason < HS_NR_GUEST_REASONS ? names[reason] : "unknown";
+}

@@ -1,0 +1,156 @@
+/*
+ * What the daemon knows, as plain records: filled in by the daemon's main thread, read by the endpoint. No function
+ * here looks anything up; what is not known says so.
+ */
+#ifndef SERVICE_MODEL_H
+#define SERVICE_MODEL_H
+
+#include "pipeline.h"
+
+#define HS_NAME_MAX                                                                                                    \
+	128 /* a guest's name with its end; libvirt's own are shorter in practice, longer ones are refused */
+#define HS_GROUP_MAX 64 /* a trust group's name with its end */
+
+enum hs_mode { HS_MODE_OFF = 0, HS_MODE_OBSERVE, HS_MODE_SAVE, HS_MODE_AUTO, HS_NR_MODES };
+
+/* "off", "observe", "save", "auto". */
+const char *hs_mode_name(enum hs_mode mode);
+/* -EINVAL: no such mode. */
+HS_MUST_USE int hs_mode_parse(const char *name, enum hs_mode *out);
+
+/* What happens to what is shared when work on it ends (mode off, the daemon's end). */
+enum hs_after { HS_AFTER_KEEP = 0, HS_AFTER_UNDO };
+
+/* What a guest wishes, from its metadata or a request. */
+struct hs_opt_in {
+	bool on;
+	char group[HS_GROUP_MAX];  /* letters, digits, '.', '_', '-'; never empty: "default" */
+	uint64_t max_shared_bytes; /* share at most so much of it; 0: no limit */
+};
+
+/* True when `group` may name a trust group. */
+bool hs_group_valid(const char *group);
+
+enum hs_guest_source { HS_SOURCE_LIBVIRT = 0, HS_SOURCE_PID };
+
+enum hs_guest_state {
+	HS_GUEST_NOT_RUNNING = 0,
+	HS_GUEST_NOT_OPTED_IN,
+	HS_GUEST_WAITING,  /* opted in; taken up at the end of the running cycle, or when the mode is not off */
+	HS_GUEST_OBSERVED, /* scanned and digested; nothing is changed */
+	HS_GUEST_SHARING,  /* the merge engine has it */
+	HS_GUEST_LEAVING,  /* its sharing is being undone */
+	HS_GUEST_REFUSED,  /* it cannot be shared: see reason */
+	HS_NR_GUEST_STATES
+};
+const char *hs_guest_state_name(enum hs_guest_state state); /* "not running", "waiting", ... */
+
+/* Why nothing is shared of a guest: one word for programs, HS_REASON_NONE when there is no obstacle. */
+enum hs_reason {
+	HS_REASON_NONE = 0,
+	HS_REASON_NOT_RUNNING,
+	HS_REASON_NOT_OPTED_IN,
+	HS_REASON_MODE_OFF,
+	HS_REASON_OBSERVE_ONLY,
+	HS_REASON_NOSHAREPAGES,  /* libvirt's veto */
+	HS_REASON_SHARED_MEMORY, /* memfd or file: KSM cannot merge it */
+	HS_REASON_HUGETLBFS,
+	HS_REASON_PASSTHROUGH, /* a device is passed through: its memory is locked */
+	HS_REASON_TOO_SMALL,   /* no piece of memory that counts as guest memory */
+	HS_REASON_NO_PERMISSION,
+	HS_REASON_NO_FEATURE,      /* the kernel, or this kind of guest, lacks what is needed */
+	HS_REASON_BAD_METADATA,    /* our element in the domain's metadata cannot be understood */
+	HS_REASON_NO_PROCESS,      /* the domain's process cannot be told for sure */
+	HS_REASON_FOREIGN,         /* mergeable memory of others on this host: ksmd may not run */
+	HS_REASON_KSM_BUSY,        /* somebody else drives KSM */
+	HS_REASON_LEARNING,        /* not watched for long enough yet */
+	HS_REASON_NOTHING_TO_GAIN, /* watched, and nothing cold is identical to anything */
+	HS_REASON_TROUBLE,         /* something else: see the text */
+	HS_NR_GUEST_REASONS
+};
+const char *hs_guest_reason_name(enum hs_reason reason); /* "nosharepages", "shared-memory", ... */
+
+struct hs_model_guest {
+	char id[HS_NAME_MAX]; /* what requests call it: the domain's name, or "pid-1234" */
+	char uuid[37];        /* libvirt's; "" for a process */
+	enum hs_guest_source source;
+	pid_t pid; /* 0: not running */
+	struct hs_opt_in opt_in;
+	enum hs_guest_state state;
+	enum hs_reason reason;
+	char reason_text[256]; /* one sentence that names the obstacle and the way out; "" when there is none */
+	bool has_report;       /* the pipeline has looked at it */
+	struct hs_guest_report report;
+};
+
+struct hs_model {
+	const char *version;
+	int64_t started_at_s; /* Unix time */
+	uint64_t uptime_ms;
+	enum hs_mode mode;        /* as set */
+	enum hs_mode effective;   /* never AUTO: what is done now */
+	char mode_reason[256];    /* why: "set by request", "auto: 8 % of memory available, below 20 %" */
+	uint64_t nr_mode_changes; /* of the effective mode, since the start */
+	bool engaged;             /* KSM is ours now */
+	char trouble[256];        /* what keeps the whole from sharing; "" : nothing */
+	const char *stage;        /* what the scan does now: "coarse", "rest", "idle", ... */
+	uint64_t stage_ms;        /* for how long */
+	uint64_t cycles;
+	uint64_t last_cycle_ms;
+	bool libvirt_configured, libvirt_connected;
+	char libvirt_uri[256], libvirt_text[256]; /* the last thing it said of the connection */
+	uint64_t memory_total_bytes, memory_available_bytes;
+	double psi_some_avg10;                /* percent; negative: the kernel does not say */
+	uint64_t scan_cpu_us, process_cpu_us; /* of the scan's thread; of the whole process */
+	uint64_t rss_bytes;                   /* of the daemon */
+	bool has_totals;
+	struct hs_pipeline_totals totals;
+	bool has_ksm;
+	struct hs_ksm_counters ksm;
+	struct hs_model_guest *guests; /* [nr_guests], sorted by id */
+	size_t nr_guests;
+};
+
+/* One point of the history, taken at a fixed resolution. */
+struct hs_history_point {
+	int64_t at_s; /* Unix time */
+	uint8_t mode; /* enum hs_mode, effective */
+	uint32_t nr_guests, nr_sharing;
+	uint64_t saved_bytes;
+	int64_t net_saved_bytes;
+	uint64_t could_save_bytes;
+	uint64_t memory_available_bytes;
+	uint64_t process_cpu_us, ksmd_cpu_us; /* since the start */
+};
+
+/* The last hours. points[(first + i) % room] for i in 0 .. nr - 1, oldest first. */
+struct hs_history {
+	struct hs_history_point *points;
+	size_t room, first, nr;
+	uint32_t resolution_s;
+};
+
+/* How a request that takes a while ends: called exactly once, on the main thread, at once or later. */
+struct hs_done {
+	void (*fn)(void *arg, int rc, const char *text); /* rc 0, or -errno with a sentence for a person */
+	void *arg;
+};
+
+/* What the endpoint asks of the daemon; all on the main thread. Text arguments are copied where they are kept. */
+struct hs_control {
+	void *ctx;
+	/* Valid until the loop goes on. */
+	const struct hs_model *(*model)(void *ctx);
+	const struct hs_history *(*history)(void *ctx);
+	void (*set_mode)(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done);
+	/* `guest`: a domain's name or UUID, "pid-N". A pid that is no guest yet becomes one. -ENOENT: no such guest. */
+	void (*opt_in)(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done);
+	/* Ends when the wish is stored; undoing the sharing goes on in steps (the guest's state says LEAVING). */
+	void (*opt_out)(void *ctx, const char *guest, struct hs_done done);
+	/* Undoes what is shared now; guest NULL: of all. The guest may be shared again in a later cycle. */
+	void (*unshare)(void *ctx, const char *guest, struct hs_done done);
+	/* Reads the configuration again; the text says what changed. */
+	void (*reload)(void *ctx, struct hs_done done);
+};
+
+#endif
