@@ -138,13 +138,15 @@ static int find_regions(struct hs_host_view *v, struct hs_vma_list *maps, struct
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
 	rc = hs_vma_regions(maps, v->min_bytes, &v->view.regions, &v->view.nr_regions, &v->view.nr_huge, &why);
-	if (rc == -ENODATA) {
-		/* Once more with what only smaps tells (hugetlbfs), for the sake of the text. */
+	if (rc == -ENODATA || rc == -EMEDIUMTYPE) {
+		/* Once more with what only smaps tells (hugetlbfs), for the sake of the reason. */
 		struct hs_vma_list smaps;
+		int reason = 0;
 
 		if (!hs_vma_read(&smaps, v->dir_fd, "smaps"))
-			(void)!hs_vma_regions(&smaps, v->min_bytes, &v->view.regions, &v->view.nr_regions,
-					      &v->view.nr_huge, &why);
+			reason = hs_vma_regions(&smaps, v->min_bytes, &v->view.regions, &v->view.nr_regions,
+						&v->view.nr_huge, &why);
+		rc = reason ? reason : rc;
 		hs_vma_finish(&smaps);
 		free(v->view.regions);
 		v->view.regions = NULL;

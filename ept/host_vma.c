@@ -260,17 +260,17 @@ static int explain_none(const struct hs_vma_list *l, uint64_t min_bytes, struct 
 	name = hs_vma_name(l, biggest);
 	if ((biggest->flags & HS_VMA_HUGETLB) || strstr(name, "hugepages") || strstr(name, "anon_hugepage"))
 		return hs_error_set(
-		    err, -ENODATA,
+		    err, -EMEDIUMTYPE,
 		    "its memory is hugetlbfs (%llu MiB%s%s), which the kernel cannot share page by page: "
 		    "back the guest with ordinary memory and transparent huge pages",
 		    (unsigned long long)(biggest->end - biggest->start) >> 20, *name ? ", " : "", name);
 	if (biggest->flags & HS_VMA_SHARED)
 		return hs_error_set(
-		    err, -ENODATA,
+		    err, -EMEDIUMTYPE,
 		    "its memory is shared memory (%llu MiB, %s), which KSM cannot merge: start the guest "
 		    "without a memfd or shared memory backend (libvirt: no <access mode='shared'/>)",
 		    (unsigned long long)(biggest->end - biggest->start) >> 20, *name ? name : "memfd");
-	return hs_error_set(err, -ENODATA,
+	return hs_error_set(err, -EMEDIUMTYPE,
 			    "its memory is a private mapping of a file (%llu MiB, %s), not anonymous memory: start the "
 			    "guest without a memory file",
 			    (unsigned long long)(biggest->end - biggest->start) >> 20, *name ? name : "unnamed");

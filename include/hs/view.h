@@ -92,7 +92,8 @@ struct hs_view {
  * executable ones and the process's own heap and stack; neighbouring VMAs that differ in flags only count as one
  * region. min_bytes 0 takes the default of 64 MiB: smaller than any guest's RAM, larger than a VMM's own buffers.
  * Errors: -ESRCH no such process; -EPERM capability or lockdown; -ENOTSUP kernel without BTF/BPF; -ENOMEM; -ENODATA no
- * memory that qualifies (the text says what was found: shared memory, hugetlbfs, too small).
+ * memory of that size; -EMEDIUMTYPE memory of a kind that KSM cannot merge (the text says which: shared memory, a file,
+ * hugetlbfs).
  */
 HS_MUST_USE int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
 				  uint64_t min_bytes, struct hs_error *err);

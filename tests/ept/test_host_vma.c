@@ -125,7 +125,8 @@ START_TEST(test_ept_host_vma_no_region)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		ck_assert_int_eq(find(cases[i].maps, 64 * MIB), -ENODATA);
+		ck_assert_int_eq(find(cases[i].maps, 64 * MIB),
+				 strcmp(cases[i].text, "too small") ? -EMEDIUMTYPE : -ENODATA);
 		ck_assert_msg(strstr(err.text, cases[i].text) != NULL, "case %zu: %s", i, err.text);
 	}
 }
