@@ -103,6 +103,12 @@ void hs_coarse_skip(struct hs_coarse *c, hs_huge_nr huge)
 		c->skip[huge / 64] |= UINT64_C(1) << (huge % 64);
 }
 
+void hs_coarse_forget(struct hs_coarse *c, hs_huge_nr huge)
+{
+	if (huge < c->nr_huge)
+		c->records[huge] = (struct hs_coarse_record){ .state = c->records[huge].state };
+}
+
 const struct hs_coarse_record *hs_coarse_get(const struct hs_coarse *c, hs_huge_nr huge)
 {
 	return huge < c->nr_huge ? &c->records[huge] : NULL;

@@ -81,7 +81,7 @@ static bool keep_split(void *ctx, const struct hs_fine_result *r)
 	struct hs_policy_input in;
 	struct hs_bits512 cand;
 
-	if (!k->g->shareable || k->p->cfg.observe || k->p->cfg.share.dry_run)
+	if (!k->g->shareable || k->p->cfg.share.dry_run)
 		return false;
 	in = input_of(k->p, k->g, r->huge);
 	in.fine = r;
@@ -131,7 +131,7 @@ static int take_results(struct hs_pipeline *p, struct guest *g, struct hs_fine_r
 		if (results[i].nr_hot > p->cfg.policy.max_hot || results[i].gave_up)
 			continue;
 		rc = rehash_cold(p, g, results[i].huge, err);
-		if (rc && hs_pipeline_guest_failed(p, g, rc))
+		if (rc && hs_pipeline_guest_aside(p, g, rc, err))
 			return 0;
 		if (!(i & 15)) {
 			rc = hs_pipeline_pace(p);
@@ -159,7 +159,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		hs_huge_nr *list;
 		size_t n = 0;
 
-		if (g->gone)
+		if (!hs_guest_active(g))
 			continue;
 		list = malloc((size_t)g->view->nr_huge * sizeof(*list));
 		if (!list) {
@@ -278,12 +278,44 @@ static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	return 0;
 }
 
+static uint64_t count_wanted(struct hs_pipeline *p, struct guest *g)
+{
+	uint64_t n = 0;
+
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		struct hs_bits512 wanted;
+
+		hs_share_state(p->share, g->share_id, h, &wanted, NULL, NULL);
+		n += hs_bits_count(&wanted);
+	}
+	return n;
+}
+
+/* Whether the guest's limit forbids to want these pages; *wanted: base pages wanted of it by now. */
+static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
+		       uint64_t *wanted)
+{
+	struct hs_bits512 now, more;
+	unsigned int n;
+
+	if (!g->max_shared_bytes)
+		return false;
+	hs_share_state(p->share, g->share_id, h, &now, NULL, NULL);
+	more = hs_bits_andnot(*pages, now);
+	n = hs_bits_count(&more);
+	if (n && (*wanted + n) * HS_BASE_SIZE > g->max_shared_bytes)
+		return true;
+	*wanted += n;
+	return false;
+}
+
 /* Carries the decisions on one guest out, as far as they concern the engine's wishes and mappings. */
 static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
 	hs_huge_nr *unshare = malloc(((size_t)g->view->nr_huge + 1) * sizeof(*unshare));
 	hs_huge_nr *restore = malloc(((size_t)g->view->nr_huge + 1) * sizeof(*restore));
 	size_t nr_unshare = 0, nr_restore = 0;
+	uint64_t wanted = g->max_shared_bytes ? count_wanted(p, g) : 0;
 	int rc = 0;
 
 	if (!unshare || !restore) {
@@ -298,6 +330,11 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 			/* What may lie in a mergeable range without being wanted: cold, and content known. */
 			struct hs_bits512 allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), pg->decision.pages);
 
+			if (over_limit(p, g, h, &pg->decision.pages, &wanted)) {
+				if (pg->kept_split)
+					restore[nr_restore++] = h;
+				break;
+			}
 			pg->shares = 1;
 			hs_fine_keep(p->fine, g->view, h); /* split for good: no longer to be brought back */
 			rc = hs_share_want(p->share, g->share_id, h, &pg->decision.pages, &allowed);
@@ -340,17 +377,15 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 	uint64_t done = 0;
 
 	for (size_t i = 0; i < p->nr_guests; i++)
-		if (!p->guests[i]->gone)
+		if (hs_guest_active(p->guests[i]))
 			mark_candidates(p, p->guests[i]);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		int rc = 0;
 
-		for (hs_huge_nr h = 0; !g->gone && h < g->view->nr_huge; h++) {
+		for (hs_huge_nr h = 0; hs_guest_active(g) && h < g->view->nr_huge; h++) {
 			rc = decide_one(p, g, h, err);
-			if (rc == -ESRCH)
-				(void)hs_pipeline_guest_failed(p, g, rc);
-			else if (rc)
+			if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 				return rc;
 			if (!(++done & 15)) {
 				hs_pipeline_tell(p, HS_STAGE_DECIDE, h, g->view->nr_huge);
@@ -364,10 +399,10 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 		struct guest *g = p->guests[i];
 		int rc;
 
-		if (g->gone || !g->shareable)
+		if (!hs_guest_active(g) || !g->shareable)
 			continue;
 		rc = carry_out(p, g, err);
-		if (rc && !hs_pipeline_guest_failed(p, g, rc))
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 	}
 	return 0;
@@ -383,7 +418,7 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 			continue;
 		hs_pipeline_tell(p, HS_STAGE_VERIFY, i, p->nr_guests);
 		rc = hs_share_verify(p->share, g->share_id, err);
-		if (rc && !hs_pipeline_guest_failed(p, g, rc))
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 	}
 	return 0;
@@ -405,11 +440,11 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		struct guest *g = p->guests[i];
 		struct hs_share_applied applied = { 0 };
 
-		if (g->gone || !g->shareable)
+		if (!hs_guest_active(g) || !g->shareable)
 			continue;
 		rc = hs_share_apply(p->share, g->share_id, &applied, err);
 		/* A guest that cannot be stopped just now is taken up in the next cycle. */
-		if (rc && rc != -EAGAIN && rc != -EBUSY && !hs_pipeline_guest_failed(p, g, rc))
+		if (rc && rc != -EAGAIN && rc != -EBUSY && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;

@@ -28,10 +28,14 @@ struct page_record {
 };
 
 struct guest {
-	char name[32];
+	char name[HS_GUEST_NAME_MAX];
+	char group[HS_GUEST_GROUP_MAX];
+	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
+	bool aside;     /* it could not be looked at in this cycle: nothing is decided on it */
 	bool shareable; /* the engine has it */
+	char why_not[512], trouble[512];
 	uint32_t index_id;
 	uint32_t share_id;
 	struct hs_view *view;
@@ -57,12 +61,30 @@ struct hs_pipeline {
 	void *progress_ctx;
 	uint8_t *buf[2]; /* a huge page each */
 	uint64_t paced_wall_us, paced_cpu_us;
+	uint32_t round; /* of the coarse window that is under way; 0: none */
 	bool unsettled; /* the last burst ended before everything was merged */
 	struct hs_pipeline_totals totals;
 };
 
-/* The guest is gone, or its error is its own: true when it was dropped and the others go on. */
+/* True when the guest is gone: it was dropped and the others go on. */
 bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
+
+/*
+ * The same, and any other error that is this guest's own puts it aside for the rest of the cycle: what was known of it
+ * is forgotten, since its accesses were not seen. False when the error concerns all (-ECANCELED, -ENOMEM), or is none.
+ */
+bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err);
+
+/* Frees all of a guest that is in no list any more; takes NULL. */
+void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g);
+
+/* The engine forgets the guest; what is shared stays. */
+void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g);
+
+static inline bool hs_guest_active(const struct guest *g)
+{
+	return !g->gone && !g->aside;
+}
 
 void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total);
 

@@ -6,7 +6,6 @@
  */
 #include "internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +93,7 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 		goto out;
 	}
 	if (!p->cfg.observe) {
-		rc = hs_share_create(&p->share, &p->host, &p->cfg.share, err);
+		rc = hs_pipeline_engage(p, err);
 		if (rc)
 			goto out;
 	}
@@ -105,23 +104,6 @@ nomem:
 out:
 	hs_pipeline_destroy(p);
 	return rc;
-}
-
-static void guest_free(struct hs_pipeline *p, struct guest *g)
-{
-	if (!g)
-		return;
-	if (g->pages && g->view)
-		for (uint32_t h = 0; h < g->view->nr_huge; h++)
-			free(g->pages[h].fine);
-	free(g->pages);
-	hs_coarse_destroy(g->coarse);
-	if (g->view) {
-		hs_fine_forget(p->fine, g->view);
-		hs_view_close(g->view);
-	}
-	hs_remote_close(g->remote);
-	free(g);
 }
 
 void hs_pipeline_destroy(struct hs_pipeline *p)
@@ -135,149 +117,17 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 		if (!g->gone) {
 			if (hs_fine_retry(p->fine, g->view, &left, NULL) == 0 && !left)
 				hs_journal_remove(&p->host, g->pid);
-			if (g->shareable)
-				hs_share_remove_guest(p->share, g->share_id);
+			hs_pipeline_share_leave(p, g);
 		}
-		guest_free(p, g);
+		hs_pipeline_guest_free(p, g);
 	}
-	hs_share_destroy(p->share);
+	hs_pipeline_disengage(p);
 	hs_fine_destroy(p->fine);
 	hs_index_destroy(p->index);
 	free(p->buf[0]);
 	free(p->buf[1]);
 	explicit_bzero(&p->key, sizeof(p->key));
 	free(p);
-}
-
-/* Everything a guest needs besides its view; takes the view over, also on failure. */
-static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
-{
-	uint64_t adopted = 0;
-	int rc;
-
-	g->pages = calloc(g->view->nr_huge, sizeof(*g->pages));
-	if (!g->pages)
-		return hs_error_set(err, -ENOMEM, "out of memory for the records of %u huge pages", g->view->nr_huge);
-	rc = hs_coarse_create(&g->coarse, g->view->nr_huge, &p->cfg.coarse);
-	if (rc)
-		return hs_error_set(err, rc, "the coarse phase refuses its settings: %s", strerror(-rc));
-	rc = hs_index_add_guest(p->index, g->view->nr_huge, &g->index_id);
-	if (rc)
-		return hs_error_set(err, rc, "the index cannot take a guest of %u huge pages: %s", g->view->nr_huge,
-				    strerror(-rc));
-	if (g->index_id >= HS_MAX_GUESTS)
-		return hs_error_set(err, -ENOSPC, "more than %d guests", HS_MAX_GUESTS);
-	if (p->share && g->remote) {
-		rc = hs_share_add_guest(p->share, g->name, g->view, g->remote, &g->share_id, &adopted, err);
-		if (rc) {
-			while (hs_index_remove_guest(p->index, g->index_id, UINT32_MAX) > 0)
-				;
-			return rc;
-		}
-		g->shareable = true;
-	}
-	p->guest_of_index[g->index_id] = (uint32_t)p->nr_guests;
-	p->guests[p->nr_guests++] = g;
-	return 0;
-}
-
-static int guest_new(struct hs_pipeline *p, struct guest **out, const char *name, struct hs_error *err)
-{
-	if (p->nr_guests == HS_MAX_GUESTS)
-		return hs_error_set(err, -ENOSPC, "more than %d guests", HS_MAX_GUESTS);
-	*out = calloc(1, sizeof(**out));
-	if (!*out)
-		return hs_error_set(err, -ENOMEM, "out of memory");
-	(void)snprintf((*out)->name, sizeof((*out)->name), "%s", name);
-	return 0;
-}
-
-/*
- * A guest under KVM reaches its memory through nested page tables, whose accessed bits the host's own do not show:
- * every page of it would look cold, and hot pages would be shared. So such a guest is refused, not misjudged.
- */
-static int refuse_kvm(const struct hs_host *host, pid_t pid, struct hs_error *err)
-{
-	char path[4096], target[64];
-	struct dirent *e;
-	bool found = false;
-	DIR *d;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, pid);
-	d = opendir(path);
-	if (!d)
-		return hs_error_set(err, errno == ENOENT ? -ESRCH : -errno, "process %d: cannot list %s: %s", pid, path,
-				    errno == ENOENT ? "there is no such process" : strerror(errno));
-	while (!found && (e = readdir(d)) != NULL) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
-
-		if (n <= 0)
-			continue;
-		target[n] = '\0';
-		found = strcmp(target, "anon_inode:kvm-vm") == 0;
-	}
-	(void)closedir(d);
-	if (!found)
-		return 0;
-	return hs_error_set(
-	    err, -ENOTSUP,
-	    "process %d runs its guest under KVM: its accesses are recorded in nested page tables, which this "
-	    "version cannot read, so hot memory would look cold. It is left alone; guests under software "
-	    "emulation and other processes can be shared",
-	    pid);
-}
-
-int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err)
-{
-	struct guest *g;
-	char name[32];
-	int rc;
-
-	for (size_t i = 0; i < p->nr_guests; i++)
-		if (p->guests[i]->pid == pid && !p->guests[i]->gone)
-			return hs_error_set(err, -EEXIST, "pid %d was given twice", pid);
-	rc = refuse_kvm(&p->host, pid, err);
-	if (rc)
-		return rc;
-	(void)snprintf(name, sizeof(name), "%d", pid);
-	rc = guest_new(p, &g, name, err);
-	if (rc)
-		return rc;
-	g->pid = pid;
-	if (p->cfg.share.dry_run && !p->cfg.observe)
-		rc = hs_remote_open_dry(&g->remote, &p->host, pid, err);
-	else
-		rc = hs_remote_open(&g->remote, &p->host, pid, err);
-	if (rc)
-		goto fail;
-	rc = hs_view_open_host(&g->view, &p->host, pid, g->remote, p->cfg.min_bytes, err);
-	if (rc)
-		goto fail;
-	(void)hs_journal_recover(&p->host, g->view);
-	rc = guest_attach(p, g, err);
-	if (rc)
-		goto fail;
-	return 0;
-fail:
-	guest_free(p, g);
-	return rc;
-}
-
-int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view, struct hs_error *err)
-{
-	struct guest *g;
-	int rc = guest_new(p, &g, name, err);
-
-	if (rc) {
-		hs_view_close(view);
-		return rc;
-	}
-	g->view = view;
-	g->pid = view->pid;
-	rc = guest_attach(p, g, err);
-	if (rc)
-		guest_free(p, g);
-	return rc;
 }
 
 uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p)
@@ -295,41 +145,39 @@ void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, vo
 	p->progress_ctx = ctx;
 }
 
-bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc)
-{
-	if (rc != -ESRCH)
-		return false;
-	if (g->gone)
-		return true;
-	g->gone = true;
-	g->last.gone = true;
-	if (g->shareable)
-		hs_share_remove_guest(p->share, g->share_id);
-	g->shareable = false;
-	hs_fine_forget(p->fine, g->view);
-	hs_journal_remove(&p->host, g->pid);
-	while (hs_index_remove_guest(p->index, g->index_id, UINT32_MAX) > 0)
-		;
-	return true;
-}
-
-/* Runs one step for each living guest; a guest that is gone is dropped, any other error ends the loop. */
+/*
+ * Runs one step for each guest that is not gone or put aside; a guest that is gone is dropped, one with trouble of its
+ * own is put aside, an error that concerns all ends the loop.
+ */
 static int for_guests(struct hs_pipeline *p, int (*step)(struct hs_pipeline *, struct guest *, struct hs_error *),
 		      struct hs_error *err)
 {
+	bool any = false;
+	int first = 0;
+
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
+		struct hs_error own = { "" };
 		int rc;
 
-		if (g->gone)
+		if (!hs_guest_active(g))
 			continue;
-		rc = step(p, g, err);
-		if (rc && !hs_pipeline_guest_failed(p, g, rc))
+		rc = step(p, g, &own);
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, &own)) {
+			(void)hs_error_set(err, rc, "%s", own.text);
 			return rc;
+		}
+		any |= hs_guest_active(g);
+		if (g->aside && !first) {
+			first = rc;
+			(void)hs_error_set(err, rc, "%s", g->trouble);
+		}
 	}
-	if (hs_pipeline_nr_guests(p))
+	if (any || p->cfg.allow_empty)
 		return 0;
-	return hs_error_set(err, -ESRCH, "no guest is left: the last one has ended");
+	return hs_pipeline_nr_guests(p) && first
+		   ? first
+		   : hs_error_set(err, -ESRCH, "no guest is left: the last one has ended");
 }
 
 static int step_age(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
@@ -358,19 +206,22 @@ static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
 	const uint32_t rounds = p->cfg.coarse.rounds;
 	int rc = 0;
 
-	for (uint32_t r = 0; r < rounds; r++) {
-		hs_pipeline_tell(p, HS_STAGE_COARSE, r, rounds);
+	while (p->round < rounds) {
+		hs_pipeline_tell(p, HS_STAGE_COARSE, p->round, rounds);
 		rc = for_guests(p, step_age, err);
 		if (!rc)
 			rc = p->clock->sleep_us(p->clock->ctx, (uint64_t)p->cfg.coarse.interval_ms * 1000);
 		if (!rc)
 			rc = for_guests(p, step_sample, err);
-		if (!rc)
-			rc = for_guests(p, hs_content_hash_due, err);
 		if (rc)
 			return rc;
+		p->round++;
 		p->totals.rounds++;
+		rc = for_guests(p, hs_content_hash_due, err);
+		if (rc)
+			return rc;
 	}
+	p->round = 0;
 	return 0;
 }
 
@@ -390,39 +241,28 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 	int rc;
 
 	*news = 0;
-	p->totals.cycles++;
+	if (p->cfg.allow_empty && !hs_pipeline_nr_guests(p))
+		return 0;
+	if (!p->round) {
+		p->totals.cycles++;
+		for (size_t i = 0; i < p->nr_guests; i++)
+			p->guests[i]->aside = false;
+	}
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);
 	if (!rc)
 		rc = coarse_window(p, err);
-	if (!rc && !p->cfg.no_fine)
+	if (!rc && !p->cfg.no_fine && (p->share || p->cfg.fine_all))
 		rc = hs_decide_fine(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
 	if (!rc && p->share)
 		rc = hs_decide_merge(p, news, err);
-	return rc;
-}
-
-int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out, struct hs_error *err)
-{
-	int rc = 0;
-
-	memset(out, 0, sizeof(*out));
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		struct guest *g = p->guests[i];
-		struct hs_share_unshared one = { 0 };
-		int one_rc;
-
-		if (g->gone || !g->shareable)
-			continue;
-		one_rc = hs_share_unshare(p->share, g->share_id, NULL, 0, &one, err);
-		out->nr_huge += one.nr_huge;
-		out->nr_collapsed += one.nr_collapsed;
-		out->nr_failed += one.nr_failed;
-		if (one_rc && !hs_pipeline_guest_failed(p, g, one_rc))
-			rc = one_rc;
-	}
+	if (rc != -ECANCELED)
+		p->round = 0;
+	for (size_t i = 0; i < p->nr_guests && !rc; i++)
+		if (!p->guests[i]->aside)
+			p->guests[i]->trouble[0] = '\0';
 	return rc;
 }

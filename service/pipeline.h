@@ -26,19 +26,35 @@ struct hs_pipeline_config {
 	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
 	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
 	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
-	bool observe;              /* no engine: scan and hash, share nothing (inspect) */
-	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content (inspect) */
+	bool observe;              /* begin without an engine: scan and hash, share nothing */
+	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content, engine or not
+				      (inspect); otherwise mappings are split only where they could be shared */
+	bool allow_empty;          /* a cycle without any guest is none, not an error (the service) */
 	bool no_fine;              /* mappings are never split (inspect --no-fine) */
 };
 extern const struct hs_pipeline_config hs_pipeline_config_default;
 
 struct hs_pipeline;
 
+#define HS_GUEST_NAME_MAX  128 /* with the end */
+#define HS_GUEST_GROUP_MAX 64
+#define HS_DEFAULT_GROUP   "default"
+
+struct hs_guest_options {
+	const char *name;          /* for people; longer ones are cut */
+	const char *group;         /* trust group; NULL or "": HS_DEFAULT_GROUP */
+	uint64_t max_shared_bytes; /* nothing further is wanted of it once so much is; 0: no limit */
+};
+
 /* What is known of one guest, for reports. Counts are huge pages unless named otherwise. */
 struct hs_guest_report {
 	pid_t pid;
-	char name[32];
+	char name[HS_GUEST_NAME_MAX];
+	char group[HS_GUEST_GROUP_MAX];
+	uint64_t max_shared_bytes;
 	bool gone;
+	char why_not[512]; /* why the engine will not have it; "": it has it, or there is no engine */
+	char trouble[512]; /* why it was left alone in the last cycle; "": it was not */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
 	uint32_t nr_huge;
@@ -51,6 +67,11 @@ struct hs_guest_report {
 	uint64_t zero_pages;      /* base pages, of those whose content is known */
 	uint64_t duplicate_pages; /* base pages with another of equal digest */
 	uint64_t cold_identical;  /* cold base pages, zero or proven identical by their bytes to another cold one */
+	/*
+	 * What sharing the cold identical pages would free, gross: zero pages whole; of n holders of a content each
+	 * bears 1/n of the frame that stays. Holders that are not cold count as well, so it is an upper bound.
+	 */
+	uint64_t could_save_bytes;
 	uint64_t hashed_pages;
 	uint32_t skew[11]; /* fine-tracked huge pages by hot base pages: 0, 1, 2-3, 4-7, 8-15, ... 256-511, 512 */
 	uint32_t fine_known;
@@ -85,6 +106,31 @@ void hs_pipeline_destroy(struct hs_pipeline *p);
 /* A guest by process id. Errors as hs_remote_open, hs_view_open_host, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
 
+/* The same with options. */
+HS_MUST_USE int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_options *opt,
+				struct hs_error *err);
+
+/* A lower limit than what is shared already undoes nothing. -ENOENT: no such guest. */
+HS_MUST_USE int hs_pipeline_set_limits(struct hs_pipeline *p, pid_t pid, uint64_t max_shared_bytes);
+
+/*
+ * Takes a guest out, living or gone, and forgets all about it. `unshare`: its sharing is undone first, which needs the
+ * engine (-ENOTCONN without); when that fails (-ENOMEM: no room now) the guest stays in. Otherwise what is shared
+ * stays. Between cycles only. -ENOENT: no such guest.
+ */
+HS_MUST_USE int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool unshare, struct hs_share_unshared *out,
+				   struct hs_error *err);
+
+/*
+ * Takes the merge engine, and every guest into it: what is shared of it from before is read back. A guest that the
+ * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create. Between cycles only.
+ */
+HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
+
+/* Gives the engine back: what is shared stays, KSM's knobs are as they were. Between cycles only. */
+void hs_pipeline_disengage(struct hs_pipeline *p);
+bool hs_pipeline_engaged(const struct hs_pipeline *p);
+
 /* A guest through any view (remote NULL: it cannot be shared), for tests and the lab. The view is owned from then on.
  */
 HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view,
@@ -107,15 +153,22 @@ void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, vo
 
 /*
  * One whole cycle. *news: base pages that became shared or stopped being so. A guest that goes is dropped, with its
- * last report kept, and the others go on. -ECANCELED: asked to end; everything split for a look was brought back.
- * -ESRCH: no guest is left.
+ * last report kept; one that cannot be looked at is left alone for this cycle, with the reason in its report; the
+ * others go on. -ECANCELED: the clock asked to end; everything split for a look was brought back, and the next cycle
+ * goes on with the coarse round that this one was in. -ESRCH: no guest is left. Another error: it concerns all, or
+ * every guest.
  */
 HS_MUST_USE int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
 
-/* Undoes all sharing of all guests. */
+/* Undoes all sharing of one guest. Needs the engine (-ENOTCONN). -ENOENT: no such guest. */
+HS_MUST_USE int hs_pipeline_unshare_pid(struct hs_pipeline *p, pid_t pid, struct hs_share_unshared *out,
+					struct hs_error *err);
+
+/* Undoes all sharing of all guests. Nothing is done without the engine. */
 HS_MUST_USE int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out, struct hs_error *err);
 
-/* out[max]; the number of guests, gone ones included. */
+/* out[max] (NULL with 0); the number of guests, gone ones included. Costs some 2 us a huge page, and 0.1 us for each
+ * base page that could be shared. */
 size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, size_t max);
 void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out);
 

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define MAX_COPIES 256 /* KSM's own limit of copies a frame, by default */
+
 /* 0, 1, 2-3, 4-7, 8-15, 16-31, 32-63, 64-127, 128-255, 256-511, 512 hot base pages. */
 static unsigned int skew_bin(unsigned int nr_hot)
 {
@@ -14,7 +16,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
 	const struct page_record *pg = &g->pages[h];
 	const bool hot = hs_coarse_heat(g->coarse, h) == HS_HEAT_HOT;
-	struct hs_bits512 indexed, any, cand;
+	struct hs_bits512 indexed, any, cand, part;
 
 	switch ((enum hs_map_state)r->state) {
 	case HS_MAP_HUGE:
@@ -56,12 +58,23 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	}
 	out->by_reason[pg->decision.reason]++;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	hs_content_duplicates(p, g, h, &indexed, &any, &cand);
+	hs_index_duplicates(p->index, g->index_id, h, &any);
 	out->hashed_pages += hs_bits_count(&indexed) + hs_bits_count(&pg->zero_hint);
 	out->zero_pages += hs_bits_count(&pg->zero_hint);
 	out->duplicate_pages += hs_bits_count(&any);
 	cand = hs_bits_or(hs_bits_and(pg->candidate, pg->same), pg->zero);
 	out->cold_identical += hs_bits_count(&cand);
+	out->could_save_bytes += hs_bits_count(&pg->zero) * HS_BASE_SIZE;
+	part = hs_bits_andnot(cand, pg->zero);
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+		uint32_t n;
+
+		if (!hs_bits_test(&part, i))
+			continue;
+		n = hs_index_count_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i },
+					MAX_COPIES);
+		out->could_save_bytes += n ? HS_BASE_SIZE - HS_BASE_SIZE / n : 0;
+	}
 }
 
 size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, size_t max)
@@ -74,6 +87,10 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			memset(r, 0, sizeof(*r));
 			r->pid = g->pid;
 			memcpy(r->name, g->name, sizeof(r->name));
+			memcpy(r->group, g->group, sizeof(r->group));
+			memcpy(r->why_not, g->why_not, sizeof(r->why_not));
+			memcpy(r->trouble, g->trouble, sizeof(r->trouble));
+			r->max_shared_bytes = g->max_shared_bytes;
 			r->view_name = g->view->ops->name;
 			r->nr_huge = g->view->nr_huge;
 			r->bytes = g->view->nr_huge * HS_HUGE_SIZE;

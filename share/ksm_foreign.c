@@ -101,3 +101,23 @@ int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr
 	*nr = s.nr;
 	return 0;
 }
+
+/* ---- what an earlier life of ours left in a process ---- */
+
+static int add_owed(void *ctx, const struct hs_vma *vma)
+{
+	uint64_t *bytes = ctx;
+
+	if (vma->mergeable && vma->nohugepage)
+		*bytes += vma->end - vma->start;
+	return 0;
+}
+
+int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
+{
+	int rc;
+
+	*bytes = 0;
+	rc = hs_vmas_each(host, pid, add_owed, bytes);
+	return rc ? hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid, strerror(-rc)) : 0;
+}

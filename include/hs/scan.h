@@ -50,6 +50,9 @@ HS_MUST_USE int hs_coarse_round(struct hs_coarse *c, struct hs_view *v, struct h
  */
 void hs_coarse_skip(struct hs_coarse *c, hs_huge_nr huge);
 
+/* Forgets what is known of the huge page: its accesses could not be seen for a while. */
+void hs_coarse_forget(struct hs_coarse *c, hs_huge_nr huge);
+
 /* NULL when the number is out of range. */
 const struct hs_coarse_record *hs_coarse_get(const struct hs_coarse *c, hs_huge_nr huge);
 

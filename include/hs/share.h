@@ -91,6 +91,12 @@ struct hs_ksm_foreign {
 HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr_pids,
 				    struct hs_ksm_foreign **out, size_t *nr, struct hs_error *err);
 
+/*
+ * Bytes of the process's memory that carry our marks (mergeable and never huge: nobody else sets both): what is shared, or
+ * was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH.
+ */
+HS_MUST_USE int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
+
 /* ---- the engine ---- */
 
 enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW };

@@ -192,6 +192,144 @@ START_TEST(test_service_pipeline_unknown_is_left_alone)
 }
 END_TEST
 
+/* A view whose calls fail concerns its own guest alone, for one cycle; the guest is not gone. */
+START_TEST(test_service_pipeline_trouble_is_the_guests_own)
+{
+	struct hs_guest_report r[2];
+	struct hs_error err = { "" };
+	uint64_t news, call;
+	bool trouble = true;
+
+	for (call = 1; trouble; call++) {
+		setup();
+		hs_sim_fail_call(views[0], call, -EIO);
+		ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "call %d: %s", (int)call, err.text);
+		ck_assert_uint_eq(hs_pipeline_nr_guests(pipeline), 2);
+		(void)hs_pipeline_report(pipeline, r, 2);
+		trouble = r[0].trouble[0] != '\0';
+		ck_assert_str_eq(r[1].trouble, "");
+		ck_assert_uint_eq(r[1].cold, NR_HUGE - NR_BLOAT);
+		if (trouble) {
+			/* Its accesses were not seen for a while: nothing of it is taken for cold. */
+			ck_assert_uint_eq(r[0].cold, 0);
+			ck_assert_uint_eq(r[0].cold_identical, 0);
+			ck_assert_uint_eq(hs_sim_is_split_by_view(views[0], NR_EVEN), 0);
+		}
+		ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
+		(void)hs_pipeline_report(pipeline, r, 2);
+		ck_assert_str_eq(r[0].trouble, "");
+		ck_assert_uint_eq(r[0].cold, NR_HUGE - NR_BLOAT);
+		teardown();
+		/* Reading contents and the fine phase bear failures by themselves. */
+		if (!trouble && call < 15)
+			trouble = true;
+	}
+	ck_assert_uint_gt(call, 15);
+}
+END_TEST
+
+/* A cycle that is interrupted again and again gets through its window all the same. */
+START_TEST(test_service_pipeline_goes_on_after_an_interrupt)
+{
+	struct hs_pipeline_totals t;
+	struct hs_guest_report r[2];
+	uint64_t news;
+	int rc = -ECANCELED, cycles = 0;
+
+	/* An interrupt each 1.3 s: two rounds of 600 ms each time, and the third begins anew. */
+	for (; rc == -ECANCELED && cycles < 20; cycles++) {
+		sim.cancel_at_us = sim.now_us + (cycles < 4 ? 1300000 : 20000000);
+		rc = hs_pipeline_cycle(pipeline, &news, NULL);
+	}
+	ck_assert_int_eq(rc, 0);
+	hs_pipeline_totals(pipeline, &t);
+	ck_assert_uint_eq(t.rounds, 10);
+	ck_assert_uint_eq(t.cycles, 1);
+	(void)hs_pipeline_report(pipeline, r, 2);
+	ck_assert_uint_eq(r[0].cold, NR_HUGE - NR_BLOAT);
+	ck_assert_uint_eq(r[0].hot, NR_BLOAT);
+}
+END_TEST
+
+/* Guests come and go for ever: nothing grows, numbers stay right. */
+START_TEST(test_service_pipeline_guests_come_and_go)
+{
+	struct hs_pipeline_totals before, after;
+	struct hs_share_unshared un;
+	struct hs_guest_report r[2];
+	struct hs_error err = { "" };
+	uint64_t news;
+
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
+	hs_pipeline_totals(pipeline, &before);
+	for (uint32_t i = 0; i < 20; i++) {
+		const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE, .guest = i % 2 };
+
+		/* The first of the list goes, the other one moves to its place. */
+		ck_assert_int_eq(hs_pipeline_remove(pipeline, 0, false, &un, &err), 0);
+		ck_assert_uint_eq(hs_pipeline_nr_guests(pipeline), 1);
+		ck_assert_int_eq(hs_view_open_sim(&views[i % 2], &sc), 0);
+		for (hs_base_nr p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
+			hs_sim_set(views[i % 2], p, content(i % 2, p));
+		ck_assert_int_eq(hs_pipeline_add_view(pipeline, "new", views[i % 2], &err), 0);
+	}
+	ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "%s", err.text);
+	(void)hs_pipeline_report(pipeline, r, 2);
+	for (int g = 0; g < 2; g++)
+		ck_assert_uint_eq(r[g].cold_identical,
+				  (NR_HUGE - NR_BLOAT) * 512 * 5 / 8 + (NR_BLOAT - NR_EVEN) * (512 * 5 / 8 - BLOAT));
+	hs_pipeline_totals(pipeline, &after);
+	ck_assert_uint_le(after.own_bytes, before.own_bytes * 3 / 2);
+	ck_assert_int_eq(hs_pipeline_remove(pipeline, 4711, false, &un, &err), -ENOENT);
+	ck_assert_int_eq(hs_pipeline_remove(pipeline, 0, true, &un, &err), -ENOTCONN);
+}
+END_TEST
+
+START_TEST(test_service_pipeline_could_save)
+{
+	struct hs_guest_report r[2];
+	struct hs_error err = { "" };
+	uint64_t news;
+	const uint64_t pages = (NR_HUGE - NR_BLOAT) * 512 + (NR_BLOAT - NR_EVEN) * 512;
+
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
+	(void)hs_pipeline_report(pipeline, r, 2);
+	/* An eighth is zero and goes whole; half has one copy in the other guest and goes by half, but for hot pages.
+	 */
+	ck_assert_uint_eq(r[0].could_save_bytes,
+			  pages / 8 * HS_BASE_SIZE + (pages / 2 - (NR_BLOAT - NR_EVEN) * BLOAT) * HS_BASE_SIZE / 2);
+	ck_assert_uint_eq(r[0].could_save_bytes, r[1].could_save_bytes);
+}
+END_TEST
+
+/* Without an engine nothing is split that could not be shared anyway, unless a look is all that is wanted. */
+START_TEST(test_service_pipeline_observes_without_splitting)
+{
+	struct hs_pipeline_config cfg = hs_pipeline_config_default;
+	const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE };
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_error err = { "" };
+	struct hs_sim_stats st;
+	uint64_t news;
+
+	teardown();
+	cfg.share = hs_share_config_default;
+	cfg.observe = true;
+	cfg.allow_empty = true;
+	ck_assert_int_eq(hs_pipeline_create(&pipeline, &host, &cfg, &sim_clock, &err), 0);
+	ck_assert(!hs_pipeline_engaged(pipeline));
+	sim.run = NULL;
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
+	ck_assert_uint_eq(sim.nr_sleeps, 0);
+	ck_assert_int_eq(hs_view_open_sim(&views[0], &sc), 0);
+	ck_assert_int_eq(hs_pipeline_add_view(pipeline, "a", views[0], &err), 0);
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
+	ck_assert_uint_gt(sim.nr_sleeps, 0);
+	hs_sim_stats(views[0], &st);
+	ck_assert_uint_eq(st.nr_split, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/pipeline");
@@ -203,6 +341,11 @@ int main(void)
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);
+	tcase_add_test(c, test_service_pipeline_goes_on_after_an_interrupt);
+	tcase_add_test(c, test_service_pipeline_guests_come_and_go);
+	tcase_add_test(c, test_service_pipeline_could_save);
+	tcase_add_test(c, test_service_pipeline_observes_without_splitting);
+	tcase_add_test(own, test_service_pipeline_trouble_is_the_guests_own);
 	tcase_add_test(own, test_service_pipeline_guest_goes);
 	tcase_add_test(own, test_service_pipeline_cancelled);
 	tcase_set_timeout(c, 60);

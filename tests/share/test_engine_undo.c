@@ -59,6 +59,28 @@ START_TEST(test_share_engine_unshare)
 }
 END_TEST
 
+/* Our marks in a process are found without an engine, and are gone when it was unshared. */
+START_TEST(test_share_engine_owed)
+{
+	struct hs_share_unshared u;
+	uint64_t bytes = 1;
+
+	start_guests();
+	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+	ck_assert_uint_eq(bytes, 0);
+	open_engine();
+	share_all();
+	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+	ck_assert_uint_gt(bytes, 0);
+	ck_assert_uint_eq(bytes, test_guest_smaps(&guests[0]).mg_bytes);
+	ck_assert_int_eq(hs_share_unshare(share, ids[0], NULL, 0, &u, &err), 0);
+	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+	ck_assert_uint_eq(bytes, 0);
+	ck_assert_int_eq(hs_share_find_owed(&host, 4194303, &bytes, &err), -ESRCH);
+	close_engine();
+}
+END_TEST
+
 START_TEST(test_share_engine_unshare_needs_room)
 {
 	struct hs_share_unshared u;
@@ -264,6 +286,7 @@ END_TEST
 static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_unshare);
+	tcase_add_test(t, test_share_engine_owed);
 	tcase_add_test(t, test_share_engine_unshare_needs_room);
 	tcase_add_test(t, test_share_engine_guest_leaves);
 	tcase_add_loop_test(t, test_share_engine_guest_killed, 0, 5);
