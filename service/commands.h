@@ -8,6 +8,7 @@
 #include <argp.h>
 #include <jansson.h>
 
+#include "json.h"
 #include "pipeline.h"
 
 #define HS_EXIT_FAILED 1
@@ -33,10 +34,6 @@ void hs_parse_rounds(struct argp_state *state, const char *arg, struct hs_pipeli
 uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char *arg);
 
 /* ---- print.c ---- */
-
-json_t *hs_json_guest(const struct hs_guest_report *r);
-json_t *hs_json_ledger(const struct hs_ledger *l);
-json_t *hs_json_totals(const struct hs_pipeline_totals *t);
 
 /* Prints the object to standard output, followed by a newline, and drops it. 0 or an exit status. */
 int hs_json_print(json_t *object);

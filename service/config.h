@@ -38,7 +38,7 @@ struct hs_config {
 		enum hs_after after; /* what becomes of the shared pages when the pressure is over; default keep */
 	} auto_mode;
 };
-extern const struct hs_config hs_config_default;
+void hs_config_defaults(struct hs_config *out);
 
 /*
  * Reads the file over the defaults. -ENOENT: no such file (out holds the defaults). -EINVAL: the text names file, line,
@@ -55,7 +55,30 @@ HS_MUST_USE int hs_config_parse(struct hs_config *out, const char *text, size_t 
 size_t hs_config_diff(const struct hs_config *a, const struct hs_config *b,
 		      void (*fn)(void *ctx, const char *key, const char *from, const char *to, bool live), void *ctx);
 
-/* Writes every key with its value (and default, where it differs) in the file's own form. */
-void hs_config_print(FILE *f, const struct hs_config *cfg);
+/* Takes over from `old` what only a restart can change. */
+void hs_config_keep_static(struct hs_config *fresh, const struct hs_config *old);
+
+/* Writes every key with its value in the file's own form; `example`: as comments, with what each is for. */
+void hs_config_print(FILE *f, const struct hs_config *cfg, bool example);
+
+/* ---- the table behind all of this, for the tests of the documents ---- */
+
+struct hs_config_key {
+	const char *section, *name;
+	uint8_t type; /* enum in config_keys.c */
+	bool live;
+	size_t offset;    /* into struct hs_config */
+	double min, max;  /* of numbers */
+	size_t size;      /* of strings, with the end */
+	const char *what; /* one line: what it is, and why the default */
+};
+extern const struct hs_config_key hs_config_keys[];
+extern const size_t hs_config_nr_keys;
+/* A value as text, as it would stand in the file. */
+void hs_config_key_text(const struct hs_config_key *k, const struct hs_config *cfg, char *out, size_t size);
+/* What is allowed, for errors and documents: "a number from 1 to 64". */
+void hs_config_key_allowed(const struct hs_config_key *k, char *out, size_t size);
+/* -EINVAL: the text is no value of this key. */
+HS_MUST_USE int hs_config_key_set(const struct hs_config_key *k, struct hs_config *cfg, const char *text);
 
 #endif

@@ -13,13 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "procstat.h"
+
 static void journal_path(const struct hs_host *host, pid_t pid, char out[4096])
 {
 	(void)snprintf(out, 4096, "%s/split-%d", host->state_dir, pid);
 }
 
-/* The process's start time in clock ticks since boot, field 22 of stat; 0 when it is gone. */
-static uint64_t start_time(const struct hs_host *host, pid_t pid)
+uint64_t hs_start_time(const struct hs_host *host, pid_t pid)
 {
 	char path[4096], line[1024];
 	uint64_t ticks = 0;
@@ -57,7 +58,7 @@ int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_
 	f = fopen(path, "we");
 	if (!f)
 		return hs_error_set(err, -errno, "cannot write %s: %s", path, strerror(errno));
-	(void)fprintf(f, "hs-share split 1\npid %d started %" PRIu64 "\n", view->pid, start_time(host, view->pid));
+	(void)fprintf(f, "hs-share split 1\npid %d started %" PRIu64 "\n", view->pid, hs_start_time(host, view->pid));
 	for (size_t i = 0; i < nr; i++)
 		(void)fprintf(f, "%" PRIx64 "\n", hs_view_hva(view, huge[i]).v);
 	if (fflush(f) || ferror(f))
@@ -105,7 +106,7 @@ uint32_t hs_journal_recover(const struct hs_host *host, struct hs_view *view)
 		return 0;
 	if (fgets(line, sizeof(line), f) && strcmp(line, "hs-share split 1\n") == 0 && fgets(line, sizeof(line), f) &&
 	    sscanf(line, "pid %d started %" SCNu64, &pid, &started) == 2 && pid == view->pid &&
-	    started == start_time(host, view->pid)) {
+	    started == hs_start_time(host, view->pid)) {
 		while (fgets(line, sizeof(line), f)) {
 			hs_huge_nr h;
 			int result = -EIO;

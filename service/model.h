@@ -5,6 +5,8 @@
 #ifndef SERVICE_MODEL_H
 #define SERVICE_MODEL_H
 
+#include <jansson.h>
+
 #include "pipeline.h"
 
 #define HS_NAME_MAX                                                                                                    \
@@ -78,7 +80,7 @@ struct hs_model_guest {
 	struct hs_opt_in opt_in;
 	enum hs_guest_state state;
 	enum hs_reason reason;
-	char reason_text[256]; /* one sentence that names the obstacle and the way out; "" when there is none */
+	char reason_text[512]; /* one sentence that names the obstacle and the way out; "" when there is none */
 	bool has_report;       /* the pipeline has looked at it */
 	struct hs_guest_report report;
 };
@@ -92,13 +94,13 @@ struct hs_model {
 	char mode_reason[256];    /* why: "set by request", "auto: 8 % of memory available, below 20 %" */
 	uint64_t nr_mode_changes; /* of the effective mode, since the start */
 	bool engaged;             /* KSM is ours now */
-	char trouble[256];        /* what keeps the whole from sharing; "" : nothing */
+	char trouble[512];        /* what keeps the whole from sharing; "" : nothing */
 	const char *stage;        /* what the scan does now: "coarse", "rest", "idle", ... */
 	uint64_t stage_ms;        /* for how long */
 	uint64_t cycles;
 	uint64_t last_cycle_ms;
 	bool libvirt_configured, libvirt_connected;
-	char libvirt_uri[256], libvirt_text[256]; /* the last thing it said of the connection */
+	char libvirt_uri[256], libvirt_text[512]; /* the last thing it said of the connection */
 	uint64_t memory_total_bytes, memory_available_bytes;
 	double psi_some_avg10;                /* percent; negative: the kernel does not say */
 	uint64_t scan_cpu_us, process_cpu_us; /* of the scan's thread; of the whole process */
@@ -143,6 +145,8 @@ struct hs_control {
 	const struct hs_model *(*model)(void *ctx);
 	const struct hs_history *(*history)(void *ctx);
 	void (*set_mode)(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done);
+	/* What becomes of the sharing when a request for this mode does not say. */
+	enum hs_after (*after_default)(void *ctx, enum hs_mode mode);
 	/* `guest`: a domain's name or UUID, "pid-N". A pid that is no guest yet becomes one. -ENOENT: no such guest. */
 	void (*opt_in)(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done);
 	/* Ends when the wish is stored; undoing the sharing goes on in steps (the guest's state says LEAVING). */
@@ -151,6 +155,8 @@ struct hs_control {
 	void (*unshare)(void *ctx, const char *guest, struct hs_done done);
 	/* Reads the configuration again; the text says what changed. */
 	void (*reload)(void *ctx, struct hs_done done);
+	/* What stands in the way on this host, as hs_diagnose_json makes it: a new reference, NULL: it failed. */
+	json_t *(*diagnose)(void *ctx);
 };
 
 #endif

@@ -99,7 +99,7 @@ HS_MUST_USE int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64
 
 /* ---- the engine ---- */
 
-enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW };
+enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW, HS_FOREIGN_CLAIM };
 
 struct hs_share_config {
 	uint32_t vma_percent;       /* share of vm.max_map_count that a guest's VMAs may reach. Default 50 */

@@ -1,0 +1,286 @@
+/*
+ * Reading the configuration. inih takes the lines apart; what it leaves open is strict here: a key or section that
+ * nobody knows, a key given twice, a value out of its range and a line that is too long are errors with the line's
+ * number.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_FILE (UINT64_C(1) << 20)
+
+void hs_config_defaults(struct hs_config *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->mode = HS_MODE_OBSERVE;
+	(void)snprintf(out->socket, sizeof(out->socket), "/run/hs-share/control.sock");
+	out->socket_mode = 0660;
+	(void)snprintf(out->tcp_address, sizeof(out->tcp_address), "127.0.0.1");
+	out->log_level = HS_LOG_INFO;
+	(void)snprintf(out->state_dir, sizeof(out->state_dir), "/run/hs-share");
+	out->on_exit = HS_AFTER_KEEP;
+	out->on_off = HS_AFTER_UNDO;
+	out->history_resolution_s = 60;
+	out->history_hours = 24;
+	(void)snprintf(out->libvirt_uri, sizeof(out->libvirt_uri), "qemu:///system");
+	(void)snprintf(out->libvirt_pid_dir, sizeof(out->libvirt_pid_dir), "/run/libvirt/qemu");
+	out->pipeline = hs_pipeline_config_default;
+	out->pipeline.share = hs_share_config_default;
+	out->pipeline.cpu_percent = 10;
+	out->pipeline.share.cpu_percent = 50;
+	out->rest_min_s = 5;
+	out->rest_max_s = 60;
+	out->auto_mode = (struct hs_auto_config){ .on_available_percent = 20,
+						  .off_available_percent = 35,
+						  .on_psi_some_avg10 = 10,
+						  .off_psi_some_avg10 = 1,
+						  .dwell_s = 300,
+						  .poll_s = 5,
+						  .after = HS_AFTER_KEEP };
+}
+
+struct reader {
+	const char *text, *end;
+	const char *name;
+	int line;
+	struct hs_config *cfg;
+	struct hs_error *err;
+	int rc;
+	bool seen[128];
+};
+
+static int complain(struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static int complain(struct reader *r, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+
+	if (r->rc)
+		return 0; /* the first one is told */
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	r->rc = hs_error_set(r->err, -EINVAL, "%.80s:%d: %s", r->name, r->line, text);
+	return 0;
+}
+
+/* One line for inih, as fgets would. */
+static char *next_line(char *buf, int size, void *stream)
+{
+	struct reader *r = stream;
+	const char *nl = memchr(r->text, '\n', (size_t)(r->end - r->text));
+	const char *stop = nl ? nl + 1 : r->end;
+	size_t len = (size_t)(stop - r->text);
+
+	if (r->text == r->end || r->rc)
+		return NULL;
+	r->line++;
+	if (len >= (size_t)size) {
+		(void)complain(r, "the line is longer than %d characters", size - 1);
+		return NULL;
+	}
+	memcpy(buf, r->text, len);
+	buf[len] = '\0';
+	r->text = stop;
+	return buf;
+}
+
+static bool known_section(const char *section)
+{
+	for (size_t i = 0; i < hs_config_nr_keys; i++)
+		if (strcmp(hs_config_keys[i].section, section) == 0)
+			return true;
+	return false;
+}
+
+static int on_key(void *user, const char *section, const char *name, const char *value)
+{
+	struct reader *r = user;
+	char allowed[128];
+
+	for (size_t i = 0; i < hs_config_nr_keys; i++) {
+		const struct hs_config_key *k = &hs_config_keys[i];
+
+		if (strcmp(k->section, section) != 0 || strcmp(k->name, name) != 0)
+			continue;
+		if (r->seen[i])
+			return complain(r, "%s is set a second time in [%s]", name, section);
+		r->seen[i] = true;
+		if (hs_config_key_set(k, r->cfg, value) == 0)
+			return 1;
+		hs_config_key_allowed(k, allowed, sizeof(allowed));
+		return complain(r, "[%s] %s: \"%.60s\" is not allowed; it takes %s", section, name, value, allowed);
+	}
+	if (!section[0])
+		return complain(r, "%.60s stands before any [section]", name);
+	if (!known_section(section))
+		return complain(r,
+				"there is no section [%.60s]; the sections are service, libvirt, scan, fine, policy, "
+				"merge and auto",
+				section);
+	return complain(r, "there is no key %.60s in [%s]", name, section);
+}
+
+/* What several keys say together. */
+static int check_whole(const struct hs_config *c, const char *name, struct hs_error *err)
+{
+	const struct hs_pipeline_config *p = &c->pipeline;
+	const char *bad = NULL;
+
+	if (p->coarse.hot_rounds > p->coarse.rounds)
+		bad = "[scan] hot_rounds is more than rounds: nothing could be hot";
+	else if (p->policy.min_cold_rounds < p->coarse.rounds)
+		bad = "[policy] min_cold_rounds is less than [scan] rounds: cold must be as well founded as hot";
+	else if (p->policy.unshare_hot_rounds > p->coarse.rounds)
+		bad = "[policy] unshare_hot_rounds is more than [scan] rounds: nothing would ever be unshared";
+	else if (p->policy.unshare_hot_pages <= p->policy.max_hot)
+		bad = "[policy] unshare_hot_pages is not above max_hot: huge pages would go back and forth";
+	else if ((uint64_t)p->fine.samples * p->fine.interval_ms > p->fine.max_window_ms)
+		bad = "[fine] samples times interval_ms is more than max_window_ms";
+	else if (p->policy.hot_count > p->fine.samples)
+		bad = "[policy] hot_count is more than [fine] samples: nothing could be hot";
+	else if (p->share.max_page_sharing == 1)
+		bad = "[merge] max_page_sharing is 1: it takes 0 or at least 2";
+	else if (c->rest_max_s < c->rest_min_s)
+		bad = "[scan] rest_max_s is less than rest_min_s";
+	else if (c->auto_mode.off_available_percent <= c->auto_mode.on_available_percent)
+		bad = "[auto] off_available_percent is not above on_available_percent: it would flap";
+	else if (c->auto_mode.off_psi_some_avg10 >= c->auto_mode.on_psi_some_avg10)
+		bad = "[auto] off_psi is not below on_psi: it would flap";
+	else if (c->socket[0] != '/')
+		bad = "[service] socket is no absolute path";
+	else if (c->state_dir[0] != '/')
+		bad = "[service] state_dir is no absolute path";
+	else if (c->tcp_port && strcmp(c->tcp_address, "127.0.0.1") != 0 && strcmp(c->tcp_address, "::1") != 0)
+		bad = "[service] tcp_address is no loopback address: 127.0.0.1 or ::1";
+	return bad ? hs_error_set(err, -EINVAL, "%.80s: %s", name, bad) : 0;
+}
+
+int hs_config_parse(struct hs_config *out, const char *text, size_t len, const char *name, struct hs_error *err)
+{
+	struct hs_config cfg;
+	struct reader r = { .text = text, .end = text + len, .name = name, .cfg = &cfg, .err = err };
+	const char *nul = len ? memchr(text, '\0', len) : NULL;
+	int rc;
+
+	if (nul)
+		return hs_error_set(err, -EINVAL, "%.80s: it holds a zero byte at %zu: it is no text file", name,
+				    (size_t)(nul - text));
+	hs_config_defaults(&cfg);
+	rc = ini_parse_stream(next_line, &r, on_key, &r);
+	if (r.rc)
+		return r.rc;
+	if (rc)
+		return hs_error_set(err, -EINVAL, "%.80s:%d: neither [section], nor key = value, nor a comment", name,
+				    rc);
+	/* The fine phase gives up where the policy would not share any more. */
+	cfg.pipeline.fine.give_up_hot = cfg.pipeline.policy.max_hot;
+	rc = check_whole(&cfg, name, err);
+	if (rc)
+		return rc;
+	*out = cfg;
+	return 0;
+}
+
+int hs_config_load(struct hs_config *out, const char *path, struct hs_error *err)
+{
+	char *text = NULL;
+	struct stat st;
+	size_t len = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc = 0;
+
+	if (fd < 0) {
+		rc = -errno;
+		if (rc == -ENOENT)
+			hs_config_defaults(out);
+		return hs_error_set(err, rc, "cannot read the configuration %.200s: %s", path, strerror(-rc));
+	}
+	if (fstat(fd, &st))
+		rc = hs_error_set(err, -errno, "cannot read the configuration %.200s: %s", path, strerror(errno));
+	else if (!S_ISREG(st.st_mode))
+		rc = hs_error_set(err, -EINVAL, "the configuration %.200s is no regular file", path);
+	else if ((uint64_t)st.st_size > MAX_FILE)
+		rc = hs_error_set(err, -EINVAL, "the configuration %.200s is larger than 1 MiB", path);
+	if (!rc)
+		text = malloc(MAX_FILE + 1);
+	if (!rc && !text)
+		rc = hs_error_set(err, -ENOMEM, "out of memory");
+	while (!rc && len <= MAX_FILE) {
+		ssize_t n = read(fd, text + len, MAX_FILE + 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			rc = hs_error_set(err, -errno, "cannot read the configuration %.200s: %s", path,
+					  strerror(errno));
+		if (n <= 0)
+			break;
+		len += (size_t)n;
+	}
+	if (!rc)
+		rc = hs_config_parse(out, text, len, path, err);
+	free(text);
+	(void)close(fd);
+	return rc;
+}
+
+size_t hs_config_diff(const struct hs_config *a, const struct hs_config *b,
+		      void (*fn)(void *ctx, const char *key, const char *from, const char *to, bool live), void *ctx)
+{
+	char from[4200], to[4200], key[128];
+	size_t n = 0;
+
+	for (size_t i = 0; i < hs_config_nr_keys; i++) {
+		const struct hs_config_key *k = &hs_config_keys[i];
+
+		hs_config_key_text(k, a, from, sizeof(from));
+		hs_config_key_text(k, b, to, sizeof(to));
+		if (strcmp(from, to) == 0)
+			continue;
+		(void)snprintf(key, sizeof(key), "[%s] %s", k->section, k->name);
+		if (fn)
+			fn(ctx, key, from, to, k->live);
+		n++;
+	}
+	return n;
+}
+
+void hs_config_keep_static(struct hs_config *fresh, const struct hs_config *old)
+{
+	char text[4200];
+
+	for (size_t i = 0; i < hs_config_nr_keys; i++) {
+		if (hs_config_keys[i].live)
+			continue;
+		hs_config_key_text(&hs_config_keys[i], old, text, sizeof(text));
+		(void)!hs_config_key_set(&hs_config_keys[i], fresh, text);
+	}
+}
+
+void hs_config_print(FILE *f, const struct hs_config *cfg, bool example)
+{
+	const char *section = "";
+	char text[4200], allowed[128];
+
+	for (size_t i = 0; i < hs_config_nr_keys; i++) {
+		const struct hs_config_key *k = &hs_config_keys[i];
+
+		if (strcmp(section, k->section) != 0)
+			(void)fprintf(f, "%s[%s]\n", i ? "\n" : "", k->section);
+		section = k->section;
+		hs_config_key_text(k, cfg, text, sizeof(text));
+		if (example) {
+			hs_config_key_allowed(k, allowed, sizeof(allowed));
+			(void)fprintf(f, "\n# %s\n# %s%s\n#%s = %s\n", k->what, allowed,
+				      k->live ? "" : "; a change needs a restart", k->name, text);
+		} else {
+			(void)fprintf(f, "%s = %s\n", k->name, text);
+		}
+	}
+}

@@ -1,0 +1,3 @@
+hs_stage(diagnose diagnose.c)
+target_link_libraries(hs_diagnose PUBLIC hs_model)
+target_include_directories(hs_diagnose INTERFACE ${CMAKE_CURRENT_SOURCE_DIR})

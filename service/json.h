@@ -1,0 +1,17 @@
+/* The shapes in which the pipeline's records are written as JSON, by the commands and by the endpoint alike. */
+#ifndef SERVICE_JSON_H
+#define SERVICE_JSON_H
+
+#include <jansson.h>
+
+#include "pipeline.h"
+
+/* New references. */
+json_t *hs_json_guest(const struct hs_guest_report *r);
+json_t *hs_json_ledger(const struct hs_ledger *l);
+json_t *hs_json_totals(const struct hs_pipeline_totals *t);
+
+#define HS_NR_SKEW 11
+extern const char *const hs_skew_names[HS_NR_SKEW]; /* "0", "1", "2-3", ... hot base pages */
+
+#endif

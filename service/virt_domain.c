@@ -1,0 +1,190 @@
+/* One domain: its state, its wish, its process, and what in its XML keeps its memory from being shared. */
+#include <errno.h>
+#include <fcntl.h>
+#include <libvirt/virterror.h>
+#include <libxml/parser.h>
+#include <libxml/xpath.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "virt_internal.h"
+
+/* ---- obstacles ---- */
+
+static const struct {
+	const char *path;
+	enum hs_reason reason;
+	const char *text;
+} obstacles[] = {
+	{ "/domain/memoryBacking/nosharepages", HS_REASON_NOSHAREPAGES,
+	  "its XML says nosharepages, which is a veto: remove that element and restart the domain to allow sharing" },
+	{ "/domain/memoryBacking/hugepages", HS_REASON_HUGETLBFS,
+	  "its memory is backed by hugetlbfs, which the kernel cannot share page by page: remove <hugepages/>, "
+	  "transparent huge "
+	  "pages serve as well" },
+	{ "/domain/memoryBacking/source[@type='memfd' or @type='file']", HS_REASON_SHARED_MEMORY,
+	  "its memory is a memfd or a file, which KSM cannot merge: remove <source type='...'/> from <memoryBacking>" },
+	{ "/domain/memoryBacking/access[@mode='shared']", HS_REASON_SHARED_MEMORY,
+	  "its memory is shared with another process, which KSM cannot merge: remove <access mode='shared'/>" },
+	{ "/domain/cpu/numa/cell[@memAccess='shared']", HS_REASON_SHARED_MEMORY,
+	  "the memory of a NUMA cell is shared with another process, which KSM cannot merge: remove "
+	  "memAccess='shared'" },
+	{ "/domain/devices/hostdev[@mode='subsystem' and (@type='pci' or @type='mdev')]", HS_REASON_PASSTHROUGH,
+	  "a device is passed through to it, which pins its memory: KSM cannot merge that" },
+	{ "/domain/devices/interface[@type='hostdev']", HS_REASON_PASSTHROUGH,
+	  "a network device is passed through to it, which pins its memory: KSM cannot merge that" },
+};
+
+static bool has(xmlXPathContext *ctx, const char *path)
+{
+	xmlXPathObject *o = xmlXPathEvalExpression((const xmlChar *)path, ctx);
+	bool found = o && o->nodesetval && o->nodesetval->nodeNr > 0;
+
+	xmlXPathFreeObject(o);
+	return found;
+}
+
+enum hs_reason hs_virt_obstacle(const char *xml, char text[256])
+{
+	xmlDoc *doc =
+	    xmlReadMemory(xml, (int)strlen(xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	xmlXPathContext *ctx = doc ? xmlXPathNewContext(doc) : NULL;
+	enum hs_reason reason = HS_REASON_NONE;
+
+	for (size_t i = 0; ctx && !reason && i < sizeof(obstacles) / sizeof(obstacles[0]); i++) {
+		if (!has(ctx, obstacles[i].path))
+			continue;
+		reason = obstacles[i].reason;
+		(void)snprintf(text, 256, "%s", obstacles[i].text);
+	}
+	xmlXPathFreeContext(ctx);
+	xmlFreeDoc(doc);
+	return reason;
+}
+
+/* ---- its process ---- */
+
+static ssize_t read_file(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	while (len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
+		len += (size_t)n;
+	(void)close(fd);
+	buf[len] = '\0';
+	return (ssize_t)len;
+}
+
+/* A process that was given this UUID on its command line: a pid file left by a crash may name anybody. */
+static bool runs_domain(const struct hs_host *host, pid_t pid, const char *uuid)
+{
+	char path[4200], *buf = malloc(65536);
+	bool found = false;
+	ssize_t len = 0;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/cmdline", host->proc_dir, (int)pid);
+	if (buf)
+		len = read_file(path, buf, 65536);
+	for (ssize_t at = 0; buf && at < len && !found; at += (ssize_t)strlen(buf + at) + 1)
+		found = strcmp(buf + at, uuid) == 0;
+	free(buf);
+	return found;
+}
+
+static pid_t pid_of(const struct hs_virt_config *cfg, const struct hs_virt_domain *d, char text[256])
+{
+	char path[4400], number[32];
+	ssize_t n;
+	long pid;
+
+	if (!cfg->pid_dir || !cfg->pid_dir[0] || strchr(d->name, '/'))
+		return 0;
+	(void)snprintf(path, sizeof(path), "%s/%s.pid", cfg->pid_dir, d->name);
+	n = read_file(path, number, sizeof(number));
+	if (n <= 0) {
+		(void)snprintf(text, 256, "its process cannot be told: %.120s: %s (see pid_dir in the configuration)",
+			       path, n < 0 ? strerror((int)-n) : "empty");
+		return 0;
+	}
+	pid = strtol(number, NULL, 10);
+	if (pid <= 0 || pid > 0x3fffffff || !runs_domain(&cfg->host, (pid_t)pid, d->uuid)) {
+		(void)snprintf(text, 256,
+			       "its process cannot be told: %.120s names %.20s, which does not run this domain", path,
+			       number);
+		return 0;
+	}
+	return (pid_t)pid;
+}
+
+/* ---- all of it ---- */
+
+static int libvirt_failed(const char *what, struct hs_error *err)
+{
+	const virError *e = virGetLastError();
+
+	if (e && e->code == VIR_ERR_NO_DOMAIN)
+		return -ENOENT;
+	return hs_error_set(err, -EIO, "libvirt: %s: %s", what, e && e->message ? e->message : "unknown error");
+}
+
+static void read_wish(virDomainPtr dom, struct hs_virt_domain *out)
+{
+	char *xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, HS_VIRT_NAMESPACE, 0);
+	struct hs_error err = { "" };
+
+	if (!xml)
+		return; /* no element: not opted in */
+	if (hs_virt_parse_metadata(xml, strlen(xml), &out->opt_in, &err)) {
+		memset(&out->opt_in, 0, sizeof(out->opt_in));
+		out->reason = HS_REASON_BAD_METADATA;
+		(void)snprintf(out->text, sizeof(out->text),
+			       "our element in its metadata cannot be understood: %.120s; `hs-share opt-in` or opt-out "
+			       "writes it anew",
+			       err.text);
+	}
+	free(xml);
+}
+
+int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
+			struct hs_error *err)
+{
+	const char *name = virDomainGetName(dom);
+	char *xml, text[256] = "";
+	virDomainInfo info;
+	int active, persistent;
+
+	memset(out, 0, sizeof(*out));
+	(void)snprintf(out->opt_in.group, sizeof(out->opt_in.group), "%s", HS_DEFAULT_GROUP);
+	if (virDomainGetUUIDString(dom, out->uuid) < 0 || !name)
+		return libvirt_failed("cannot read a domain's name", err);
+	if (strlen(name) >= sizeof(out->name))
+		return hs_error_set(err, -EIO, "the name of domain %s is longer than %zu characters: it is left alone",
+				    out->uuid, sizeof(out->name) - 1);
+	(void)snprintf(out->name, sizeof(out->name), "%s", name);
+	active = virDomainIsActive(dom);
+	persistent = virDomainIsPersistent(dom);
+	xml = active < 0 || persistent < 0 ? NULL : virDomainGetXMLDesc(dom, 0);
+	if (!xml)
+		return libvirt_failed(name, err);
+	out->running = active == 1;
+	out->persistent = persistent == 1;
+	if (virDomainGetInfo(dom, &info) == 0)
+		out->memory_bytes = (uint64_t)info.memory * 1024;
+	out->reason = hs_virt_obstacle(xml, out->text);
+	free(xml);
+	read_wish(dom, out);
+	if (out->running) {
+		out->pid = pid_of(cfg, out, text);
+		if (!out->pid && !out->reason) {
+			out->reason = HS_REASON_NO_PROCESS;
+			(void)snprintf(out->text, sizeof(out->text), "%s",
+				       text[0] ? text : "libvirt keeps no process for it");
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,78 @@
+/*
+ * The scan's thread: it alone owns the pipeline and all that belongs to it. The main thread gives it jobs and takes
+ * snapshots; neither waits for the other.
+ *
+ * Jobs are done in order, between cycles. What may wait (a new guest) interrupts a cycle only where that costs nothing:
+ * in the coarse window, which goes on where it was. What may not (mode off, a guest that leaves, the end) ends the
+ * running stage, mappings brought back first.
+ */
+#ifndef SERVICE_WORKER_H
+#define SERVICE_WORKER_H
+
+#include <systemd/sd-event.h>
+
+#include "config.h"
+
+struct hs_worker;
+
+enum hs_job_kind {
+	HS_JOB_ADD,        /* pid, name, wish */
+	HS_JOB_REMOVE,     /* pid; undo: its sharing first. -ENOMEM: no room for that now, it stays */
+	HS_JOB_UNSHARE,    /* pid, or 0: all */
+	HS_JOB_LIMIT,      /* pid, wish.max_shared_bytes */
+	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing */
+	HS_JOB_CHECK_OWED, /* pid: undo what an earlier life left shared in a process that is no guest now */
+	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back */
+	HS_JOB_QUIT,       /* undo; the thread ends */
+};
+
+struct hs_job {
+	enum hs_job_kind kind;
+	pid_t pid;
+	bool undo;
+	enum hs_mode effective;
+	char name[HS_NAME_MAX];
+	struct hs_opt_in wish;
+	struct hs_pipeline_config config;
+	uint32_t rest_min_s, rest_max_s;
+	struct hs_done done; /* called on the main thread; fn may be NULL */
+};
+
+struct hs_worker_snapshot {
+	bool engaged;
+	char trouble[512]; /* what keeps the whole from sharing; "": nothing */
+	enum hs_reason trouble_reason;
+	const char *stage;
+	uint64_t stage_ms;
+	uint64_t alive_ms; /* since the thread last gave a sign of life */
+	uint64_t cycles, last_cycle_ms;
+	uint64_t cpu_us;
+	bool has_totals;
+	struct hs_pipeline_totals totals;
+	struct hs_guest_report *reports; /* [nr], the caller frees */
+	size_t nr;
+};
+
+struct hs_worker_config {
+	struct hs_host host;
+	struct hs_pipeline_config pipeline;
+	uint32_t rest_min_s, rest_max_s; /* between cycles; doubles while nothing changes */
+	sd_event *loop;
+	/* Called on the main thread when a cycle has ended or something of a guest changed. */
+	void (*changed)(void *ctx);
+	void *ctx;
+};
+
+HS_MUST_USE int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, struct hs_error *err);
+
+/* Copies the job. -ENOMEM: not taken, `done` is not called. */
+HS_MUST_USE int hs_worker_post(struct hs_worker *w, const struct hs_job *job);
+
+/* -ENOMEM. */
+HS_MUST_USE int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out);
+
+/* Ends the thread if HS_JOB_QUIT has not, without undoing anything, and frees all. Jobs that were not done are
+ * forgotten. Takes NULL. */
+void hs_worker_destroy(struct hs_worker *w);
+
+#endif

@@ -1,0 +1,69 @@
+/* The scan thread's own structure, shared by its two files. */
+#ifndef SERVICE_WORKER_INTERNAL_H
+#define SERVICE_WORKER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "worker.h"
+
+struct job_item {
+	struct hs_job job;
+	int rc;
+	char text[512];
+	struct job_item *next;
+};
+
+struct job_queue {
+	struct job_item *first, **last;
+};
+
+struct hs_worker {
+	/* ---- the thread's own ---- */
+	struct hs_worker_config cfg;
+	struct hs_clock clock;
+	struct hs_pipeline *pipeline; /* NULL only when even creating it failed */
+	enum hs_mode effective;
+	uint64_t retry_engage_at_us;
+	uint64_t rest_ms;
+	int urgency; /* what may interrupt the running stage: enum worker_urgency */
+	bool idle_priority;
+
+	/* ---- under `lock` ---- */
+	pthread_mutex_t lock;
+	pthread_cond_t wake; /* a job has come; CLOCK_MONOTONIC */
+	struct job_queue todo, finished;
+	unsigned int nr_urgent, nr_patient; /* jobs in todo */
+	struct hs_worker_snapshot snap;     /* published; stage_ms and alive_ms hold moments, not ages */
+	bool changed;
+	bool stop; /* hs_worker_destroy */
+
+	/* ---- main thread ---- */
+	pthread_t thread;
+	bool started;
+	int event_fd;
+	sd_event_source *source;
+};
+
+enum worker_urgency {
+	WORKER_URGENT_ONLY = 0, /* only jobs that may not wait */
+	WORKER_ANY_JOB,         /* the coarse window and rests: any job */
+	WORKER_NOTHING,         /* within a job: nothing but the end of the process */
+};
+
+bool hs_worker_job_is_urgent(enum hs_job_kind kind);
+
+/* Does one job; fills in rc and text. */
+void hs_worker_do_job(struct hs_worker *w, struct job_item *item);
+
+/* Takes the engine when the mode wants it and it is not taken; what prevents it becomes the trouble. */
+void hs_worker_try_engage(struct hs_worker *w);
+
+void hs_worker_trouble(struct hs_worker *w, enum hs_reason reason, const char *text);
+/* Follows the progress of the pipeline that is the worker's now. */
+void hs_worker_watch_pipeline(struct hs_worker *w);
+
+void hs_worker_publish(struct hs_worker *w);
+uint64_t hs_worker_now_us(void);
+
+#endif
