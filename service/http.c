@@ -110,6 +110,9 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 	if (x->suspended) {
 		x->suspended = false;
 		MHD_resume_connection(x->connection);
+		/* The library sees to a resumed connection in its next run, and does not ask for one. */
+		(void)sd_event_source_set_time_relative(x->listener->http->timer, 0);
+		(void)sd_event_source_set_enabled(x->listener->http->timer, SD_EVENT_ONESHOT);
 	}
 }
 
