@@ -1,6 +1,6 @@
 /*
  * hs-share's commands: each parses its options, drives the pipeline, prints. Every one returns the exit status:
- * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use.
+ * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached.
  */
 #ifndef SERVICE_COMMANDS_H
 #define SERVICE_COMMANDS_H
@@ -17,6 +17,7 @@
 int hs_cmd_run(int argc, char **argv);
 int hs_cmd_inspect(int argc, char **argv);
 int hs_cmd_unshare(int argc, char **argv);
+int hs_cmd_remote(int argc, char **argv); /* all that talk to the daemon; argv[0] ends with the command's name */
 
 /* ---- parse.c: option values, with errors that name the option ---- */
 

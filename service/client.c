@@ -1,0 +1,111 @@
+#include "client.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_ANSWER (UINT64_C(64) << 20)
+
+struct answer {
+	char *text;
+	size_t len;
+};
+
+static size_t on_data(char *data, size_t size, size_t nr, void *ctx)
+{
+	struct answer *a = ctx;
+	char *grown;
+
+	if (a->len + size * nr > MAX_ANSWER)
+		return 0;
+	grown = realloc(a->text, a->len + size * nr + 1);
+	if (!grown)
+		return 0;
+	a->text = grown;
+	memcpy(a->text + a->len, data, size * nr);
+	a->len += size * nr;
+	a->text[a->len] = '\0';
+	return size * nr;
+}
+
+char *hs_client_path(const char *before, const char *guest, const char *after)
+{
+	char *escaped = curl_easy_escape(NULL, guest, 0), *out = NULL;
+
+	if (escaped && asprintf(&out, "%s%s%s", before, escaped, after) < 0)
+		out = NULL;
+	curl_free(escaped);
+	return out;
+}
+
+static int unreachable(const char *socket, CURLcode code, long why, struct hs_error *err)
+{
+	if (why == EACCES || why == EPERM)
+		return hs_error_set(
+		    err, -ENOTCONN,
+		    "no permission to talk to hs-shared on %s: run it as root, or as a member of the socket's group",
+		    socket);
+	if (why == ENOENT || why == ECONNREFUSED)
+		return hs_error_set(
+		    err, -ENOTCONN,
+		    "hs-shared does not run (nobody listens on %s): start it with `systemctl start hs-shared`, or name "
+		    "another socket with --socket",
+		    socket);
+	return hs_error_set(err, -ENOTCONN, "hs-shared cannot be reached on %s: %s", socket, curl_easy_strerror(code));
+}
+
+int hs_client_request(const char *socket, const char *method, const char *path, const json_t *body, long timeout_s,
+		      json_t **out, struct hs_error *err)
+{
+	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *url = NULL;
+	CURL *c = curl_easy_init();
+	struct answer a = { 0 };
+	long status = 0, why = 0;
+	json_error_t je;
+	CURLcode code;
+	int rc = 0;
+
+	*out = NULL;
+	if (!c || !headers || (body && !text) || asprintf(&url, "http://localhost%s", path) < 0) {
+		rc = hs_error_set(err, -ENOMEM, "out of memory");
+		goto out;
+	}
+	(void)curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, socket);
+	(void)curl_easy_setopt(c, CURLOPT_URL, url);
+	(void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
+	(void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
+	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 5L);
+	(void)curl_easy_setopt(c, CURLOPT_TIMEOUT, timeout_s);
+	(void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
+	(void)curl_easy_setopt(c, CURLOPT_PROXY, "");
+	(void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
+	(void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &a);
+	if (text)
+		(void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, text);
+	code = curl_easy_perform(c);
+	(void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(c, CURLINFO_OS_ERRNO, &why);
+	if (code != CURLE_OK) {
+		rc = unreachable(socket, code, why, err);
+		goto out;
+	}
+	*out = json_loadb(a.text ? a.text : "", a.len, 0, &je);
+	if (!*out)
+		rc = hs_error_set(err, -EPROTO, "what listens on %s does not answer as hs-shared does", socket);
+	else if (status >= 400) {
+		const char *message = json_string_value(json_object_get(json_object_get(*out, "error"), "message"));
+
+		rc = hs_error_set(err, -EREMOTEIO, "%s", message ? message : "it refuses, and does not say why");
+	}
+out:
+	if (c)
+		curl_easy_cleanup(c);
+	curl_slist_free_all(headers);
+	free(text);
+	free(url);
+	free(a.text);
+	return rc;
+}

@@ -1,0 +1,23 @@
+/* Requests to the daemon over its UNIX socket. */
+#ifndef SERVICE_CLIENT_H
+#define SERVICE_CLIENT_H
+
+#include <jansson.h>
+
+#include "hs/error.h"
+
+#define HS_CLIENT_SOCKET "/run/hs-share/control.sock"
+
+/*
+ * `body` is borrowed, NULL: none. *out: the answer as JSON, a new reference, also when the daemon refuses.
+ * 0; -ENOTCONN: the daemon cannot be reached; -EPROTO: what answers is not the daemon; -EREMOTEIO: it refuses (err has
+ * its own words). `timeout_s` 0: as long as it takes.
+ */
+HS_MUST_USE int hs_client_request(const char *socket, const char *method, const char *path, const json_t *body,
+				  long timeout_s, json_t **out, struct hs_error *err);
+
+/* The path with the guest's name in it, percent-encoded; "/v1/guests/%s/opt-in" as format. malloc'ed; NULL: no memory.
+ */
+char *hs_client_path(const char *before, const char *guest, const char *after);
+
+#endif

@@ -1,0 +1,17 @@
+/* Printing for people: colour where it is wanted, and nothing from a guest's name that a terminal would act on. */
+#ifndef SERVICE_TERMINAL_H
+#define SERVICE_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Standard output is a terminal, and NO_COLOR is not set. */
+bool hs_terminal_colour(void);
+
+/* Columns of the terminal; 100 when there is none. */
+int hs_terminal_width(void);
+
+/* The text with control characters replaced by '?', cut to `width` bytes with "..." where it is longer. Returns out. */
+const char *hs_terminal_safe(char *out, size_t size, const char *text, size_t width);
+
+#endif
