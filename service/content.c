@@ -16,6 +16,14 @@
  * many holders none of which is cold is nothing to wait for. */
 #define MAX_HOLDERS 16
 
+/* The same where holders of other groups may stand in the way of those of one's own. */
+#define MAX_HOLDERS_GROUPS 256
+
+static size_t max_holders(const struct hs_pipeline *p)
+{
+	return hs_pipeline_several_groups(p) ? MAX_HOLDERS_GROUPS : MAX_HOLDERS;
+}
+
 int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
 	(void)p;
@@ -157,21 +165,22 @@ static struct page_record *record_of(struct hs_pipeline *p, struct hs_page page,
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand)
 {
+	const size_t max = max_holders(p);
+
 	memset(any, 0, sizeof(*any));
 	memset(cand, 0, sizeof(*cand));
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		struct hs_page same[MAX_HOLDERS];
+		struct hs_page same[MAX_HOLDERS_GROUPS];
 		size_t n;
 
 		if (!hs_bits_test(of, i))
 			continue;
-		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same,
-				  MAX_HOLDERS);
+		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same, max);
 		for (size_t k = 0; k < n; k++) {
 			struct guest *og;
 			const struct page_record *o = record_of(p, same[k], &og);
 
-			if (og->gone || o->ban_until > p->totals.cycles)
+			if (og->gone || og->group_nr != g->group_nr || o->ban_until > p->totals.cycles)
 				continue;
 			if (hs_bits_test(&o->candidate, same[k].page % HS_BASE_PER_HUGE)) {
 				hs_bits_set(cand, i);
@@ -185,16 +194,17 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 }
 
 /* The candidate that holds what this page holds, to compare with; false when there is none (any more). */
-static bool partner(struct hs_pipeline *p, struct hs_page page, struct hs_page *out)
+static bool partner(struct hs_pipeline *p, const struct guest *g, struct hs_page page, struct hs_page *out)
 {
-	struct hs_page same[MAX_HOLDERS];
-	size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS);
+	struct hs_page same[MAX_HOLDERS_GROUPS];
+	size_t n = hs_index_same(p->index, page, same, max_holders(p));
 
 	for (size_t k = 0; k < n; k++) {
 		struct guest *og;
 		const struct page_record *o = record_of(p, same[k], &og);
 
-		if (!og->gone && hs_bits_test(&o->candidate, same[k].page % HS_BASE_PER_HUGE)) {
+		if (!og->gone && og->group_nr == g->group_nr &&
+		    hs_bits_test(&o->candidate, same[k].page % HS_BASE_PER_HUGE)) {
 			*out = same[k];
 			return true;
 		}
@@ -230,7 +240,7 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
 		struct hs_page other;
 
-		if (hs_bits_test(&todo, i) && partner(p, mine, &other))
+		if (hs_bits_test(&todo, i) && partner(p, g, mine, &other))
 			pairs[nr++] = (struct pair){ other.guest, other.page, (uint16_t)i };
 	}
 	if (!nr)
@@ -276,4 +286,63 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 		}
 	}
 	return 0;
+}
+
+/* Whether a guest of another group has, or may come to have, this content in mergeable memory. */
+static bool claimed_elsewhere(struct hs_pipeline *p, const struct guest *g, struct hs_page page)
+{
+	struct hs_page same[MAX_HOLDERS_GROUPS];
+	const size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS_GROUPS);
+
+	if (n == MAX_HOLDERS_GROUPS)
+		return true; /* not all of them were seen */
+	for (size_t k = 0; k < n; k++) {
+		struct hs_bits512 claims;
+		struct guest *og;
+
+		(void)record_of(p, same[k], &og);
+		if (og->gone || !og->shareable || og->group_nr == g->group_nr)
+			continue;
+		hs_share_claims(p->share, og->share_id, same[k].page / HS_BASE_PER_HUGE, &claims);
+		if (hs_bits_test(&claims, same[k].page % HS_BASE_PER_HUGE))
+			return true;
+	}
+	return false;
+}
+
+void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages)
+{
+	const struct page_record *pg = &g->pages[h];
+	struct hs_bits512 indexed, mine;
+
+	if (!hs_pipeline_several_groups(p))
+		return;
+	hs_index_indexed(p->index, g->index_id, h, &indexed);
+	hs_share_claims(p->share, g->share_id, h, &mine);
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+		const struct hs_page page = { g->index_id, h * HS_BASE_PER_HUGE + i };
+
+		/* What is mergeable already stays; zero pages are the kernel's and nobody's. */
+		if (!hs_bits_test(pages, i) || hs_bits_test(&mine, i) || hs_bits_test(&pg->zero, i))
+			continue;
+		if (!hs_bits_test(&indexed, i) || claimed_elsewhere(p, g, page))
+			hs_bits_clear(pages, i);
+	}
+}
+
+uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page)
+{
+	const struct hs_page mine = { g->index_id, page };
+	struct hs_page same[MAX_HOLDERS_GROUPS];
+	uint32_t n = 1;
+
+	if (!hs_pipeline_several_groups(p))
+		return hs_index_count_same(p->index, mine, MAX_HOLDERS_GROUPS);
+	for (size_t k = hs_index_same(p->index, mine, same, MAX_HOLDERS_GROUPS); k--;) {
+		struct guest *og;
+
+		(void)record_of(p, same[k], &og);
+		n += og->group_nr == g->group_nr;
+	}
+	return n;
 }

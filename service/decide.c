@@ -327,17 +327,15 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 
 		switch ((enum hs_policy_action)pg->decision.action) {
 		case HS_ACT_SHARE: {
-			/* What may lie in a mergeable range without being wanted: cold, and content known. */
-			struct hs_bits512 allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), pg->decision.pages);
-
-			if (over_limit(p, g, h, &pg->decision.pages, &wanted)) {
+			hs_content_leave_to_others(p, g, h, &pg->decision.pages);
+			if (!hs_bits_count(&pg->decision.pages) || over_limit(p, g, h, &pg->decision.pages, &wanted)) {
 				if (pg->kept_split)
 					restore[nr_restore++] = h;
-				break;
+				break; /* what is wanted of it by now stays */
 			}
 			pg->shares = 1;
 			hs_fine_keep(p->fine, g->view, h); /* split for good: no longer to be brought back */
-			rc = hs_share_want(p->share, g->share_id, h, &pg->decision.pages, &allowed);
+			rc = hs_share_want(p->share, g->share_id, h, &pg->decision.pages, NULL);
 			break;
 		}
 		case HS_ACT_UNSHARE:
@@ -370,6 +368,32 @@ out:
 	free(unshare);
 	free(restore);
 	return rc;
+}
+
+/*
+ * What may lie in a mergeable range without being wanted, to spare VMAs: cold, and content known. Only after the wishes
+ * of all guests are known, so that nobody's gap keeps a guest of another group from sharing.
+ */
+static int widen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	(void)err;
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		const struct page_record *pg = &g->pages[h];
+		struct hs_bits512 wanted, allowed;
+		int rc;
+
+		if (pg->decision.action != HS_ACT_SHARE || g->max_shared_bytes)
+			continue; /* a gap could be merged too, beyond the limit */
+		hs_share_state(p->share, g->share_id, h, &wanted, NULL, NULL);
+		if (!hs_bits_count(&wanted))
+			continue;
+		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), wanted);
+		hs_content_leave_to_others(p, g, h, &allowed);
+		rc = hs_share_want(p->share, g->share_id, h, &wanted, &allowed);
+		if (rc)
+			return rc;
+	}
+	return 0;
 }
 
 int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
@@ -405,6 +429,13 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 	}
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc = hs_guest_active(g) && g->shareable ? widen(p, g, err) : 0;
+
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
+			return rc;
+	}
 	return 0;
 }
 
@@ -428,7 +459,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 {
 	struct hs_ledger before, after;
 	struct hs_share_burst burst = { 0 };
-	uint64_t marked = 0;
+	uint64_t marked = 0, parted;
 	int rc;
 
 	/* What broke since the last cycle is booked before anything new is marked. */
@@ -460,7 +491,9 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	p->unsettled = rc || !burst.settled;
 	if (rc)
 		return rc;
-	rc = verify_all(p, err);
+	rc = hs_share_part_groups(p->share, &parted, err);
+	if (!rc)
+		rc = verify_all(p, err);
 	if (rc)
 		return rc;
 	hs_share_ledger(p->share, UINT32_MAX, &after);

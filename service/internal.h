@@ -30,6 +30,7 @@ struct page_record {
 struct guest {
 	char name[HS_GUEST_NAME_MAX];
 	char group[HS_GUEST_GROUP_MAX];
+	uint32_t group_nr; /* the same number for the same group */
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
@@ -61,6 +62,7 @@ struct hs_pipeline {
 	void *progress_ctx;
 	uint8_t *buf[2]; /* a huge page each */
 	uint64_t paced_wall_us, paced_cpu_us;
+	uint32_t next_group_nr;
 	uint32_t round; /* of the coarse window that is under way; 0: none */
 	bool unsettled; /* the last burst ended before everything was merged */
 	struct hs_pipeline_totals totals;
@@ -107,6 +109,18 @@ HS_MUST_USE int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_
  * candidate. */
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand);
+
+/* How many pages of the guest's own group hold this page's content, itself included, counting at most 256. */
+uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page);
+
+/*
+ * Leaves out of `pages` what may not become mergeable because its content is claimed by a guest of another group, or
+ * because that cannot be told.
+ */
+void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages);
+
+/* True when the guests are of more than one trust group. */
+bool hs_pipeline_several_groups(const struct hs_pipeline *p);
 
 /* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,

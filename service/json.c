@@ -10,11 +10,11 @@ static json_int_t num(uint64_t v)
 
 json_t *hs_json_ledger(const struct hs_ledger *l)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "wanted_pages", num(l->wanted), "mergeable_pages",
-			 num(l->marked), "shared_pages", num(l->shared), "zero_pages", num(l->zero), "frames",
-			 num(l->frames), "single_pages", num(l->single), "broken_pages", num(l->broken), "saved_bytes",
-			 num(l->saved_bytes), "metadata_bytes", num(l->metadata_bytes), "net_saved_bytes",
-			 (json_int_t)l->net_saved_bytes);
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "wanted_pages", num(l->wanted),
+			 "mergeable_pages", num(l->marked), "shared_pages", num(l->shared), "zero_pages", num(l->zero),
+			 "frames", num(l->frames), "single_pages", num(l->single), "broken_pages", num(l->broken),
+			 "saved_bytes", num(l->saved_bytes), "metadata_bytes", num(l->metadata_bytes),
+			 "net_saved_bytes", (json_int_t)l->net_saved_bytes, "group_conflicts", num(l->group_conflicts));
 }
 
 json_t *hs_json_totals(const struct hs_pipeline_totals *t)

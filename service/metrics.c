@@ -137,6 +137,9 @@ static void service(struct out *o, const struct hs_model *m)
 	    (double)t->ledger.metadata_bytes);
 	one(o, GAUGE, "hs_share_net_saved_bytes", "bytes", "Saved, less that; may be negative.",
 	    (double)t->ledger.net_saved_bytes);
+	one(o, COUNTER, "hs_share_group_conflicts", NULL,
+	    "Base pages that ksmd merged across trust groups, and that were parted again.",
+	    (double)t->ledger.group_conflicts);
 	if (!m->has_ksm)
 		return;
 	one(o, GAUGE, "hs_share_kernel_ksm_pages_shared", NULL, "KSM's own count of frames, of the whole host.",

@@ -39,7 +39,7 @@ static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *
 		return 0;
 	rc = hs_share_add_guest(p->share, g->name, g->view, g->remote, &g->share_id, &adopted, err);
 	g->shareable = !rc;
-	return rc;
+	return rc ? rc : hs_share_set_group(p->share, g->share_id, g->group_nr);
 }
 
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
@@ -116,6 +116,22 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 	return 0;
 }
 
+bool hs_pipeline_several_groups(const struct hs_pipeline *p)
+{
+	for (size_t i = 1; i < p->nr_guests; i++)
+		if (p->guests[i]->group_nr != p->guests[0]->group_nr)
+			return true;
+	return false;
+}
+
+static uint32_t group_number(struct hs_pipeline *p, const char *group)
+{
+	for (size_t i = 0; i < p->nr_guests; i++)
+		if (strcmp(p->guests[i]->group, group) == 0)
+			return p->guests[i]->group_nr;
+	return p->next_group_nr++;
+}
+
 static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_guest_options *opt,
 		     struct hs_error *err)
 {
@@ -132,6 +148,7 @@ static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_
 	(void)snprintf((*out)->name, sizeof((*out)->name), "%s", opt->name);
 	(void)snprintf((*out)->group, sizeof((*out)->group), "%s", group);
 	(*out)->max_shared_bytes = opt->max_shared_bytes;
+	(*out)->group_nr = group_number(p, group);
 	return 0;
 }
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#define MAX_COPIES 256 /* KSM's own limit of copies a frame, by default */
-
 /* 0, 1, 2-3, 4-7, 8-15, 16-31, 32-63, 64-127, 128-255, 256-511, 512 hot base pages. */
 static unsigned int skew_bin(unsigned int nr_hot)
 {
@@ -58,7 +56,10 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	}
 	out->by_reason[pg->decision.reason]++;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	hs_index_duplicates(p->index, g->index_id, h, &any);
+	if (hs_pipeline_several_groups(p))
+		hs_content_duplicates(p, g, h, &indexed, &any, &part);
+	else
+		hs_index_duplicates(p->index, g->index_id, h, &any);
 	out->hashed_pages += hs_bits_count(&indexed) + hs_bits_count(&pg->zero_hint);
 	out->zero_pages += hs_bits_count(&pg->zero_hint);
 	out->duplicate_pages += hs_bits_count(&any);
@@ -71,8 +72,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 
 		if (!hs_bits_test(&part, i))
 			continue;
-		n = hs_index_count_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i },
-					MAX_COPIES);
+		n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 		out->could_save_bytes += n ? HS_BASE_SIZE - HS_BASE_SIZE / n : 0;
 	}
 }

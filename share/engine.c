@@ -194,7 +194,9 @@ int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *vie
 	g = new_slot(s, id);
 	if (!g)
 		return hs_error_set(err, -ENOMEM, "out of memory");
-	*g = (struct hs_engine_guest){ .used = true, .view = view, .remote = remote, .nr_huge = view->nr_huge };
+	*g = (struct hs_engine_guest){
+		.used = true, .view = view, .remote = remote, .nr_huge = view->nr_huge, .joined = s->nr_joined++
+	};
 	g->sums.rmap_items = UINT64_MAX;
 	g->name = strdup(name);
 	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));

@@ -40,6 +40,8 @@ struct hs_engine_guest {
 	struct hs_remote *remote;
 	struct hs_engine_huge *huge; /* [nr_huge] */
 	uint32_t nr_huge;
+	uint32_t group;    /* trust group */
+	uint64_t joined;   /* the order in which guests came */
 	uint64_t nr_vmas;  /* that the last apply added, by the plan */
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
@@ -58,8 +60,10 @@ struct hs_share {
 	struct hs_engine_guest *guests; /* [nr_guests], index is the id; slots are reused */
 	uint32_t nr_guests;
 	struct hs_engine_sizes sizes;
-	bool at_pass_start; /* ksmd was stopped between two passes, not within one */
-	bool ran;           /* a burst was run */
+	uint64_t nr_joined;
+	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, all told */
+	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
+	bool ran;                 /* a burst was run */
 };
 
 /* The guest, or NULL with the error set (-EINVAL: no such id, -ESRCH: gone). */

@@ -87,5 +87,7 @@ void hs_share_ledger(const struct hs_share *s, uint32_t id, struct hs_ledger *ou
 			add_guest(s, g, before, out);
 		before += g->sums.frame_parts;
 	}
+	if (id == UINT32_MAX)
+		out->group_conflicts = s->group_conflicts;
 	out->net_saved_bytes = (int64_t)out->saved_bytes - (int64_t)out->metadata_bytes;
 }

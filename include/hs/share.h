@@ -92,8 +92,8 @@ HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pid
 				    struct hs_ksm_foreign **out, size_t *nr, struct hs_error *err);
 
 /*
- * Bytes of the process's memory that carry our marks (mergeable and never huge: nobody else sets both): what is shared, or
- * was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH.
+ * Bytes of the process's memory that carry our marks (mergeable and never huge: nobody else sets both): what is shared,
+ * or was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH.
  */
 HS_MUST_USE int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
 
@@ -142,6 +142,20 @@ void hs_share_remove_guest(struct hs_share *s, uint32_t id);
  */
 HS_MUST_USE int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages,
 			      const struct hs_bits512 *allowed);
+
+/* The guest's trust group; 0 from the start. -EINVAL: no such guest. */
+HS_MUST_USE int hs_share_set_group(struct hs_share *s, uint32_t id, uint32_t group);
+
+/* Base pages of this huge page that are mergeable, or may become so at the next apply: no content among them may be
+ * wanted of a guest of another group. */
+void hs_share_claims(const struct hs_share *s, uint32_t id, hs_huge_nr huge, struct hs_bits512 *out);
+
+/*
+ * Looks for frames that guests of different groups have in common, and parts them: the page of the guest that came
+ * later is no longer mergeable. Costs a look at the frames of everything marked; nothing where there is one group. Call
+ * it after each burst. *nr_broken: base pages parted.
+ */
+HS_MUST_USE int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_error *err);
 
 struct hs_share_applied {
 	uint64_t nr_tried; /* ranges */
@@ -200,6 +214,8 @@ struct hs_ledger {
 	uint64_t saved_bytes; /* gross: (shared - frames + zero) * 4096 */
 	uint64_t metadata_bytes; /* the kernel's rmap items, stable nodes, VMAs that sharing added, and our own */
 	int64_t net_saved_bytes;
+	uint64_t
+	    group_conflicts; /* of all: base pages that ksmd merged across trust groups, and that were parted again */
 };
 /* Of one guest, or of all (id UINT32_MAX), as of the last verify of each. */
 void hs_share_ledger(const struct hs_share *s, uint32_t id, struct hs_ledger *out);
