@@ -70,11 +70,11 @@ json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, con
 	return NULL;
 }
 
-/* Prints the answer as it is, or by `show`. Drops it. */
-static int show(const struct hs_remote_options *o, json_t *answer, int status, void (*fn)(const json_t *))
+/* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer. */
+static int show(const struct hs_remote_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
 {
 	if (!answer)
-		return status;
+		return *status;
 	if (o->json)
 		return hs_json_print(answer);
 	fn(answer);
@@ -86,7 +86,7 @@ static int get(const struct hs_remote_options *o, const char *path, void (*fn)(c
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "GET", path, NULL, 30, &status), status, fn);
+	return show(o, hs_remote_ask(o, "GET", path, NULL, 30, &status), &status, fn);
 }
 
 static int run_status(const struct hs_remote_options *o)
@@ -138,6 +138,7 @@ static int run_diagnose(const struct hs_remote_options *o)
 	struct hs_finding *found = NULL;
 	struct hs_error err = { "" };
 	json_t *answer = NULL;
+	const int failed = HS_EXIT_FAILED;
 	int status, obstacles;
 	size_t nr;
 
@@ -154,7 +155,7 @@ static int run_diagnose(const struct hs_remote_options *o)
 			(void)printf("(hs-shared does not run: looked at from here)\n");
 	}
 	obstacles = (int)json_integer_value(json_object_get(answer, "obstacles"));
-	status = show(o, answer, HS_EXIT_FAILED, hs_show_diagnose);
+	status = show(o, answer, &failed, hs_show_diagnose);
 	return status ? status : obstacles ? HS_EXIT_FAILED : 0;
 }
 
@@ -197,7 +198,7 @@ static int run_mode(const struct hs_remote_options *o)
 	body = json_pack("{s:s}", "mode", o->word);
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, o->no_wait ? 1 : 0, &status), status, show_done);
+	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, o->no_wait ? 1 : 0, &status), &status, show_done);
 	json_decref(body);
 	return status;
 }
@@ -206,7 +207,7 @@ static int run_reload(const struct hs_remote_options *o)
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 30, &status), status, show_done);
+	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 30, &status), &status, show_done);
 }
 
 static int run_opt_in(const struct hs_remote_options *o)
@@ -219,7 +220,7 @@ static int run_opt_in(const struct hs_remote_options *o)
 		(void)json_object_set_new(body, "group", json_string(o->group));
 	if (o->max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
-	status = show(o, hs_remote_ask(o, "PUT", path, body, 30, &status), status, show_done);
+	status = show(o, hs_remote_ask(o, "PUT", path, body, 30, &status), &status, show_done);
 	json_decref(body);
 	free(path);
 	return status;
@@ -281,7 +282,7 @@ static int run_opt_out(const struct hs_remote_options *o)
 		json_decref(answer);
 		return status;
 	}
-	return show(o, answer, status, show_done);
+	return show(o, answer, &status, show_done);
 }
 
 static int run_unshare(const struct hs_remote_options *o)
@@ -289,7 +290,7 @@ static int run_unshare(const struct hs_remote_options *o)
 	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
 	int status = 0;
 
-	status = show(o, hs_remote_ask(o, "POST", path, NULL, 0, &status), status, show_done);
+	status = show(o, hs_remote_ask(o, "POST", path, NULL, 0, &status), &status, show_done);
 	free(path);
 	return status;
 }

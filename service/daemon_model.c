@@ -21,6 +21,7 @@ static void because(struct hs_model_guest *m, enum hs_reason reason, const char 
 {
 	m->reason = reason;
 	(void)snprintf(m->reason_text, sizeof(m->reason_text), "%s", text);
+	hs_text_mend(m->reason_text);
 }
 
 /* Watched and wished, and still nothing is shared: why? */
@@ -55,6 +56,7 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 
 	memset(m, 0, sizeof(*m));
 	memcpy(m->id, g->id, sizeof(m->id));
+	hs_text_mend(m->id);
 	memcpy(m->uuid, g->uuid, sizeof(m->uuid));
 	m->source = g->source;
 	m->pid = g->pid;
@@ -176,6 +178,9 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->libvirt_connected = d->virt_up;
 	memcpy(m->libvirt_uri, d->cfg.libvirt_uri, sizeof(m->libvirt_uri));
 	memcpy(m->libvirt_text, d->virt_text, sizeof(m->libvirt_text));
+	hs_text_mend(m->libvirt_text);
+	hs_text_mend(m->trouble);
+	hs_text_mend(m->libvirt_uri);
 	m->memory_total_bytes = d->pressure.total_bytes;
 	m->memory_available_bytes = d->pressure.available_bytes;
 	m->psi_some_avg10 = d->pressure.psi_some_avg10;

@@ -49,6 +49,7 @@ struct hs_http_exchange {
 	char *path, *body;
 	char method[16];
 	size_t len;
+	uint64_t received; /* of the body, bytes, kept or not */
 	bool too_large, dispatched, replied, suspended, in_handler;
 	unsigned int status;
 	struct MHD_Response *response;
@@ -67,6 +68,13 @@ struct hs_http {
 };
 
 /* ---- answering ---- */
+
+static uint64_t now_us(struct hs_http *h)
+{
+	uint64_t us;
+
+	return sd_event_now(h->loop, CLOCK_MONOTONIC, &us) < 0 ? 0 : us;
+}
 
 static struct MHD_Response *text_response(const char *text)
 {
@@ -99,6 +107,8 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 	if (x->replied)
 		return;
 	x->replied = true;
+	if (x->client)
+		x->client->since_us = now_us(x->listener->http); /* to take the answer it has as long as to ask */
 	x->status = status;
 	x->response = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
 	if (x->response) {
@@ -142,13 +152,6 @@ static enum MHD_Result refuse(struct MHD_Connection *c, unsigned int status, con
 }
 
 /* ---- receiving ---- */
-
-static uint64_t now_us(struct hs_http *h)
-{
-	uint64_t us;
-
-	return sd_event_now(h->loop, CLOCK_MONOTONIC, &us) < 0 ? 0 : us;
-}
 
 static struct client *client_of(struct MHD_Connection *c)
 {
@@ -226,12 +229,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *c, const cha
 	if (!x)
 		return first_call(l, c, url, method, con_cls);
 	if (*size) {
-		const size_t room = l->http->cfg.max_body_bytes - x->len;
-
-		if (*size > room) {
-			/* Sent in pieces of unknown number: the rest is read up to as much again, then the line is cut.
-			 */
-			if (x->too_large && *size > l->http->cfg.max_body_bytes)
+		x->received += *size;
+		if (x->received > l->http->cfg.max_body_bytes) {
+			/* Sent in pieces of unknown number: as much again is read and dropped, then the line is cut. */
+			if (x->received > 2 * (uint64_t)l->http->cfg.max_body_bytes)
 				return MHD_NO;
 			x->too_large = true;
 		} else {
@@ -391,10 +392,15 @@ static int on_sweep(sd_event_source *s, uint64_t us, void *arg)
 {
 	struct hs_http *h = arg;
 
+	const uint64_t now = now_us(h);
+
+	(void)us;
 	for (struct client *c = h->clients; c; c = c->next) {
 		const union MHD_ConnectionInfo *info;
+		const bool ours =
+		    c->exchange && c->exchange->dispatched && !c->exchange->replied; /* we owe an answer */
 
-		if ((c->exchange && c->exchange->dispatched) || us - c->since_us < REQUEST_TIME_US)
+		if (ours || now < c->since_us + REQUEST_TIME_US)
 			continue;
 		info = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 		if (info)
@@ -599,6 +605,9 @@ void hs_http_stop(struct hs_http *h)
 	if (!h)
 		return;
 	h->stopping = true;
+	/* First, while we listen: what stands there later may be a successor's. */
+	if (h->socket_path[0])
+		(void)unlink(h->socket_path);
 	for (struct client *c = h->clients; c; c = c->next)
 		if (c->exchange && c->exchange->suspended) {
 			c->exchange->suspended = false;
@@ -611,8 +620,6 @@ void hs_http_stop(struct hs_http *h)
 		MHD_stop_daemon(h->unix_side.daemon);
 	if (h->tcp_side.daemon)
 		MHD_stop_daemon(h->tcp_side.daemon);
-	if (h->socket_path[0])
-		(void)unlink(h->socket_path);
 	sd_event_source_disable_unref(h->timer);
 	sd_event_source_disable_unref(h->sweep);
 	sd_event_unref(h->loop);

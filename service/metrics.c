@@ -69,7 +69,8 @@ static void whole(struct out *o, const struct hs_model_guest *g, uint64_t v)
 static void number(struct out *o, const struct hs_model_guest *g, double v)
 {
 	open_sample(o, g);
-	(void)fprintf(o->f, "%.9g\n", v);
+	/* All digits of a whole number: bytes and times have ten and more. */
+	(void)fprintf(o->f, "%.15g\n", v);
 }
 
 static void one(struct out *o, enum type type, const char *name, const char *unit, const char *help, double v)

@@ -67,3 +67,35 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 
 	return (unsigned int)reason < HS_NR_GUEST_REASONS ? names[reason] : "unknown";
 }
+
+/* Bytes of the character that begins here; 0: it is none, or it is cut. */
+static size_t character(const unsigned char *s)
+{
+	size_t n = s[0] < 0x80                   ? 1
+		   : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+		   : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+		   : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+						 : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	/* Overlong forms, surrogates, and beyond the last character. */
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+void hs_text_mend(char *text)
+{
+	unsigned char *s = (unsigned char *)text;
+
+	while (*s) {
+		size_t n = character(s);
+
+		if (!n)
+			*s = '?';
+		s += n ? n : 1;
+	}
+}

@@ -30,6 +30,10 @@ struct hs_opt_in {
 	uint64_t max_shared_bytes; /* share at most so much of it; 0: no limit */
 };
 
+/* Ends the text before a character that was cut, so that it is whole UTF-8 again; other bytes that are none become '?'.
+ */
+void hs_text_mend(char *text);
+
 /* True when `group` may name a trust group. */
 bool hs_group_valid(const char *group);
 
