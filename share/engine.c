@@ -49,6 +49,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "claim.h"
 #include "hostfile.h"
 #include "runs.h"
 
@@ -78,7 +79,7 @@ static int check_config(const struct hs_share_config *cfg, struct hs_error *err)
 		return hs_error_set(err, -EINVAL, "burst_pages and burst_deadline_ms must be above 0");
 	if (cfg->max_page_sharing == 1)
 		return hs_error_set(err, -EINVAL, "max_page_sharing is 1: it must be 0 (as it is) or at least 2");
-	if (cfg->foreign > HS_FOREIGN_ALLOW)
+	if (cfg->foreign > HS_FOREIGN_CLAIM)
 		return hs_error_set(err, -EINVAL, "foreign is %u: no such rule", cfg->foreign);
 	return 0;
 }
@@ -102,6 +103,9 @@ int hs_share_create(struct hs_share **out, const struct hs_host *host, const str
 		hs_share_destroy(s);
 		return rc;
 	}
+	/* What a killed one had claimed; it is claimed anew when it stands in the way. */
+	if (!cfg->dry_run)
+		(void)hs_claim_give_back(host);
 	hs_engine_read_sizes(host, &s->sizes);
 	*out = s;
 	return 0;
@@ -127,6 +131,8 @@ void hs_share_destroy(struct hs_share *s)
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		forget(&s->guests[i]);
 	free(s->guests);
+	if (s->claimed)
+		(void)hs_claim_give_back(&s->host);
 	hs_ksm_release(s->ksm);
 	free(s);
 }

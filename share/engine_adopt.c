@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "claim.h"
 #include "engine.h"
 #include "vmas.h"
 
@@ -152,6 +153,19 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 		rc = hs_engine_room(s, a.foreign_ksm_bytes, "ending the sharing that somebody else began", err);
 		if (rc)
 			goto out;
+	}
+	if (a.ops.nr && !s->cfg.dry_run) {
+		/* The VMM had made it so (QEMU's default): it gets that back when we are done. */
+		struct hs_claim c = { .pid = g->view->pid };
+
+		for (size_t i = 0; i < a.ops.nr && !rc; i++)
+			rc = hs_claim_add(&c, a.ops.op[i].start, a.ops.op[i].end);
+		if (!rc)
+			rc = hs_claim_record(&s->host, &c, err);
+		hs_claim_finish(&c);
+		if (rc)
+			goto out;
+		s->claimed = true;
 	}
 	rc = hs_remote_madvise(g->remote, a.ops.op, a.ops.nr, err);
 	for (size_t i = 0; i < a.ops.nr && !rc; i++)

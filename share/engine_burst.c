@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "claim.h"
 #include "engine.h"
 #include "hostfile.h"
 
@@ -49,6 +50,34 @@ static uint64_t sharing(const struct hs_ksm_counters *c)
 
 /* ---- foreign memory ---- */
 
+/* Takes the mark from what is not ours; *nr: what is left, for which there is no other way out than to refuse. */
+static int claim_foreign(struct hs_share *s, const struct hs_ksm_foreign *found, size_t *nr, struct hs_error *err)
+{
+	for (size_t i = 0; i < *nr; i++) {
+		struct hs_claim c;
+		struct hs_error why = { "" };
+		int rc = hs_claim_find(&s->host, found[i].pid, &c, &why);
+
+		if (!rc && c.nr) {
+			rc = hs_engine_room(s, c.ksm_bytes, "ending the sharing that somebody else began", &why);
+			if (!rc)
+				rc = hs_claim_record(&s->host, &c, &why);
+			if (!rc)
+				rc = hs_claim_take(&s->host, &c, NULL, &why);
+			s->claimed = true;
+		}
+		hs_claim_finish(&c);
+		if (rc && rc != -ESRCH)
+			return hs_error_set(
+			    err, -EBUSY,
+			    "memory of %s (process %d) is mergeable and could not be claimed, so ksmd may not run: "
+			    "%.200s",
+			    found[i].comm, (int)found[i].pid, why.text);
+	}
+	*nr = 0;
+	return 0;
+}
+
 static int refuse_foreign(struct hs_share *s, struct hs_error *err)
 {
 	struct hs_ksm_foreign *found = NULL;
@@ -62,6 +91,8 @@ static int refuse_foreign(struct hs_share *s, struct hs_error *err)
 		if (s->guests[i].used)
 			pids[nr_pids++] = s->guests[i].view->pid;
 	rc = hs_ksm_find_foreign(&s->host, pids, nr_pids, &found, &nr, err);
+	if (!rc && s->cfg.foreign == HS_FOREIGN_CLAIM)
+		rc = claim_foreign(s, found, &nr, err);
 	if (!rc && nr) {
 		char names[256] = "";
 
@@ -72,7 +103,8 @@ static int refuse_foreign(struct hs_share *s, struct hs_error *err)
 		rc =
 		    hs_error_set(err, -EBUSY,
 				 "ksmd would merge memory that is not ours as well, of %zu process%s: %s; opt them in, "
-				 "start them with QEMU's -machine mem-merge=off, or allow foreign memory",
+				 "start them with QEMU's -machine mem-merge=off (libvirt: nosharepages), or claim or "
+				 "allow foreign memory",
 				 nr, nr == 1 ? "" : "es", names);
 	}
 	free(found);
@@ -261,7 +293,7 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		b.marked += hs_engine_marked(&s->guests[i]);
 		b.unmerged += s->guests[i].unmerged;
 	}
-	if (s->cfg.foreign == HS_FOREIGN_REFUSE)
+	if (s->cfg.foreign != HS_FOREIGN_ALLOW)
 		rc = refuse_foreign(s, err);
 	if (!rc)
 		rc = hs_ksm_sample(s->ksm, &b.before, err);

@@ -110,9 +110,10 @@ struct hs_share_config {
 	uint32_t cpu_percent;       /* cap for ksmd, percent of one core; 0: none */
 	uint32_t max_page_sharing;  /* KSM's cap of mappings for one page frame; 0: as it is */
 	uint32_t min_free_percent; /* unsharing keeps so much of the host's memory available, else -ENOMEM. Default 5 */
-	uint8_t foreign;           /* enum hs_foreign_rule: mergeable memory that is not ours */
-	bool use_zero_pages;       /* KSM's use_zero_pages within a burst */
-	bool dry_run;              /* everything but the effects */
+	uint8_t foreign; /* enum hs_foreign_rule: mergeable memory that is not ours. CLAIM: made unmergeable before a
+			    burst, and mergeable again when the engine is destroyed, or by the next one after a crash */
+	bool use_zero_pages; /* KSM's use_zero_pages within a burst */
+	bool dry_run;        /* everything but the effects */
 };
 extern const struct hs_share_config hs_share_config_default; /* the reason for each value: share/engine.c */
 
@@ -126,8 +127,8 @@ void hs_share_destroy(struct hs_share *s);
 
 /*
  * A guest; view and remote must outlive it here. Its memory that is mergeable already (QEMU's default) is made
- * unmergeable first unless it is ours from an earlier run, which is read back as wanted (*adopted: base pages).
- * `id`: small number, reused.
+ * unmergeable first, and given back when the engine is destroyed, unless it is ours from an earlier run, which is read
+ * back as wanted (*adopted: base pages). `id`: small number, reused.
  */
 HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
 				   uint32_t *id, uint64_t *adopted, struct hs_error *err);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "claim.h"
 #include "engine_scene.h"
 #include "hostfile.h"
 #include "hs_test.h"
@@ -134,6 +135,44 @@ START_TEST(test_share_engine_foreign_refused)
 }
 END_TEST
 
+/* Claimed: ksmd never sees it, and it is mergeable again when the engine has gone, or by the next engine after a crash.
+ */
+START_TEST(test_share_engine_foreign_claimed)
+{
+	struct test_guest other;
+	struct test_smaps before;
+
+	cfg.foreign = HS_FOREIGN_CLAIM;
+	start_guests();
+	test_guest_init(&other, 4);
+	/* What the guests share: ksmd would merge it if it could. */
+	memcpy(other.content, guests[0].content, other.nr_pages * sizeof(other.content[0]));
+	other.mergeable = true;
+	test_guest_start(&other);
+	before = test_guest_smaps(&other);
+	ck_assert_uint_gt(before.mg_bytes, 0);
+	open_engine();
+	share_all();
+	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, 0);
+	ck_assert_uint_eq(test_guest_smaps(&other).huge_bytes, before.huge_bytes);
+	if (_i) {
+		/* As after SIGKILL: nothing of the engine's end has run. Its lock is this process's own. */
+		const pid_t child = fork();
+
+		ck_assert_int_ge(child, 0);
+		if (!child)
+			_exit(hs_claim_give_back(&host) == 1 ? 0 : 1);
+		ck_assert_int_eq(waitpid(child, &(int){ 0 }, 0), child);
+	}
+	close_engine();
+	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, before.mg_bytes);
+	ck_assert_uint_eq(test_guest_bad(&other), 0);
+	check_intact();
+	check_knobs();
+	test_guest_kill(&other);
+}
+END_TEST
+
 static const struct {
 	const char *word;
 	struct hs_share_config cfg;
@@ -145,7 +184,7 @@ static const struct {
 	{ "cpu_percent", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .cpu_percent = 101 } },
 	{ "min_free_percent", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .min_free_percent = 101 } },
 	{ "max_page_sharing", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .max_page_sharing = 1 } },
-	{ "foreign", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .foreign = 2 } },
+	{ "foreign", { .vma_percent = 1, .burst_pages = 1, .burst_deadline_ms = 1, .foreign = 3 } },
 };
 
 START_TEST(test_share_engine_config)
@@ -164,6 +203,7 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_cancelled);
 	tcase_add_test(t, test_share_engine_cpu_cap);
 	tcase_add_test(t, test_share_engine_foreign_refused);
+	tcase_add_loop_test(t, test_share_engine_foreign_claimed, 0, 2);
 	tcase_add_loop_test(t, test_share_engine_config, 0, (int)(sizeof(bad_configs) / sizeof(bad_configs[0])));
 }
 

@@ -1,0 +1,234 @@
+/*
+ * Order, and what each step closes. Taking: look, record, take; a crash after the record and before the call makes the
+ * next engine set a mark that is there already, which is nothing. Giving back: call, then remove the record; a crash in
+ * between does the same. The record names the process by pid and start time: a number that was given to another process
+ * since is never taken for it.
+ */
+#include "claim.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "hostfile.h"
+#include "vmas.h"
+
+#define HEADER "hs-share claim 1"
+#define PREFIX "claim-"
+
+void hs_claim_finish(struct hs_claim *c)
+{
+	free(c->ranges);
+	memset(c, 0, sizeof(*c));
+}
+
+int hs_claim_add(struct hs_claim *c, uint64_t start, uint64_t end)
+{
+	if (c->nr && c->ranges[c->nr - 1].end == start) {
+		c->ranges[c->nr - 1].end = end;
+		return 0;
+	}
+	if (c->nr == c->room) {
+		size_t room = c->room ? c->room * 2 : 16;
+		struct hs_claim_range *grown = reallocarray(c->ranges, room, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		c->ranges = grown;
+		c->room = room;
+	}
+	c->ranges[c->nr++] = (struct hs_claim_range){ start, end };
+	return 0;
+}
+
+static int visit(void *ctx, const struct hs_vma *vma)
+{
+	struct hs_claim *c = ctx;
+
+	/* Mergeable and never huge is our own mark: of a guest that is about to be added, or is owed its undoing. */
+	if (!vma->mergeable || vma->nohugepage)
+		return 0;
+	c->ksm_bytes += vma->ksm_bytes;
+	return hs_claim_add(c, vma->start, vma->end);
+}
+
+int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err)
+{
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	out->pid = pid;
+	rc = hs_vmas_each(host, pid, visit, out);
+	if (!rc)
+		return 0;
+	hs_claim_finish(out);
+	return hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid, strerror(-rc));
+}
+
+/* Field 22 of stat, in clock ticks since boot; 0: it is gone. */
+static uint64_t started(const struct hs_host *host, pid_t pid)
+{
+	char text[1024];
+	char *at;
+
+	if (hs_hostfile_read_pid(host, pid, "stat", text, sizeof(text)) <= 0)
+		return 0;
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at + 1, NULL, 10) : 0;
+}
+
+static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX])
+{
+	(void)snprintf(out, PATH_MAX, "%s/" PREFIX "%d", host->state_dir, (int)pid);
+}
+
+/* A record that is whole and of the process that has the number now; 0, -ENOENT otherwise. */
+static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *out)
+{
+	char path[PATH_MAX], line[256];
+	uint64_t ticks = 0, start, end;
+	bool whole = false;
+	int n = 0, rc = 0;
+	FILE *f;
+
+	memset(out, 0, sizeof(*out));
+	out->pid = pid;
+	record_path(host, pid, path);
+	f = fopen(path, "re");
+	if (!f)
+		return -ENOENT;
+	if (!fgets(line, sizeof(line), f) || strcmp(line, HEADER "\n") != 0 || !fgets(line, sizeof(line), f) ||
+	    sscanf(line, "pid %d started %" SCNu64, &n, &ticks) != 2 || n != pid || !ticks ||
+	    ticks != started(host, pid))
+		rc = -ENOENT;
+	while (!rc && !whole && fgets(line, sizeof(line), f)) {
+		whole = strcmp(line, "end\n") == 0;
+		if (!whole)
+			rc = sscanf(line, "%" SCNx64 " %" SCNx64, &start, &end) == 2 && start < end
+				 ? hs_claim_add(out, start, end)
+				 : -ENOENT;
+	}
+	(void)fclose(f);
+	if (!rc && whole)
+		return 0;
+	hs_claim_finish(out);
+	return -ENOENT;
+}
+
+int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct hs_error *err)
+{
+	char path[PATH_MAX], tmp[PATH_MAX + 8];
+	const uint64_t ticks = started(host, c->pid);
+	struct hs_claim old;
+	int fd, rc;
+	FILE *f;
+
+	if (!ticks)
+		return hs_error_set(err, -ESRCH, "process %d is gone", (int)c->pid);
+	if (mkdir(host->state_dir, 0700) && errno != EEXIST)
+		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", host->state_dir,
+				    strerror(errno));
+	record_path(host, c->pid, path);
+	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
+	if (read_record(host, c->pid, &old))
+		memset(&old, 0, sizeof(old));
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	f = fd < 0 ? NULL : fdopen(fd, "w");
+	if (!f) {
+		rc = -errno;
+		if (fd >= 0)
+			(void)close(fd);
+		hs_claim_finish(&old);
+		return hs_error_set(err, rc, "cannot write %s: %s", tmp, strerror(-rc));
+	}
+	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 "\n", (int)c->pid, ticks);
+	for (size_t i = 0; i < old.nr; i++)
+		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", old.ranges[i].start, old.ranges[i].end);
+	for (size_t i = 0; i < c->nr; i++)
+		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", c->ranges[i].start, c->ranges[i].end);
+	(void)fprintf(f, "end\n");
+	rc = fflush(f) || ferror(f) || fsync(fd) ? -EIO : 0;
+	(void)fclose(f);
+	if (!rc && rename(tmp, path))
+		rc = -errno;
+	hs_claim_finish(&old);
+	return rc ? hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc)) : 0;
+}
+
+/* The advice on all ranges; a range that the process has given back since is no error. */
+static int advise(const struct hs_claim *c, struct hs_remote *remote, int advice, struct hs_error *err)
+{
+	struct hs_remote_op *ops = calloc(c->nr ? c->nr : 1, sizeof(*ops));
+	int rc;
+
+	if (!ops)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < c->nr; i++)
+		ops[i] =
+		    (struct hs_remote_op){ .start = c->ranges[i].start, .end = c->ranges[i].end, .advice = advice };
+	rc = hs_remote_madvise(remote, ops, c->nr, err);
+	for (size_t i = 0; i < c->nr && !rc; i++)
+		if (ops[i].result && ops[i].result != -ENOMEM)
+			rc = hs_error_set(err, ops[i].result, "process %d: %s", (int)c->pid, strerror(-ops[i].result));
+	free(ops);
+	return rc;
+}
+
+static int with_remote(const struct hs_host *host, const struct hs_claim *c, struct hs_remote *remote, int advice,
+		       struct hs_error *err)
+{
+	struct hs_remote *own = NULL;
+	int rc = remote ? 0 : hs_remote_open(&own, host, c->pid, err);
+
+	if (!rc)
+		rc = advise(c, remote ? remote : own, advice, err);
+	hs_remote_close(own);
+	return rc;
+}
+
+int hs_claim_take(const struct hs_host *host, const struct hs_claim *c, struct hs_remote *remote, struct hs_error *err)
+{
+	return with_remote(host, c, remote, MADV_UNMERGEABLE, err);
+}
+
+size_t hs_claim_give_back(const struct hs_host *host)
+{
+	DIR *d = opendir(host->state_dir);
+	struct dirent *e;
+	size_t nr = 0;
+
+	while (d && (e = readdir(d))) {
+		struct hs_claim c;
+		char path[PATH_MAX], *end;
+		long pid;
+		int rc;
+
+		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
+			continue;
+		pid = strtol(e->d_name + strlen(PREFIX), &end, 10);
+		if (*end || pid <= 0 || pid > INT_MAX)
+			continue;
+		rc = read_record(host, (pid_t)pid, &c);
+		if (!rc) {
+			rc = with_remote(host, &c, NULL, MADV_MERGEABLE, NULL);
+			hs_claim_finish(&c);
+			nr += !rc;
+			if (rc && rc != -ESRCH)
+				continue;
+		}
+		record_path(host, (pid_t)pid, path);
+		(void)unlink(path);
+	}
+	if (d)
+		(void)closedir(d);
+	return nr;
+}

@@ -1,0 +1,42 @@
+/*
+ * Mergeable memory of others, claimed: made unmergeable inside its process for as long as the engine lives, and
+ * mergeable again after it. What was taken stands in a file of the state folder, written before it is taken, so that
+ * the next engine gives it back after a crash.
+ */
+#ifndef HS_SHARE_CLAIM_H
+#define HS_SHARE_CLAIM_H
+
+#include "hs/error.h"
+#include "hs/host.h"
+#include "hs/remote.h"
+
+/* Ranges of one process. */
+struct hs_claim {
+	pid_t pid;
+	struct hs_claim_range {
+		uint64_t start, end; /* bytes, address in the process */
+	} * ranges;
+	size_t nr, room;
+	uint64_t ksm_bytes; /* of it merged when it was looked at: what unmerging needs */
+};
+void hs_claim_finish(struct hs_claim *c);
+
+HS_MUST_USE int hs_claim_add(struct hs_claim *c, uint64_t start, uint64_t end); /* -ENOMEM */
+
+/* The process's mergeable memory that does not carry our own mark. nr 0: there is none. -ESRCH. */
+HS_MUST_USE int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err);
+
+/* Adds the claim to the process's record. 0 or -errno with the text; then nothing may be taken. */
+HS_MUST_USE int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct hs_error *err);
+
+/* Takes it: unmergeable. The record has to be written. `remote` NULL: opened for this. */
+HS_MUST_USE int hs_claim_take(const struct hs_host *host, const struct hs_claim *c, struct hs_remote *remote,
+			      struct hs_error *err);
+
+/*
+ * Gives back, to every process that has a record, what was taken, and removes the records. A process that cannot be
+ * stopped now keeps its record for the next time. The number of processes that got theirs back.
+ */
+size_t hs_claim_give_back(const struct hs_host *host);
+
+#endif
