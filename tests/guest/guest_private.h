@@ -39,6 +39,9 @@ HS_MUST_USE int hs_guest_make_whole(struct hs_guest *g, struct hs_error *err);
 /* A memory file with an initramfs whose /init is `program`. */
 HS_MUST_USE int hs_guest_initramfs(int *fd, const char *program, struct hs_error *err);
 
+/* What follows a machine's kernel: the kernel's own arguments and the workload's parameters. */
+void hs_guest_command_line(const struct hs_guest_params *p, char *buf, size_t size);
+
 uint64_t hs_guest_now_ns(void);
 
 /* Sends a command; waits for its answer: a line that begins with the command's name, whose object goes to *json. */

@@ -80,7 +80,7 @@ int hs_guest_qemu_available(const struct hs_guest_config *cfg, struct hs_error *
  * The kernel's command line; what follows "--" goes to the workload. No self-tests of ciphers and no mitigations: a
  * quarter of the boot time. A fixed place for the kernel: the guests' layouts are alike.
  */
-static void command_line(const struct hs_guest_params *p, char *buf, size_t size)
+void hs_guest_command_line(const struct hs_guest_params *p, char *buf, size_t size)
 {
 	size_t len = (size_t)snprintf(buf, size, "%s --", APPEND);
 	char arg[64];
@@ -113,7 +113,7 @@ int hs_guest_start_qemu(struct hs_guest *g, const struct hs_guest_config *cfg, s
 	g->ram_bytes = ram_mib << 20;
 	(void)snprintf(initrd, sizeof(initrd), "/proc/self/fd/%d", initrd_fd);
 	(void)snprintf(ram, sizeof(ram), "%" PRIu64 "M", ram_mib);
-	command_line(&cfg->params, append, sizeof(append));
+	hs_guest_command_line(&cfg->params, append, sizeof(append));
 #define ARG(a)     (argv[nr++] = (a))
 #define PAIR(a, b) (ARG(a), ARG(b))
 	ARG(qemu_program(cfg));
