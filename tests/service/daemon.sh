@@ -40,7 +40,8 @@ hs() { timeout 60 "$share" "$@" --socket "$sock"; }
 field() { hs show "$1" --json 2>/dev/null | jq -r ".$2"; }
 request() { curl -s -m 20 --unix-socket "$sock" "$@"; }
 status_of() { curl -s -m 20 -o /dev/null -w '%{http_code}' --unix-socket "$sock" "$@"; }
-ksm_pages() { awk '$1 == "ksm_merging_pages" { print $2 }' "/proc/$1/ksm_stat"; }
+# From the page tables: the counter in ksm_stat falls only at ksmd's next pass.
+ksm_pages() { awk '/^KSM:/ { kib += $2 } END { print kib / 4 }' "/proc/$1/smaps"; }
 mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
 
 start_daemon() {
