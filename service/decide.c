@@ -460,7 +460,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	struct hs_ledger before, after;
 	struct hs_share_burst burst = { 0 };
 	uint64_t marked = 0, parted;
-	int rc;
+	int rc, parting;
 
 	/* What broke since the last cycle is booked before anything new is marked. */
 	rc = verify_all(p, err);
@@ -489,9 +489,13 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	p->totals.ksmd_cpu_us += burst.ksmd_cpu_us;
 	p->totals.burst_ms += burst.elapsed_ms;
 	p->unsettled = rc || !burst.settled;
+	/* Whatever ended the burst: what ksmd merged across groups does not stay. A guest that could not be parted is
+	 * tried again in the next cycle, which `unsettled` brings about. */
+	parting = hs_share_part_groups(p->share, &parted, rc ? NULL : err);
+	p->unsettled |= parting != 0;
 	if (rc)
 		return rc;
-	rc = hs_share_part_groups(p->share, &parted, err);
+	rc = parting == -EBUSY || parting == -EAGAIN ? 0 : parting;
 	if (!rc)
 		rc = verify_all(p, err);
 	if (rc)

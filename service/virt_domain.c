@@ -31,9 +31,11 @@ static const struct {
 	  "the memory of a NUMA cell is shared with another process, which KSM cannot merge: remove "
 	  "memAccess='shared'" },
 	{ "/domain/devices/hostdev[@mode='subsystem' and (@type='pci' or @type='mdev')]", HS_REASON_PASSTHROUGH,
-	  "a device is passed through to it, which pins its memory: KSM cannot merge that" },
-	{ "/domain/devices/interface[@type='hostdev']", HS_REASON_PASSTHROUGH,
-	  "a network device is passed through to it, which pins its memory: KSM cannot merge that" },
+	  "a device is passed through to it, which pins its memory: KSM cannot merge that; only without the device can "
+	  "it share" },
+	{ "/domain/devices/interface[@type='hostdev' or @type='vdpa']", HS_REASON_PASSTHROUGH,
+	  "a network device is passed through to it, which pins its memory: KSM cannot merge that; only without the "
+	  "device can it share" },
 };
 
 static bool has(xmlXPathContext *ctx, const char *path)

@@ -105,7 +105,7 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *o
 	record_path(host, pid, path);
 	f = fopen(path, "re");
 	if (!f)
-		return -ENOENT;
+		return errno == ENOENT ? -ENOENT : -EIO;
 	if (!fgets(line, sizeof(line), f) || strcmp(line, HEADER "\n") != 0 || !fgets(line, sizeof(line), f) ||
 	    sscanf(line, "pid %d started %" SCNu64, &n, &ticks) != 2 || n != pid || !ticks ||
 	    ticks != started(host, pid))
@@ -200,6 +200,49 @@ int hs_claim_take(const struct hs_host *host, const struct hs_claim *c, struct h
 	return with_remote(host, c, remote, MADV_UNMERGEABLE, err);
 }
 
+/* What may be given back now of what was recorded. */
+struct giving {
+	const struct hs_claim *recorded;
+	struct hs_claim now;
+	bool later; /* some of it carries our marks still */
+};
+
+static int visit_giving(void *ctx, const struct hs_vma *vma)
+{
+	struct giving *g = ctx;
+
+	for (size_t i = 0; i < g->recorded->nr; i++) {
+		const struct hs_claim_range *r = &g->recorded->ranges[i];
+		const uint64_t start = vma->start > r->start ? vma->start : r->start;
+		const uint64_t end = vma->end < r->end ? vma->end : r->end;
+		int rc;
+
+		if (start >= end)
+			continue;
+		/* Never huge: ours. Mergeable as well it would count as shared by us, hot pages included. */
+		if (vma->nohugepage) {
+			g->later = true;
+			continue;
+		}
+		rc = hs_claim_add(&g->now, start, end);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* 0: all was given back; -EAGAIN: what is shared still comes later. */
+static int give_back(const struct hs_host *host, const struct hs_claim *recorded)
+{
+	struct giving g = { .recorded = recorded, .now = { .pid = recorded->pid } };
+	int rc = hs_vmas_each(host, recorded->pid, visit_giving, &g);
+
+	if (!rc && g.now.nr)
+		rc = with_remote(host, &g.now, NULL, MADV_MERGEABLE, NULL);
+	hs_claim_finish(&g.now);
+	return rc ? rc : g.later ? -EAGAIN : 0;
+}
+
 size_t hs_claim_give_back(const struct hs_host *host)
 {
 	DIR *d = opendir(host->state_dir);
@@ -218,8 +261,10 @@ size_t hs_claim_give_back(const struct hs_host *host)
 		if (*end || pid <= 0 || pid > INT_MAX)
 			continue;
 		rc = read_record(host, (pid_t)pid, &c);
+		if (rc && rc != -ENOENT)
+			continue; /* it cannot be read now: kept for the next time */
 		if (!rc) {
-			rc = with_remote(host, &c, NULL, MADV_MERGEABLE, NULL);
+			rc = give_back(host, &c);
 			hs_claim_finish(&c);
 			nr += !rc;
 			if (rc && rc != -ESRCH)

@@ -35,7 +35,8 @@ HS_MUST_USE int hs_claim_take(const struct hs_host *host, const struct hs_claim 
 
 /*
  * Gives back, to every process that has a record, what was taken, and removes the records. A process that cannot be
- * stopped now keeps its record for the next time. The number of processes that got theirs back.
+ * stopped now, or shares some of it for us still, keeps its record for the next time. The number of processes that got
+ * theirs back.
  */
 size_t hs_claim_give_back(const struct hs_host *host);
 

@@ -126,7 +126,7 @@ void hs_share_destroy(struct hs_share *s)
 		return;
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		marked |= s->guests[i].used && !s->guests[i].gone && hs_engine_marked(&s->guests[i]);
-	if (s->ran && !marked)
+	if (s->ran && !marked && !s->left_marked)
 		hs_engine_sweep(s);
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		forget(&s->guests[i]);
@@ -215,8 +215,10 @@ int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *vie
 
 void hs_share_remove_guest(struct hs_share *s, uint32_t id)
 {
-	if (id < s->nr_guests)
-		forget(&s->guests[id]);
+	if (id >= s->nr_guests)
+		return;
+	s->left_marked |= s->guests[id].used && !s->guests[id].gone && hs_engine_marked(&s->guests[id]);
+	forget(&s->guests[id]);
 }
 
 int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages,

@@ -62,6 +62,7 @@ struct hs_share {
 	struct hs_engine_sizes sizes;
 	uint64_t nr_joined;
 	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, all told */
+	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */

@@ -50,10 +50,10 @@ static uint64_t sharing(const struct hs_ksm_counters *c)
 
 /* ---- foreign memory ---- */
 
-/* Takes the mark from what is not ours; *nr: what is left, for which there is no other way out than to refuse. */
-static int claim_foreign(struct hs_share *s, const struct hs_ksm_foreign *found, size_t *nr, struct hs_error *err)
+/* Takes the mark from what is not ours. */
+static int claim_foreign(struct hs_share *s, const struct hs_ksm_foreign *found, size_t nr, struct hs_error *err)
 {
-	for (size_t i = 0; i < *nr; i++) {
+	for (size_t i = 0; i < nr; i++) {
 		struct hs_claim c;
 		struct hs_error why = { "" };
 		int rc = hs_claim_find(&s->host, found[i].pid, &c, &why);
@@ -74,7 +74,6 @@ static int claim_foreign(struct hs_share *s, const struct hs_ksm_foreign *found,
 			    "%.200s",
 			    found[i].comm, (int)found[i].pid, why.text);
 	}
-	*nr = 0;
 	return 0;
 }
 
@@ -91,8 +90,16 @@ static int refuse_foreign(struct hs_share *s, struct hs_error *err)
 		if (s->guests[i].used)
 			pids[nr_pids++] = s->guests[i].view->pid;
 	rc = hs_ksm_find_foreign(&s->host, pids, nr_pids, &found, &nr, err);
-	if (!rc && s->cfg.foreign == HS_FOREIGN_CLAIM)
-		rc = claim_foreign(s, found, &nr, err);
+	if (!rc && nr && s->cfg.foreign == HS_FOREIGN_CLAIM && !s->cfg.dry_run) {
+		rc = claim_foreign(s, found, nr, err);
+		free(found);
+		found = NULL;
+		nr = 0;
+		/* What could not be claimed, or carries marks like ours, is left: for that there is no way but to
+		 * refuse. */
+		if (!rc)
+			rc = hs_ksm_find_foreign(&s->host, pids, nr_pids, &found, &nr, err);
+	}
 	if (!rc && nr) {
 		char names[256] = "";
 

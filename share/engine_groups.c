@@ -114,7 +114,7 @@ int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_erro
 	struct holders all = { 0 };
 	bool several = false;
 	uint32_t first = UINT32_MAX;
-	int rc = 0;
+	int rc = 0, first_rc;
 
 	*nr_broken = 0;
 	for (uint32_t i = 0; i < s->nr_guests; i++) {
@@ -125,31 +125,35 @@ int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_erro
 	}
 	if (!several)
 		return 0;
-	for (uint32_t i = 0; i < s->nr_guests && (!rc || rc == -ESRCH); i++)
-		if (s->guests[i].used && !s->guests[i].gone)
-			rc = gather(s, i, &all, err);
-	if (rc == -ENOMEM)
-		(void)hs_error_set(err, rc, "out of memory");
-	if (rc == -ESRCH)
-		rc = 0;
-	if (!rc && all.nr)
+	/* One guest that cannot be looked at, or be stopped, does not keep the others from being parted. */
+	for (uint32_t i = 0; i < s->nr_guests && rc != -ENOMEM; i++) {
+		int one = s->guests[i].used && !s->guests[i].gone ? gather(s, i, &all, err) : 0;
+
+		if (one && one != -ESRCH)
+			rc = one;
+	}
+	first_rc = rc;
+	if (all.nr)
 		qsort(all.list, all.nr, sizeof(all.list[0]), by_frame);
-	for (size_t i = 0, end; i < all.nr && !rc; i = end) {
+	for (size_t i = 0, end; i < all.nr; i = end) {
 		uint32_t oldest = all.list[i].guest;
 
 		for (end = i; end < all.nr && all.list[end].pfn == all.list[i].pfn; end++)
 			if (s->guests[all.list[end].guest].joined < s->guests[oldest].joined)
 				oldest = all.list[end].guest;
-		for (size_t k = i; k < end && !rc; k++) {
-			if (s->guests[all.list[k].guest].group == s->guests[oldest].group)
+		for (size_t k = i; k < end; k++) {
+			int one;
+
+			if (s->guests[all.list[k].guest].gone ||
+			    s->guests[all.list[k].guest].group == s->guests[oldest].group)
 				continue;
-			rc = break_page(s, &all.list[k], err);
-			*nr_broken += !rc;
-			if (rc == -ESRCH)
-				rc = 0;
+			one = break_page(s, &all.list[k], err);
+			*nr_broken += !one;
+			if (one && one != -ESRCH)
+				first_rc = one;
 		}
 	}
 	free(all.list);
 	s->group_conflicts += *nr_broken;
-	return rc;
+	return first_rc == -ENOMEM ? hs_error_set(err, first_rc, "out of memory") : first_rc;
 }

@@ -1,0 +1,1 @@
+hs_suite(test_config SOURCES test_config.c LIBS hs_config INCLUDES ${PROJECT_SOURCE_DIR}/service LABELS unit)

@@ -1,0 +1,228 @@
+/* The configuration: what is accepted, what each error names, what differs; and the rule of mode auto. */
+#include "hs_test.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "auto.h"
+#include "config.h"
+
+static struct hs_config cfg;
+static struct hs_error err;
+
+static int parse(const char *text)
+{
+	err.text[0] = '\0';
+	return hs_config_parse(&cfg, text, strlen(text), "file", &err);
+}
+
+START_TEST(test_service_config_empty_is_the_default)
+{
+	struct hs_config def;
+
+	hs_config_defaults(&def);
+	ck_assert_msg(parse("") == 0, "%s", err.text);
+	ck_assert_uint_eq(hs_config_diff(&def, &cfg, NULL, NULL), 0);
+	ck_assert_int_eq(cfg.mode, HS_MODE_OBSERVE); /* nothing is changed until the operator says so */
+	ck_assert_int_eq(cfg.pipeline.share.foreign, HS_FOREIGN_REFUSE);
+	ck_assert_uint_eq(cfg.tcp_port, 0);
+}
+END_TEST
+
+START_TEST(test_service_config_values)
+{
+	ck_assert_msg(parse("\xef\xbb\xbf# comment\r\n[service]\r\nmode = auto\r\nsocket_mode = "
+			    "0600\r\n\r\n[scan]\nmin_memory = 2G\n"
+			    "cpu_percent=7\n[merge]\nforeign = claim\nuse_zero_pages = no\n[auto]\non_psi = "
+			    "12.5\n[policy]\nmax_hot = "
+			    "50\n") == 0,
+		      "%s", err.text);
+	ck_assert_int_eq(cfg.mode, HS_MODE_AUTO);
+	ck_assert_uint_eq(cfg.socket_mode, 0600);
+	ck_assert_uint_eq(cfg.pipeline.min_bytes, UINT64_C(2) << 30);
+	ck_assert_uint_eq(cfg.pipeline.cpu_percent, 7);
+	ck_assert_int_eq(cfg.pipeline.share.foreign, HS_FOREIGN_CLAIM);
+	ck_assert(!cfg.pipeline.share.use_zero_pages);
+	ck_assert(cfg.auto_mode.on_psi_some_avg10 > 12.4 && cfg.auto_mode.on_psi_some_avg10 < 12.6);
+	ck_assert_uint_eq(cfg.pipeline.fine.give_up_hot, 50); /* follows max_hot */
+}
+END_TEST
+
+static const struct {
+	const char *text, *names;
+} bad[] = {
+	{ "[service]\nmode = sometimes\n", "file:2: [service] mode: \"sometimes\"" },
+	{ "[service]\n\nmod = off\n", "file:3: there is no key mod in [service]" },
+	{ "[sevice]\nmode = off\n", "file:2: there is no section [sevice]" },
+	{ "mode = off\n", "file:1: mode stands before any [section]" },
+	{ "[service]\nmode = off\nmode = save\n", "file:3: mode is set a second time" },
+	{ "[scan]\nrounds = 65\n", "a number from 1 to 64" },
+	{ "[scan]\nrounds = -1\n", "a number from 1 to 64" },
+	{ "[scan]\nrounds = 5x\n", "a number from 1 to 64" },
+	{ "[scan]\nrounds = 99999999999999999999\n", "a number from 1 to 64" },
+	{ "[scan]\nrounds =\n", "a number from 1 to 64" },
+	{ "[scan]\nmin_memory = 5Q\n", "bytes, or a number with K, M, G or T" },
+	{ "[scan]\nmin_memory = 18446744073709551615T\n", "bytes, or a number with K, M, G or T" },
+	{ "[service]\nsocket_mode = 8888\n", "octal" },
+	{ "[service]\nsocket = control.sock\n", "no absolute path" },
+	{ "[service]\ntcp_port = 9100\ntcp_address = 0.0.0.0\n", "no loopback address" },
+	{ "[service]\nnonsense\n", "file:2" },
+	{ "[service\n", "file:1" },
+	{ "[scan]\nrounds = 5\nhot_rounds = 6\n", "hot_rounds is more than rounds" },
+	{ "[policy]\nmax_hot = 200\n", "unshare_hot_pages is not above max_hot" },
+	{ "[fine]\nsamples = 100\n", "more than max_window_ms" },
+	{ "[auto]\noff_available_percent = 10\n", "it would flap" },
+	{ "[scan]\nrest_min_s = 100\n", "rest_max_s is less" },
+};
+
+START_TEST(test_service_config_bad)
+{
+	struct hs_config before;
+
+	ck_assert_int_eq(parse("[scan]\nrounds = 10\n"), 0);
+	before = cfg;
+	ck_assert_int_eq(parse(bad[_i].text), -EINVAL);
+	ck_assert_msg(strstr(err.text, bad[_i].names) != NULL, "%s", err.text);
+	ck_assert_uint_eq(hs_config_diff(&before, &cfg, NULL, NULL), 0); /* as it was */
+}
+END_TEST
+
+START_TEST(test_service_config_not_text)
+{
+	char line[2000];
+
+	ck_assert_int_eq(hs_config_parse(&cfg, "[scan]\n\0x", 9, "file", &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "zero byte"));
+	memset(line, 'x', sizeof(line) - 1);
+	line[sizeof(line) - 1] = '\0';
+	ck_assert_int_eq(parse(line), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "file:1: the line is longer"));
+	ck_assert_int_eq(hs_config_load(&cfg, "/", &err), -EINVAL);
+	ck_assert_int_eq(hs_config_load(&cfg, "/nonexistent/file", &err), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent/file"));
+}
+END_TEST
+
+/* What is printed reads back as the same; each key alone makes one difference that names it. */
+START_TEST(test_service_config_prints_what_it_reads)
+{
+	char *text = NULL;
+	size_t len;
+	struct hs_config def;
+	FILE *f = open_memstream(&text, &len);
+
+	hs_config_defaults(&def);
+	(void)snprintf(def.socket, sizeof(def.socket), "/tmp/s");
+	def.pipeline.coarse.interval_ms = 77;
+	def.auto_mode.on_psi_some_avg10 = 33.25;
+	hs_config_print(f, &def, false);
+	(void)fclose(f);
+	ck_assert_msg(hs_config_parse(&cfg, text, len, "file", &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(hs_config_diff(&def, &cfg, NULL, NULL), 0);
+	free(text);
+	f = open_memstream(&text, &len);
+	hs_config_print(f, &def, true); /* the example: all of it comments */
+	(void)fclose(f);
+	ck_assert_msg(hs_config_parse(&cfg, text, len, "file", &err) == 0, "%s", err.text);
+	hs_config_defaults(&def);
+	ck_assert_uint_eq(hs_config_diff(&def, &cfg, NULL, NULL), 0);
+	free(text);
+}
+END_TEST
+
+START_TEST(test_service_config_keeps_what_needs_a_restart)
+{
+	struct hs_config old;
+
+	ck_assert_int_eq(parse("[service]\nsocket = /a\n"), 0);
+	old = cfg;
+	ck_assert_int_eq(parse("[service]\nsocket = /b\nmode = save\n"), 0);
+	hs_config_keep_static(&cfg, &old);
+	ck_assert_str_eq(cfg.socket, "/a");
+	ck_assert_int_eq(cfg.mode, HS_MODE_SAVE);
+}
+END_TEST
+
+/* ---- mode auto ---- */
+
+static const struct {
+	const char *what;
+	bool saving, decided;
+	uint64_t since_ms, now_ms;
+	double available, psi; /* percent */
+	bool switches;
+} decisions[] = {
+	{ "enough memory", false, false, 0, 0, 30, 0, false },
+	{ "memory short", false, false, 0, 0, 19, 0, true },
+	{ "at the mark", false, false, 0, 0, 20, 0, false },
+	{ "tasks wait", false, false, 0, 0, 50, 11, true },
+	{ "the kernel does not say", false, false, 0, 0, 50, -1, false },
+	{ "between the marks it goes on", true, true, 0, 1000000, 30, 0, false },
+	{ "enough again", true, true, 0, 1000000, 36, 0, true },
+	{ "enough, but tasks wait", true, true, 0, 1000000, 36, 2, false },
+	{ "enough, no PSI", true, true, 0, 1000000, 36, -1, true },
+	{ "too soon", true, true, 900000, 1000000, 36, 0, false },
+	{ "too soon to save again", false, true, 900000, 1000000, 5, 0, false },
+};
+
+START_TEST(test_service_auto_decide)
+{
+	struct hs_auto_state s = { decisions[_i].saving, decisions[_i].decided, decisions[_i].since_ms };
+	const struct hs_pressure p = { .total_bytes = 1000000,
+				       .available_bytes = (uint64_t)(decisions[_i].available * 10000),
+				       .psi_some_avg10 = decisions[_i].psi };
+	struct hs_auto_config c;
+	char why[256] = "";
+
+	hs_config_defaults(&cfg);
+	c = cfg.auto_mode;
+	ck_assert_msg(hs_auto_decide(&s, &c, &p, decisions[_i].now_ms, why) == decisions[_i].switches, "%s",
+		      decisions[_i].what);
+	ck_assert_int_eq(s.saving, decisions[_i].saving != decisions[_i].switches);
+	ck_assert_int_eq(why[0] != '\0', decisions[_i].switches);
+}
+END_TEST
+
+START_TEST(test_service_auto_unknown_changes_nothing)
+{
+	struct hs_auto_state s = { .saving = true };
+	const struct hs_pressure p = { .psi_some_avg10 = 99 };
+	char why[256];
+
+	hs_config_defaults(&cfg);
+	ck_assert(!hs_auto_decide(&s, &cfg.auto_mode, &p, 5, why));
+}
+END_TEST
+
+START_TEST(test_service_text_mend)
+{
+	char whole[] = "gr\xc3\xbc\xc3\x9f", cut[] = "gr\xc3", odd[] = "\xff\xc0\xaf ok", cut3[] = "\xe2\x82";
+
+	hs_text_mend(whole);
+	ck_assert_str_eq(whole, "gr\xc3\xbc\xc3\x9f");
+	hs_text_mend(cut);
+	ck_assert_str_eq(cut, "gr?");
+	hs_text_mend(odd);
+	ck_assert_str_eq(odd, "??? ok");
+	hs_text_mend(cut3);
+	ck_assert_str_eq(cut3, "??");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("service/config");
+	TCase *c = tcase_create("all");
+
+	tcase_add_test(c, test_service_config_empty_is_the_default);
+	tcase_add_test(c, test_service_config_values);
+	tcase_add_loop_test(c, test_service_config_bad, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(c, test_service_config_not_text);
+	tcase_add_test(c, test_service_config_prints_what_it_reads);
+	tcase_add_test(c, test_service_config_keeps_what_needs_a_restart);
+	tcase_add_loop_test(c, test_service_auto_decide, 0, sizeof(decisions) / sizeof(decisions[0]));
+	tcase_add_test(c, test_service_auto_unknown_changes_nothing);
+	tcase_add_test(c, test_service_text_mend);
+	suite_add_tcase(s, c);
+	return hs_test_run(s);
+}
