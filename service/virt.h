@@ -11,7 +11,7 @@
 #include "hs/host.h"
 #include "model.h"
 
-#define HS_VIRT_NAMESPACE "https://hs-share.org/xmlns/domain/1"
+#define HS_VIRT_NAMESPACE "urn:hs-share:domain:1"
 
 struct hs_virt;
 

@@ -1,7 +1,7 @@
 /*
  * Our element in a domain's metadata:
  *
- *     <hs:share xmlns:hs="https://hs-share.org/xmlns/domain/1" mode="on" group="web" max-shared="512M"/>
+ *     <hs:share xmlns:hs="urn:hs-share:domain:1" mode="on" group="web" max-shared="512M"/>
  *
  * libvirt keeps it for us and hands it out with or without its namespace. Anybody who may edit domains may have written
  * it, so it is read strictly: no document type, no entities, no network, a size that no honest element needs.
