@@ -3,3 +3,4 @@ add_executable(hs-share main.c cmd_run.c cmd_inspect.c cmd_unshare.c cmd_remote.
   parse.c print.c)
 target_link_libraries(hs-share PRIVATE hs_model hs_diagnose PkgConfig::CURL)
 install(TARGETS hs-share RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
+install(FILES hs-share.bash-completion DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME hs-share)

@@ -21,7 +21,7 @@
 
 static size_t max_holders(const struct hs_pipeline *p)
 {
-	return hs_pipeline_several_groups(p) ? MAX_HOLDERS_GROUPS : MAX_HOLDERS;
+	return p->several_groups ? MAX_HOLDERS_GROUPS : MAX_HOLDERS;
 }
 
 int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
@@ -315,7 +315,7 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 	const struct page_record *pg = &g->pages[h];
 	struct hs_bits512 indexed, mine;
 
-	if (!hs_pipeline_several_groups(p))
+	if (!p->several_groups)
 		return;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
 	hs_share_claims(p->share, g->share_id, h, &mine);
@@ -336,7 +336,7 @@ uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr pa
 	struct hs_page same[MAX_HOLDERS_GROUPS];
 	uint32_t n = 1;
 
-	if (!hs_pipeline_several_groups(p))
+	if (!p->several_groups)
 		return hs_index_count_same(p->index, mine, MAX_HOLDERS_GROUPS);
 	for (size_t k = hs_index_same(p->index, mine, same, MAX_HOLDERS_GROUPS); k--;) {
 		struct guest *og;

@@ -63,8 +63,9 @@ struct hs_pipeline {
 	uint8_t *buf[2]; /* a huge page each */
 	uint64_t paced_wall_us, paced_cpu_us;
 	uint32_t next_group_nr;
-	uint32_t round; /* of the coarse window that is under way; 0: none */
-	bool unsettled; /* the last burst ended before everything was merged */
+	bool several_groups; /* kept right as guests come and go: it is asked for each base page */
+	uint32_t round;      /* of the coarse window that is under way; 0: none */
+	bool unsettled;      /* the last burst ended before everything was merged */
 	struct hs_pipeline_totals totals;
 };
 
@@ -118,9 +119,6 @@ uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr pa
  * because that cannot be told.
  */
 void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages);
-
-/* True when the guests are of more than one trust group. */
-bool hs_pipeline_several_groups(const struct hs_pipeline *p);
 
 /* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,

@@ -83,6 +83,13 @@ bool hs_pipeline_engaged(const struct hs_pipeline *p)
 	return p->share != NULL;
 }
 
+static void count_groups(struct hs_pipeline *p)
+{
+	p->several_groups = false;
+	for (size_t i = 1; i < p->nr_guests; i++)
+		p->several_groups |= p->guests[i]->group_nr != p->guests[0]->group_nr;
+}
+
 static void index_forget(struct hs_pipeline *p, struct guest *g)
 {
 	while (hs_index_remove_guest(p->index, g->index_id, UINT32_MAX) > 0)
@@ -113,15 +120,8 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 	}
 	p->guest_of_index[g->index_id] = (uint32_t)p->nr_guests;
 	p->guests[p->nr_guests++] = g;
+	count_groups(p);
 	return 0;
-}
-
-bool hs_pipeline_several_groups(const struct hs_pipeline *p)
-{
-	for (size_t i = 1; i < p->nr_guests; i++)
-		if (p->guests[i]->group_nr != p->guests[0]->group_nr)
-			return true;
-	return false;
 }
 
 static uint32_t group_number(struct hs_pipeline *p, const char *group)
@@ -315,6 +315,7 @@ int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool undo, struct hs_sh
 	hs_pipeline_guest_free(p, g);
 	/* The last one takes its place. */
 	p->guests[at] = p->guests[--p->nr_guests];
+	count_groups(p);
 	if (at < p->nr_guests && !p->guests[at]->gone)
 		p->guest_of_index[p->guests[at]->index_id] = (uint32_t)at;
 	return 0;

@@ -56,7 +56,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	}
 	out->by_reason[pg->decision.reason]++;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	if (hs_pipeline_several_groups(p))
+	if (p->several_groups)
 		hs_content_duplicates(p, g, h, &indexed, &any, &part);
 	else
 		hs_index_duplicates(p->index, g->index_id, h, &any);

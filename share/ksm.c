@@ -23,6 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "claim.h"
 #include "hostfile.h"
 
 struct hs_ksm {
@@ -119,6 +120,9 @@ int hs_ksm_recover(const struct hs_host *host, struct hs_error *err)
 	if (fd < 0)
 		return fd;
 	rc = recover_locked(host, &left, err);
+	/* Nobody shares now: memory of others that a killed one had claimed is theirs again. */
+	if (rc >= 0 && hs_claim_give_back(host))
+		rc = 1;
 	drop_lock(fd);
 	return rc;
 }

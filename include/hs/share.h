@@ -72,7 +72,8 @@ HS_MUST_USE int hs_ksm_acquire(struct hs_ksm **out, const struct hs_host *host, 
 /* Gives the knobs back and removes the state file. Takes NULL. */
 void hs_ksm_release(struct hs_ksm *k);
 
-/* Gives back what a crashed owner left. 1: something was; 0: nothing to do; -EBUSY: its owner lives. */
+/* Gives back what a crashed owner left: KSM's knobs, claimed memory. 1: something was; 0: nothing to do; -EBUSY: its
+ * owner lives. */
 HS_MUST_USE int hs_ksm_recover(const struct hs_host *host, struct hs_error *err);
 
 HS_MUST_USE int hs_ksm_counters(const struct hs_host *host, struct hs_ksm_counters *out, struct hs_error *err);

@@ -42,6 +42,31 @@ expect 2 '--rounds: "65" is not a number from 1 to 64' run --pid 1 --rounds 65
 expect 2 '--keep-shared and --dry-run exclude' run --pid 1 --keep-shared --dry-run
 expect 2 'inspect looks at one guest' inspect --pid 1 --pid 2
 
+# commands that talk to the daemon: none listens there
+nowhere=/nonexistent/control.sock
+for command in status guests stats report history watch mode reload; do
+	expect 0 '--socket=PATH' "$command" --help
+	expect 3 "$nowhere" "$command" --socket "$nowhere"
+	expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
+done
+for command in show opt-in opt-out; do
+	expect 0 '--pid=PID' "$command" --help
+	expect 3 "$nowhere" "$command" web1 --socket "$nowhere"
+	expect 2 'no guest is named' "$command"
+	expect 2 'name a domain or give --pid, not both' "$command" web1 --pid 5
+	expect 2 '"web2" is one word too many' "$command" web1 web2
+done
+expect 2 '"sometimes" is no mode; the modes are off, observe, save and auto' mode sometimes
+expect 2 '--keep and --undo exclude one another' mode off --keep --undo
+expect 2 '--group: "a b" is no group' opt-in web1 --group 'a b'
+expect 2 '--max-shared: "much" is no size' opt-in web1 --max-shared much
+expect 2 '--interval: "0" is not a number from 1' watch --interval 0
+expect 3 "$nowhere" unshare web1 --socket "$nowhere"
+expect 3 "$nowhere" unshare --all --socket "$nowhere"
+expect 2 'name a guest or give --all, not both' unshare web1 --all
+expect 0 'obstacles, ' diagnose --socket "$nowhere"
+expect 0 '"findings"' diagnose --json --socket "$nowhere"
+
 # a process id that nobody has
 none=4194303
 for command in run inspect unshare; do

@@ -1,0 +1,2 @@
+add_test(NAME service_completion COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/completion.sh $<TARGET_FILE:hs-share>
+         ${PROJECT_SOURCE_DIR}/service/hs-share.bash-completion)
