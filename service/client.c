@@ -75,6 +75,8 @@ int hs_client_request(const char *socket, const char *method, const char *path, 
 	}
 	(void)curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, socket);
 	(void)curl_easy_setopt(c, CURLOPT_URL, url);
+	/* A guest named ".." is one that is not there, not a way to another request. */
+	(void)curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
 	(void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
 	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 5L);

@@ -366,8 +366,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (!p->command->word_allowed || o->word)
 			argp_error(state, "\"%s\" is one word too many", arg);
-		if (strlen(arg) >= HS_NAME_MAX || !*arg)
-			argp_error(state, "a name has 1 to %d characters", HS_NAME_MAX - 1);
+		if (strlen(arg) >= HS_NAME_MAX || !*arg || strcmp(arg, ".") == 0 || strcmp(arg, "..") == 0)
+			argp_error(state, "\"%s\" is no name: it has 1 to %d characters, and is not \".\" or \"..\"",
+				   arg, HS_NAME_MAX - 1);
 		o->word = arg;
 		break;
 	case ARGP_KEY_END:

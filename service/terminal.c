@@ -28,7 +28,11 @@ const char *hs_terminal_safe(char *out, size_t size, const char *text, size_t wi
 	if (width >= size)
 		width = size - 1;
 	for (; text[n] && n < width; n++)
-		out[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ? '?' : text[n];
+		/* C1 controls, which are C2 80 to C2 9F in UTF-8, as well. */
+		out[n] = (unsigned char)text[n] < 0x20 || text[n] == 0x7f ||
+				 ((unsigned char)text[n] == 0xc2 && (unsigned char)text[n + 1] < 0xa0)
+			     ? '?'
+			     : text[n];
 	out[n] = '\0';
 	if (text[n] && n >= 3) {
 		/* Not in the middle of a character of several bytes. */

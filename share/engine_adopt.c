@@ -18,19 +18,15 @@
 
 struct adopt {
 	struct hs_engine_guest *g;
-	struct hs_engine_ops ops; /* marks to be taken away */
 	bool *nohuge_seen;        /* [nr_huge]: NOHUGEPAGE without MERGEABLE */
 	bool *hugepage_in_region; /* [nr_regions] */
-	uint64_t foreign_ksm_bytes;
-	bool seen; /* any VMA of the guest's memory */
+	bool seen;                /* any VMA of the guest's memory */
 };
 
 static int mark_range(struct adopt *a, const struct hs_vma *vma, hs_base_nr start, hs_base_nr end)
 {
-	if (vma->mergeable && !vma->nohugepage) {
-		a->foreign_ksm_bytes += vma->ksm_bytes;
-		return hs_engine_ops_add(&a->ops, a->g->view, start, end, MADV_UNMERGEABLE);
-	}
+	if (vma->mergeable && !vma->nohugepage)
+		return 0; /* the VMM's: take_foreign */
 	for (hs_base_nr p = start; p < end; p++) {
 		struct hs_engine_huge *h = &a->g->huge[p / HS_BASE_PER_HUGE];
 
@@ -126,6 +122,29 @@ static int count_vmas(struct hs_engine_guest *g)
 	return rc;
 }
 
+/*
+ * What is mergeable in the process and not ours: QEMU marks all its memory, small pieces that are no guest memory to us
+ * included. It gets that back when we are done.
+ */
+static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs_error *err)
+{
+	struct hs_claim c;
+	int rc = hs_claim_find(&s->host, g->view->pid, &c, err);
+
+	if (rc || !c.nr)
+		return rc;
+	if (c.ksm_bytes)
+		rc = hs_engine_room(s, c.ksm_bytes, "ending the sharing that somebody else began", err);
+	if (!rc)
+		rc = hs_claim_record(&s->host, &c, err);
+	if (!rc) {
+		s->claimed = true;
+		rc = hs_claim_take(&s->host, &c, g->remote, err);
+	}
+	hs_claim_finish(&c);
+	return rc;
+}
+
 int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err)
 {
 	struct adopt a = { .g = g };
@@ -149,33 +168,9 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 		(void)hs_error_set(err, rc, "out of memory");
 		goto out;
 	}
-	if (a.foreign_ksm_bytes && !s->cfg.dry_run) {
-		rc = hs_engine_room(s, a.foreign_ksm_bytes, "ending the sharing that somebody else began", err);
-		if (rc)
-			goto out;
-	}
-	if (a.ops.nr && !s->cfg.dry_run) {
-		/* The VMM had made it so (QEMU's default): it gets that back when we are done. */
-		struct hs_claim c = { .pid = g->view->pid };
-
-		for (size_t i = 0; i < a.ops.nr && !rc; i++)
-			rc = hs_claim_add(&c, a.ops.op[i].start, a.ops.op[i].end);
-		if (!rc)
-			rc = hs_claim_record(&s->host, &c, err);
-		hs_claim_finish(&c);
-		if (rc)
-			goto out;
-		s->claimed = true;
-	}
-	rc = hs_remote_madvise(g->remote, a.ops.op, a.ops.nr, err);
-	for (size_t i = 0; i < a.ops.nr && !rc; i++)
-		if (a.ops.op[i].result)
-			rc = hs_error_set(
-			    err, a.ops.op[i].result,
-			    "memory of %s (process %d) that is mergeable already could not be made unmergeable: %s",
-			    g->name, (int)g->view->pid, strerror(-a.ops.op[i].result));
+	if (!s->cfg.dry_run)
+		rc = take_foreign(s, g, err);
 out:
-	hs_engine_ops_finish(&a.ops);
 	free(a.nohuge_seen);
 	free(a.hugepage_in_region);
 	return rc;

@@ -121,7 +121,8 @@ fi
 ok 'OpenMetrics when asked for' 'request -H "Accept: application/openmetrics-text" http://x/metrics | tail -1 | grep -qx "# EOF"'
 
 # ---- requests that are wrong
-ok 'unknown path, method, guest, key, type, size' '[ "$(status_of http://x/nope) $(status_of -X DELETE http://x/v1/mode) $(status_of http://x/v1/guests/nobody) $(status_of -X PUT -H "Content-Type: application/json" -d "{\"mood\":1}" http://x/v1/mode) $(status_of -X PUT -d mode=save http://x/v1/mode) $(status_of -X PUT -H "Content-Type: application/json" --data-binary @"$shared" http://x/v1/mode)" = "404 405 404 400 415 413" ]'
+head -c 20000 /dev/zero >"$dir/large"
+ok 'unknown path, method, guest, key, type, size' '[ "$(status_of http://x/nope) $(status_of -X DELETE http://x/v1/mode) $(status_of http://x/v1/guests/nobody) $(status_of -X PUT -H "Content-Type: application/json" -d "{\"mood\":1}" http://x/v1/mode) $(status_of -X PUT -d mode=save http://x/v1/mode) $(status_of -X PUT -H "Content-Type: application/json" --data-binary "@$dir/large" http://x/v1/mode)" = "404 405 404 400 415 413" ]'
 ok 'a body in pieces without end is cut' '[ "$(head -c 200000 /dev/zero | curl -s -m 20 -o /dev/null -w "%{http_code}" --unix-socket "$sock" -X PUT -H "Transfer-Encoding: chunked" -H "Content-Type: application/json" --data-binary @- http://x/v1/mode)" != 200 ]'
 ok 'half a request and garbage leave it well' '{ printf "GET / HTTP"; head -c 500 /dev/urandom; } | timeout 5 curl -s -m 2 --unix-socket "$sock" telnet://x >/dev/null 2>&1; hs status >/dev/null'
 
