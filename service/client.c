@@ -100,7 +100,8 @@ int hs_client_request(const char *socket, const char *method, const char *path, 
 	else if (status >= 400) {
 		const char *message = json_string_value(json_object_get(json_object_get(*out, "error"), "message"));
 
-		rc = hs_error_set(err, -EREMOTEIO, "%s", message ? message : "it refuses, and does not say why");
+		rc = hs_error_set(err, status == 404 ? -ENOENT : -EREMOTEIO, "%s",
+				  message ? message : "it refuses, and does not say why");
 	}
 out:
 	if (c)

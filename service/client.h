@@ -10,8 +10,8 @@
 
 /*
  * `body` is borrowed, NULL: none. *out: the answer as JSON, a new reference, also when the daemon refuses.
- * 0; -ENOTCONN: the daemon cannot be reached; -EPROTO: what answers is not the daemon; -EREMOTEIO: it refuses (err has
- * its own words). `timeout_s` 0: as long as it takes.
+ * 0; -ENOTCONN: the daemon cannot be reached; -EPROTO: what answers is not the daemon; -ENOENT: no such guest or path;
+ * -EREMOTEIO: it refuses otherwise (err has its own words). `timeout_s` 0: as long as it takes.
  */
 HS_MUST_USE int hs_client_request(const char *socket, const char *method, const char *path, const json_t *body,
 				  long timeout_s, json_t **out, struct hs_error *err);

@@ -198,7 +198,7 @@ static int run_mode(const struct hs_remote_options *o)
 	body = json_pack("{s:s}", "mode", o->word);
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, o->no_wait ? 1 : 0, &status), &status, show_done);
+	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, 0, &status), &status, show_done);
 	json_decref(body);
 	return status;
 }
@@ -242,9 +242,12 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 
 		if (rc) {
 			json_decref(g);
-			if (rc != -EREMOTEIO) { /* that one: it is gone, and with it its sharing */
-				(void)fprintf(stderr, "hs-share: %s\n", err.text);
-				status = HS_EXIT_NO_DAEMON;
+			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
+				char safe[520];
+
+				(void)fprintf(stderr, "hs-share: %s\n",
+					      hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
+				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
 			}
 			break;
 		}
@@ -389,7 +392,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static const int none[] = { 0 };
 static const int for_show[] = { OPT_PID, 0 };
-static const int for_mode[] = { OPT_KEEP, OPT_UNDO, OPT_NO_WAIT, 0 };
+static const int for_mode[] = { OPT_KEEP, OPT_UNDO, 0 };
 static const int for_opt_in[] = { OPT_PID, OPT_GROUP, OPT_MAX, 0 };
 static const int for_opt_out[] = { OPT_PID, OPT_NO_WAIT, 0 };
 static const int for_unshare[] = { OPT_ALL, 0 };

@@ -78,7 +78,9 @@ int hs_cmd_unshare(int argc, char **argv)
 		.parser = parse,
 		.doc = "Undo the sharing that an earlier run left in place, in steps that check for free memory first, "
 		       "and "
-		       "make its huge pages huge again.",
+		       "make its huge pages huge again.\vWith a guest's name, or --all, the service does it: `hs-share "
+		       "unshare GUEST "
+		       "[--socket=PATH] [--json]`.",
 	};
 	struct unshare_options o = { 0 };
 	const struct hs_host host = HS_HOST_DEFAULT;
