@@ -57,10 +57,10 @@ static int on_tick(sd_event_source *s, uint64_t us, void *arg)
 static int on_history(sd_event_source *s, uint64_t us, void *arg)
 {
 	struct hs_daemon *d = arg;
-	const struct hs_model *m = hs_daemon_model(d);
+	const struct hs_model *m = &d->model;
 
 	(void)us;
-	hs_daemon_history_add(d);
+	hs_daemon_history_add(d); /* makes the model anew */
 	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests, %llu MiB saved", hs_mode_name(m->effective), m->nr_guests,
 			 (unsigned long long)(m->totals.ledger.saved_bytes >> 20));
 	return again(s, d->history.resolution_s * UINT64_C(1000000));
@@ -93,11 +93,6 @@ static int on_reconcile(sd_event_source *s, void *arg)
 	(void)s;
 	hs_daemon_reconcile(arg);
 	return 0;
-}
-
-static void on_worker_changed(void *ctx)
-{
-	((struct hs_daemon *)ctx)->model_stale = true;
 }
 
 /* ---- ending ---- */
@@ -212,8 +207,6 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.rest_min_s = d->cfg.rest_min_s,
 		.rest_max_s = d->cfg.rest_max_s,
 		.loop = d->loop,
-		.changed = on_worker_changed,
-		.ctx = d,
 	};
 	const struct hs_virt_config virt = {
 		.uri = d->cfg.libvirt_uri,

@@ -67,7 +67,6 @@ struct hs_daemon {
 	struct hs_worker_snapshot snap;
 	struct hs_model model; /* made from all of this on demand */
 	size_t model_room;
-	bool model_stale;
 	struct hs_history history;
 	int64_t started_at_s;
 	uint64_t started_us;

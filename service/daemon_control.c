@@ -52,7 +52,6 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 	}
 	if (hs_worker_post(d->worker, &job))
 		finish(done, -ENOMEM, "out of memory: the mode is not changed");
-	d->model_stale = true;
 }
 
 static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done)
@@ -96,7 +95,6 @@ void hs_daemon_poll_pressure(struct hs_daemon *d)
 		memset(&d->pressure, 0, sizeof(d->pressure));
 		d->pressure.psi_some_avg10 = -1;
 	}
-	d->model_stale = true;
 	if (d->mode != HS_MODE_AUTO || d->ending)
 		return;
 	if (!hs_auto_decide(&d->auto_state, &d->cfg.auto_mode, &d->pressure, hs_daemon_now_us(d) / 1000, why) &&
@@ -264,7 +262,6 @@ int hs_daemon_reload(struct hs_daemon *d, char text[512])
 	/* A mode that was set by request stays, unless the file itself now says something else. */
 	if (fresh.mode != old.mode)
 		set_mode(d, fresh.mode, fresh.on_off, (struct hs_done){ NULL, NULL });
-	d->model_stale = true;
 	return 0;
 }
 

@@ -223,7 +223,6 @@ static void on_connection(void *ctx, bool up, const char *text)
 		hs_log(up ? HS_LOG_INFO : HS_LOG_WARNING, "libvirt: %s", text);
 	d->virt_up = up;
 	(void)snprintf(d->virt_text, sizeof(d->virt_text), "%s", text);
-	d->model_stale = true;
 }
 
 const struct hs_virt_callbacks hs_daemon_virt_callbacks = { .domain = on_domain,
@@ -337,7 +336,6 @@ static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bo
 		return false;
 	}
 	g->jobs++;
-	g->daemon->model_stale = true;
 	return true;
 }
 
@@ -411,11 +409,9 @@ void hs_daemon_reconcile(struct hs_daemon *d)
 		if (g->forgotten && !g->jobs && g->place == HS_PLACE_OUT)
 			guest_free(g);
 	}
-	d->model_stale = true;
 }
 
 void hs_daemon_reconcile_soon(struct hs_daemon *d)
 {
-	d->model_stale = true;
 	(void)sd_event_source_set_enabled(d->reconcile, SD_EVENT_ONESHOT);
 }

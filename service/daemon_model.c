@@ -190,8 +190,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;
-	if (fill_guests(d) == 0)
-		d->model_stale = false;
+	(void)fill_guests(d); /* without memory for them, as many as there were */
 	return m;
 }
 

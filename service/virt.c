@@ -71,7 +71,7 @@ struct hs_virt {
 	pthread_mutex_t lock;
 	struct job *jobs, **last_job;
 	struct message *messages, **last_message;
-	bool stop, ended;
+	bool stop;
 
 	int job_fd, message_fd;
 	sd_event_source *source;

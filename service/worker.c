@@ -177,10 +177,9 @@ void hs_worker_publish(struct hs_worker *w)
 	w->snap.has_totals = w->pipeline != NULL;
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
 	w->snap.cpu_us = thread_cpu_us();
-	w->changed = true;
 	(void)pthread_mutex_unlock(&w->lock);
 	free(old);
-	poke_main(w);
+	poke_main(w); /* the job that ends the thread is delivered by this one, after all was put back */
 }
 
 /* ---- the thread ---- */
@@ -285,7 +284,6 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *arg
 {
 	struct hs_worker *w = arg;
 	uint64_t count;
-	bool changed;
 
 	(void)source;
 	(void)revents;
@@ -303,12 +301,6 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *arg
 			item->job.done.fn(item->job.done.arg, item->rc, item->text);
 		free(item);
 	}
-	(void)pthread_mutex_lock(&w->lock);
-	changed = w->changed;
-	w->changed = false;
-	(void)pthread_mutex_unlock(&w->lock);
-	if (changed)
-		w->cfg.changed(w->cfg.ctx);
 	return 0;
 }
 

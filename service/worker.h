@@ -58,9 +58,6 @@ struct hs_worker_config {
 	struct hs_pipeline_config pipeline;
 	uint32_t rest_min_s, rest_max_s; /* between cycles; doubles while nothing changes */
 	sd_event *loop;
-	/* Called on the main thread when a cycle has ended or something of a guest changed. */
-	void (*changed)(void *ctx);
-	void *ctx;
 };
 
 HS_MUST_USE int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, struct hs_error *err);

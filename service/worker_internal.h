@@ -35,8 +35,7 @@ struct hs_worker {
 	struct job_queue todo, finished;
 	unsigned int nr_urgent, nr_patient; /* jobs in todo */
 	struct hs_worker_snapshot snap;     /* published; stage_ms and alive_ms hold moments, not ages */
-	bool changed;
-	bool stop; /* hs_worker_destroy */
+	bool stop;                          /* hs_worker_destroy */
 
 	/* ---- main thread ---- */
 	pthread_t thread;
