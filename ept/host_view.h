@@ -24,6 +24,7 @@ struct hs_host_view {
 	int dir_fd; /* /proc/PID: stays this process's, whatever becomes of the number */
 	int pagemap_fd;
 	int clear_refs_fd;
+	int mem_fd;
 	int kpageflags_fd;
 	struct hs_walk_req *reqs; /* scratch, as many as the biggest call needed */
 	size_t nr_reqs;

@@ -118,7 +118,7 @@ START_TEST(test_ept_host_read)
 }
 END_TEST
 
-/* process_vm_readv takes pages without marking them accessed: what we read does not look hot. */
+/* A read takes pages without marking them accessed: what we read does not look hot. */
 START_TEST(test_ept_host_read_leaves_accessed_alone)
 {
 	struct hs_bits512 want = hs_bits_full(), got;
