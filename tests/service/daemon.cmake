@@ -1,3 +1,16 @@
 add_test(NAME service_daemon COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/daemon.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest>)
 set_tests_properties(service_daemon PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+foreach(seconds 40 3600)
+  set(name service_churn)
+  set(labels live)
+  if(seconds GREATER 600)
+    set(name service_churn_hour)
+    set(labels long)
+  endif()
+  add_test(NAME ${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/churn.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+           $<TARGET_FILE:hs-guest>)
+  math(EXPR limit "${seconds} * 2 + 300")
+  set_tests_properties(${name} PROPERTIES LABELS ${labels} TIMEOUT ${limit} RESOURCE_LOCK ksm RUN_SERIAL TRUE
+                       ENVIRONMENT HS_CHURN_SECONDS=${seconds})
+endforeach()
