@@ -197,8 +197,11 @@ static int step_refresh(struct hs_pipeline *p, struct guest *g, struct hs_error 
 {
 	int rc = hs_view_refresh(g->view, err);
 
-	(void)p;
-	return rc == -ESTALE ? 0 : rc; /* what is gone answers unknown from now on */
+	if (rc != -ESTALE)
+		return rc;
+	/* Of memory that is gone the view says so from now on; memory that is new it does not know. */
+	g->stale = true;
+	return p->round ? 0 : hs_pipeline_reopen(p, g, err);
 }
 
 static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
