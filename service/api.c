@@ -34,16 +34,22 @@ static void answer(struct hs_http_exchange *x, unsigned int status, json_t *body
 	free(text);
 }
 
+/* A message quotes what was sent or what stands in a file: neither has to be text. A new reference. */
+static json_t *message_of(const char *text)
+{
+	char clean[1024];
+
+	(void)snprintf(clean, sizeof(clean), "%s", text ? text : "");
+	hs_text_mend(clean);
+	return json_string(clean);
+}
+
 static void fail_with(struct hs_http_exchange *x, unsigned int status, const char *code, const char *message,
 		      const char *headers)
 {
-	json_t *text = json_stringn_nocheck(message, strlen(message));
-
-	if (!json_string_value(text) || !*message) {
-		json_decref(text);
-		text = json_string("no further reason is known");
-	}
-	answer(x, status, json_pack("{s:{s:s,s:o}}", "error", "code", code, "message", text), headers);
+	if (!message || !*message)
+		message = "no further reason is known";
+	answer(x, status, json_pack("{s:{s:s,s:o}}", "error", "code", code, "message", message_of(message)), headers);
 }
 
 static void fail(struct hs_http_exchange *x, unsigned int status, const char *code, const char *message)
@@ -65,7 +71,7 @@ static void on_done(void *arg, int rc, const char *text)
 	struct hs_http_exchange *x = arg;
 
 	if (!rc) {
-		answer(x, 200, json_pack("{s:b,s:s}", "done", 1, "message", text ? text : ""), NULL);
+		answer(x, 200, json_pack("{s:b,s:o}", "done", 1, "message", message_of(text)), NULL);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
