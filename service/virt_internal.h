@@ -20,15 +20,23 @@ struct hs_virt_message {
 	bool up;
 	int rc;
 	char text[512];
-	struct hs_done done;
+	uint64_t request; /* DONE */
 	struct hs_virt_message *next;
 };
 
 struct hs_virt_job {
+	uint64_t request;
 	char domain[HS_NAME_MAX];
 	struct hs_opt_in wish;
-	struct hs_done done;
 	struct hs_virt_job *next;
+};
+
+/* A request that is owed an answer. It stays on the main thread, so that a call that hangs takes no answer with it. */
+struct hs_virt_request {
+	uint64_t id;
+	uint64_t until_us; /* monotonic; the order of the list */
+	struct hs_done done;
+	struct hs_virt_request *next;
 };
 
 /* A domain that is known, or is to be read again. */
@@ -46,6 +54,11 @@ struct hs_virt {
 	struct hs_virt_callbacks cb;
 	pthread_t thread;
 
+	/* ---- main thread ---- */
+	struct hs_virt_request *requests, **last_request;
+	uint64_t last_id;
+	sd_event_source *source, *deadline;
+
 	/* ---- libvirt's thread ---- */
 	virConnectPtr conn;
 	int events[HS_VIRT_MAX_EVENTS];
@@ -62,7 +75,6 @@ struct hs_virt {
 	bool stop;
 
 	int job_fd, message_fd;
-	sd_event_source *source;
 };
 
 /* Wakes the other side of an eventfd. */

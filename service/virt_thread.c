@@ -333,7 +333,7 @@ static void do_jobs(struct hs_virt *v)
 			return;
 		m = message_new(HS_VIRT_MESSAGE_DONE);
 		if (m) {
-			m->done = j->done;
+			m->request = j->request;
 			m->rc = write_wish(v, j, m->text);
 			/* The domain's new wish is told before the request is answered. */
 			refresh_stale(v);
