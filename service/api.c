@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accept.h"
 #include "json.h"
 #include "metrics.h"
 
@@ -284,8 +285,7 @@ static void get_diagnose(struct request *r)
 
 static void get_metrics(struct request *r)
 {
-	const char *accept = hs_http_header(r->x, "Accept");
-	const bool open = accept && strstr(accept, "application/openmetrics-text");
+	const bool open = hs_accept_openmetrics(hs_http_header(r->x, "Accept"));
 	size_t len;
 	char *text = hs_metrics_text(r->control->model(r->control->ctx), open, &len);
 
