@@ -21,6 +21,7 @@
 
 #define HTTP_CONNECTIONS  64
 #define HTTP_TIMEOUT_S    10
+#define HTTP_REQUEST_S    30
 #define HTTP_MAX_BODY     16384 /* the largest request is a mode or a wish of some hundred bytes */
 #define RECONNECT_MS      1000
 #define LIBVIRT_ANSWER_MS 20000    /* below hs-share's own patience with a request */
@@ -200,6 +201,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.tcp_port = d->cfg.tcp_port,
 		.max_connections = HTTP_CONNECTIONS,
 		.timeout_s = HTTP_TIMEOUT_S,
+		.request_s = HTTP_REQUEST_S,
 		.max_body_bytes = HTTP_MAX_BODY,
 	};
 	const struct hs_worker_config worker = {

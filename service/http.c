@@ -16,8 +16,8 @@
 
 #include "log.h"
 
-#define REQUEST_TIME_US (30 * UINT64_C(1000000)) /* to send one request; an answer we owe does not count */
-#define MEMORY_LIMIT    16384                    /* of the library, for a connection's headers and buffers */
+#define SWEEP_US     UINT64_C(500000) /* between two looks for connections whose time is over */
+#define MEMORY_LIMIT 16384            /* of the library, for a connection's headers and buffers */
 
 uint64_t hs_http_now_us(const struct hs_http *h)
 {
@@ -27,6 +27,28 @@ uint64_t hs_http_now_us(const struct hs_http *h)
 }
 
 /* ---- on the loop ---- */
+
+static unsigned int nr_connections(const struct hs_http_listener *l)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info ? info->num_connections : 0;
+}
+
+/*
+ * At its limit of connections the library stops watching the listening socket, and watches it again in the first run
+ * after one has closed. That run has to come at once: when no connection is left, nothing else would ever bring it.
+ */
+static void run_listener(struct hs_http_listener *l)
+{
+	const unsigned int limit = l->http->cfg.max_connections;
+	unsigned int before;
+
+	do {
+		before = nr_connections(l);
+		(void)MHD_run(l->daemon);
+	} while (before >= limit && nr_connections(l) < limit);
+}
 
 static void run(struct hs_http *h)
 {
@@ -38,7 +60,7 @@ static void run(struct hs_http *h)
 
 		if (!sides[i]->daemon)
 			continue;
-		(void)MHD_run(sides[i]->daemon);
+		run_listener(sides[i]);
 		if (MHD_get_timeout(sides[i]->daemon, &ms) == MHD_YES && ms * 1000 < next_us)
 			next_us = ms * 1000;
 	}
@@ -80,13 +102,13 @@ static int on_sweep(sd_event_source *s, uint64_t us, void *arg)
 		const bool ours =
 		    c->exchange && c->exchange->dispatched && !c->exchange->replied; /* we owe an answer */
 
-		if (ours || now < c->since_us + REQUEST_TIME_US)
+		if (ours || now < c->since_us + h->cfg.request_s * UINT64_C(1000000))
 			continue;
 		info = MHD_get_connection_info(c->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 		if (info)
 			(void)shutdown(info->connect_fd, SHUT_RDWR);
 	}
-	(void)sd_event_source_set_time_relative(s, REQUEST_TIME_US / 10);
+	(void)sd_event_source_set_time_relative(s, SWEEP_US);
 	return sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
@@ -142,7 +164,7 @@ int hs_http_start(struct hs_http **out, const struct hs_http_config *cfg, sd_eve
 	h->ctx = ctx;
 	rc = sd_event_add_time_relative(loop, &h->timer, CLOCK_MONOTONIC, 0, 0, on_timer, h);
 	if (rc >= 0)
-		rc = sd_event_add_time_relative(loop, &h->sweep, CLOCK_MONOTONIC, REQUEST_TIME_US / 10, 0, on_sweep, h);
+		rc = sd_event_add_time_relative(loop, &h->sweep, CLOCK_MONOTONIC, SWEEP_US, 0, on_sweep, h);
 	if (rc < 0)
 		(void)hs_error_set(err, rc, "cannot set the HTTP server's timers: %s", strerror(-rc));
 	else

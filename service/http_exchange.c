@@ -94,11 +94,12 @@ static struct hs_http_client *client_of(struct MHD_Connection *c)
 	return info ? info->socket_context : NULL;
 }
 
-static bool starts_with_host(const char *host, const char *name)
+static bool is_host(const char *host, const char *name)
 {
 	const size_t n = strlen(name);
 
-	return strncasecmp(host, name, n) == 0 && (host[n] == '\0' || host[n] == ':');
+	return strncasecmp(host, name, n) == 0 &&
+	       (host[n] == '\0' || (host[n] == ':' && host[n + 1 + strspn(host + n + 1, "0123456789")] == '\0'));
 }
 
 /* A web page that a user looks at can make the browser ask us under a name of its own: only loopback names are served.
@@ -107,8 +108,7 @@ static bool host_is_loopback(struct MHD_Connection *c)
 {
 	const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Host");
 
-	return host && (starts_with_host(host, "127.0.0.1") || starts_with_host(host, "localhost") ||
-			starts_with_host(host, "[::1]"));
+	return host && (is_host(host, "127.0.0.1") || is_host(host, "localhost") || is_host(host, "[::1]"));
 }
 
 static struct hs_http_exchange *exchange_new(struct hs_http_listener *l, struct MHD_Connection *c, const char *url,
