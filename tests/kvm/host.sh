@@ -47,7 +47,7 @@ rm -rf "$run/root"
 limit=${HS_KVM_TIMEOUT:-280}
 status=0
 timeout "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
-	-machine q35,smm=off,sata=off,hpet=off,vmport=off -accel tcg,thread=multi -cpu EPYC,+svm,+npt \
+	-machine q35,smm=off,sata=off,hpet=off,vmport=off,mem-merge=off -accel tcg,thread=multi -cpu EPYC,+svm,+npt \
 	-smp 2 -m "${HS_KVM_RAM:-2048}M" -kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 	-append "console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}" \
 	-serial "file:$run/console" -serial "file:$run/output" </dev/null 2>"$run/qemu" || status=$?
