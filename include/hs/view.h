@@ -2,8 +2,8 @@
  * The view of one guest's memory: what each huge page is mapped as, what was accessed, splitting and restoring of
  * mappings (never of the pages themselves), reading of bytes. Nothing above this header knows which view it has.
  *
- * Implementations: host page tables read by BPF (hs_view_open_host), a simulated guest (hs_view_open_sim, ept/sim's own
- * header); nested page tables come later. A view belongs to one thread at a time.
+ * Implementations: host page tables read by BPF (hs_view_open_host), KVM's nested page tables around it (hs_view_open,
+ * which chooses), a simulated guest (hs_view_open_sim). A view belongs to one thread at a time.
  *
  * Any call may answer -ESRCH: the guest is gone; close the view. What a view cannot tell it calls unknown.
  */
@@ -97,6 +97,17 @@ struct hs_view {
  */
 HS_MUST_USE int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
 				  uint64_t min_bytes, struct hs_error *err);
+
+/*
+ * Opens the guest with process id `pid` through the tables that show its accesses: KVM's nested page tables, read by
+ * BPF, when it runs under KVM; the host's otherwise. Everything else as hs_view_open_host. An ageing of nested tables
+ * drops their entries (one fault of the guest for each that it touches again); a sample before the first ageing, or
+ * after the VM's memory was laid out anew, is unknown. Further errors: -ENOTSUP a guest under KVM whose nested tables
+ * cannot be read or aged on this kernel, or that runs virtual machines of its own (the text says which; no view would
+ * be sound); -EAGAIN its memory slots change all the time.
+ */
+HS_MUST_USE int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
+			     uint64_t min_bytes, struct hs_error *err);
 
 /*
  * Takes NULL. Leaves no mapping split that this view split: it restores first, and reports what it could not to stderr.

@@ -123,6 +123,13 @@ static void make_ram(struct machine *m)
 	for (int tries = 0; madvise(p, len, MADV_COLLAPSE); tries++)
 		if (tries == 50)
 			die("MADV_COLLAPSE");
+	/* A flag at one base page parts the mapping of its huge page, and leaves the page whole. */
+	for (uint32_t i = 0; i < m->cfg->nr_split; i++) {
+		char *first = p + m->cfg->split_huge[i] * HS_HUGE_SIZE;
+
+		if (madvise(first, HS_BASE_SIZE, MADV_DONTDUMP) || madvise(first, HS_BASE_SIZE, MADV_DODUMP))
+			die("madvise");
+	}
 	m->ram = p;
 }
 
@@ -360,11 +367,21 @@ void vmm_spin(struct vmm *m, const uint32_t *pages, uint32_t nr, bool write)
 	(void)ask(m, OP_SPIN, 0, 0);
 }
 
-uint32_t vmm_unspin(struct vmm *m)
+void vmm_await_rounds(struct vmm *m, uint32_t nr)
+{
+	volatile uint32_t *rounds = &m->box->rounds;
+	uint32_t from = *rounds;
+
+	for (int ms = 0; *rounds - from < nr; ms++) {
+		ck_assert_msg(ms < 60000, "the guest stands still");
+		(void)usleep(1000);
+	}
+}
+
+void vmm_unspin(struct vmm *m)
 {
 	*(volatile uint32_t *)&m->box->stop = 1;
 	(void)ask(m, OP_UNSPIN, 0, 0);
-	return m->box->rounds;
 }
 
 void vmm_touch_from_host(struct vmm *m, uint32_t page)

@@ -24,6 +24,8 @@ struct vmm_config {
 	uint32_t nr_huge;
 	uint32_t nr_slots;
 	struct vmm_slot slots[VMM_MAX_SLOTS];
+	uint32_t split_huge[VMM_MAX_SLOTS]; /* mapped by base pages in the host's tables */
+	uint32_t nr_split;
 	bool two_spaces; /* every slot in KVM's second address space (system management mode) as well, as QEMU has it */
 	bool no_manual;  /* dirty logging without manual protection */
 };
@@ -46,7 +48,8 @@ void vmm_stop(struct vmm *m);
 void vmm_touch(struct vmm *m, const uint32_t *pages, uint32_t nr, bool write);
 /* The same over and over, in a thread of the VMM that stays in the guest, until vmm_unspin. */
 void vmm_spin(struct vmm *m, const uint32_t *pages, uint32_t nr, bool write);
-uint32_t vmm_unspin(struct vmm *m); /* how many times the list was gone through */
+void vmm_await_rounds(struct vmm *m, uint32_t nr); /* until it has gone through its list so many more times */
+void vmm_unspin(struct vmm *m);
 
 /* The VMM's own doings, from outside the guest: */
 void vmm_touch_from_host(struct vmm *m, uint32_t page);
