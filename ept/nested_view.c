@@ -128,15 +128,6 @@ static int read_bytes(struct hs_view *view, hs_huge_nr huge, const struct hs_bit
 	return hs_view_read(hs_nested_view(view)->inner, huge, want, buf, got, err);
 }
 
-static int split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
-{
-	(void)huge;
-	(void)nr;
-	(void)results;
-	return hs_error_set(err, -ENOTSUP, "process %d: hot huge pages of a guest under KVM are not looked into",
-			    (int)view->pid);
-}
-
 /* Nothing of a nested view's is ever split: what is asked for here was split in the host's tables, by an earlier run.
  */
 static int restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
@@ -151,7 +142,6 @@ static const struct hs_view_ops nested_ops = {
 	.sample_huge = sample_huge,
 	.sample_base = sample_base,
 	.frames = frames,
-	.split = split,
 	.restore = restore,
 	.read = read_bytes,
 };

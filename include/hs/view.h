@@ -61,7 +61,8 @@ struct hs_frame {
 };
 
 struct hs_view_ops {
-	const char *name; /* "host page tables", "simulated": for inspect and logs */
+	const char *name;   /* "host page tables", "simulated": for inspect and logs */
+	bool splits_nested; /* split parts nested entries alone: sharing has no use for a mapping that is left split */
 	void (*close)(struct hs_view *v);
 	int (*refresh)(struct hs_view *v, struct hs_error *err);
 	int (*age)(struct hs_view *v, struct hs_error *err);
@@ -70,6 +71,7 @@ struct hs_view_ops {
 	int (*sample_base)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
 			   struct hs_error *err);
 	int (*frames)(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err);
+	/* NULL: this view cannot split */
 	int (*split)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*restore)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*read)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
@@ -147,8 +149,10 @@ HS_MUST_USE int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_fra
 /*
  * Splits the mapping (not the page) of each named huge page, so that each base page has an accessed bit of its own.
  * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge). Returns 0 when the batch
- * was attempted, otherwise nothing was touched. Callers keep batches within their budget.
+ * was attempted, otherwise nothing was touched. Callers keep batches within their budget. -ENOTSUP: this view cannot;
+ * as hs_view_can_split says beforehand, as far as it is known then.
  */
+bool hs_view_can_split(const struct hs_view *v);
 HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 
 /*

@@ -2,7 +2,7 @@
 # Runs a program on a KVM host of its own: a machine under QEMU's software emulation of an AMD processor with nested
 # paging, with Debian's kernel and nothing but that program, its libraries and busybox. Needs no /dev/kvm and no root.
 # usage: host.sh SERIES DIR PROGRAM[:FILE...] [ARG...]
-#   DIR       keeps the kernel (kernel.sh) and this run's files
+#   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files
 #   FILE      further files that the program wants to find in /bin; programs bring their libraries
 # Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
 #   HS_KVM_RAM  MiB of the host (2048)
@@ -29,10 +29,10 @@ mkdir -p "$run/root"/{bin,dev,proc,sys,run,tmp,modules,etc}
 cp "$(command -v busybox)" "$run/root/bin/busybox"
 cp "$kernel"/*.ko "$run/root/modules/"
 IFS=:
-for f in $files; do
+for f in "$dir/kvm-keeper" $files; do
 	cp -L "$f" "$run/root/bin/"
 	# Libraries go where the program looks for them.
-	{ ldd "$f" 2>/dev/null || true; } | grep -oE '/[^ ]+' | while read -r lib; do
+	{ ldd "$f" 2>/dev/null || true; } | { grep -oE '/[^ ]+' || true; } | while read -r lib; do
 		mkdir -p "$run/root$(dirname "$lib")"
 		cp -Ln "$lib" "$run/root$lib"
 	done
@@ -56,7 +56,8 @@ result=$(sed -n 's/^kvm-host: exit status \([0-9]*\).*$/\1/p' "$run/output" | ta
 tr -d '\r' <"$run/output" | grep -v '^kvm-host: exit status' || true
 if [ -z "$result" ]; then
 	echo "host.sh: the host ended without a result (QEMU's status $status, limit $limit s); the end of its console, $run/console:" >&2
-	tail -40 "$run/console" "$run/qemu" >&2
+	tail -n 40 "$run/console" >&2
+	tail -n 3 "$run/qemu" >&2
 	exit 1
 fi
 if [ "$result" != 0 ] && [ "$result" != 77 ]; then

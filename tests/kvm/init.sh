@@ -15,6 +15,7 @@ for m in irqbypass kvm kvm-amd; do
 	insmod "/modules/$m.ko" || echo "kvm-host: cannot load $m.ko"
 done
 [ -e /dev/kvm ] || echo "kvm-host: there is no /dev/kvm"
+kvm-keeper || echo "kvm-host: the keeper does not run"
 cd /tmp
 sh -c "$(cat /etc/command)" </dev/null
 echo "kvm-host: exit status $?"

@@ -30,7 +30,7 @@
 #define SECOND    (1U << 16) /* a slot's number in the second address space */
 #define BOX_SLOT  31U
 
-enum op { OP_TOUCH, OP_SPIN, OP_UNSPIN, OP_HOST_TOUCH, OP_FILL, OP_LOG, OP_DIRTY, OP_PLUG };
+enum op { OP_TOUCH, OP_SPIN, OP_UNSPIN, OP_HOST_TOUCH, OP_FILL, OP_CHECK, OP_LOG, OP_DIRTY, OP_PLUG };
 
 /* The first words are the guest's: see the code below. */
 struct vmm_box {
@@ -217,6 +217,22 @@ static int count_dirty(struct machine *m, uint32_t slot)
 	return n;
 }
 
+/* Writes a page's content, or compares it: 1 when it is another. */
+static int contents(struct machine *m, uint32_t page, uint32_t content, bool write)
+{
+	uint64_t *words = (uint64_t *)(void *)(m->ram + (size_t)page * HS_BASE_SIZE);
+
+	for (uint32_t i = 0; i < HS_BASE_SIZE / 8; i++) {
+		uint64_t word = content ? content * UINT64_C(0x9e3779b97f4a7c15) + i : 0;
+
+		if (write)
+			words[i] = word;
+		else if (words[i] != word)
+			return 1;
+	}
+	return 0;
+}
+
 static void serve(struct machine *m)
 {
 	struct vmm_box *box = m->box;
@@ -238,8 +254,9 @@ static void serve(struct machine *m)
 		*at = *at;
 		break;
 	case OP_FILL:
-		for (uint32_t i = 0; i < HS_BASE_SIZE / 8; i++)
-			((uint64_t *)(uintptr_t)at)[i] = (uint64_t)box->arg * UINT64_C(0x9e3779b97f4a7c15) + i;
+	case OP_CHECK:
+		for (uint32_t i = 0; i < m->cfg->nr_huge * HS_BASE_PER_HUGE; i++)
+			box->answer += contents(m, i, box->address[i], box->op == OP_FILL);
 		break;
 	case OP_LOG:
 		for (uint32_t i = 0; i < m->cfg->nr_slots && !box->answer; i++)
@@ -389,9 +406,23 @@ void vmm_touch_from_host(struct vmm *m, uint32_t page)
 	(void)ask(m, OP_HOST_TOUCH, page, 0);
 }
 
-void vmm_fill(struct vmm *m, uint32_t page, uint32_t seed)
+static int all_pages(struct vmm *m, enum op op, const uint32_t *contents_of)
 {
-	(void)ask(m, OP_FILL, page, seed);
+	uint32_t nr = m->cfg.nr_huge * HS_BASE_PER_HUGE;
+
+	ck_assert_uint_le(nr, VMM_MAX_PAGES);
+	memcpy(m->box->address, contents_of, nr * sizeof(*contents_of));
+	return ask(m, op, 0, 0);
+}
+
+void vmm_fill(struct vmm *m, const uint32_t *contents_of)
+{
+	(void)all_pages(m, OP_FILL, contents_of);
+}
+
+uint32_t vmm_bad_pages(struct vmm *m, const uint32_t *contents_of)
+{
+	return (uint32_t)all_pages(m, OP_CHECK, contents_of);
 }
 
 int vmm_log(struct vmm *m, bool on)

@@ -53,7 +53,9 @@ void vmm_unspin(struct vmm *m);
 
 /* The VMM's own doings, from outside the guest: */
 void vmm_touch_from_host(struct vmm *m, uint32_t page);
-void vmm_fill(struct vmm *m, uint32_t page, uint32_t seed);
+/* Contents of all pages by number, 0 for zero; and how many pages do not hold theirs. */
+void vmm_fill(struct vmm *m, const uint32_t *contents);
+uint32_t vmm_bad_pages(struct vmm *m, const uint32_t *contents);
 /* Dirty logging of all RAM's slots. 0 or -errno. */
 int vmm_log(struct vmm *m, bool on);
 /* Dirty bits of slot `slot`, set ones counted; -ENOENT: no logging. Nothing is cleared (with manual protection). */
