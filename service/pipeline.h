@@ -103,7 +103,7 @@ HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_hos
  */
 void hs_pipeline_destroy(struct hs_pipeline *p);
 
-/* A guest by process id. Errors as hs_remote_open, hs_view_open_host, hs_share_add_guest; -EEXIST. */
+/* A guest by process id. Errors as hs_remote_open, hs_view_open, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
 
 /* The same with options. */

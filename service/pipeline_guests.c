@@ -4,11 +4,9 @@
  */
 #include "internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define REOPEN_CYCLES 8 /* cycles from one new view to the next */
 
@@ -173,41 +171,6 @@ static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_
 	return 0;
 }
 
-/*
- * A guest under KVM reaches its memory through nested page tables, whose accessed bits the host's own do not show:
- * every page of it would look cold, and hot pages would be shared. So such a guest is refused, not misjudged.
- */
-static int refuse_kvm(const struct hs_host *host, pid_t pid, struct hs_error *err)
-{
-	char path[4096], target[64];
-	struct dirent *e;
-	bool found = false;
-	DIR *d;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, pid);
-	d = opendir(path);
-	if (!d)
-		return hs_error_set(err, errno == ENOENT ? -ESRCH : -errno, "process %d: cannot list %s: %s", pid, path,
-				    errno == ENOENT ? "there is no such process" : strerror(errno));
-	while (!found && (e = readdir(d)) != NULL) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
-
-		if (n <= 0)
-			continue;
-		target[n] = '\0';
-		found = strcmp(target, "anon_inode:kvm-vm") == 0;
-	}
-	(void)closedir(d);
-	if (!found)
-		return 0;
-	return hs_error_set(
-	    err, -ENOTSUP,
-	    "process %d runs its guest under KVM: its accesses are recorded in nested page tables, which this "
-	    "version cannot read, so hot memory would look cold. It is left alone; guests under software "
-	    "emulation and other processes can be shared",
-	    pid);
-}
-
 int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err)
 {
 	char name[32];
@@ -218,7 +181,7 @@ int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err)
 
 static int view_open(struct hs_pipeline *p, struct guest *g, struct hs_view **out, struct hs_error *err)
 {
-	return hs_view_open_host(out, &p->host, g->pid, g->remote, p->cfg.min_bytes, err);
+	return hs_view_open(out, &p->host, g->pid, g->remote, p->cfg.min_bytes, err);
 }
 
 int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_options *opt, struct hs_error *err)
@@ -229,9 +192,6 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	for (size_t i = 0; i < p->nr_guests; i++)
 		if (p->guests[i]->pid == pid && !p->guests[i]->gone)
 			return hs_error_set(err, -EEXIST, "pid %d was given twice", pid);
-	rc = refuse_kvm(&p->host, pid, err);
-	if (rc)
-		return rc;
 	rc = guest_new(p, &g, opt, err);
 	if (rc)
 		return rc;
