@@ -64,8 +64,13 @@ START_TEST(test_kvm_pipeline_shares_the_cold)
 	ck_assert_msg(!hs_pipeline_create(&p, &host, &cfg, &hs_wallclock, &err), "%s", err.text);
 	for (int g = 0; g < 2; g++)
 		ck_assert_msg(!hs_pipeline_add_pid(p, guests[g].pid, &err), "%s", err.text);
-	ck_assert_msg(!hs_pipeline_cycle(p, &news, &err), "%s", err.text);
-	ck_assert_uint_eq(hs_pipeline_report(p, r, 2), 2);
+	/* One cycle, unless the machine is so busy that ksmd has not done when its time is over. */
+	for (int cycles = 0; cycles < 5; cycles++) {
+		ck_assert_msg(!hs_pipeline_cycle(p, &news, &err), "%s", err.text);
+		ck_assert_uint_eq(hs_pipeline_report(p, r, 2), 2);
+		if (r[0].ledger.shared + r[1].ledger.shared == cold)
+			break;
+	}
 	for (int g = 0; g < 2; g++) {
 		printf("guest %d: %s; hot %llu, cold %llu, shared %llu, zero %llu, pages_2m %lld\n", g, r[g].view_name,
 		       (unsigned long long)r[g].hot, (unsigned long long)r[g].cold,
