@@ -11,6 +11,7 @@ static const struct {
 	const char *what;
 } commands[] = {
 	{ "run", hs_lab_cmd_run, "policies side by side on one simulated host" },
+	{ "calibrate", hs_lab_cmd_calibrate, "measure what things cost on this machine" },
 	{ "scenarios", hs_lab_cmd_scenarios, "list the hosts that are built in" },
 };
 
