@@ -23,7 +23,7 @@
 #endif
 
 #define NR_HUGE     64U /* huge pages to split, collapse and copy: 128 MiB */
-#define NR_READS    2000000U
+#define NR_READS    1000000U
 #define READ_BYTES  (UINT64_C(1) << 30) /* far beyond what any cache of translations reaches with base pages */
 #define BREAK_PAGES 8192U
 
@@ -82,16 +82,21 @@ static void unmap_memory(void *slack, size_t bytes)
 
 /* ---- accesses ---- */
 
-/* Each read's place depends on the one before, so none is made ahead of time. */
-static double read_at_random(const char *mem, uint64_t bytes)
+/* Reads at random places of `pages` base pages that lie scattered over the memory. Each place depends on the read
+ * before, so none is made ahead of time. */
+static double read_at_random(const char *mem, uint64_t bytes, uint64_t pages)
 {
-	const uint64_t mask = bytes - 1;
+	const uint64_t stride = bytes / HS_BASE_SIZE / pages;
 	uint64_t x = 1;
 	double start_ns;
 
 	start_ns = hs_lab_cpu_ns();
-	for (uint32_t i = 0; i < NR_READS; i++)
-		x = hs_lab_mix(x + (uint64_t)(unsigned char)mem[x & mask]);
+	for (uint32_t i = 0; i < NR_READS; i++) {
+		const uint64_t page = (x >> 20) & (pages - 1);
+
+		x = hs_lab_mix(x +
+			       (uint64_t)(unsigned char)mem[page * stride * HS_BASE_SIZE + (x & (HS_BASE_SIZE - 1))]);
+	}
 	/* x is needed, or nothing were read at all */
 	__asm__ volatile("" : : "r"(x) : "memory");
 	return (hs_lab_cpu_ns() - start_ns) / NR_READS;
@@ -119,36 +124,45 @@ static bool is_huge(const char *mem)
 	return huge;
 }
 
-/* In turns, so that what else the machine does meets both alike. */
-static void measure_accesses(struct hs_lab_costs *c)
+static void no_walks(struct hs_lab_costs *c, const char *why)
 {
-	static const enum hs_lab_cost which[2] = { HS_LAB_COST_ACCESS_BASE, HS_LAB_COST_ACCESS_HUGE };
-	uint64_t bytes = READ_BYTES;
-	double v[2][HS_LAB_REPS];
+	for (unsigned int i = 0; i < HS_LAB_NR_WALKS; i++)
+		unknown(c, (enum hs_lab_cost)(HS_LAB_COST_WALK + i), why);
+}
+
+/* In turns, so that what else the machine does meets both alike; the same places, so that data caches do. */
+static void measure_walks(struct hs_lab_costs *c)
+{
 	void *slack[2];
 	char *mem[2];
-	struct sysinfo si;
 
-	while (sysinfo(&si) == 0 && bytes > HS_HUGE_SIZE && bytes > (uint64_t)si.freeram * si.mem_unit / 8)
-		bytes /= 2;
-	mem[0] = map_memory(bytes, MADV_NOHUGEPAGE, &slack[0]);
-	mem[1] = map_memory(bytes, MADV_HUGEPAGE, &slack[1]);
-	for (int huge = 0; mem[0] && mem[1] && huge < 2; huge++)
-		memset(mem[huge], 1, bytes);
-	for (unsigned int i = 0; mem[0] && mem[1] && i < HS_LAB_REPS; i++)
-		for (int huge = 0; huge < 2; huge++)
-			v[huge][i] = read_at_random(mem[huge], bytes);
-	for (int huge = 0; huge < 2; huge++) {
-		if (!mem[0] || !mem[1])
-			unknown(c, which[huge], "no memory");
-		else if (huge && !is_huge(mem[1]))
-			unknown(c, which[huge], "the kernel gives no huge pages: transparent huge pages are off");
-		else
-			c->ns[which[huge]] = hs_lab_median(v[huge], HS_LAB_REPS);
+	mem[0] = map_memory(READ_BYTES, MADV_NOHUGEPAGE, &slack[0]);
+	mem[1] = map_memory(READ_BYTES, MADV_HUGEPAGE, &slack[1]);
+	if (!mem[0] || !mem[1]) {
+		no_walks(c, "no memory");
+		goto out;
 	}
 	for (int huge = 0; huge < 2; huge++)
+		memset(mem[huge], 1, READ_BYTES);
+	if (!is_huge(mem[1])) {
+		no_walks(c, "the kernel gives no huge pages: transparent huge pages are off");
+		goto out;
+	}
+	for (unsigned int w = 0; w < HS_LAB_NR_WALKS; w++) {
+		double v[HS_LAB_REPS];
+
+		for (unsigned int i = 0; i < HS_LAB_REPS; i++)
+			v[i] = read_at_random(mem[0], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w)) -
+			       read_at_random(mem[1], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w));
+		c->ns[HS_LAB_COST_WALK + w] = hs_lab_median(v, HS_LAB_REPS);
+		/* Where both are alike the difference is noise, which may be below nothing. */
+		if (c->ns[HS_LAB_COST_WALK + w] < 0)
+			c->ns[HS_LAB_COST_WALK + w] = 0;
+	}
+out:
+	for (int huge = 0; huge < 2; huge++)
 		if (mem[huge])
-			unmap_memory(slack[huge], bytes);
+			unmap_memory(slack[huge], READ_BYTES);
 }
 
 /* ---- breaks ---- */
@@ -339,13 +353,17 @@ static void name_machine(struct hs_lab_costs *c)
 
 int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err)
 {
+	struct sysinfo si;
 	void *slack;
 	char *mem;
 
 	hs_lab_costs_none(out);
 	name_machine(out);
 	tell("random reads through huge and base mappings");
-	measure_accesses(out);
+	if (sysinfo(&si) == 0 && (uint64_t)si.freeram * si.mem_unit > 3 * READ_BYTES)
+		measure_walks(out);
+	else
+		no_walks(out, "3 GiB of free memory are needed");
 	tell("writes to shared pages");
 	measure_breaks(out);
 	mem = map_memory(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);

@@ -66,7 +66,7 @@ int hs_lab_cmd_calibrate(int argc, char **argv)
 		.options = options,
 		.parser = parse,
 		.doc = "Measure what things cost on this machine: accesses through huge and base mappings, faults, "
-		       "splits, digests, ksmd. Takes some ten seconds and 1 GiB of memory for a moment. Needs root "
+		       "splits, digests, ksmd. Takes some twenty seconds and 2 GiB of memory for a moment. Needs root "
 		       "for page tables and ksmd; without it those constants stay unknown. KSM is used for a moment "
 		       "and given back as it was.",
 	};

@@ -10,8 +10,21 @@
 static const struct {
 	const char *name, *what;
 } costs[HS_LAB_NR_COSTS] = {
-	[HS_LAB_COST_ACCESS_HUGE] = { "access_huge_ns", "random read through a huge mapping" },
-	[HS_LAB_COST_ACCESS_BASE] = { "access_base_ns", "random read through base mappings" },
+#define WALK(i, pages)                                                                                                 \
+	[HS_LAB_COST_WALK + (i)] = { "walk_" #pages "_ns",                                                             \
+				     "read through a base mapping instead of a huge one, " #pages                      \
+				     " base pages in use" }
+	WALK(0, 256),
+	WALK(1, 512),
+	WALK(2, 1024),
+	WALK(3, 2048),
+	WALK(4, 4096),
+	WALK(5, 8192),
+	WALK(6, 16384),
+	WALK(7, 32768),
+	WALK(8, 65536),
+	WALK(9, 131072),
+	WALK(10, 262144),
 	[HS_LAB_COST_BREAK] = { "break_ns", "write to a shared base page" },
 	[HS_LAB_COST_COPY_HUGE] = { "copy_huge_ns", "copy of a huge page" },
 	[HS_LAB_COST_SPLIT] = { "split_ns", "split of a huge page's mapping" },
@@ -116,7 +129,7 @@ int hs_lab_costs_read(struct hs_lab_costs *out, const char *path, struct hs_erro
 	for (int i = 0; i < HS_LAB_NR_COSTS; i++) {
 		const json_t *v = json_object_get(in, costs[i].name);
 
-		if (json_is_number(v) && json_number_value(v) >= 0)
+		if (json_is_number(v) && isfinite(json_number_value(v)))
 			out->ns[i] = json_number_value(v);
 		else
 			(void)snprintf(out->why_not[i], sizeof(out->why_not[i]), "%s",

@@ -10,21 +10,28 @@
 
 #include "hs/error.h"
 
+#define HS_LAB_WALK_FIRST 8U  /* 256 base pages in use */
+#define HS_LAB_NR_WALKS   11U /* and so on, doubling, up to 262144 */
+
 /* Nanoseconds each. */
 enum hs_lab_cost {
-	HS_LAB_COST_ACCESS_HUGE, /* a random read that misses the caches, through a huge mapping */
-	HS_LAB_COST_ACCESS_BASE, /* the same through base mappings */
-	HS_LAB_COST_BREAK,       /* a write to a shared base page: fault and copy */
-	HS_LAB_COST_COPY_HUGE,   /* copying a huge page */
-	HS_LAB_COST_SPLIT,       /* splitting the mapping of a huge page */
-	HS_LAB_COST_RESTORE,     /* making a huge page's mapping huge again */
-	HS_LAB_COST_READ,        /* reading a base page of a guest */
-	HS_LAB_COST_HASH,        /* the digest of a base page */
-	HS_LAB_COST_COMPARE,     /* comparing two base pages that are equal */
-	HS_LAB_COST_AGE,         /* clearing accessed bits, a huge page */
-	HS_LAB_COST_SAMPLE,      /* reading the state of a huge page */
-	HS_LAB_COST_KSM_SCAN,    /* ksmd goes over a base page */
-	HS_LAB_COST_KSM_MERGE,   /* ksmd merges a base page, above that */
+	/*
+	 * What an access through a base mapping takes above one through a huge mapping, where 256, 512, ... 262144 base
+	 * pages are in use: few of them stay in the processor's cache of translations, many do not.
+	 */
+	HS_LAB_COST_WALK,
+	HS_LAB_COST_WALK_LAST = HS_LAB_COST_WALK + HS_LAB_NR_WALKS - 1,
+	HS_LAB_COST_BREAK,     /* a write to a shared base page: fault and copy */
+	HS_LAB_COST_COPY_HUGE, /* copying a huge page */
+	HS_LAB_COST_SPLIT,     /* splitting the mapping of a huge page */
+	HS_LAB_COST_RESTORE,   /* making a huge page's mapping huge again */
+	HS_LAB_COST_READ,      /* reading a base page of a guest */
+	HS_LAB_COST_HASH,      /* the digest of a base page */
+	HS_LAB_COST_COMPARE,   /* comparing two base pages that are equal */
+	HS_LAB_COST_AGE,       /* clearing accessed bits, a huge page */
+	HS_LAB_COST_SAMPLE,    /* reading the state of a huge page */
+	HS_LAB_COST_KSM_SCAN,  /* ksmd goes over a base page */
+	HS_LAB_COST_KSM_MERGE, /* ksmd merges a base page, above that */
 	HS_LAB_NR_COSTS
 };
 
@@ -52,7 +59,7 @@ HS_MUST_USE int hs_lab_costs_write(const struct hs_lab_costs *c, const char *pat
 json_t *hs_lab_costs_json(const struct hs_lab_costs *c); /* NULL: out of memory */
 
 /*
- * Measures on this machine; takes some ten seconds. Page tables, clear_refs and ksmd need root: without it, or where
+ * Measures on this machine; takes some twenty seconds. Page tables, clear_refs and ksmd need root: without it, or where
  * KSM is somebody else's, those constants stay unknown, with the reason. Everything is put back.
  */
 HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err);

@@ -14,11 +14,12 @@
 #include "hs/sim_view.h"
 #include "scenario.h"
 
-#define HS_LAB_OWN     (UINT64_C(1) << 40)
-#define HS_LAB_MAX_HOT 100U   /* base pages: HugeScope's border between cold-dominated and evenly hot */
-#define HS_LAB_SPELL_S 6.0    /* what counts as hot: an access is to be expected within ten rounds of 600 ms */
-#define HS_LAB_TICK_US 100000 /* writes and streams happen at whole ticks, whoever looks in between */
-#define HS_LAB_STEP_US 12500  /* accesses are done for at least so much time at once: the finest look there is */
+#define HS_LAB_OWN       (UINT64_C(1) << 40)
+#define HS_LAB_MAX_HOT   100U   /* base pages: HugeScope's border between cold-dominated and evenly hot */
+#define HS_LAB_SPELL_S   6.0    /* what counts as hot: an access is to be expected within ten rounds of 600 ms */
+#define HS_LAB_TICK_US   100000 /* writes and streams happen at whole ticks, whoever looks in between */
+#define HS_LAB_PAGE_BINS 33
+#define HS_LAB_STEP_US   12500 /* accesses are done for at least so much time at once: the finest look there is */
 
 /* What a huge page is to its guest; the truth, which no policy is told but the oracle. */
 enum hs_lab_class { HS_LAB_COLD = 0, HS_LAB_EVEN, HS_LAB_SKEWED, HS_LAB_WARM, HS_LAB_STREAM, HS_LAB_ABSENT };
@@ -27,6 +28,8 @@ enum hs_lab_class { HS_LAB_COLD = 0, HS_LAB_EVEN, HS_LAB_SKEWED, HS_LAB_WARM, HS
 struct hs_lab_counts {
 	double accesses_huge; /* accesses of guests through huge mappings */
 	double accesses_base; /* through base mappings */
+	/* Of them, by the base pages that their guest had in use: from 2 to the power of the index on. */
+	double base_by_pages[HS_LAB_PAGE_BINS];
 	uint64_t breaks;      /* writes to merged pages: a fault and a copy of a base page each */
 	uint64_t breaks_huge; /* writes to merged huge pages: a copy of a huge page each */
 	uint64_t writes;      /* that changed a content */

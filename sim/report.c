@@ -36,7 +36,8 @@ void hs_lab_print_costs(FILE *f, const struct hs_lab_costs *c)
 	for (int i = 0; i < HS_LAB_NR_COSTS; i++) {
 		if (isnan(c->ns[i]))
 			continue;
-		(void)fprintf(f, " %s %.4g;", hs_lab_cost_name((enum hs_lab_cost)i), c->ns[i]);
+		(void)fprintf(f, "%s %s %.4g;", i && i % 6 == 0 ? "\n " : "", hs_lab_cost_name((enum hs_lab_cost)i),
+			      c->ns[i]);
 		any = true;
 	}
 	(void)fprintf(f, any ? "\n" : "costs: not calibrated, so slowdown and CPU time are unknown\n");

@@ -168,6 +168,20 @@ static double price(double n, double ns)
 	return n == 0 ? 0 : n * ns / 1e9;
 }
 
+/* Accesses through base mappings, at the price that was measured with as many base pages in use. */
+static double walks(const struct hs_lab_counts *n, const struct hs_lab_costs *c)
+{
+	double lost = 0;
+
+	for (int bin = 0; bin < HS_LAB_PAGE_BINS; bin++) {
+		int at = bin - (int)HS_LAB_WALK_FIRST;
+
+		at = at < 0 ? 0 : at >= (int)HS_LAB_NR_WALKS ? (int)HS_LAB_NR_WALKS - 1 : at;
+		lost += price(n->base_by_pages[bin], c->ns[HS_LAB_COST_WALK + at]);
+	}
+	return lost;
+}
+
 void hs_lab_apply_costs(struct hs_lab_result *r, const struct hs_lab_costs *c)
 {
 	const struct hs_lab_counts *n = &r->counts;
@@ -175,8 +189,7 @@ void hs_lab_apply_costs(struct hs_lab_result *r, const struct hs_lab_costs *c)
 	const double *ns = c->ns;
 	double lost;
 
-	lost = price(n->accesses_base, ns[HS_LAB_COST_ACCESS_BASE] - ns[HS_LAB_COST_ACCESS_HUGE]) +
-	       price((double)n->breaks, ns[HS_LAB_COST_BREAK]) +
+	lost = walks(n, c) + price((double)n->breaks, ns[HS_LAB_COST_BREAK]) +
 	       price((double)n->breaks_huge, ns[HS_LAB_COST_COPY_HUGE]);
 	r->slowdown = r->guest_cpu_seconds > 0 ? lost / r->guest_cpu_seconds : NAN;
 	r->cpu_seconds =

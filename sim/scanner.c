@@ -95,15 +95,18 @@ static int scan_huge(struct hs_lab_scanner *s, struct hs_lab_guest *g, hs_huge_n
 	s->rules.candidates(s->rules.ctx, g, huge, &bits);
 	n = hs_bits_count(&bits);
 	s->credit -= n;
-	s->h->counts.scanned += n;
 	for (unsigned int i = 0; n && !rc && i < HS_BASE_PER_HUGE; i++) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 		uint64_t content;
 
 		if (!hs_bits_test(&bits, i))
 			continue;
+		/* ksmd passes over what it has merged almost for nothing. */
+		if (hs_lab_is_merged(s->h, g, page))
+			continue;
+		s->h->counts.scanned++;
 		content = hs_sim_content(g->view, page);
-		if (content > s->h->nr_pooled || (s->rules.zero_only && content) || hs_lab_is_merged(s->h, g, page))
+		if (content > s->h->nr_pooled || (s->rules.zero_only && content))
 			continue;
 		rc = match(s, g, page, content);
 	}

@@ -258,9 +258,17 @@ static struct hs_bits512 met(const struct hs_lab_work *w, const struct active *a
 	return a->nr_hot == HS_BASE_PER_HUGE ? bits : hs_bits_and(bits, hot_mask(w, a->huge, a->nr_hot));
 }
 
+static void count_base(struct hs_lab_host *h, uint64_t pages, double accesses)
+{
+	h->counts.accesses_base += accesses;
+	h->counts.base_by_pages[pages ? 63 - __builtin_clzll(pages) : 0] += accesses;
+}
+
 static void access_guest(struct hs_lab_host *h, struct hs_lab_guest *g, double seconds, uint64_t salt)
 {
 	const struct hs_lab_work *w = g->work;
+	double through_base = 0;
+	uint64_t pages = 0;
 
 	for (uint32_t i = 0; i < w->nr_active; i++) {
 		const struct active *a = &w->active[i];
@@ -279,10 +287,12 @@ static void access_guest(struct hs_lab_host *h, struct hs_lab_guest *g, double s
 		} else {
 			const struct hs_bits512 bits = met(w, a, mean, &random);
 
-			h->counts.accesses_base += mean;
+			through_base += mean;
+			pages += a->class == HS_LAB_WARM ? 0 : a->nr_hot;
 			hs_sim_access_huge(g->view, a->huge, &bits);
 		}
 	}
+	count_base(h, pages, through_base);
 }
 
 /* ---- writes ---- */
@@ -354,7 +364,7 @@ static void go_through(struct hs_lab_host *h, struct hs_lab_guest *g)
 		if (hs_sim_state(g->view, hs_lab_huge(page)) == HS_MAP_HUGE)
 			h->counts.accesses_huge += 1;
 		else
-			h->counts.accesses_base += 1;
+			count_base(h, UINT32_MAX, 1); /* each page once: never in a cache of translations */
 		if (g->kind->stream_writes)
 			hs_lab_write(h, g, page, hs_lab_own_content(h));
 		else
