@@ -256,11 +256,11 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = for_guests(p, step_retry, err);
 	if (!rc)
 		rc = coarse_window(p, err);
-	if (!rc && !p->cfg.no_fine && (p->share || p->cfg.fine_all))
+	if (!rc && !p->cfg.no_fine && (p->share || p->has_effects || p->cfg.fine_all))
 		rc = hs_decide_fine(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
-	if (!rc && p->share)
+	if (!rc && (p->share || p->has_effects))
 		rc = hs_decide_merge(p, news, err);
 	if (rc != -ECANCELED)
 		p->round = 0;

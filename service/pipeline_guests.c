@@ -18,6 +18,11 @@ static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	uint64_t adopted;
 	int rc;
 
+	if (p->has_effects) {
+		g->share_id = (uint32_t)p->nr_guests;
+		g->shareable = true;
+		return 0;
+	}
 	if (!p->share || !g->remote || g->gone || g->shareable)
 		return 0;
 	rc = hs_share_add_guest(p->share, g->name, g->view, g->remote, &g->share_id, &adopted, err);
@@ -27,7 +32,7 @@ static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *
 
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 {
-	if (g->shareable)
+	if (g->shareable && p->share)
 		hs_share_remove_guest(p->share, g->share_id);
 	g->shareable = false;
 	g->why_not[0] = '\0';
@@ -35,8 +40,11 @@ void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 
 int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 {
-	int rc = p->share ? 0 : hs_share_create(&p->share, &p->host, &p->cfg.share, err);
+	int rc;
 
+	if (p->has_effects)
+		return hs_error_set(err, -EBUSY, "this pipeline's decisions go elsewhere: it takes no merge engine");
+	rc = p->share ? 0 : hs_share_create(&p->share, &p->host, &p->cfg.share, err);
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < p->nr_guests; i++) {
@@ -217,8 +225,14 @@ fail:
 
 int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view, struct hs_error *err)
 {
+	return hs_pipeline_add_view_with(p, view, &(struct hs_guest_options){ .name = name }, err);
+}
+
+int hs_pipeline_add_view_with(struct hs_pipeline *p, struct hs_view *view, const struct hs_guest_options *opt,
+			      struct hs_error *err)
+{
 	struct guest *g;
-	int rc = guest_new(p, &g, &(struct hs_guest_options){ .name = name }, err);
+	int rc = guest_new(p, &g, opt, err);
 
 	if (rc) {
 		hs_view_close(view);
@@ -307,7 +321,7 @@ static int unshare(struct hs_pipeline *p, struct guest *g, struct hs_share_unsha
 
 	if (g->gone)
 		return 0;
-	if (!g->shareable)
+	if (!g->shareable || !p->share)
 		return hs_error_set(err, -ENOTCONN, "guest %s cannot be unshared: %s", g->name,
 				    g->why_not[0] ? g->why_not : "the merge engine is not in use");
 	rc = hs_share_unshare(p->share, g->share_id, NULL, 0, out, err);
@@ -401,7 +415,7 @@ int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out
 		struct hs_share_unshared one = { 0 };
 		int one_rc;
 
-		if (g->gone || !g->shareable)
+		if (g->gone || !g->shareable || !p->share)
 			continue;
 		one_rc = hs_share_unshare(p->share, g->share_id, NULL, 0, &one, err);
 		out->nr_huge += one.nr_huge;
