@@ -33,7 +33,6 @@ static const struct field {
 	TEXT(program),
 	TEXT(kernel),
 	TEXT(cpu),
-	TEXT(view),
 	SETTING(coarse.rounds),
 	SETTING(coarse.interval_ms),
 	SETTING(coarse.hot_rounds),

@@ -54,6 +54,7 @@ static void put_guest(struct hs_put *p, const struct hs_trace_record *r, size_t 
 {
 	hs_put_text(p, r->u.guest.name);
 	hs_put_text(p, r->u.guest.group);
+	hs_put_text(p, r->u.guest.view);
 	hs_put_int(p, r->u.guest.nr_huge);
 	hs_put_int(p, nr);
 	for (size_t i = from; i < from + nr; i++) {
@@ -66,6 +67,7 @@ static void get_guest(struct hs_get *g, struct hs_trace_record *r, struct hs_tra
 {
 	hs_get_text(g, r->u.guest.name, sizeof(r->u.guest.name));
 	hs_get_text(g, r->u.guest.group, sizeof(r->u.guest.group));
+	hs_get_text(g, r->u.guest.view, sizeof(r->u.guest.view));
 	r->u.guest.nr_huge = get_u32(g);
 	r->u.guest.regions = room->u.regions;
 	r->nr = get_nr(g, HS_TRACE_MAX_REGIONS);

@@ -35,7 +35,7 @@
 #define HS_TRACE_MAX_DECISIONS 4096
 #define HS_TRACE_MAX_SHARED    2048
 #define HS_TRACE_MAX_REGIONS   8192
-#define HS_TRACE_NAME_MAX      128 /* with the end; of a guest and of its group */
+#define HS_TRACE_NAME_MAX      128 /* with the end; of a guest, its group and its view */
 #define HS_TRACE_FACT_MAX      128 /* the same, of a fact about the machine */
 
 /* Huge pages of one guest: as many as base pages can be numbered. */
@@ -63,7 +63,6 @@ struct hs_trace_header {
 	char program[HS_TRACE_FACT_MAX]; /* "hs-share 0.1.0" */
 	char kernel[HS_TRACE_FACT_MAX];  /* "6.1.0" */
 	char cpu[HS_TRACE_FACT_MAX];     /* the model's name */
-	char view[HS_TRACE_FACT_MAX];    /* how the guests were looked at: the view's name */
 	struct hs_trace_settings settings;
 };
 
@@ -97,6 +96,7 @@ struct hs_trace_region {
 struct hs_trace_guest {
 	char name[HS_TRACE_NAME_MAX];
 	char group[HS_TRACE_NAME_MAX];
+	char view[HS_TRACE_NAME_MAX];          /* how it was looked at: its view's name */
 	uint32_t nr_huge;                      /* sum over the regions, 1 .. HS_TRACE_MAX_GUEST_HUGE */
 	const struct hs_trace_region *regions; /* [nr] */
 };

@@ -26,7 +26,6 @@ struct hs_trace_header trace_sample_header(void)
 				     .nr_cpus = 96,
 				     .program = "hs-share test",
 				     .kernel = "6.1.0",
-				     .view = "simulated",
 				     .settings = { .coarse = HS_COARSE_CONFIG_DEFAULT,
 						   .fine = HS_FINE_CONFIG_DEFAULT,
 						   .policy = HS_POLICY_CONFIG_DEFAULT,
@@ -52,6 +51,7 @@ static void sample_guest(struct hs_trace_record *r, const char *name, const stru
 		r->u.guest.nr_huge += of[i].nr_huge;
 	(void)snprintf(r->u.guest.name, sizeof(r->u.guest.name), "%s", name);
 	(void)snprintf(r->u.guest.group, sizeof(r->u.guest.group), "group of %s", name);
+	(void)snprintf(r->u.guest.view, sizeof(r->u.guest.view), "simulated");
 }
 
 static void sample_huge(struct hs_trace_record *r)
@@ -287,7 +287,7 @@ bool trace_same_header(const struct hs_trace_header *a, const struct hs_trace_he
 {
 	return a->base_bytes == b->base_bytes && a->huge_bytes == b->huge_bytes && a->started_s == b->started_s &&
 	       a->memory_bytes == b->memory_bytes && a->nr_cpus == b->nr_cpus && !strcmp(a->program, b->program) &&
-	       !strcmp(a->kernel, b->kernel) && !strcmp(a->cpu, b->cpu) && !strcmp(a->view, b->view) &&
+	       !strcmp(a->kernel, b->kernel) && !strcmp(a->cpu, b->cpu) &&
 	       !memcmp(&a->settings, &b->settings, sizeof(a->settings));
 }
 
@@ -341,7 +341,8 @@ static bool same_guest(const struct hs_trace_record *a, const struct hs_trace_re
 		if (x->regions[i].hole_bytes != y->regions[i].hole_bytes ||
 		    x->regions[i].nr_huge != y->regions[i].nr_huge)
 			return false;
-	return x->nr_huge == y->nr_huge && !strcmp(x->name, y->name) && !strcmp(x->group, y->group);
+	return x->nr_huge == y->nr_huge && !strcmp(x->name, y->name) && !strcmp(x->group, y->group) &&
+	       !strcmp(x->view, y->view);
 }
 
 bool trace_same_record(const struct hs_trace_record *a, const struct hs_trace_record *b)
