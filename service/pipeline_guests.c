@@ -90,8 +90,10 @@ static void index_forget(struct hs_pipeline *p, struct guest *g)
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
 static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc;
+	int rc = hs_watch_opened(p, g, err);
 
+	if (rc)
+		return rc;
 	g->pages = calloc(g->view->nr_huge, sizeof(*g->pages));
 	if (!g->pages)
 		return hs_error_set(err, -ENOMEM, "out of memory for the records of %u huge pages", g->view->nr_huge);
