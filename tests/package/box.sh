@@ -62,7 +62,11 @@ if [ "${1-}" = --guard ]; then
 		done
 		sed -n "s,^$ksm/run:,,p" <<<"$before" >$ksm/run
 	fi
-	[ -z "$group" ] || { sleep 0.2; find "$group" -depth -type d -exec rmdir {} +; } 2>/dev/null
+	for _ in $(seq 50); do # until the last process in it has gone
+		[ -d "$group" ] || break
+		find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
+		sleep 0.1
+	done
 	rm -f "$dir.pid"
 	rmdir "$dir"
 	exit
@@ -74,19 +78,22 @@ systemd=no
 dir=$1
 shift
 [ "$(id -u)" = 0 ] || no_box 'not root'
+namespaces=(--mount --pid --net --ipc --uts --cgroup --fork --kill-child --propagation private)
+unshare "${namespaces[@]}" true 2>/dev/null || no_box 'no namespaces can be made here'
 mkdir -p "$dir"
 rm -f "$dir.pid"
 group=
 if [ $systemd = yes ]; then
-	group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)/hs-share-test-$$
-	mkdir "$group" 2>/dev/null || no_box 'no control group can be made here'
+	group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	[ -n "$group" ] && mkdir "$group/hs-share-test-$$" 2>/dev/null || no_box 'no control group can be made here'
+	group=$group/hs-share-test-$$
 fi
 exec {hold}> >(exec setsid "$0" --guard "$dir" "$(knobs)" "$group")
 guard=$!
 (
 	[ -z "$group" ] || echo $BASHPID >"$group/cgroup.procs"
 	echo $BASHPID >"$dir.pid"
-	exec {hold}>&- unshare --mount --pid --net --ipc --uts --cgroup --fork --kill-child --propagation private "$0" --inside $systemd "$dir" "$@"
+	exec {hold}>&- unshare "${namespaces[@]}" "$0" --inside $systemd "$dir" "$@"
 )
 status=$?
 exec {hold}>&-

@@ -5,7 +5,7 @@ set -u
 package=$1 guest=$2
 passed=0 failed=0 daemon=
 conf=/etc/hs-share/hs-share.conf
-declare -a pids ins
+pids=() ins=()
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 
 ok() {
