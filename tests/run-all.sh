@@ -31,7 +31,7 @@ suites() {
 	skipped=$((skipped + $(grep -cE '\*\*\*Skipped' "$out")))
 	bad=$((bad + $(grep -E '^ *[0-9]+/[0-9]+ Test ' "$out" | grep -cvE ' Passed |\*\*\*Skipped')))
 	echo "-- closing lines of each suite ($preset)"
-	grep -hE '^[0-9]+%: Checks|^SKIPPED|^fuzz: ' "build/$preset/Testing/Temporary/LastTest.log" || true
+	grep -hE '^[0-9]+%: Checks|^SKIPPED|^fuzz: |^endpoint: ' "build/$preset/Testing/Temporary/LastTest.log" || true
 	logs+=("build/$preset/Testing/Temporary/LastTest.log")
 }
 

@@ -17,3 +17,10 @@ endforeach()
 hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit)
 target_compile_definitions(test_endpoint PRIVATE HS_SHARED="$<TARGET_FILE:hs-shared>")
 add_dependencies(test_endpoint hs-shared)
+
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+add_executable(hs-yaml-json yaml_json.c)
+target_link_libraries(hs-yaml-json PRIVATE PkgConfig::YAML PkgConfig::JANSSON)
+add_test(NAME service_endpoint COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/endpoint.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+         $<TARGET_FILE:hs-guest> $<TARGET_FILE:hs-yaml-json> ${PROJECT_SOURCE_DIR})
+set_tests_properties(service_endpoint PROPERTIES LABELS live TIMEOUT 300 RESOURCE_LOCK ksm RUN_SERIAL TRUE)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,15 +37,15 @@ static uint16_t free_port(void)
 	return ntohs(a.sin_port);
 }
 
-static void write_conf(const char *address)
+static void write_conf(const char *address, const char *libvirt_uri)
 {
 	FILE *f = fopen(conf, "we");
 
 	ck_assert_ptr_nonnull(f);
 	(void)fprintf(f,
 		      "[service]\nmode = off\nsocket = %s\nstate_dir = %s/state\ntcp_address = %s\ntcp_port = %u\n"
-		      "log_level = error\n[libvirt]\nuri =\n",
-		      sock, dir, address, port);
+		      "log_level = error\n[libvirt]\nuri = %s\n",
+		      sock, dir, address, port, libvirt_uri);
 	ck_assert_int_eq(fclose(f), 0);
 }
 
@@ -60,14 +61,18 @@ static pid_t launch(void)
 	_exit(127);
 }
 
-static void start_at(const char *address)
+static void make_dir(void)
 {
 	(void)snprintf(dir, sizeof(dir), "/tmp/hs-endpoint-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	(void)snprintf(sock, sizeof(sock), "%s/s", dir);
 	(void)snprintf(conf, sizeof(conf), "%s/conf", dir);
 	port = free_port();
-	write_conf(address);
+}
+
+static void start_at(const char *address, const char *libvirt_uri)
+{
+	write_conf(address, libvirt_uri);
 	daemon_pid = launch();
 	for (int i = 0; i < 1000; i++) {
 		int fd = hs_raw_unix(sock);
@@ -83,7 +88,8 @@ static void start_at(const char *address)
 
 static void start(void)
 {
-	start_at("127.0.0.1");
+	make_dir();
+	start_at("127.0.0.1", "");
 }
 
 static void stop(void)
@@ -192,7 +198,7 @@ START_TEST(test_service_endpoint_loopback_only)
 	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
 		pid_t pid;
 
-		write_conf(addresses[i]);
+		write_conf(addresses[i], "");
 		pid = launch();
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 		ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "%s", addresses[i]);
@@ -205,11 +211,12 @@ START_TEST(test_service_endpoint_ipv6)
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
 
+	make_dir();
 	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a))) {
 		(void)printf("SKIPPED service/endpoint ipv6: this machine has no ::1\n");
-		start_at("127.0.0.1");
+		start_at("127.0.0.1", "");
 	} else {
-		start_at("::1");
+		start_at("::1", "");
 		ck_assert_int_eq(ask(hs_raw_tcp("::1", port), "GET /v1/mode HTTP/1.1\r\nHost: [::1]\r\n\r\n"), 200);
 		ck_assert_int_eq(hs_raw_tcp("127.0.0.1", port), -1);
 	}
@@ -325,6 +332,39 @@ START_TEST(test_service_endpoint_answers_meanwhile)
 }
 END_TEST
 
+/* A libvirtd that takes connections and never says a word: nobody else waits for it, and the end answers who does. */
+START_TEST(test_service_endpoint_libvirt_hangs)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char uri[256];
+	bool closed;
+	int hang = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), waiting;
+
+	make_dir();
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/libvirt", dir);
+	ck_assert_int_eq(bind(hang, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(hang, 4), 0);
+	(void)snprintf(uri, sizeof(uri), "qemu+unix:///system?socket=%s", addr.sun_path);
+	start_at("127.0.0.1", uri);
+	waiting = hs_raw_unix(sock);
+	ck_assert(
+	    hs_raw_say(waiting, "PUT /v1/guests/some-domain/opt-in HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
+	ck_assert_uint_lt(measure("while libvirt hangs"), 250000);
+	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"connected\":false"));
+	ck_assert_ptr_nonnull(strstr(answer, "connecting to qemu+unix"));
+	(void)kill(daemon_pid, SIGTERM);
+	ck_assert_uint_gt(hs_raw_read(waiting, answer, sizeof(answer), 20000, &closed), 0);
+	ck_assert_msg(strstr(answer, " 503 ") && strstr(answer, "\"ending\"") &&
+			  strstr(answer, "libvirt does not answer"),
+		      "%s", answer);
+	(void)close(waiting);
+	(void)close(hang);
+	(void)unlink(addr.sun_path);
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/endpoint");
@@ -339,6 +379,7 @@ int main(void)
 	tcase_add_test(c, test_service_endpoint_loopback_only);
 	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
 	tcase_add_test(own, test_service_endpoint_ipv6);
+	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_set_timeout(c, 60);
 	tcase_set_timeout(own, 60);
 	suite_add_tcase(s, c);
