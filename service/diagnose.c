@@ -113,6 +113,25 @@ static void bpf(struct list *l)
 		      "not run as root: some of this could not be looked at");
 }
 
+/* A filter of our own: under one, nobody can read those of a guest, without which no call is made inside it. */
+static void confined(struct list *l)
+{
+	char text[8192];
+	const char *at =
+	    slurp(l->host->proc_dir, "self/status", text, sizeof(text)) ? strstr(text, "\nSeccomp:") : NULL;
+
+	if (!at)
+		return;
+	if (strtoul(at + sizeof("\nSeccomp:") - 1, NULL, 10) != 0)
+		found(l, HS_FINDING_OBSTACLE, "seccomp",
+		      "start it without: hs-shared's unit lists the settings of systemd that make such a filter; of a "
+		      "container, seccomp=unconfined",
+		      "this process runs under a seccomp filter, so the filters of guests cannot be read, and no call "
+		      "can safely be made inside them");
+	else
+		found(l, HS_FINDING_OK, "seccomp", "", "no seccomp filter of our own");
+}
+
 static void huge_pages(struct list *l)
 {
 	char text[256];
@@ -291,6 +310,7 @@ int hs_diagnose(const struct hs_host *host, const pid_t *pids, size_t nr_pids, s
 
 	kernel(&l);
 	bpf(&l);
+	confined(&l);
 	huge_pages(&l);
 	ksm(&l);
 	neighbours(&l);

@@ -104,7 +104,7 @@ HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_hos
  */
 void hs_pipeline_destroy(struct hs_pipeline *p);
 
-/* A guest by process id. Errors as hs_remote_open, hs_view_open_host, hs_share_add_guest; -EEXIST. */
+/* A guest by process id. Errors as hs_remote_open, hs_view_open, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
 
 /* The same with options. */
@@ -124,7 +124,8 @@ HS_MUST_USE int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool unshar
 
 /*
  * Takes the merge engine, and every guest into it: what is shared of it from before is read back. A guest that the
- * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create. Between cycles only.
+ * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create; -EBUSY with other
+ * effects. Between cycles only.
  */
 HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 
@@ -138,8 +139,32 @@ HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, st
 				     struct hs_error *err);
 
 /* The same with options. */
-HS_MUST_USE int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options *opt, struct hs_view *view,
-					struct hs_error *err);
+HS_MUST_USE int hs_pipeline_add_view_with(struct hs_pipeline *p, struct hs_view *view,
+					  const struct hs_guest_options *opt, struct hs_error *err);
+
+/*
+ * What follows from decisions, in place of the merge engine: for guests that are simulated or recorded. Guests are
+ * numbered in the order in which they were added. Every function returns 0 or -errno, as the one of hs/share.h that it
+ * stands for.
+ */
+struct hs_pipeline_effects {
+	void *ctx;
+	/* hs_share_want: what is wanted of one huge page from now on. */
+	int (*want)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages);
+	/* hs_share_state: outs may be NULL, each by itself. */
+	void (*state)(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted, struct hs_bits512 *shared,
+		      uint32_t *breaks);
+	/* hs_share_unshare of the named huge pages: *out as there. */
+	int (*unshare)(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+		       struct hs_error *err);
+	/* All wishes of a cycle are told: apply, burst, verify. *news as in hs_pipeline_cycle. */
+	int (*merge)(void *ctx, uint64_t *news, struct hs_error *err);
+	/* Told each huge page's decision in each cycle, before anything follows from it; may be NULL. */
+	void (*decided)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_policy_decision *decision);
+};
+
+/* Copies *effects. -EBUSY: there is an engine, or a guest, already. Such a pipeline cannot be engaged. */
+HS_MUST_USE int hs_pipeline_set_effects(struct hs_pipeline *p, const struct hs_pipeline_effects *effects);
 
 uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p); /* alive */
 

@@ -74,7 +74,7 @@ int hs_watch_merged(struct hs_pipeline *p, struct hs_error *err)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < p->nr_guests && p->watcher.merged && !rc; i++)
+	for (size_t i = 0; i < p->nr_guests && p->share && p->watcher.merged && !rc; i++)
 		if (hs_guest_active(p->guests[i]) && p->guests[i]->shareable)
 			rc = tell_merged(p, p->guests[i]);
 	return rc ? hs_error_set(err, rc, "out of memory to tell of what is shared") : 0;

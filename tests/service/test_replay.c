@@ -98,7 +98,7 @@ static void add_guest(struct scene *s, uint32_t g)
 	for (hs_base_nr p = 0; p < NR_PAGES; p++)
 		hs_sim_set(s->views[g], p, draw(s, 4) ? draw(s, 3000) : 1000000 * (g + 1) + p);
 	hs_sim_set_cost(s->views[g], &s->sim, draw(s, 2000), draw(s, 9000));
-	ck_assert_int_eq(hs_pipeline_add_view_as(s->p, &opt, s->views[g], NULL), 0);
+	ck_assert_int_eq(hs_pipeline_add_view_with(s->p, s->views[g], &opt, NULL), 0);
 }
 
 static void mishaps(struct scene *s)

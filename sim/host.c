@@ -1,0 +1,118 @@
+/* The host's life: guests, groups, time. */
+#include "host.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The number of a group by its name, in order of appearance. */
+static int group_of(struct hs_lab_host *h, const char **names, const char *name, uint32_t *out, struct hs_error *err)
+{
+	for (*out = 0; *out < h->nr_groups; (*out)++)
+		if (strcmp(names[*out], name) == 0)
+			return 0;
+	if (h->nr_groups == HS_LAB_MAX_GROUPS)
+		return hs_error_set(err, -EINVAL, "%s: more than %d trust groups", h->scenario.name, HS_LAB_MAX_GROUPS);
+	names[h->nr_groups++] = name;
+	return 0;
+}
+
+static int open_guest(struct hs_lab_host *h, struct hs_lab_guest *g, uint32_t copy, struct hs_error *err)
+{
+	const uint32_t nr_huge = (uint32_t)(g->kind->memory / HS_HUGE_SIZE);
+	const struct hs_sim_config cfg = { .nr_huge = nr_huge, .state = HS_MAP_HUGE, .guest = g->nr };
+	int rc;
+
+	(void)snprintf(g->name, sizeof(g->name), "%s-%u", g->kind->name, copy + 1);
+	g->nr_huge = nr_huge;
+	rc = hs_view_open_sim(&g->view, &cfg);
+	if (!rc)
+		rc = hs_lab_work_create(h, g);
+	if (rc)
+		return hs_error_set(err, rc, "cannot make guest %s: %s", g->name, strerror(-rc));
+	/* What is absent was never touched. */
+	for (hs_huge_nr huge = 0; huge < nr_huge; huge++)
+		if (hs_lab_class_of(g, huge) == HS_LAB_ABSENT)
+			hs_sim_drop(g->view, huge * HS_BASE_PER_HUGE, (huge + 1) * HS_BASE_PER_HUGE);
+	return 0;
+}
+
+static int open_guests(struct hs_lab_host *h, struct hs_error *err)
+{
+	const char *groups[HS_LAB_MAX_GROUPS];
+	uint32_t total = 0, nr = 0;
+
+	for (uint32_t k = 0; k < h->scenario.nr_kinds; k++)
+		total += h->scenario.kinds[k].count;
+	h->guests = calloc(total, sizeof(*h->guests));
+	if (!h->guests)
+		return hs_error_set(err, -ENOMEM, "out of memory for %u guests", total);
+	for (uint32_t k = 0; k < h->scenario.nr_kinds; k++) {
+		for (uint32_t i = 0; i < h->scenario.kinds[k].count; i++, nr++) {
+			struct hs_lab_guest *g = &h->guests[nr];
+			int rc;
+
+			h->nr_guests = nr + 1;
+			g->kind = &h->scenario.kinds[k];
+			g->nr = nr;
+			rc = group_of(h, groups, g->kind->group, &g->group, err);
+			if (!rc)
+				rc = open_guest(h, g, i, err);
+			if (rc)
+				return rc;
+		}
+	}
+	return 0;
+}
+
+int hs_lab_host_create(struct hs_lab_host **out, const struct hs_lab_scenario *s, struct hs_error *err)
+{
+	struct hs_lab_host *h;
+	int rc;
+
+	*out = NULL;
+	rc = hs_lab_scenario_check(s, err);
+	if (rc)
+		return rc;
+	h = calloc(1, sizeof(*h));
+	if (!h)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	h->scenario = *s;
+	h->next_own = HS_LAB_OWN;
+	h->sim = (struct hs_sim_clock){ .run = hs_lab_work_run, .ctx = h };
+	h->clock = hs_sim_clock_ops(&h->sim);
+	rc = open_guests(h, err);
+	if (!rc)
+		rc = hs_lab_fill(h, err);
+	if (rc) {
+		hs_lab_host_destroy(h);
+		return rc;
+	}
+	*out = h;
+	return 0;
+}
+
+void hs_lab_host_destroy(struct hs_lab_host *h)
+{
+	if (!h)
+		return;
+	for (uint32_t i = 0; i < h->nr_guests; i++) {
+		struct hs_lab_guest *g = &h->guests[i];
+
+		if (g->view && !g->lent)
+			hs_view_close(g->view);
+		hs_lab_work_destroy(g);
+		free(g->huge_set);
+		free(g->held);
+	}
+	free(h->guests);
+	free(h->live);
+	free(h->merged);
+	free(h->huge_set_size);
+	free(h);
+}
+
+void hs_lab_host_end_after(struct hs_lab_host *h, double seconds)
+{
+	h->sim.cancel_at_us = (uint64_t)(seconds * 1e6);
+}
