@@ -28,7 +28,8 @@ struct hs_replay {
 };
 
 struct replay_view {
-	struct hs_view view; /* first */
+	struct hs_view view;    /* first */
+	struct hs_view_ops ops; /* with the abilities of the recorded view */
 	struct hs_replay *replay;
 	uint32_t guest;
 };
@@ -164,6 +165,27 @@ static int replay_refresh(struct hs_view *view, struct hs_error *err)
 	return rc ? rc : answer(v->replay, err);
 }
 
+static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, struct hs_view **out);
+
+/* The guest comes again in the trace, or it was left with the view that it had. */
+static int replay_reopen(struct hs_view *view, struct hs_view **out, struct hs_error *err)
+{
+	struct hs_replay *r = replay_of(view)->replay;
+	int rc;
+
+	while (!r->error && r->ahead && r->ahead->type == HS_TRACE_CLOCK)
+		advance(r);
+	if (r->error)
+		return -ECANCELED;
+	if (!r->ahead || r->ahead->type != HS_TRACE_GUEST)
+		return hs_error_set(err, -ENODATA, "as it was recorded: it got no new view");
+	rc = new_view(r, r->ahead, out);
+	if (rc)
+		return hs_error_set(err, rc, "out of memory for a replayed guest");
+	advance(r);
+	return 0;
+}
+
 static int replay_age(struct hs_view *view, struct hs_error *err)
 {
 	struct replay_view *v = replay_of(view);
@@ -296,6 +318,7 @@ static const struct hs_view_ops replay_ops = {
 	.name = "replayed",
 	.close = replay_close,
 	.refresh = replay_refresh,
+	.reopen = replay_reopen,
 	.age = replay_age,
 	.sample_huge = replay_sample_huge,
 	.sample_base = replay_sample_base,
@@ -313,7 +336,11 @@ static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, stru
 
 	if (!v)
 		return -ENOMEM;
-	v->view.ops = &replay_ops;
+	v->ops = replay_ops;
+	v->ops.splits_nested = rec->u.guest.splits_nested;
+	if (!rec->u.guest.can_split)
+		v->ops.split = NULL;
+	v->view.ops = &v->ops;
 	v->view.nr_huge = rec->u.guest.nr_huge;
 	v->view.nr_regions = rec->nr;
 	v->view.regions = calloc(rec->nr, sizeof(*v->view.regions));

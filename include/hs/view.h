@@ -65,6 +65,8 @@ struct hs_view_ops {
 	bool splits_nested; /* split parts nested entries alone: sharing has no use for a mapping that is left split */
 	void (*close)(struct hs_view *v);
 	int (*refresh)(struct hs_view *v, struct hs_error *err);
+	/* A further view of the same guest as it is now, after -ESTALE; NULL: it is opened anew by its process. */
+	int (*reopen)(struct hs_view *v, struct hs_view **out, struct hs_error *err);
 	int (*age)(struct hs_view *v, struct hs_error *err);
 	int (*sample_huge)(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
 			   struct hs_error *err);

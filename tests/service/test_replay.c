@@ -21,6 +21,7 @@ struct scene {
 	struct hs_sim_clock sim;
 	struct hs_clock clock;
 	struct hs_view *views[NR_GUESTS]; /* the simulated ones, behind the recording ones */
+	struct hs_view_ops ops[NR_GUESTS];
 	bool dead[NR_GUESTS];
 	struct hs_trace_writer *w;
 	struct hs_recorder *rec;
@@ -31,6 +32,10 @@ struct scene {
 	struct hs_pipeline_totals totals;
 	uint64_t nr_after; /* calls that were recorded after the last cycle: what was brought back at the end */
 };
+
+static struct scene *scene; /* the one that is being recorded */
+
+static int reopen(struct hs_view *v, struct hs_view **out, struct hs_error *err);
 
 /* splitmix64 */
 static uint64_t draw(struct scene *s, uint64_t below)
@@ -85,19 +90,43 @@ static void run_guests(void *ctx, uint64_t us)
 			live(s, s->views[g]);
 }
 
+static struct hs_view *new_guest(struct scene *s, uint32_t g, uint32_t nr_huge)
+{
+	const struct hs_sim_config sc = { .nr_huge = nr_huge, .nr_regions = 1 + g, .state = HS_MAP_HUGE, .guest = g };
+	struct hs_view *v;
+
+	ck_assert_int_eq(hs_view_open_sim(&v, &sc), 0);
+	/* Mostly few contents, many times, some zero; and some that are each page's own. */
+	for (hs_base_nr p = 0; p < nr_huge * HS_BASE_PER_HUGE; p++)
+		hs_sim_set(v, p, draw(s, 4) ? draw(s, 3000) : 1000000 * (g + 1) + p);
+	hs_sim_set_cost(v, &s->sim, draw(s, 2000), draw(s, 9000));
+	s->ops[g] = *v->ops;
+	s->ops[g].reopen = reopen;
+	v->ops = &s->ops[g];
+	return v;
+}
+
+/* Memory was added to the guest: its view is another one from then on. */
+static int reopen(struct hs_view *v, struct hs_view **out, struct hs_error *err)
+{
+	struct scene *s = scene;
+
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		if (s->views[g] == v && draw(s, 4)) {
+			*out = s->views[g] = new_guest(s, g, v->nr_huge + 2);
+			return 0;
+		}
+	return hs_error_set(err, -EAGAIN, "not now");
+}
+
 static void add_guest(struct scene *s, uint32_t g)
 {
-	const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .nr_regions = 1 + g, .state = HS_MAP_HUGE, .guest = g };
 	char name[16];
 	/* Two groups: what is in one must not count for the other, in the replay either. */
 	const struct hs_guest_options opt = { .name = name, .group = g == 2 ? "other" : "" };
 
 	(void)snprintf(name, sizeof(name), "guest %u", g);
-	ck_assert_int_eq(hs_view_open_sim(&s->views[g], &sc), 0);
-	/* Mostly few contents, many times, some zero; and some that are each page's own. */
-	for (hs_base_nr p = 0; p < NR_PAGES; p++)
-		hs_sim_set(s->views[g], p, draw(s, 4) ? draw(s, 3000) : 1000000 * (g + 1) + p);
-	hs_sim_set_cost(s->views[g], &s->sim, draw(s, 2000), draw(s, 9000));
+	s->views[g] = new_guest(s, g, NR_HUGE);
 	ck_assert_int_eq(hs_pipeline_add_view_with(s->p, s->views[g], &opt, NULL), 0);
 }
 
@@ -108,7 +137,7 @@ static void mishaps(struct scene *s)
 
 	s->sim.cancel_at_us = 0;
 	hs_sim_stats(s->views[g], &st);
-	switch (draw(s, 4)) {
+	switch (draw(s, 5)) {
 	case 0:
 		s->sim.cancel_at_us = s->sim.now_us + draw(s, 9000000);
 		break;
@@ -117,6 +146,9 @@ static void mishaps(struct scene *s)
 		break;
 	case 2:
 		hs_sim_fail_call(s->views[g], st.nr_calls + 1 + draw(s, 300), -ESRCH);
+		break;
+	case 3: /* the first call of a cycle reads the map again */
+		hs_sim_fail_call(s->views[g], st.nr_calls + 1, -ESTALE);
 		break;
 	default:
 		break;
@@ -147,6 +179,7 @@ static void record(struct scene *s, uint64_t seed)
 	uint64_t news;
 
 	memset(s, 0, sizeof(*s));
+	scene = s;
 	s->seed = seed;
 	s->sim = (struct hs_sim_clock){ .run = run_guests, .ctx = s, .now_us = 5000000000 };
 	s->clock = hs_sim_clock_ops(&s->sim);
@@ -238,6 +271,7 @@ END_TEST
 START_TEST(test_service_replay_scenes_are_eventful)
 {
 	uint64_t decisions = 0, splits = 0, compared = 0, gone = 0, troubled = 0, cancelled = 0, shares = 0;
+	uint64_t again = 0;
 
 	for (uint64_t seed = 0; seed < 15; seed++) {
 		static struct scene s;
@@ -247,6 +281,7 @@ START_TEST(test_service_replay_scenes_are_eventful)
 		record(&s, seed);
 		ck_assert_int_eq(hs_trace_reader_create(&reader, fmemopen(s.bytes, s.nr_bytes, "r"), "m", NULL), 0);
 		while (hs_trace_next(reader, &rec, NULL) == 1) {
+			again += rec->type == HS_TRACE_GUEST && rec->guest >= NR_GUESTS;
 			gone += rec->error == -ESRCH;
 			troubled += rec->error == -EIO;
 			cancelled += rec->error == -ECANCELED;
@@ -263,6 +298,7 @@ START_TEST(test_service_replay_scenes_are_eventful)
 	ck_assert_uint_gt(shares, 200);
 	ck_assert_uint_gt(splits, 50);
 	ck_assert_uint_gt(compared, 4000);
+	ck_assert_uint_gt(again, 3);
 	ck_assert_uint_gt(gone, 3);
 	ck_assert_uint_gt(troubled, 3);
 	ck_assert_uint_gt(cancelled, 3);
