@@ -83,6 +83,9 @@ json_t *hs_lab_report_json(const struct hs_lab_report *r); /* NULL: out of memor
 void hs_lab_report_csv(FILE *f, const struct hs_lab_report *r);
 void hs_lab_report_html(FILE *f, const struct hs_lab_report *r);
 
+/* Text for HTML and SVG. */
+void hs_lab_print_escaped(FILE *f, const char *text);
+
 /* plot.c: SVG of the jobs [first, first + nr), which are of one scenario. */
 void hs_lab_plot_time(FILE *f, const struct hs_lab_report *r, size_t first, size_t nr);
 void hs_lab_plot_trade(FILE *f, const struct hs_lab_report *r, size_t first, size_t nr);
