@@ -9,6 +9,6 @@ hs_stage(lab scenario.c scenario_built_in.c host.c host_content.c host_share.c w
 target_link_libraries(hs_lab PUBLIC hs_service hs_ept hs_scan hs_hash hs_share PkgConfig::JANSSON PRIVATE PkgConfig::INIH m)
 target_include_directories(hs_lab INTERFACE ${CMAKE_CURRENT_SOURCE_DIR})
 
-add_executable(hs-lab main.c cmd_run.c cmd_calibrate.c cmd_scenarios.c jobs.c options.c report.c plot.c html.c)
+add_executable(hs-lab main.c cmd_run.c cmd_claims.c cmd_sweep.c cmd_calibrate.c cmd_scenarios.c jobs.c options.c report.c plot.c html.c)
 target_link_libraries(hs-lab PRIVATE hs_lab)
 install(TARGETS hs-lab RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

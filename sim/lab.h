@@ -76,6 +76,8 @@ struct hs_lab_report {
 
 /* Prints the table, and writes what was asked for. 0 or the exit status. */
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c);
+/* The same without the table. */
+int hs_lab_report_files(const struct hs_lab_report *r, const struct hs_lab_common *c);
 
 void hs_lab_print_table(FILE *f, const struct hs_lab_report *r);
 void hs_lab_print_costs(FILE *f, const struct hs_lab_costs *c);

@@ -241,12 +241,17 @@ static int write_plots(const char *folder, const struct hs_lab_report *r)
 
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c)
 {
+	if (!c->json || strcmp(c->json, "-") != 0)
+		hs_lab_print_table(stdout, r);
+	return hs_lab_report_files(r, c);
+}
+
+int hs_lab_report_files(const struct hs_lab_report *r, const struct hs_lab_common *c)
+{
 	int status = 0;
 
 	if (c->json && strcmp(c->json, "-") == 0)
 		write_json(stdout, r);
-	else
-		hs_lab_print_table(stdout, r);
 	if (fflush(stdout))
 		status = HS_LAB_EXIT_FAILED;
 	if (c->json && strcmp(c->json, "-") != 0)
