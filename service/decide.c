@@ -200,6 +200,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		for (size_t k = 0; rc && k < targets[i].nr; k++)
 			of[i]->pages[targets[i].huge[k]].kept_split = 0;
 		(void)hs_pipeline_guest_failed(p, of[i], targets[i].error);
+		hs_watch_fine(p, of[i], &targets[i]);
 		one = rc || of[i]->gone ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
 		if (one)
 			rc = one;
@@ -275,8 +276,6 @@ static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	pg->decision = hs_policy_decide(&p->cfg.policy, &in);
 	if (pg->decision.ban)
 		pg->ban_until = p->totals.cycles + pg->decision.ban;
-	if (p->has_effects && p->effects.decided)
-		p->effects.decided(p->effects.ctx, g->share_id, h, &pg->decision);
 	return 0;
 }
 
@@ -401,6 +400,7 @@ static int widen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 {
 	uint64_t done = 0;
+	int told;
 
 	for (size_t i = 0; i < p->nr_guests; i++)
 		if (hs_guest_active(p->guests[i]))
@@ -421,6 +421,9 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 			}
 		}
 	}
+	told = hs_watch_decided(p, err);
+	if (told)
+		return told;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		int rc;
@@ -486,7 +489,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	}
 	if (!marked && !p->unsettled) {
 		*news = 0;
-		return 0;
+		return hs_watch_merged(p, err);
 	}
 	hs_pipeline_tell(p, HS_STAGE_MERGE, 0, marked);
 	rc = hs_share_burst(p->share, p->clock, &burst, err);
@@ -502,6 +505,8 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	rc = parting == -EBUSY || parting == -EAGAIN ? 0 : parting;
 	if (!rc)
 		rc = verify_all(p, err);
+	if (!rc)
+		rc = hs_watch_merged(p, err);
 	if (rc)
 		return rc;
 	hs_share_ledger(p->share, UINT32_MAX, &after);

@@ -62,6 +62,7 @@ struct hs_pipeline {
 	struct hs_fine *fine;
 	hs_pipeline_progress *progress;
 	void *progress_ctx;
+	struct hs_pipeline_watcher watcher;
 	uint8_t *buf[2]; /* a huge page each */
 	uint64_t paced_wall_us, paced_cpu_us;
 	uint32_t next_group_nr;
@@ -147,6 +148,16 @@ HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
 
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
 HS_MUST_USE int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
+
+/* ---- watch.c: who is told ---- */
+
+HS_MUST_USE int hs_watch_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+void hs_watch_cycle(struct hs_pipeline *p);
+void hs_watch_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
+
+/* Both of all guests. -ENOMEM, only if somebody watches. */
+HS_MUST_USE int hs_watch_decided(struct hs_pipeline *p, struct hs_error *err);
+HS_MUST_USE int hs_watch_merged(struct hs_pipeline *p, struct hs_error *err);
 
 /* ---- journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
 

@@ -248,6 +248,7 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		for (size_t i = 0; i < p->nr_guests; i++)
 			p->guests[i]->aside = false;
 	}
+	hs_watch_cycle(p);
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);

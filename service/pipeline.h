@@ -16,6 +16,7 @@
 #include "hs/policy.h"
 #include "hs/scan.h"
 #include "hs/share.h"
+#include "hs/trace.h"
 
 struct hs_pipeline_config {
 	struct hs_coarse_config coarse;
@@ -138,8 +139,8 @@ HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, st
 				     struct hs_error *err);
 
 /* The same with options. */
-HS_MUST_USE int hs_pipeline_add_view_with(struct hs_pipeline *p, struct hs_view *view,
-					  const struct hs_guest_options *opt, struct hs_error *err);
+HS_MUST_USE int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options *opt, struct hs_view *view,
+					struct hs_error *err);
 
 /*
  * What follows from decisions, in place of the merge engine: for guests that are simulated or recorded. Guests are
@@ -158,8 +159,6 @@ struct hs_pipeline_effects {
 		       struct hs_error *err);
 	/* All wishes of a cycle are told: apply, burst, verify. *news as in hs_pipeline_cycle. */
 	int (*merge)(void *ctx, uint64_t *news, struct hs_error *err);
-	/* Told each huge page's decision in each cycle, before anything follows from it; may be NULL. */
-	void (*decided)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_policy_decision *decision);
 };
 
 /* Copies *effects. -EBUSY: there is an engine, or a guest, already. Such a pipeline cannot be engaged. */
@@ -179,6 +178,25 @@ enum hs_stage {
 /* Told at the start of each step of a stage: `done` of `total`. */
 typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
+
+/* Who is told what the pipeline does, for a recording or a test; each may be NULL. `view`: the guest's. */
+struct hs_pipeline_watcher {
+	void *ctx;
+	/* A guest is taken in: its view may be put into another one, which owns it from then on. With an error the view
+	 * stays as it is, and the guest is not taken in. */
+	int (*opened)(void *ctx, const char *name, const char *group, struct hs_view **view, struct hs_error *err);
+	/* A cycle begins, or goes on after -ECANCELED; counted from 1. */
+	void (*cycle)(void *ctx, uint32_t cycle);
+	void (*fine)(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr);
+	/* decisions[nr_huge], as the policy made them: before anything was done about them */
+	void (*decided)(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions);
+	/* What is shared of one guest at the end of a cycle, by page frames. */
+	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
+		       const struct hs_trace_shared *shared, size_t nr);
+};
+
+/* Copied; NULL: nobody is told any more. Before the first guest is taken in, for `opened` to see them all. */
+void hs_pipeline_watch(struct hs_pipeline *p, const struct hs_pipeline_watcher *w);
 
 /*
  * One whole cycle. *news: base pages that became shared or stopped being so. A guest that goes is dropped, with its

@@ -107,8 +107,10 @@ static void index_forget(struct hs_pipeline *p, struct guest *g)
 /* Everything a guest needs besides its view; takes the view over, also on failure. */
 static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc;
+	int rc = hs_watch_opened(p, g, err);
 
+	if (rc)
+		return rc;
 	g->pages = calloc(g->view->nr_huge, sizeof(*g->pages));
 	if (!g->pages)
 		return hs_error_set(err, -ENOMEM, "out of memory for the records of %u huge pages", g->view->nr_huge);
@@ -239,11 +241,11 @@ fail:
 
 int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view, struct hs_error *err)
 {
-	return hs_pipeline_add_view_with(p, view, &(struct hs_guest_options){ .name = name }, err);
+	return hs_pipeline_add_view_as(p, &(struct hs_guest_options){ .name = name }, view, err);
 }
 
-int hs_pipeline_add_view_with(struct hs_pipeline *p, struct hs_view *view, const struct hs_guest_options *opt,
-			      struct hs_error *err)
+int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options *opt, struct hs_view *view,
+			    struct hs_error *err)
 {
 	struct guest *g;
 	int rc = guest_new(p, &g, opt, err);
