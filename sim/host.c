@@ -65,6 +65,33 @@ static int open_guests(struct hs_lab_host *h, struct hs_error *err)
 	return 0;
 }
 
+/*
+ * The guests work for so long. Time that passes in small pieces, as when contents are read, is worked in a tick at a
+ * time; a sleep, which ends with a look, at once.
+ */
+static void pass_time(void *host, uint64_t us)
+{
+	struct hs_lab_host *h = host;
+
+	h->pending_us += us;
+	if (us < HS_LAB_STEP_US && h->pending_us < HS_LAB_TICK_US)
+		return;
+	h->done_us += h->pending_us;
+	for (uint32_t i = 0; i < h->nr_guests; i++)
+		h->guests[i].ops->access(h, &h->guests[i], (double)h->pending_us / 1e6, h->done_us);
+	h->pending_us = 0;
+	while ((h->done_ticks + 1) * HS_LAB_TICK_US <= h->done_us) {
+		const uint64_t now_us = ++h->done_ticks * HS_LAB_TICK_US;
+
+		for (uint32_t i = 0; i < h->nr_guests; i++)
+			h->guests[i].ops->tick(h, &h->guests[i], h->done_ticks);
+		if (h->on_sample && now_us >= (h->samples_done + 1) * h->sample_us) {
+			h->samples_done = now_us / h->sample_us;
+			h->on_sample(h->sample_ctx, now_us);
+		}
+	}
+}
+
 int hs_lab_host_create(struct hs_lab_host **out, const struct hs_lab_scenario *s, struct hs_error *err)
 {
 	struct hs_lab_host *h;
@@ -79,7 +106,7 @@ int hs_lab_host_create(struct hs_lab_host **out, const struct hs_lab_scenario *s
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	h->scenario = *s;
 	h->next_own = HS_LAB_OWN;
-	h->sim = (struct hs_sim_clock){ .run = hs_lab_work_run, .ctx = h };
+	h->sim = (struct hs_sim_clock){ .run = pass_time, .ctx = h };
 	h->clock = hs_sim_clock_ops(&h->sim);
 	rc = open_guests(h, err);
 	if (!rc)
@@ -101,7 +128,8 @@ void hs_lab_host_destroy(struct hs_lab_host *h)
 
 		if (g->view && !g->lent)
 			hs_view_close(g->view);
-		hs_lab_work_destroy(g);
+		if (g->ops)
+			g->ops->destroy(g);
 		free(g->huge_set);
 		free(g->held);
 	}
