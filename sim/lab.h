@@ -14,6 +14,7 @@
 #define HS_LAB_EXIT_USAGE  2
 
 int hs_lab_cmd_run(int argc, char **argv);
+int hs_lab_cmd_replay(int argc, char **argv);
 int hs_lab_cmd_claims(int argc, char **argv);
 int hs_lab_cmd_sweep(int argc, char **argv);
 int hs_lab_cmd_calibrate(int argc, char **argv);
@@ -57,6 +58,13 @@ extern const struct argp hs_lab_common_argp;
 /* Before parsing; and after: reads the calibration, or says that there is none. */
 void hs_lab_common_init(struct hs_lab_common *c);
 HS_MUST_USE int hs_lab_common_finish(struct hs_lab_common *c, struct hs_error *err);
+
+/* --policy NAME of run and replay: the named ones, or all. argp, for a struct hs_lab_choice. */
+struct hs_lab_choice {
+	const struct hs_lab_policy *policies[16];
+	size_t nr;
+};
+extern const struct argp hs_lab_choice_argp;
 
 /* A scenario by its name or its file, with --set, --seconds and --seed applied. */
 HS_MUST_USE int hs_lab_common_scenario(const struct hs_lab_common *c, const char *name, struct hs_lab_scenario *out,
