@@ -1,6 +1,9 @@
 add_test(NAME service_daemon COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/daemon.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest>)
 set_tests_properties(service_daemon PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+add_test(NAME service_auto COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/auto.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+         $<TARGET_FILE:hs-guest>)
+set_tests_properties(service_auto PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE SKIP_RETURN_CODE 77)
 hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit)
 target_compile_definitions(test_endpoint PRIVATE HS_SHARED="$<TARGET_FILE:hs-shared>")
 add_dependencies(test_endpoint hs-shared)
