@@ -83,6 +83,24 @@ void hs_sim_access(struct hs_view *v, hs_base_nr page, bool write)
 	}
 }
 
+void hs_sim_access_huge(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which)
+{
+	struct sim_huge *h = huge_at(sim_of(v), huge);
+
+	if (!hs_bits_count(which))
+		return;
+	if (h->entry == SIM_NONE) {
+		h->entry = SIM_HUGE;
+		h->folio = true;
+	}
+	if (h->entry == SIM_HUGE) {
+		h->accessed = true;
+		return;
+	}
+	h->present = hs_bits_or(h->present, *which);
+	h->young = hs_bits_or(h->young, *which);
+}
+
 void hs_sim_write(struct hs_view *v, hs_base_nr page, uint64_t id)
 {
 	hs_sim_access(v, page, true);
@@ -118,6 +136,24 @@ uint8_t hs_sim_state(const struct hs_view *v, hs_huge_nr huge)
 bool hs_sim_is_split_by_view(const struct hs_view *v, hs_huge_nr huge)
 {
 	return huge < v->nr_huge && sim_of_const(v)->huge[huge].ours;
+}
+
+bool hs_sim_is_accessed(const struct hs_view *v, hs_huge_nr huge)
+{
+	const struct sim_huge *h = &sim_of_const(v)->huge[huge];
+
+	if (huge >= v->nr_huge)
+		abort();
+	return h->entry == SIM_HUGE && h->accessed;
+}
+
+struct hs_bits512 hs_sim_merged(const struct hs_view *v, hs_huge_nr huge)
+{
+	const struct sim_huge *h = &sim_of_const(v)->huge[huge];
+
+	if (huge >= v->nr_huge)
+		abort();
+	return h->entry == SIM_TABLE ? h->merged : (struct hs_bits512){ { 0 } };
 }
 
 void hs_sim_drop(struct hs_view *v, hs_base_nr start, hs_base_nr end)
@@ -208,6 +244,14 @@ void hs_sim_set_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t cal
 	s->clock = clock;
 	s->call_us = call_us;
 	s->page_us = page_us;
+}
+
+void hs_sim_set_read_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t read_ns)
+{
+	struct sim_view *s = sim_of(v);
+
+	s->read_clock = clock;
+	s->read_ns = read_ns;
 }
 
 void hs_sim_stats(const struct hs_view *v, struct hs_sim_stats *out)

@@ -30,6 +30,9 @@ struct sim_view {
 	int fail_error;
 	struct hs_sim_clock *clock; /* NULL: calls take no time */
 	uint64_t call_us, page_us;
+	struct hs_sim_clock *read_clock; /* NULL: reading takes no time */
+	uint64_t read_ns;                /* a base page */
+	uint64_t read_left_ns;           /* taken, but less than a microsecond */
 	struct hs_sim_stats stats;
 };
 

@@ -4,5 +4,5 @@ target_link_libraries(hs-shared PRIVATE hs_config hs_http hs_virt hs_diagnose hs
 install(TARGETS hs-shared RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 
 set(HS_SYSTEMD_UNIT_DIR lib/systemd/system CACHE STRING "Where the systemd unit goes, below the prefix")
-configure_file(hs-shared.service.in hs-shared.service @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/hs-shared.service DESTINATION ${HS_SYSTEMD_UNIT_DIR})
+configure_file(install.cmake.in install.cmake @ONLY)
+install(SCRIPT ${CMAKE_CURRENT_BINARY_DIR}/install.cmake)

@@ -35,7 +35,7 @@ static struct hs_policy_input input_of(struct hs_pipeline *p, struct guest *g, h
 	if (g->shareable) {
 		struct hs_bits512 wanted;
 
-		hs_share_state(p->share, g->share_id, h, &wanted, &in.shared, &in.breaks);
+		hs_effects_state(p, g, h, &wanted, &in.shared, &in.breaks);
 	}
 	return in;
 }
@@ -159,7 +159,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		hs_huge_nr *list;
 		size_t n = 0;
 
-		if (!hs_guest_active(g))
+		if (!hs_guest_active(g) || !hs_view_can_split(g->view))
 			continue;
 		list = malloc((size_t)g->view->nr_huge * sizeof(*list));
 		if (!list) {
@@ -169,8 +169,9 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 			if (wants_fine(p, g, h))
 				list[n++] = h;
-		targets[nr] =
-		    (struct hs_fine_target){ .view = g->view, .huge = list, .nr = n, .keep_split = keep_split };
+		targets[nr] = (struct hs_fine_target){ .view = g->view, .huge = list, .nr = n };
+		if (!g->view->ops->splits_nested)
+			targets[nr].keep_split = keep_split;
 		if (!n) {
 			free(list);
 			continue;
@@ -200,6 +201,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		for (size_t k = 0; rc && k < targets[i].nr; k++)
 			of[i]->pages[targets[i].huge[k]].kept_split = 0;
 		(void)hs_pipeline_guest_failed(p, of[i], targets[i].error);
+		hs_watch_fine(p, of[i], &targets[i]);
 		one = rc || of[i]->gone ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
 		if (one)
 			rc = one;
@@ -285,7 +287,7 @@ static uint64_t count_wanted(struct hs_pipeline *p, struct guest *g)
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		struct hs_bits512 wanted;
 
-		hs_share_state(p->share, g->share_id, h, &wanted, NULL, NULL);
+		hs_effects_state(p, g, h, &wanted, NULL, NULL);
 		n += hs_bits_count(&wanted);
 	}
 	return n;
@@ -300,7 +302,7 @@ static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 
 	if (!g->max_shared_bytes)
 		return false;
-	hs_share_state(p->share, g->share_id, h, &now, NULL, NULL);
+	hs_effects_state(p, g, h, &now, NULL, NULL);
 	more = hs_bits_andnot(*pages, now);
 	n = hs_bits_count(&more);
 	if (n && (*wanted + n) * HS_BASE_SIZE > g->max_shared_bytes)
@@ -335,7 +337,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 			}
 			pg->shares = 1;
 			hs_fine_keep(p->fine, g->view, h); /* split for good: no longer to be brought back */
-			rc = hs_share_want(p->share, g->share_id, h, &pg->decision.pages, NULL);
+			rc = hs_effects_want(p, g, h, &pg->decision.pages, NULL);
 			break;
 		}
 		case HS_ACT_UNSHARE:
@@ -360,7 +362,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 	if (!rc && nr_unshare) {
 		struct hs_share_unshared un;
 
-		rc = hs_share_unshare(p->share, g->share_id, unshare, nr_unshare, &un, err);
+		rc = hs_effects_unshare(p, g, unshare, nr_unshare, &un, err);
 		if (rc == -ENOMEM)
 			rc = 0; /* no room now: it stays shared, and is decided again in the next cycle */
 	}
@@ -382,14 +384,14 @@ static int widen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 		struct hs_bits512 wanted, allowed;
 		int rc;
 
-		if (pg->decision.action != HS_ACT_SHARE || g->max_shared_bytes)
+		if (pg->decision.action != HS_ACT_SHARE || g->max_shared_bytes || p->has_effects)
 			continue; /* a gap could be merged too, beyond the limit */
-		hs_share_state(p->share, g->share_id, h, &wanted, NULL, NULL);
+		hs_effects_state(p, g, h, &wanted, NULL, NULL);
 		if (!hs_bits_count(&wanted))
 			continue;
 		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), wanted);
 		hs_content_leave_to_others(p, g, h, &allowed);
-		rc = hs_share_want(p->share, g->share_id, h, &wanted, &allowed);
+		rc = hs_effects_want(p, g, h, &wanted, &allowed);
 		if (rc)
 			return rc;
 	}
@@ -399,6 +401,7 @@ static int widen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 {
 	uint64_t done = 0;
+	int told;
 
 	for (size_t i = 0; i < p->nr_guests; i++)
 		if (hs_guest_active(p->guests[i]))
@@ -419,6 +422,9 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 			}
 		}
 	}
+	told = hs_watch_decided(p, err);
+	if (told)
+		return told;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		int rc;
@@ -462,6 +468,8 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	uint64_t marked = 0, parted;
 	int rc, parting;
 
+	if (p->has_effects)
+		return p->effects.merge(p->effects.ctx, news, err);
 	/* What broke since the last cycle is booked before anything new is marked. */
 	rc = verify_all(p, err);
 	if (rc)
@@ -482,7 +490,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	}
 	if (!marked && !p->unsettled) {
 		*news = 0;
-		return 0;
+		return hs_watch_merged(p, err);
 	}
 	hs_pipeline_tell(p, HS_STAGE_MERGE, 0, marked);
 	rc = hs_share_burst(p->share, p->clock, &burst, err);
@@ -498,6 +506,8 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	rc = parting == -EBUSY || parting == -EAGAIN ? 0 : parting;
 	if (!rc)
 		rc = verify_all(p, err);
+	if (!rc)
+		rc = hs_watch_merged(p, err);
 	if (rc)
 		return rc;
 	hs_share_ledger(p->share, UINT32_MAX, &after);

@@ -124,6 +124,26 @@ static void bpf(struct hs_findings *l)
 			 strerror(-l->probe->bpf));
 }
 
+/* A filter of our own: under one, nobody can read those of a guest, without which no call is made inside it. */
+static void confined(struct hs_findings *l)
+{
+	char text[8192];
+	const char *at =
+	    hs_slurp(l->host->proc_dir, "self/status", text, sizeof(text)) ? strstr(text, "\nSeccomp:") : NULL;
+
+	if (!at)
+		return;
+	if (strtoul(at + sizeof("\nSeccomp:") - 1, NULL, 10) != 0)
+		hs_found(
+		    l, HS_FINDING_OBSTACLE, "seccomp",
+		    "start it without: hs-shared's unit lists the settings of systemd that make such a filter; of a "
+		    "container, seccomp=unconfined",
+		    "this process runs under a seccomp filter, so the filters of guests cannot be read, and no call "
+		    "can safely be made inside them");
+	else
+		hs_found(l, HS_FINDING_OK, "seccomp", "", "no seccomp filter of our own");
+}
+
 /* Calls inside a guest's process go through ptrace. */
 static void tracing(struct hs_findings *l)
 {
@@ -303,6 +323,7 @@ int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const 
 
 	kernel(&l);
 	bpf(&l);
+	confined(&l);
 	tracing(&l);
 	huge_pages(&l);
 	ksm(&l);

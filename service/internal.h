@@ -34,8 +34,10 @@ struct guest {
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
-	bool aside;     /* it could not be looked at in this cycle: nothing is decided on it */
-	bool shareable; /* the engine has it */
+	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
+	bool shareable;    /* the engine, or what stands in for it, has it */
+	bool stale;        /* it has memory that its view does not show */
+	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
 	char why_not[512], trouble[512];
 	uint32_t index_id;
 	uint32_t share_id;
@@ -57,9 +59,12 @@ struct hs_pipeline {
 	struct hs_index *index;
 	struct hs_digest_key key;
 	struct hs_share *share;
+	struct hs_pipeline_effects effects; /* instead of the engine, when has_effects */
+	bool has_effects;
 	struct hs_fine *fine;
 	hs_pipeline_progress *progress;
 	void *progress_ctx;
+	struct hs_pipeline_watcher watcher;
 	uint8_t *buf[2]; /* a huge page each */
 	uint64_t paced_wall_us, paced_cpu_us;
 	uint32_t next_group_nr;
@@ -78,6 +83,9 @@ bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
  */
 bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err);
 
+/* Gives a stale guest a new view. 0 also when the old one has to serve on. Between cycles only. */
+HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+
 /* Frees all of a guest that is in no list any more; takes NULL. */
 void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g);
 
@@ -93,6 +101,16 @@ void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done,
 
 /* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
 HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
+
+/* ---- effects.c: the engine or its stand-in, for a guest that is shareable ---- */
+
+void hs_effects_state(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *wanted,
+		      struct hs_bits512 *shared, uint32_t *breaks);
+void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
+HS_MUST_USE int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
+				const struct hs_bits512 *allowed);
+HS_MUST_USE int hs_effects_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
+				   struct hs_share_unshared *out, struct hs_error *err);
 
 /* ---- content.c ---- */
 
@@ -135,6 +153,16 @@ HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
 
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
 HS_MUST_USE int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
+
+/* ---- watch.c: who is told ---- */
+
+HS_MUST_USE int hs_watch_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+void hs_watch_cycle(struct hs_pipeline *p);
+void hs_watch_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
+
+/* Both of all guests. -ENOMEM, only if somebody watches. */
+HS_MUST_USE int hs_watch_decided(struct hs_pipeline *p, struct hs_error *err);
+HS_MUST_USE int hs_watch_merged(struct hs_pipeline *p, struct hs_error *err);
 
 /* ---- journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
 

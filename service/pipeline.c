@@ -197,8 +197,11 @@ static int step_refresh(struct hs_pipeline *p, struct guest *g, struct hs_error 
 {
 	int rc = hs_view_refresh(g->view, err);
 
-	(void)p;
-	return rc == -ESTALE ? 0 : rc; /* what is gone answers unknown from now on */
+	if (rc != -ESTALE)
+		return rc;
+	/* Of memory that is gone the view says so from now on; memory that is new it does not know. */
+	g->stale = true;
+	return p->round ? 0 : hs_pipeline_reopen(p, g, err);
 }
 
 static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
@@ -248,16 +251,17 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		for (size_t i = 0; i < p->nr_guests; i++)
 			p->guests[i]->aside = false;
 	}
+	hs_watch_cycle(p);
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);
 	if (!rc)
 		rc = coarse_window(p, err);
-	if (!rc && !p->cfg.no_fine && (p->share || p->cfg.fine_all))
+	if (!rc && !p->cfg.no_fine && (p->share || p->has_effects || p->cfg.fine_all))
 		rc = hs_decide_fine(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
-	if (!rc && p->share)
+	if (!rc && (p->share || p->has_effects))
 		rc = hs_decide_merge(p, news, err);
 	if (rc != -ECANCELED)
 		p->round = 0;

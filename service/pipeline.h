@@ -16,6 +16,7 @@
 #include "hs/policy.h"
 #include "hs/scan.h"
 #include "hs/share.h"
+#include "hs/trace.h"
 
 struct hs_pipeline_config {
 	struct hs_coarse_config coarse;
@@ -103,7 +104,7 @@ HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_hos
  */
 void hs_pipeline_destroy(struct hs_pipeline *p);
 
-/* A guest by process id. Errors as hs_remote_open, hs_view_open_host, hs_share_add_guest; -EEXIST. */
+/* A guest by process id. Errors as hs_remote_open, hs_view_open, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
 
 /* The same with options. */
@@ -123,7 +124,8 @@ HS_MUST_USE int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool unshar
 
 /*
  * Takes the merge engine, and every guest into it: what is shared of it from before is read back. A guest that the
- * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create. Between cycles only.
+ * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create; -EBUSY with other
+ * effects. Between cycles only.
  */
 HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 
@@ -135,6 +137,32 @@ bool hs_pipeline_engaged(const struct hs_pipeline *p);
  */
 HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view,
 				     struct hs_error *err);
+
+/* The same with options. */
+HS_MUST_USE int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options *opt, struct hs_view *view,
+					struct hs_error *err);
+
+/*
+ * What follows from decisions, in place of the merge engine: for guests that are simulated or recorded. Guests are
+ * numbered in the order in which they were added. Every function returns 0 or -errno, as the one of hs/share.h that it
+ * stands for.
+ */
+struct hs_pipeline_effects {
+	void *ctx;
+	/* hs_share_want: what is wanted of one huge page from now on. */
+	int (*want)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages);
+	/* hs_share_state: outs may be NULL, each by itself. */
+	void (*state)(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted, struct hs_bits512 *shared,
+		      uint32_t *breaks);
+	/* hs_share_unshare of the named huge pages: *out as there. */
+	int (*unshare)(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+		       struct hs_error *err);
+	/* All wishes of a cycle are told: apply, burst, verify. *news as in hs_pipeline_cycle. */
+	int (*merge)(void *ctx, uint64_t *news, struct hs_error *err);
+};
+
+/* Copies *effects. -EBUSY: there is an engine, or a guest, already. Such a pipeline cannot be engaged. */
+HS_MUST_USE int hs_pipeline_set_effects(struct hs_pipeline *p, const struct hs_pipeline_effects *effects);
 
 uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p); /* alive */
 
@@ -150,6 +178,25 @@ enum hs_stage {
 /* Told at the start of each step of a stage: `done` of `total`. */
 typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
+
+/* Who is told what the pipeline does, for a recording or a test; each may be NULL. `view`: the guest's. */
+struct hs_pipeline_watcher {
+	void *ctx;
+	/* A guest is taken in: its view may be put into another one, which owns it from then on. With an error the view
+	 * stays as it is, and the guest is not taken in. */
+	int (*opened)(void *ctx, const char *name, const char *group, struct hs_view **view, struct hs_error *err);
+	/* A cycle begins, or goes on after -ECANCELED; counted from 1. */
+	void (*cycle)(void *ctx, uint32_t cycle);
+	void (*fine)(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr);
+	/* decisions[nr_huge], as the policy made them: before anything was done about them */
+	void (*decided)(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions);
+	/* What is shared of one guest at the end of a cycle, by page frames. */
+	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
+		       const struct hs_trace_shared *shared, size_t nr);
+};
+
+/* Copied; NULL: nobody is told any more. Before the first guest is taken in, for `opened` to see them all. */
+void hs_pipeline_watch(struct hs_pipeline *p, const struct hs_pipeline_watcher *w);
 
 /*
  * One whole cycle. *news: base pages that became shared or stopped being so. A guest that goes is dropped, with its

@@ -97,7 +97,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
 			r->nr_vmas_dropped = g->dropped;
-			if (g->shareable)
+			if (g->shareable && p->share)
 				hs_share_ledger(p->share, g->share_id, &r->ledger);
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);

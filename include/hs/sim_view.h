@@ -60,6 +60,9 @@ void hs_sim_page_bytes(uint64_t id, void *page);
  */
 void hs_sim_access(struct hs_view *v, hs_base_nr page, bool write);
 
+/* Reads of all base pages in `which` of one huge page, at once. */
+void hs_sim_access_huge(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which);
+
 /* Writes new content: an access, too. */
 void hs_sim_write(struct hs_view *v, hs_base_nr page, uint64_t id);
 
@@ -73,6 +76,12 @@ uint64_t hs_sim_content(const struct hs_view *v, hs_base_nr page);
  * and whether the view split it and it has not been huge again since. */
 uint8_t hs_sim_state(const struct hs_view *v, hs_huge_nr huge);
 bool hs_sim_is_split_by_view(const struct hs_view *v, hs_huge_nr huge);
+
+/* Whether one huge entry maps it whose accessed bit is set: then further accesses leave no trace. */
+bool hs_sim_is_accessed(const struct hs_view *v, hs_huge_nr huge);
+
+/* Which of its base pages are merged. */
+struct hs_bits512 hs_sim_merged(const struct hs_view *v, hs_huge_nr huge);
 
 /* The pages [start, end) go away, as when the guest's balloon takes them; a huge page in it that stays in part splits.
  */
@@ -104,8 +113,12 @@ void hs_sim_fail_call(struct hs_view *v, uint64_t call, int error);
 /* From now on each call of the view takes call_us, and each huge page split or restored page_us more, on this clock. */
 void hs_sim_set_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t call_us, uint64_t page_us);
 
+/* From now on each base page that is read takes read_ns on this clock. */
+void hs_sim_set_read_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t read_ns);
+
 struct hs_sim_stats {
 	uint64_t nr_calls;    /* of the view */
+	uint64_t nr_read;     /* base pages read through it */
 	uint64_t nr_ages;     /* of them */
 	uint64_t nr_split;    /* huge pages that the view split */
 	uint64_t nr_restored; /* huge pages that the view made huge again */

@@ -1,0 +1,179 @@
+#include "record.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- the header ---- */
+
+static void settings_of(struct hs_trace_settings *out, const struct hs_pipeline_config *cfg)
+{
+	*out = (struct hs_trace_settings){
+		.coarse = cfg->coarse,
+		.fine = cfg->fine,
+		.policy = cfg->policy,
+		.hash_cold_rounds = cfg->hash_cold_rounds,
+		.look_again = cfg->look_again,
+		.fine_all = cfg->fine_all,
+		.no_fine = cfg->no_fine,
+		.merging = !cfg->observe,
+	};
+}
+
+void hs_replay_config(struct hs_pipeline_config *out, const struct hs_trace_settings *s)
+{
+	*out = hs_pipeline_config_default;
+	out->coarse = s->coarse;
+	out->fine = s->fine;
+	out->policy = s->policy;
+	out->hash_cold_rounds = s->hash_cold_rounds;
+	out->look_again = s->look_again;
+	out->fine_all = s->fine_all;
+	out->no_fine = s->no_fine;
+	out->observe = true;
+	out->share = hs_share_config_default;
+}
+
+/* The first processor's model name. */
+static void cpu_model(const struct hs_host *host, char *out, size_t size)
+{
+	char path[4096], line[512];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/cpuinfo", host->proc_dir);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		char *value = strchr(line, ':');
+
+		if (strncmp(line, "model name", 10) != 0 || !value)
+			continue;
+		value += strspn(value, ": \t");
+		(void)snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);
+		break;
+	}
+	if (f)
+		(void)fclose(f);
+}
+
+void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, const struct hs_pipeline_config *cfg)
+{
+	struct utsname u;
+
+	memset(out, 0, sizeof(*out));
+	out->base_bytes = HS_BASE_SIZE;
+	out->huge_bytes = HS_HUGE_SIZE;
+	out->started_s = (uint64_t)time(NULL);
+	out->memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	out->nr_cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	(void)snprintf(out->program, sizeof(out->program), "hs-share %s", HS_VERSION);
+	if (uname(&u) == 0)
+		(void)snprintf(out->kernel, sizeof(out->kernel), "%.127s", u.release);
+	cpu_model(host, out->cpu, sizeof(out->cpu));
+	settings_of(&out->settings, cfg);
+}
+
+/* ---- recording ---- */
+
+static int on_opened(void *ctx, const char *name, const char *group, struct hs_view **view, struct hs_error *err)
+{
+	struct hs_view *wrapped;
+	int rc = hs_recorder_wrap(ctx, *view, name, group, &wrapped, err);
+
+	if (!rc)
+		*view = wrapped;
+	return rc;
+}
+
+static void on_cycle(void *ctx, uint32_t cycle)
+{
+	hs_recorder_cycle(ctx, cycle);
+}
+
+static void on_fine(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr)
+{
+	hs_recorder_fine(ctx, view, results, nr);
+}
+
+static void on_decided(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions)
+{
+	hs_recorder_decided(ctx, view, decisions);
+}
+
+static void on_merged(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
+		      const struct hs_trace_shared *shared, size_t nr)
+{
+	hs_recorder_shared(ctx, view, ledger, shared, nr);
+}
+
+void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
+{
+	const struct hs_pipeline_watcher w = {
+		.ctx = rec,
+		.opened = on_opened,
+		.cycle = on_cycle,
+		.fine = on_fine,
+		.decided = on_decided,
+		.merged = on_merged,
+	};
+
+	hs_pipeline_watch(p, &w);
+}
+
+/* ---- replay ---- */
+
+static void check_decided(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions)
+{
+	hs_replay_decided(ctx, view, decisions);
+}
+
+/* Takes the steps that the recorded run took. */
+static int take_steps(struct hs_pipeline *p, struct hs_replay *r, struct hs_error *err)
+{
+	struct hs_replay_next step;
+	uint64_t news;
+	int rc;
+
+	for (;;) {
+		rc = hs_replay_next(r, &step, err);
+		if (rc || step.step == HS_REPLAY_END)
+			return rc;
+		if (step.step == HS_REPLAY_GUEST) {
+			const struct hs_guest_options opt = { .name = step.guest.name, .group = step.guest.group };
+
+			rc = hs_pipeline_add_view_as(p, &opt, step.view, err);
+			if (rc)
+				return rc;
+			continue;
+		}
+		/* A cycle that failed in the recorded run fails here as well; what counts is whether this is the same
+		 * run. */
+		(void)!hs_pipeline_cycle(p, &news, err);
+		rc = hs_replay_error(r, err);
+		if (rc)
+			return rc;
+	}
+}
+
+int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_error *err)
+{
+	const struct hs_pipeline_watcher w = { .ctx = r, .decided = check_decided };
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_pipeline_config cfg;
+	struct hs_pipeline *p;
+	int rc;
+
+	*out = NULL;
+	hs_replay_config(&cfg, &hs_replay_header(r)->settings);
+	rc = hs_pipeline_create(&p, &host, &cfg, hs_replay_clock(r), err);
+	if (rc)
+		return rc;
+	hs_pipeline_watch(p, &w);
+	rc = take_steps(p, r, err);
+	if (rc)
+		hs_pipeline_destroy(p);
+	else
+		*out = p;
+	return rc;
+}

@@ -1,0 +1,19 @@
+/* Calibration's own: what its two files share. */
+#ifndef SIM_CALIBRATE_H
+#define SIM_CALIBRATE_H
+
+#include "cost.h"
+
+#define HS_LAB_REPS 5U /* the median of so many counts */
+
+/* Of this thread: what else runs on the machine is left out. */
+double hs_lab_cpu_ns(void);
+double hs_lab_median(double *v, unsigned int n); /* sorts v */
+/* Fills a base page with what no other number's page has. */
+void hs_lab_fill_page(void *page, unsigned long long number);
+
+/* Reading, ageing, sampling, and ksmd: on processes of our own. What cannot be measured stays unknown, with the reason.
+ */
+void hs_lab_calibrate_live(struct hs_lab_costs *out, void (*tell)(const char *what));
+
+#endif

@@ -1,0 +1,309 @@
+/*
+ * hs-share: the service's own pipeline over the simulated views, unchanged: coarse phase, contents, fine phase, policy,
+ * index. What stands in for the merge engine is here: a burst merges what is wanted and has a partner, and takes the
+ * time that ksmd was measured to take.
+ */
+#include "policy.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REST_FIRST_US UINT64_C(5000000)  /* as the service: 5 s, doubling while nothing changes, */
+#define REST_LAST_US  UINT64_C(60000000) /* up to a minute */
+
+/* ksmd goes over a page twice before it merges it. */
+#define PASSES 2
+
+struct wish {
+	struct hs_bits512 wanted;
+	struct hs_bits512 shared; /* as of the last look */
+	uint32_t breaks;
+};
+
+struct hs_share_policy {
+	struct hs_lab_host *h;
+	const struct hs_lab_costs *costs;
+	struct hs_pipeline *pipeline;
+	struct wish **wishes; /* [guest][huge] */
+	uint32_t *pending;    /* [content * groups + group]: wanted pages that are not merged; zero between bursts */
+	uint64_t rest_us, nr_huge;
+};
+
+static int want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
+{
+	struct hs_share_policy *s = ctx;
+	struct wish *w = &s->wishes[guest][huge];
+
+	if (!hs_bits_count(&w->wanted))
+		w->breaks = 0;
+	w->wanted = *pages;
+	return 0;
+}
+
+static void state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted, struct hs_bits512 *shared,
+		  uint32_t *breaks)
+{
+	const struct hs_share_policy *s = ctx;
+	const struct wish *w = &s->wishes[guest][huge];
+
+	if (wanted)
+		*wanted = w->wanted;
+	if (shared)
+		*shared = w->shared;
+	if (breaks)
+		*breaks = w->breaks;
+}
+
+static int unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+		   struct hs_error *err)
+{
+	struct hs_share_policy *s = ctx;
+
+	(void)err;
+	*out = (struct hs_share_unshared){ .nr_huge = nr, .nr_collapsed = nr };
+	for (size_t i = 0; i < nr; i++) {
+		hs_lab_unshare(s->h, &s->h->guests[guest], huge[i]);
+		s->wishes[guest][huge[i]] = (struct wish){ 0 };
+	}
+	return 0;
+}
+
+/* What broke since the last look, as the engine's verification finds it from page frames. */
+static void verify(struct hs_share_policy *s)
+{
+	for (uint32_t i = 0; i < s->h->nr_guests; i++)
+		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
+			struct wish *w = &s->wishes[i][huge];
+			struct hs_bits512 now, lost;
+
+			if (!hs_bits_count(&w->wanted) && !hs_bits_count(&w->shared))
+				continue;
+			now = hs_sim_merged(s->h->guests[i].view, huge);
+			lost = hs_bits_and(hs_bits_andnot(w->shared, now), w->wanted);
+			w->breaks += hs_bits_count(&lost);
+			w->shared = now;
+		}
+}
+
+static struct hs_bits512 open_wishes(const struct hs_share_policy *s, uint32_t guest, hs_huge_nr huge)
+{
+	const struct hs_bits512 wanted = s->wishes[guest][huge].wanted;
+
+	if (!hs_bits_count(&wanted))
+		return wanted;
+	return hs_bits_andnot(wanted, hs_sim_merged(s->h->guests[guest].view, huge));
+}
+
+static uint32_t *pending_of(const struct hs_share_policy *s, const struct hs_lab_guest *g, uint64_t content)
+{
+	return &s->pending[content * s->h->nr_groups + g->group];
+}
+
+/* The four walks over open wishes that a burst is. */
+enum walk { WALK_DROP, WALK_COUNT, WALK_MERGE, WALK_FORGET };
+
+static void walk_page(struct hs_share_policy *s, struct hs_lab_guest *g, hs_base_nr page, enum walk walk)
+{
+	const uint64_t content = hs_sim_content(g->view, page);
+
+	if (!hs_lab_can_share(s->h, g, page))
+		return;
+	switch (walk) {
+	case WALK_COUNT:
+		(*pending_of(s, g, content))++;
+		break;
+	case WALK_MERGE:
+		if (!content || hs_lab_merged_alike(s->h, g, content) || *pending_of(s, g, content) > 1)
+			hs_lab_merge(s->h, g, page);
+		break;
+	case WALK_FORGET:
+		*pending_of(s, g, content) = 0;
+		break;
+	case WALK_DROP:
+		break;
+	}
+}
+
+static uint64_t walk_all(struct hs_share_policy *s, enum walk walk)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < s->h->nr_guests; i++)
+		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
+			struct hs_bits512 bits =
+			    walk == WALK_FORGET ? s->wishes[i][huge].wanted : open_wishes(s, i, huge);
+
+			if (walk == WALK_DROP) /* merged, and no longer wanted */
+				bits = hs_bits_andnot(hs_sim_merged(s->h->guests[i].view, huge),
+						      s->wishes[i][huge].wanted);
+			if (!hs_bits_count(&bits))
+				continue;
+			n += hs_bits_count(&bits);
+			for (unsigned int k = 0; k < HS_BASE_PER_HUGE; k++) {
+				const hs_base_nr page = huge * HS_BASE_PER_HUGE + k;
+
+				if (!hs_bits_test(&bits, k))
+					continue;
+				if (walk == WALK_DROP)
+					hs_lab_unmerge(s->h, &s->h->guests[i], page);
+				else
+					walk_page(s, &s->h->guests[i], page, walk);
+			}
+		}
+	return n;
+}
+
+static uint64_t burst_us(const struct hs_share_policy *s, uint64_t scanned, uint64_t merged)
+{
+	const double scan = s->costs->ns[HS_LAB_COST_KSM_SCAN], merge = s->costs->ns[HS_LAB_COST_KSM_MERGE];
+
+	return isnan(scan) || isnan(merge) ? 0 : (uint64_t)(((double)scanned * scan + (double)merged * merge) / 1000);
+}
+
+static int merge(void *ctx, uint64_t *news, struct hs_error *err)
+{
+	struct hs_share_policy *s = ctx;
+	uint64_t before, scanned, merged;
+	int rc = 0;
+
+	(void)err;
+	verify(s);
+	(void)walk_all(s, WALK_DROP);
+	before = s->h->counts.merged;
+	scanned = PASSES * walk_all(s, WALK_COUNT);
+	if (scanned) {
+		(void)walk_all(s, WALK_MERGE);
+		(void)walk_all(s, WALK_FORGET);
+	}
+	merged = s->h->counts.merged - before;
+	s->h->counts.scanned += scanned;
+	rc = s->h->clock.sleep_us(s->h->clock.ctx, burst_us(s, scanned, merged));
+	verify(s);
+	*news = merged;
+	return rc;
+}
+
+static int step(void *self, struct hs_error *err)
+{
+	struct hs_share_policy *s = self;
+	uint64_t news;
+	int rc = hs_pipeline_cycle(s->pipeline, &news, err);
+
+	if (rc)
+		return rc;
+	s->rest_us = news ? REST_FIRST_US : s->rest_us * 2 > REST_LAST_US ? REST_LAST_US : s->rest_us * 2;
+	return s->h->clock.sleep_us(s->h->clock.ctx, s->rest_us);
+}
+
+static void end(void *self)
+{
+	struct hs_share_policy *s = self;
+
+	if (!s)
+		return;
+	/* The pipeline closes the views that it was given. */
+	hs_pipeline_destroy(s->pipeline);
+	for (uint32_t i = 0; s->wishes && i < s->h->nr_guests; i++)
+		free(s->wishes[i]);
+	free(s->wishes);
+	free(s->pending);
+	free(s);
+}
+
+static uint64_t at_least_0(double ns)
+{
+	return isnan(ns) ? 0 : (uint64_t)ns;
+}
+
+/* The pipeline's own work takes the time that it was measured to take. */
+static void take_time(struct hs_share_policy *s, struct hs_view *v)
+{
+	const double *ns = s->costs->ns;
+
+	hs_sim_set_read_cost(v, &s->h->sim, at_least_0(ns[HS_LAB_COST_READ]) + at_least_0(ns[HS_LAB_COST_HASH]));
+	hs_sim_set_cost(v, &s->h->sim, 0,
+			(at_least_0(ns[HS_LAB_COST_SPLIT]) + at_least_0(ns[HS_LAB_COST_RESTORE])) / 2000);
+}
+
+static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options *o, struct hs_error *err)
+{
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_share_policy *s = calloc(1, sizeof(*s));
+	int rc = -ENOMEM;
+
+	*self = NULL;
+	if (!s)
+		return hs_error_set(err, rc, "out of memory");
+	s->h = h;
+	s->costs = o->costs;
+	s->rest_us = REST_FIRST_US;
+	s->wishes = calloc(h->nr_guests, sizeof(*s->wishes));
+	s->pending = calloc((h->nr_pooled + 1) * h->nr_groups, sizeof(*s->pending));
+	if (!s->wishes || !s->pending)
+		goto nomem;
+	rc = hs_pipeline_create(&s->pipeline, &host, &o->pipeline, &h->clock, err);
+	if (!rc)
+		rc = hs_pipeline_set_effects(
+		    s->pipeline, &(struct hs_pipeline_effects){
+				     .ctx = s, .want = want, .state = state, .unshare = unshare, .merge = merge });
+	for (uint32_t i = 0; !rc && i < h->nr_guests; i++) {
+		struct hs_lab_guest *g = &h->guests[i];
+		struct hs_guest_options opt = { .name = g->name, .group = g->kind->group };
+
+		s->wishes[i] = calloc(g->nr_huge, sizeof(**s->wishes));
+		if (!s->wishes[i])
+			goto nomem;
+		s->nr_huge += g->nr_huge;
+		take_time(s, g->view);
+		g->lent = true;
+		rc = hs_pipeline_add_view_as(s->pipeline, &opt, g->view, err);
+	}
+	if (rc)
+		goto out;
+	*self = s;
+	return 0;
+nomem:
+	rc = hs_error_set(err, -ENOMEM, "out of memory for what is wanted");
+out:
+	end(s);
+	return rc;
+}
+
+static void spent(void *self, struct hs_lab_spent *out)
+{
+	const struct hs_share_policy *s = self;
+	struct hs_pipeline_totals t;
+	uint64_t aged = 0, read = 0;
+
+	hs_pipeline_totals(s->pipeline, &t);
+	for (uint32_t i = 0; i < s->h->nr_guests; i++) {
+		struct hs_sim_stats st;
+
+		hs_sim_stats(s->h->guests[i].view, &st);
+		aged += st.nr_ages * s->h->guests[i].nr_huge;
+		read += st.nr_read;
+	}
+	*out = (struct hs_lab_spent){
+		.aged = aged,
+		.sampled = t.rounds * s->nr_huge,
+		.split = t.fine.nr_split,
+		.looked = t.fine.nr_split,
+		.restored = t.fine.nr_restored,
+		.read = read,
+		.hashed = t.pages_hashed,
+		.compared = t.pages_compared,
+		.own_bytes = t.own_bytes + s->nr_huge * sizeof(**s->wishes),
+	};
+}
+
+const struct hs_lab_policy hs_lab_hs_share = {
+	.name = "hs-share",
+	.label = "hs-share",
+	.what = "the service's own pipeline and policy",
+	.start = start,
+	.step = step,
+	.spent = spent,
+	.end = end,
+};

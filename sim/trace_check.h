@@ -1,0 +1,13 @@
+/* What a record has to be: asked of each one that is written and of each one that was read. */
+#ifndef SIM_TRACE_CHECK_H
+#define SIM_TRACE_CHECK_H
+
+#include "trace_codec.h"
+
+/* What is wrong with the record, or NULL. */
+const char *hs_trace_check(const struct hs_trace_state *s, const struct hs_trace_record *r);
+
+/* The record is good: what later ones stand on is remembered. */
+void hs_trace_note(struct hs_trace_state *s, const struct hs_trace_record *r);
+
+#endif

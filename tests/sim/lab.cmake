@@ -1,0 +1,6 @@
+# The policy lab.
+hs_suite(test_lab_scenario SOURCES test_scenario.c LIBS hs_lab LABELS unit)
+hs_suite(test_lab_host SOURCES test_host.c LIBS hs_lab LABELS unit)
+hs_suite(test_lab_policies SOURCES test_policies.c LIBS hs_lab LABELS unit)
+hs_suite(test_lab_properties SOURCES test_properties.c LIBS hs_lab LABELS unit)
+hs_suite(test_lab_trace_host SOURCES test_trace_host.c LIBS hs_lab LABELS unit)
