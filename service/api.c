@@ -273,14 +273,18 @@ static void get_mode(struct request *r)
 	       NULL);
 }
 
+/* The text is JSON already. */
+static void on_diagnosed(void *arg, int rc, const char *text)
+{
+	if (rc)
+		on_done(arg, rc, text);
+	else
+		hs_http_reply(arg, 200, JSON, text, strlen(text), NULL);
+}
+
 static void get_diagnose(struct request *r)
 {
-	json_t *out = r->control->diagnose(r->control->ctx);
-
-	if (out)
-		answer(r->x, 200, out, NULL);
-	else
-		fail(r->x, 500, "failed", "the host could not be looked at; the log says why");
+	r->control->diagnose(r->control->ctx, (struct hs_done){ on_diagnosed, r->x });
 }
 
 static void get_metrics(struct request *r)

@@ -152,6 +152,7 @@ static int run_diagnose(const struct hs_remote_options *o)
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_finding *found = NULL;
 	struct hs_error err = { "" };
+	struct hs_probe probe;
 	json_t *answer = NULL;
 	const int failed = HS_EXIT_FAILED;
 	int status, obstacles;
@@ -160,7 +161,8 @@ static int run_diagnose(const struct hs_remote_options *o)
 	if (hs_client_request(o->socket, "GET", "/v1/diagnose", NULL, 60, &answer, &err)) {
 		json_decref(answer);
 		answer = NULL;
-		if (hs_diagnose(&host, NULL, 0, &found, &nr, &err)) {
+		hs_diagnose_probe(&host, &probe);
+		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
 			(void)fprintf(stderr, "hs-share: %s\n", err.text);
 			return HS_EXIT_FAILED;
 		}

@@ -249,6 +249,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 
 static void stop_parts(struct hs_daemon *d)
 {
+	hs_daemon_diagnose_stop(d);
 	hs_virt_stop(d->virt);
 	d->virt = NULL;
 	hs_worker_destroy(d->worker);

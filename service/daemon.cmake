@@ -1,5 +1,5 @@
 # The daemon puts the parts together.
-add_executable(hs-shared daemon_main.c daemon.c daemon_guests.c daemon_control.c daemon_model.c daemon_state.c worker.c worker_jobs.c)
+add_executable(hs-shared daemon_main.c daemon.c daemon_guests.c daemon_control.c daemon_diagnose.c daemon_model.c daemon_state.c worker.c worker_jobs.c)
 target_link_libraries(hs-shared PRIVATE hs_config hs_http hs_virt hs_diagnose hs_model PkgConfig::SYSTEMD PkgConfig::JANSSON)
 install(TARGETS hs-shared RUNTIME DESTINATION ${CMAKE_INSTALL_SBINDIR})
 

@@ -277,8 +277,6 @@ static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	pg->decision = hs_policy_decide(&p->cfg.policy, &in);
 	if (pg->decision.ban)
 		pg->ban_until = p->totals.cycles + pg->decision.ban;
-	if (p->has_effects && p->effects.decided)
-		p->effects.decided(p->effects.ctx, g->share_id, h, &pg->decision);
 	return 0;
 }
 

@@ -139,8 +139,8 @@ HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, st
 				     struct hs_error *err);
 
 /* The same with options. */
-HS_MUST_USE int hs_pipeline_add_view_with(struct hs_pipeline *p, struct hs_view *view,
-					  const struct hs_guest_options *opt, struct hs_error *err);
+HS_MUST_USE int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options *opt, struct hs_view *view,
+					struct hs_error *err);
 
 /*
  * What follows from decisions, in place of the merge engine: for guests that are simulated or recorded. Guests are
@@ -159,8 +159,6 @@ struct hs_pipeline_effects {
 		       struct hs_error *err);
 	/* All wishes of a cycle are told: apply, burst, verify. *news as in hs_pipeline_cycle. */
 	int (*merge)(void *ctx, uint64_t *news, struct hs_error *err);
-	/* Told each huge page's decision in each cycle, before anything follows from it; may be NULL. */
-	void (*decided)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_policy_decision *decision);
 };
 
 /* Copies *effects. -EBUSY: there is an engine, or a guest, already. Such a pipeline cannot be engaged. */

@@ -229,11 +229,11 @@ fail:
 
 int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view, struct hs_error *err)
 {
-	return hs_pipeline_add_view_with(p, view, &(struct hs_guest_options){ .name = name }, err);
+	return hs_pipeline_add_view_as(p, &(struct hs_guest_options){ .name = name }, view, err);
 }
 
-int hs_pipeline_add_view_with(struct hs_pipeline *p, struct hs_view *view, const struct hs_guest_options *opt,
-			      struct hs_error *err)
+int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options *opt, struct hs_view *view,
+			    struct hs_error *err)
 {
 	struct guest *g;
 	int rc = guest_new(p, &g, opt, err);

@@ -142,7 +142,7 @@ static int take_steps(struct hs_pipeline *p, struct hs_replay *r, struct hs_erro
 		if (step.step == HS_REPLAY_GUEST) {
 			const struct hs_guest_options opt = { .name = step.guest.name, .group = step.guest.group };
 
-			rc = hs_pipeline_add_view_with(p, step.view, &opt, err);
+			rc = hs_pipeline_add_view_as(p, &opt, step.view, err);
 			if (rc)
 				return rc;
 			continue;

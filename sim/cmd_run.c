@@ -7,25 +7,8 @@
 struct run_options {
 	struct hs_lab_common common;
 	const char *scenario;
-	const struct hs_lab_policy *policies[16];
-	size_t nr_policies;
+	struct hs_lab_choice choice;
 };
-
-static const struct argp_option options[] = {
-	{ "policy", 'p', "NAME", 0,
-	  "A policy: none, ksm, ksm_huge, ingens, zero_scan, hugescope, hs-share, oracle. Repeat it for more. Default: "
-	  "all.",
-	  0 },
-	{ 0 },
-};
-
-static void add_policy(struct run_options *o, const struct hs_lab_policy *p, struct argp_state *state)
-{
-	for (size_t i = 0; i < o->nr_policies; i++)
-		if (o->policies[i] == p)
-			argp_error(state, "--policy: %s is named twice", p->name);
-	o->policies[o->nr_policies++] = p;
-}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -33,15 +16,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = &o->common;
-		break;
-	case 'p':
-		if (!hs_lab_policy_named(arg))
-			argp_error(state,
-				   "--policy: there is no \"%s\"; there are none, ksm, ksm_huge, ingens, zero_scan, "
-				   "hugescope, hs-share and oracle",
-				   arg);
-		add_policy(o, hs_lab_policy_named(arg), state);
+		state->child_inputs[0] = &o->choice;
+		state->child_inputs[1] = &o->common;
 		break;
 	case ARGP_KEY_ARG:
 		if (o->scenario)
@@ -51,10 +27,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->scenario)
 			argp_error(state, "no scenario is named; hs-lab scenarios lists those that are built in");
-		for (size_t i = 0; !o->nr_policies && hs_lab_policies[i]; i++)
-			o->policies[i] = hs_lab_policies[i];
-		while (o->policies[o->nr_policies])
-			o->nr_policies++;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -64,9 +36,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int hs_lab_cmd_run(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_lab_common_argp }, { 0 } };
+	static const struct argp_child children[] = { { .argp = &hs_lab_choice_argp },
+						      { .argp = &hs_lab_common_argp },
+						      { 0 } };
 	static const struct argp argp = {
-		.options = options,
 		.parser = parse,
 		.args_doc = "SCENARIO",
 		.doc = "Run policies on a simulated host and compare what they save and what that costs. SCENARIO is "
@@ -81,18 +54,18 @@ int hs_lab_cmd_run(int argc, char **argv)
 
 	hs_lab_common_init(&o.common);
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	jobs = calloc(o.nr_policies, sizeof(*jobs));
+	jobs = calloc(o.choice.nr, sizeof(*jobs));
 	rc = jobs ? hs_lab_common_finish(&o.common, &err) : hs_error_set(&err, -ENOMEM, "out of memory");
-	for (size_t i = 0; !rc && i < o.nr_policies; i++) {
-		jobs[i].policy = o.policies[i];
+	for (size_t i = 0; !rc && i < o.choice.nr; i++) {
+		jobs[i].policy = o.choice.policies[i];
 		jobs[i].options = o.common.options;
 		rc = hs_lab_common_scenario(&o.common, o.scenario, &jobs[i].scenario, &err);
 		jobs[i].title = jobs[i].scenario.name;
 	}
 	if (!rc)
-		rc = hs_lab_jobs_run(jobs, o.nr_policies, o.common.jobs, o.common.quiet, &err);
+		rc = hs_lab_jobs_run(jobs, o.choice.nr, o.common.jobs, o.common.quiet, &err);
 	report.jobs = jobs;
-	report.nr = o.nr_policies;
+	report.nr = o.choice.nr;
 	report.costs = &o.common.costs;
 	status = rc ? hs_lab_fail(&err) : hs_lab_report_all(&report, &o.common);
 	free(jobs);

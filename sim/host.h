@@ -19,7 +19,7 @@
 #define HS_LAB_SPELL_S   6.0    /* what counts as hot: an access is to be expected within ten rounds of 600 ms */
 #define HS_LAB_TICK_US   100000 /* writes and streams happen at whole ticks, whoever looks in between */
 #define HS_LAB_PAGE_BINS 33
-#define HS_LAB_STEP_US   12500 /* accesses are done for at least so much time at once: the finest look there is */
+#define HS_LAB_STEP_US   12500 /* the shortest sleep there is: the fine phase's first look */
 
 /* What a huge page is to its guest; the truth, which no policy is told but the oracle. */
 enum hs_lab_class { HS_LAB_COLD = 0, HS_LAB_EVEN, HS_LAB_SKEWED, HS_LAB_WARM, HS_LAB_STREAM, HS_LAB_ABSENT };
@@ -49,10 +49,13 @@ struct hs_lab_guest {
 	uint32_t group;
 	uint32_t nr_huge;
 	uint64_t pool_first, pool_size; /* contents that rewrites leave behind; size 0: none */
-	struct hs_lab_work *work;       /* workload.c's */
+	const struct hs_lab_work_ops *ops;
+	void *work;              /* of those */
 	uint32_t *huge_set;      /* [nr_huge]: the set of merged huge pages it is in, + 1; NULL until the first */
 	struct hs_bits512 *held; /* [nr_huge]: see hs_lab_hold; NULL until the first */
 };
+
+struct hs_lab_host;
 
 /* Told of each write that changes who is equal to whom, after it; merged pages were taken apart before. */
 typedef void hs_lab_on_write(void *ctx, struct hs_lab_guest *g, hs_base_nr page);
@@ -135,20 +138,47 @@ void hs_lab_break(struct hs_lab_host *h, struct hs_lab_guest *g, hs_base_nr page
 /* Counts everything anew from pages and mappings. False, with the reason: some count is not what it should be. */
 bool hs_lab_consistent(const struct hs_lab_host *h, struct hs_error *err);
 
-/* ---- work; workload.c ---- */
+/* ---- work ---- */
 
+/* What a guest does, and the truth about it, which no policy is told but the oracle. */
+struct hs_lab_work_ops {
+	enum hs_lab_class (*class_of)(const struct hs_lab_guest *g, hs_huge_nr huge);
+	double (*rate_of)(const struct hs_lab_guest *g, hs_huge_nr huge);
+	struct hs_bits512 (*hot_pages)(const struct hs_lab_guest *g, hs_huge_nr huge);
+	uint32_t (*phase_of)(const struct hs_lab_guest *g);
+	/* The accesses of so many seconds, which end at now_us. */
+	void (*access)(struct hs_lab_host *h, struct hs_lab_guest *g, double seconds, uint64_t now_us);
+	/* The writes of one tick. */
+	void (*tick)(struct hs_lab_host *h, struct hs_lab_guest *g, uint64_t nr);
+	void (*destroy)(struct hs_lab_guest *g);
+};
+
+/* workload.c: work made up from the scenario; -ENOMEM. */
 HS_MUST_USE int hs_lab_work_create(struct hs_lab_host *h, struct hs_lab_guest *g);
-void hs_lab_work_destroy(struct hs_lab_guest *g);
-/* The guests work for so long: the simulated clock's. */
-void hs_lab_work_run(void *host, uint64_t us);
+/* Accesses through base mappings, while the guest has so many base pages in use. */
+void hs_lab_count_base(struct hs_lab_host *h, uint64_t pages, double accesses);
 
-/* ---- the truth; workload.c ---- */
+static inline enum hs_lab_class hs_lab_class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
+{
+	return g->ops->class_of(g, huge);
+}
 
-enum hs_lab_class hs_lab_class_of(const struct hs_lab_guest *g, hs_huge_nr huge);
-double hs_lab_rate_of(const struct hs_lab_guest *g, hs_huge_nr huge); /* accesses a second */
+/* Accesses a second. */
+static inline double hs_lab_rate_of(const struct hs_lab_guest *g, hs_huge_nr huge)
+{
+	return g->ops->rate_of(g, huge);
+}
+
 /* Base pages that are hot: an access is to be expected within HS_LAB_SPELL_S. */
-struct hs_bits512 hs_lab_hot_pages(const struct hs_lab_guest *g, hs_huge_nr huge);
+static inline struct hs_bits512 hs_lab_hot_pages(const struct hs_lab_guest *g, hs_huge_nr huge)
+{
+	return g->ops->hot_pages(g, huge);
+}
+
 /* Changes when what is hot changes. */
-uint32_t hs_lab_phase_of(const struct hs_lab_guest *g);
+static inline uint32_t hs_lab_phase_of(const struct hs_lab_guest *g)
+{
+	return g->ops->phase_of(g);
+}
 
 #endif

@@ -5,7 +5,7 @@
  * contents are handed out in order, so that guests of a kind are alike as clones are, unless some are to be more
  * popular than others: then they are drawn.
  */
-#include "host.h"
+#include "trace_host.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -190,26 +190,34 @@ static void fill_guest(struct hs_lab_host *h, struct hs_lab_guest *g, struct dra
 	}
 }
 
+/* Room to count nr_pooled contents. */
+static int make_counts(struct hs_lab_host *h, struct hs_error *err)
+{
+	const size_t cells = (h->nr_pooled + 1) * h->nr_groups;
+
+	if (h->nr_pooled >= UINT32_MAX)
+		return hs_error_set(err, -ENOSPC, "%s: %llu contents that several pages have; at most 2^32",
+				    h->scenario.name, (unsigned long long)h->nr_pooled);
+	h->live = calloc(cells, sizeof(*h->live));
+	h->merged = calloc(cells, sizeof(*h->merged));
+	if (!h->live || !h->merged)
+		return hs_error_set(err, -ENOMEM, "out of memory to count %llu contents",
+				    (unsigned long long)h->nr_pooled);
+	return 0;
+}
+
 int hs_lab_fill(struct hs_lab_host *h, struct hs_error *err)
 {
 	struct drawer *d = calloc(h->nr_guests, sizeof(*d));
-	size_t cells;
+	int rc;
 
 	if (!d)
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	make_pools(h, d);
-	if (h->nr_pooled >= UINT32_MAX) {
+	rc = make_counts(h, err);
+	if (rc) {
 		free(d);
-		return hs_error_set(err, -ENOSPC, "%s: %llu contents that several pages have; at most 2^32",
-				    h->scenario.name, (unsigned long long)h->nr_pooled);
-	}
-	cells = (h->nr_pooled + 1) * h->nr_groups;
-	h->live = calloc(cells, sizeof(*h->live));
-	h->merged = calloc(cells, sizeof(*h->merged));
-	if (!h->live || !h->merged) {
-		free(d);
-		return hs_error_set(err, -ENOMEM, "out of memory to count %llu contents",
-				    (unsigned long long)h->nr_pooled);
+		return rc;
 	}
 	for (uint32_t i = 0; i < h->nr_guests; i++)
 		fill_guest(h, &h->guests[i], &d[i]);
@@ -224,6 +232,33 @@ int hs_lab_fill(struct hs_lab_host *h, struct hs_error *err)
 	}
 	free(d);
 	return 0;
+}
+
+int hs_lab_trace_fill(struct hs_lab_host *h, struct hs_error *err)
+{
+	int rc;
+
+	h->nr_pooled = h->scenario.trace->nr_contents;
+	rc = make_counts(h, err);
+	for (uint32_t k = 0; !rc && k < h->nr_guests; k++) {
+		const struct hs_lab_traced *t = &h->scenario.trace->guests[k];
+		struct hs_lab_guest *g = &h->guests[k];
+
+		for (hs_base_nr page = 0; page < g->nr_huge * HS_BASE_PER_HUGE; page++) {
+			uint64_t content;
+
+			if (hs_sim_state(g->view, hs_lab_huge(page)) == HS_MAP_ABSENT)
+				continue;
+			content = hs_bits_test(&t->read[hs_lab_huge(page)], page % HS_BASE_PER_HUGE)
+				      ? t->content[page]
+				      : hs_lab_own_content(h);
+			h->present++;
+			count_live(h, g, content, true);
+			if (content)
+				hs_sim_set(g->view, page, content);
+		}
+	}
+	return rc;
 }
 
 uint64_t hs_lab_own_content(struct hs_lab_host *h)

@@ -60,6 +60,8 @@ bool hs_lab_is_merged(const struct hs_lab_host *h, const struct hs_lab_guest *g,
 
 void hs_lab_merge(struct hs_lab_host *h, struct hs_lab_guest *g, hs_base_nr page)
 {
+	struct hs_bits512 merged;
+
 	if (!hs_lab_can_share(h, g, page) || is_merged_base(g, page))
 		return;
 	if (is_held(g, page))
@@ -68,7 +70,9 @@ void hs_lab_merge(struct hs_lab_host *h, struct hs_lab_guest *g, hs_base_nr page
 		count_merged(h, g, hs_sim_content(g->view, page), true);
 	if (hs_lab_is_merged_huge(g, hs_lab_huge(page)))
 		hs_lab_break(h, g, page);
-	h->counts.broken_huge += hs_sim_state(g->view, hs_lab_huge(page)) == HS_MAP_HUGE;
+	merged = hs_sim_merged(g->view, hs_lab_huge(page));
+	/* The first merged page of a huge page breaks it, whether or not its mapping is split by now for a look. */
+	h->counts.broken_huge += !hs_bits_count(&merged);
 	hs_sim_merge(g->view, page);
 }
 

@@ -14,6 +14,7 @@
 #define HS_LAB_EXIT_USAGE  2
 
 int hs_lab_cmd_run(int argc, char **argv);
+int hs_lab_cmd_replay(int argc, char **argv);
 int hs_lab_cmd_claims(int argc, char **argv);
 int hs_lab_cmd_sweep(int argc, char **argv);
 int hs_lab_cmd_calibrate(int argc, char **argv);
@@ -58,6 +59,13 @@ extern const struct argp hs_lab_common_argp;
 void hs_lab_common_init(struct hs_lab_common *c);
 HS_MUST_USE int hs_lab_common_finish(struct hs_lab_common *c, struct hs_error *err);
 
+/* --policy NAME of run and replay: the named ones, or all. argp, for a struct hs_lab_choice. */
+struct hs_lab_choice {
+	const struct hs_lab_policy *policies[16];
+	size_t nr;
+};
+extern const struct argp hs_lab_choice_argp;
+
 /* A scenario by its name or its file, with --set, --seconds and --seed applied. */
 HS_MUST_USE int hs_lab_common_scenario(const struct hs_lab_common *c, const char *name, struct hs_lab_scenario *out,
 				       struct hs_error *err);
@@ -76,12 +84,17 @@ struct hs_lab_report {
 
 /* Prints the table, and writes what was asked for. 0 or the exit status. */
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c);
+/* The same without the table. */
+int hs_lab_report_files(const struct hs_lab_report *r, const struct hs_lab_common *c);
 
 void hs_lab_print_table(FILE *f, const struct hs_lab_report *r);
 void hs_lab_print_costs(FILE *f, const struct hs_lab_costs *c);
 json_t *hs_lab_report_json(const struct hs_lab_report *r); /* NULL: out of memory */
 void hs_lab_report_csv(FILE *f, const struct hs_lab_report *r);
 void hs_lab_report_html(FILE *f, const struct hs_lab_report *r);
+
+/* Text for HTML and SVG. */
+void hs_lab_print_escaped(FILE *f, const char *text);
 
 /* plot.c: SVG of the jobs [first, first + nr), which are of one scenario. */
 void hs_lab_plot_time(FILE *f, const struct hs_lab_report *r, size_t first, size_t nr);

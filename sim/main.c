@@ -11,6 +11,9 @@ static const struct {
 	const char *what;
 } commands[] = {
 	{ "run", hs_lab_cmd_run, "policies side by side on one simulated host" },
+	{ "replay", hs_lab_cmd_replay, "policies side by side on recorded guests" },
+	{ "claims", hs_lab_cmd_claims, "the shape of HugeScope's comparison of page sharing" },
+	{ "sweep", hs_lab_cmd_sweep, "what hs-share's settings do, one after the other" },
 	{ "calibrate", hs_lab_cmd_calibrate, "measure what things cost on this machine" },
 	{ "scenarios", hs_lab_cmd_scenarios, "list the hosts that are built in" },
 };

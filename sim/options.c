@@ -126,6 +126,50 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 const struct argp hs_lab_common_argp = { .options = options, .parser = parse };
 
+/* ---- which policies ---- */
+
+static const struct argp_option choice_options[] = {
+	{ "policy", 'p', "NAME", 0,
+	  "A policy: none, ksm, ksm_huge, ingens, zero_scan, hugescope, hs-share, oracle. Repeat it for more. Default: "
+	  "all.",
+	  0 },
+	{ 0 },
+};
+
+static error_t parse_choice(int key, char *arg, struct argp_state *state)
+{
+	struct hs_lab_choice *c = state->input;
+	const struct hs_lab_policy *p;
+
+	switch (key) {
+	case 'p':
+		p = hs_lab_policy_named(arg);
+		if (!p)
+			argp_error(state,
+				   "--policy: there is no \"%s\"; there are none, ksm, ksm_huge, ingens, zero_scan, "
+				   "hugescope, hs-share and oracle",
+				   arg);
+		for (size_t i = 0; i < c->nr; i++)
+			if (c->policies[i] == p)
+				argp_error(state, "--policy: %s is named twice", p->name);
+		c->policies[c->nr++] = p;
+		break;
+	case ARGP_KEY_END:
+		if (c->nr)
+			break;
+		while (hs_lab_policies[c->nr]) {
+			c->policies[c->nr] = hs_lab_policies[c->nr];
+			c->nr++;
+		}
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+const struct argp hs_lab_choice_argp = { .options = choice_options, .parser = parse_choice };
+
 void hs_lab_common_init(struct hs_lab_common *c)
 {
 	*c = (struct hs_lab_common){ .quiet = false };

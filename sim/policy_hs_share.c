@@ -258,7 +258,7 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 		s->nr_huge += g->nr_huge;
 		take_time(s, g->view);
 		g->lent = true;
-		rc = hs_pipeline_add_view_with(s->pipeline, g->view, &opt, err);
+		rc = hs_pipeline_add_view_as(s->pipeline, &opt, g->view, err);
 	}
 	if (rc)
 		goto out;

@@ -205,19 +205,62 @@ static void write_json(FILE *f, const struct hs_lab_report *r)
 	json_decref(j);
 }
 
+typedef void plot(FILE *f, const struct hs_lab_report *r, size_t first, size_t nr);
+
+static int write_plots(const char *folder, const struct hs_lab_report *r)
+{
+	static const struct {
+		const char *name;
+		plot *draw;
+	} plots[] = { { "saved", hs_lab_plot_time }, { "trade", hs_lab_plot_trade }, { "skew", hs_lab_plot_skew } };
+	char path[4096];
+
+	if (mkdir(folder, 0777) && errno != EEXIST) {
+		(void)fprintf(stderr, "hs-lab: cannot make the folder %s: %s\n", folder, strerror(errno));
+		return HS_LAB_EXIT_FAILED;
+	}
+	for (size_t i = 0, n; i < r->nr; i += n) {
+		n = hs_lab_report_group(r, i);
+		for (size_t k = 0; k < sizeof(plots) / sizeof(plots[0]); k++) {
+			FILE *f;
+			bool ok;
+
+			(void)snprintf(path, sizeof(path), "%s/%s-%s.svg", folder, r->jobs[i].title, plots[k].name);
+			f = fopen(path, "we");
+			if (f)
+				plots[k].draw(f, r, i, n);
+			ok = f && !ferror(f);
+			if ((f && fclose(f)) || !ok) {
+				(void)fprintf(stderr, "hs-lab: cannot write %s: %s\n", path, strerror(errno));
+				return HS_LAB_EXIT_FAILED;
+			}
+		}
+	}
+	return 0;
+}
+
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c)
+{
+	if (!c->json || strcmp(c->json, "-") != 0)
+		hs_lab_print_table(stdout, r);
+	return hs_lab_report_files(r, c);
+}
+
+int hs_lab_report_files(const struct hs_lab_report *r, const struct hs_lab_common *c)
 {
 	int status = 0;
 
 	if (c->json && strcmp(c->json, "-") == 0)
 		write_json(stdout, r);
-	else
-		hs_lab_print_table(stdout, r);
 	if (fflush(stdout))
 		status = HS_LAB_EXIT_FAILED;
 	if (c->json && strcmp(c->json, "-") != 0)
 		status |= write_file(c->json, r, write_json);
 	if (c->csv)
 		status |= write_file(c->csv, r, hs_lab_report_csv);
+	if (c->html)
+		status |= write_file(c->html, r, hs_lab_report_html);
+	if (c->svg)
+		status |= write_plots(c->svg, r);
 	return status;
 }

@@ -59,12 +59,15 @@ struct hs_lab_kind {
 	double rewrite_same; /* percent of writes that leave a content of the guest's first pool, or zero */
 };
 
+struct hs_lab_trace;
+
 struct hs_lab_scenario {
 	char name[HS_LAB_NAME_MAX];
 	uint64_t seed;
 	double seconds; /* how long it runs */
 	uint32_t nr_kinds;
 	struct hs_lab_kind kinds[HS_LAB_MAX_KINDS];
+	const struct hs_lab_trace *trace; /* NULL; or the guests are those that were recorded, and there are no kinds */
 };
 
 /* A kind with every default; name, count and memory are the caller's. */

@@ -45,6 +45,11 @@ struct hs_lab_work {
 	double stream_at; /* base pages into the stream */
 };
 
+static struct hs_lab_work *work_of(const struct hs_lab_guest *g)
+{
+	return g->work;
+}
+
 static uint32_t share(uint32_t nr, double percent)
 {
 	return (uint32_t)(nr * percent / 100 + 0.5);
@@ -67,7 +72,7 @@ static uint32_t rank_of(const struct hs_lab_work *w, hs_huge_nr huge)
 	return (uint32_t)(((uint64_t)huge * w->multiplier + w->turned) % w->nr_turning);
 }
 
-enum hs_lab_class hs_lab_class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
+static enum hs_lab_class class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 {
 	const struct hs_lab_work *w = g->work;
 	uint32_t rank;
@@ -87,7 +92,7 @@ enum hs_lab_class hs_lab_class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 static uint16_t nr_hot_of(const struct hs_lab_guest *g, hs_huge_nr huge, enum hs_lab_class class)
 {
 	const struct hs_lab_kind *k = g->kind;
-	const uint64_t r = hs_lab_place(g->work->seed, 'n', huge, g->work->phase);
+	const uint64_t r = hs_lab_place(work_of(g)->seed, 'n', huge, work_of(g)->phase);
 
 	switch (class) {
 	case HS_LAB_EVEN:
@@ -142,27 +147,27 @@ static double rate_of(const struct hs_lab_guest *g, hs_huge_nr huge, enum hs_lab
 		return 1 / g->kind->warm_seconds;
 	if (class != HS_LAB_EVEN && class != HS_LAB_SKEWED)
 		return 0;
-	return g->work->weight_sum > 0 ? g->kind->accesses * weight(g, huge) / g->work->weight_sum : 0;
+	return work_of(g)->weight_sum > 0 ? g->kind->accesses * weight(g, huge) / work_of(g)->weight_sum : 0;
 }
 
-double hs_lab_rate_of(const struct hs_lab_guest *g, hs_huge_nr huge)
+static double rate_now(const struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	return rate_of(g, huge, hs_lab_class_of(g, huge));
+	return rate_of(g, huge, class_of(g, huge));
 }
 
-uint32_t hs_lab_phase_of(const struct hs_lab_guest *g)
+static uint32_t phase_of(const struct hs_lab_guest *g)
 {
-	return g->work->phase;
+	return work_of(g)->phase;
 }
 
-struct hs_bits512 hs_lab_hot_pages(const struct hs_lab_guest *g, hs_huge_nr huge)
+static struct hs_bits512 hot_pages(const struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	const enum hs_lab_class class = hs_lab_class_of(g, huge);
+	const enum hs_lab_class class = class_of(g, huge);
 	const uint16_t nr = nr_hot_of(g, huge, class);
 
 	if (class == HS_LAB_STREAM) {
 		/* Each page once a turn: hot when a turn is short enough. */
-		const double turn_s = (double)(g->nr_huge - g->work->first_stream) * 2 / g->kind->stream_rate;
+		const double turn_s = (double)(g->nr_huge - work_of(g)->first_stream) * 2 / g->kind->stream_rate;
 
 		return g->kind->stream_rate > 0 && turn_s <= HS_LAB_SPELL_S ? hs_bits_full()
 									    : (struct hs_bits512){ { 0 } };
@@ -179,7 +184,7 @@ static void begin_phase(struct hs_lab_guest *g)
 	w->nr_active = 0;
 	w->weight_sum = 0;
 	for (hs_huge_nr huge = 0; huge < w->first_absent; huge++) {
-		const enum hs_lab_class class = hs_lab_class_of(g, huge);
+		const enum hs_lab_class class = class_of(g, huge);
 
 		if (class == HS_LAB_EVEN || class == HS_LAB_SKEWED)
 			w->weight_sum += weight(g, huge);
@@ -192,39 +197,11 @@ static void begin_phase(struct hs_lab_guest *g)
 		w->active[i].rate = (float)rate_of(g, w->active[i].huge, w->active[i].class);
 }
 
-int hs_lab_work_create(struct hs_lab_host *h, struct hs_lab_guest *g)
-{
-	const struct hs_lab_kind *k = g->kind;
-	struct hs_lab_work *w = calloc(1, sizeof(*w));
-	uint32_t nr_stream = share(g->nr_huge, k->stream), nr_absent = share(g->nr_huge, k->absent);
-
-	g->work = w;
-	if (!w)
-		return -ENOMEM;
-	w->seed = hs_lab_place(h->scenario.seed, 'w', g->nr, 0);
-	if (nr_stream + nr_absent > g->nr_huge)
-		nr_absent = g->nr_huge - nr_stream;
-	w->first_stream = g->nr_huge - nr_stream;
-	w->first_absent = w->nr_turning = w->first_stream - nr_absent;
-	w->nr_even = share(g->nr_huge, k->even);
-	w->nr_skewed = share(g->nr_huge, k->skewed);
-	w->nr_warm = share(g->nr_huge, k->warm);
-	for (w->multiplier = w->nr_turning * 5 / 8 | 1; w->nr_turning && gcd(w->multiplier, w->nr_turning) != 1;)
-		w->multiplier += 2;
-	w->phase_end_tick = k->phase_seconds > 0 ? (uint64_t)(k->phase_seconds * 1e6 / HS_LAB_TICK_US) : UINT64_MAX;
-	w->active = calloc((size_t)w->first_absent + 1, sizeof(*w->active));
-	if (!w->active)
-		return -ENOMEM;
-	begin_phase(g);
-	return 0;
-}
-
-void hs_lab_work_destroy(struct hs_lab_guest *g)
+static void destroy(struct hs_lab_guest *g)
 {
 	if (g->work)
-		free(g->work->active);
+		free(work_of(g)->active);
 	free(g->work);
-	g->work = NULL;
 }
 
 /* ---- accesses ---- */
@@ -258,13 +235,13 @@ static struct hs_bits512 met(const struct hs_lab_work *w, const struct active *a
 	return a->nr_hot == HS_BASE_PER_HUGE ? bits : hs_bits_and(bits, hot_mask(w, a->huge, a->nr_hot));
 }
 
-static void count_base(struct hs_lab_host *h, uint64_t pages, double accesses)
+void hs_lab_count_base(struct hs_lab_host *h, uint64_t pages, double accesses)
 {
 	h->counts.accesses_base += accesses;
 	h->counts.base_by_pages[pages ? 63 - __builtin_clzll(pages) : 0] += accesses;
 }
 
-static void access_guest(struct hs_lab_host *h, struct hs_lab_guest *g, double seconds, uint64_t salt)
+static void access_guest(struct hs_lab_host *h, struct hs_lab_guest *g, double seconds, uint64_t now_us)
 {
 	const struct hs_lab_work *w = g->work;
 	double through_base = 0;
@@ -279,7 +256,7 @@ static void access_guest(struct hs_lab_host *h, struct hs_lab_guest *g, double s
 			h->counts.accesses_huge += mean;
 			continue;
 		}
-		random = hs_lab_place(w->seed, 'a', a->huge, salt);
+		random = hs_lab_place(w->seed, 'a', a->huge, now_us);
 		if (hs_sim_state(g->view, a->huge) == HS_MAP_HUGE) {
 			h->counts.accesses_huge += mean;
 			if (hs_lab_unit(hs_lab_next(&random)) < 1 - exp(-mean))
@@ -292,7 +269,7 @@ static void access_guest(struct hs_lab_host *h, struct hs_lab_guest *g, double s
 			hs_sim_access_huge(g->view, a->huge, &bits);
 		}
 	}
-	count_base(h, pages, through_base);
+	hs_lab_count_base(h, pages, through_base);
 }
 
 /* ---- writes ---- */
@@ -342,7 +319,7 @@ static void write_cold(struct hs_lab_host *h, struct hs_lab_guest *g, uint64_t t
 	for (uint32_t n = hs_lab_poisson(&random, g->kind->cold_writes * gib * HS_LAB_TICK_US / 1e6); n; n--) {
 		const hs_base_nr page = hs_lab_below(hs_lab_next(&random), w->first_absent * HS_BASE_PER_HUGE);
 
-		if (hs_lab_class_of(g, hs_lab_huge(page)) == HS_LAB_COLD)
+		if (class_of(g, hs_lab_huge(page)) == HS_LAB_COLD)
 			write_page(h, g, page, hs_lab_next(&random));
 	}
 }
@@ -364,7 +341,7 @@ static void go_through(struct hs_lab_host *h, struct hs_lab_guest *g)
 		if (hs_sim_state(g->view, hs_lab_huge(page)) == HS_MAP_HUGE)
 			h->counts.accesses_huge += 1;
 		else
-			count_base(h, UINT32_MAX, 1); /* each page once: never in a cache of translations */
+			hs_lab_count_base(h, UINT32_MAX, 1); /* each page once: never in a cache of translations */
 		if (g->kind->stream_writes)
 			hs_lab_write(h, g, page, hs_lab_own_content(h));
 		else
@@ -372,47 +349,60 @@ static void go_through(struct hs_lab_host *h, struct hs_lab_guest *g)
 	}
 }
 
-static void tick(struct hs_lab_host *h, uint64_t tick_nr)
+static void tick(struct hs_lab_host *h, struct hs_lab_guest *g, uint64_t nr)
 {
-	for (uint32_t k = 0; k < h->nr_guests; k++) {
-		struct hs_lab_guest *g = &h->guests[k];
-		struct hs_lab_work *w = g->work;
+	struct hs_lab_work *w = g->work;
 
-		if (tick_nr >= w->phase_end_tick) {
-			w->phase++;
-			w->phase_end_tick += (uint64_t)(g->kind->phase_seconds * 1e6 / HS_LAB_TICK_US);
-			w->turned = (uint32_t)(((uint64_t)w->turned + share(w->nr_turning, g->kind->phase_move)) %
-					       (w->nr_turning ? w->nr_turning : 1));
-			begin_phase(g);
-		}
-		for (uint32_t i = 0; g->kind->write > 0 && i < w->nr_active; i++)
-			if (!w->active[i].settled && w->active[i].class != HS_LAB_WARM)
-				write_hot(h, g, &w->active[i], tick_nr);
-		if (g->kind->cold_writes > 0 && w->first_absent)
-			write_cold(h, g, tick_nr);
-		if (g->kind->stream_rate > 0 && w->first_stream < g->nr_huge)
-			go_through(h, g);
+	if (nr >= w->phase_end_tick) {
+		w->phase++;
+		w->phase_end_tick += (uint64_t)(g->kind->phase_seconds * 1e6 / HS_LAB_TICK_US);
+		w->turned = (uint32_t)(((uint64_t)w->turned + share(w->nr_turning, g->kind->phase_move)) %
+				       (w->nr_turning ? w->nr_turning : 1));
+		begin_phase(g);
 	}
+	for (uint32_t i = 0; g->kind->write > 0 && i < w->nr_active; i++)
+		if (!w->active[i].settled && w->active[i].class != HS_LAB_WARM)
+			write_hot(h, g, &w->active[i], nr);
+	if (g->kind->cold_writes > 0 && w->first_absent)
+		write_cold(h, g, nr);
+	if (g->kind->stream_rate > 0 && w->first_stream < g->nr_huge)
+		go_through(h, g);
 }
 
-void hs_lab_work_run(void *host, uint64_t us)
+static const struct hs_lab_work_ops ops = {
+	.class_of = class_of,
+	.rate_of = rate_now,
+	.hot_pages = hot_pages,
+	.phase_of = phase_of,
+	.access = access_guest,
+	.tick = tick,
+	.destroy = destroy,
+};
+
+int hs_lab_work_create(struct hs_lab_host *h, struct hs_lab_guest *g)
 {
-	struct hs_lab_host *h = host;
+	const struct hs_lab_kind *k = g->kind;
+	struct hs_lab_work *w = calloc(1, sizeof(*w));
+	uint32_t nr_stream = share(g->nr_huge, k->stream), nr_absent = share(g->nr_huge, k->absent);
 
-	h->pending_us += us;
-	if (h->pending_us < HS_LAB_STEP_US)
-		return;
-	for (uint32_t i = 0; i < h->nr_guests; i++)
-		access_guest(h, &h->guests[i], (double)h->pending_us / 1e6, h->done_us);
-	h->done_us += h->pending_us;
-	h->pending_us = 0;
-	while ((h->done_ticks + 1) * HS_LAB_TICK_US <= h->done_us) {
-		const uint64_t now_us = ++h->done_ticks * HS_LAB_TICK_US;
-
-		tick(h, h->done_ticks);
-		if (h->on_sample && now_us >= (h->samples_done + 1) * h->sample_us) {
-			h->samples_done = now_us / h->sample_us;
-			h->on_sample(h->sample_ctx, now_us);
-		}
-	}
+	g->ops = &ops;
+	g->work = w;
+	if (!w)
+		return -ENOMEM;
+	w->seed = hs_lab_place(h->scenario.seed, 'w', g->nr, 0);
+	if (nr_stream + nr_absent > g->nr_huge)
+		nr_absent = g->nr_huge - nr_stream;
+	w->first_stream = g->nr_huge - nr_stream;
+	w->first_absent = w->nr_turning = w->first_stream - nr_absent;
+	w->nr_even = share(g->nr_huge, k->even);
+	w->nr_skewed = share(g->nr_huge, k->skewed);
+	w->nr_warm = share(g->nr_huge, k->warm);
+	for (w->multiplier = w->nr_turning * 5 / 8 | 1; w->nr_turning && gcd(w->multiplier, w->nr_turning) != 1;)
+		w->multiplier += 2;
+	w->phase_end_tick = k->phase_seconds > 0 ? (uint64_t)(k->phase_seconds * 1e6 / HS_LAB_TICK_US) : UINT64_MAX;
+	w->active = calloc((size_t)w->first_absent + 1, sizeof(*w->active));
+	if (!w->active)
+		return -ENOMEM;
+	begin_phase(g);
+	return 0;
 }

@@ -99,6 +99,12 @@ write_conf 100
 daemon=$!
 until_true 10 'hs status >/dev/null 2>&1' || fail "it does not start"
 files_before=$(files)
+# Two that share to begin with, so that all that follows meets sharing.
+for i in 0 1; do start_guest $i; done
+nap 2
+for i in 0 1; do try hs opt-in --pid "${pids[$i]}" --group g0; done
+until_true 60 '[ "$(hs status --json | jq .saving.saved_bytes)" -gt 1000000 ]' || fail "nothing is shared"
+SECONDS=0
 declare -a memory
 most=0 steps=0 next=0
 while [ $SECONDS -lt "$seconds" ]; do
@@ -122,8 +128,6 @@ while [ $SECONDS -lt "$seconds" ]; do
 		next=$((SECONDS + 5))
 	fi
 done
-[ $most -gt 1000000 ] || fail "nothing was ever shared: it tests nothing"
-
 # Flat: the second half's highest against the first half's, the first tenth left out.
 n=${#memory[@]}
 top() { printf '%s\n' "${memory[@]:$1:$2}" | sort -n | tail -1; }

@@ -75,15 +75,18 @@ static void start_at(const char *address, const char *libvirt_uri)
 	write_conf(address, libvirt_uri);
 	daemon_pid = launch();
 	for (int i = 0; i < 1000; i++) {
-		int fd = hs_raw_unix(sock);
+		int fd = hs_raw_unix(sock), status = 0;
 
 		if (fd >= 0) {
+			/* An answer: its loop runs, so it listens on the port as well. */
+			status = hs_raw_status(fd, "GET /v1/mode HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
 			(void)close(fd);
-			return;
 		}
+		if (status == 200)
+			return;
 		(void)usleep(10000);
 	}
-	ck_abort_msg("the daemon does not listen");
+	ck_abort_msg("the daemon does not answer");
 }
 
 static void start(void)

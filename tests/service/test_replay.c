@@ -127,7 +127,7 @@ static void add_guest(struct scene *s, uint32_t g)
 
 	(void)snprintf(name, sizeof(name), "guest %u", g);
 	s->views[g] = new_guest(s, g, NR_HUGE);
-	ck_assert_int_eq(hs_pipeline_add_view_with(s->p, s->views[g], &opt, NULL), 0);
+	ck_assert_int_eq(hs_pipeline_add_view_as(s->p, &opt, s->views[g], NULL), 0);
 }
 
 static void mishaps(struct scene *s)
