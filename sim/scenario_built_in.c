@@ -87,7 +87,7 @@ static const struct {
 	  "same_within = 5\n" },
 	{ "large", "# 1 TiB: 64 guests of 16 GiB. To see that it can be run at all, and what it takes.\n"
 		   "[host]\n"
-		   "seconds = 30\n"
+		   "seconds = 1800\n"
 		   "[guests vm]\n"
 		   "count = 64\n"
 		   "memory = 16G\n"
