@@ -44,7 +44,7 @@ chmod 755 "$run/root/init"
 (cd "$run/root" && find . -print0 | cpio --quiet --null -o -H newc -R 0:0) >"$run/initramfs"
 rm -rf "$run/root"
 
-limit=${HS_KVM_TIMEOUT:-280}
+limit=${HS_KVM_TIMEOUT:-380}
 status=0
 timeout "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
 	-machine q35,smm=off,sata=off,hpet=off,vmport=off,mem-merge=off -accel tcg,thread=multi -cpu EPYC,+svm,+npt \

@@ -10,16 +10,16 @@
 #include "vmm.h"
 #include "wallclock.h"
 
-#define NR_HUGE  24
-#define NR_EVEN  6 /* the first ones: all base pages hot */
-#define NR_HOT   9 /* the next ones: hot, but only BLOAT base pages of each */
+#define NR_HUGE  20
+#define NR_EVEN  4 /* the first ones: all base pages hot */
+#define NR_HOT   7 /* the next ones: hot, but only BLOAT base pages of each */
 #define BLOAT    8
 #define NR_PAGES (NR_HUGE * HS_BASE_PER_HUGE)
 
 static const struct vmm_config config = {
 	.nr_huge = NR_HUGE,
 	.nr_slots = 2,
-	.slots = { { 0x40000000, 0, 16 }, { 0x10000000, 16, 8 } },
+	.slots = { { 0x40000000, 0, 12 }, { 0x10000000, 12, 8 } },
 	.two_spaces = true,
 };
 static struct vmm guests[2];
@@ -52,11 +52,23 @@ static void start(void)
 	}
 }
 
+/* Time in which the guests have done their rounds, however slow the machine is today. */
+static int sleep_with_guests(void *ctx, uint64_t us)
+{
+	int rc = hs_wallclock.sleep_us(hs_wallclock.ctx, us);
+
+	(void)ctx;
+	for (int g = 0; g < 2 && !rc && us >= 50000; g++)
+		vmm_await_rounds(&guests[g], 1);
+	return rc;
+}
+
 START_TEST(test_kvm_pipeline_shares)
 {
 	struct hs_pipeline_config cfg = hs_pipeline_config_default;
 	const struct hs_host host = HS_HOST_DEFAULT;
 	uint32_t whole, shared = (NR_HUGE - NR_HOT) * HS_BASE_PER_HUGE / 2;
+	const struct hs_clock clock = { .now_us = hs_wallclock.now_us, .sleep_us = sleep_with_guests };
 	struct hs_pipeline *p;
 	struct hs_guest_report r[2];
 	struct hs_pipeline_totals totals;
@@ -66,8 +78,11 @@ START_TEST(test_kvm_pipeline_shares)
 	start();
 	cfg.share = hs_share_config_default;
 	cfg.min_bytes = UINT64_C(16) << 20; /* more than a thread's stack */
-	cfg.coarse.interval_ms = 200;
-	ck_assert_msg(!hs_pipeline_create(&p, &host, &cfg, &hs_wallclock, &err), "%s", err.text);
+	cfg.coarse.interval_ms = 100;
+	cfg.fine.samples = 3;
+	cfg.fine.interval_ms = 100;
+	cfg.fine.max_window_ms = 100000; /* not that of a machine that has other things to do */
+	ck_assert_msg(!hs_pipeline_create(&p, &host, &cfg, &clock, &err), "%s", err.text);
 	for (int g = 0; g < 2; g++)
 		ck_assert_msg(!hs_pipeline_add_pid(p, guests[g].pid, &err), "%s", err.text);
 	ck_assert_msg(!hs_pipeline_cycle(p, &news, &err), "%s", err.text);
@@ -107,7 +122,7 @@ int main(void)
 
 	if (access("/dev/kvm", R_OK | W_OK))
 		return hs_test_skip("kvm/pipeline", "there is no /dev/kvm");
-	tcase_set_timeout(t, 200);
+	tcase_set_timeout(t, 350);
 	tcase_add_test(t, test_kvm_pipeline_shares);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
