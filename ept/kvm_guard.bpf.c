@@ -29,7 +29,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, HS_KVM_GUARD_MAX);
 	__type(key, struct hs_kvm_guard_key);
-	__type(value, struct hs_kvm_guard_count);
+	__type(value, struct hs_kvm_guard_slot);
 } watched SEC(".maps");
 
 /* linux/kvm.h, whose types are not to be had here. */
@@ -41,7 +41,7 @@ struct {
 #define KVM_RESET_DIRTY_RINGS       0xaec7
 #define KVM_MEM_LOG_DIRTY_PAGES     1
 
-static __always_inline void count_logging(struct hs_kvm_guard_count *c)
+static __always_inline void count_logging(struct hs_kvm_guard_slot *c)
 {
 	__sync_fetch_and_add(&c->logging, 1);
 }
@@ -52,7 +52,7 @@ int hs_kvm_guard(struct pt_regs *regs)
 {
 	struct file *file = (struct file *)regs->di;
 	struct hs_kvm_guard_key key = { .slot = HS_KVM_GUARD_ALL };
-	struct hs_kvm_guard_count *all, *one;
+	struct hs_kvm_guard_slot *all, *one;
 	__u32 cmd = (__u32)regs->si, head[2] = { 0, 0 }; /* the slot's number comes first in all these calls */
 
 	key.kvm = (__u64)BPF_CORE_READ(file, private_data);

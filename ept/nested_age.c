@@ -187,6 +187,10 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 	rc = hs_nested_log_check(v, FORGOTTEN_US, err);
 	if (!rc)
 		rc = hs_nested_look(v, &now, err);
+	if (!rc && v->nr_logged && !v->log.open) {
+		hs_nested_log_recover(v);
+		rc = hs_nested_look(v, &now, err);
+	}
 	if (rc)
 		return rc;
 	if (v->nr_logged && !v->log.open)

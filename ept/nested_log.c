@@ -17,6 +17,7 @@
  *    what is on already leaves no trace. So the VMM's calls are watched from before logging is switched on
  *    (kvm_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which switches it
  * off when it is done.
+ *    The watch is pinned, and outlives us: when we are killed in a window, the next run ends it by the same rule.
  *  - Both steps happen while all threads of the VMM stand still (hs_remote_run_still): between the look and the call no
  *    thread can be in a call on the VM, nor begin one. One that had already decided to switch logging on does so
  *    afterwards, and finds it off.
@@ -35,7 +36,8 @@
 #include "nested_view.h"
 
 #define SLOT_FLAGS_KEPT KVM_MEM_READONLY
-#define CLOSE_TRIES     20 /* at the end of the view, 50 ms apart */
+#define CLOSE_TRIES     20        /* at the end of the view, 50 ms apart */
+#define ABANDONED_US    20000000U /* windows last some seconds; ending another's spoils a sample, no more */
 
 /* One step with its calls, in the guest's process. */
 struct step {
@@ -43,15 +45,11 @@ struct step {
 	struct hs_kvm_slot *slots; /* room for HS_KVM_MAX_SLOTS; as read in the stop */
 	struct hs_remote_call *calls;
 	struct kvm_userspace_memory_region *regions;
-	size_t *which; /* of our slots, behind each call */
+	const struct hs_kvm_slot **which; /* behind each call */
 	size_t nr;
 	unsigned int round;
+	uint64_t min_us; /* slots that have been watched for less are not touched */
 };
-
-static uint32_t slot_number(const struct hs_kvm_slot *s)
-{
-	return (uint32_t)s->space << 16 | (uint16_t)s->id;
-}
 
 static bool touches_regions(const struct hs_nested_view *v, const struct hs_kvm_slot *s)
 {
@@ -64,12 +62,12 @@ static bool touches_regions(const struct hs_nested_view *v, const struct hs_kvm_
 	return false;
 }
 
-static void add_call(struct step *st, const struct hs_kvm_slot *s, bool log, size_t which)
+static void add_call(struct step *st, const struct hs_kvm_slot *s, bool log)
 {
 	struct kvm_userspace_memory_region *r = &st->regions[st->nr];
 
 	*r = (struct kvm_userspace_memory_region){
-		.slot = slot_number(s),
+		.slot = hs_kvm_slot_number(s),
 		.flags = (s->flags & SLOT_FLAGS_KEPT) | (log ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 		.guest_phys_addr = s->first_frame * HS_BASE_SIZE,
 		.memory_size = s->nr_pages * HS_BASE_SIZE,
@@ -82,7 +80,7 @@ static void add_call(struct step *st, const struct hs_kvm_slot *s, bool log, siz
 		.data = r,
 		.data_size = sizeof(*r),
 	};
-	st->which[st->nr++] = which;
+	st->which[st->nr++] = s;
 }
 
 /* In the stop: the slots as they are, and whether the number that we make calls on is still this VM's. */
@@ -98,22 +96,16 @@ static int look(struct step *st, struct hs_kvm_seen *now)
 
 /* ---- opening ---- */
 
-/* The guard has to have seen our own calls; what it has seen is what it sees when nobody but us uses logging. */
+/* The guard has to have seen our own calls, and nobody else's: it sees what the VMM's threads do. */
 static int check_opened(struct step *st)
 {
 	struct hs_nested_log *log = &st->v->log;
 
 	for (size_t i = 0; i < st->nr; i++) {
-		struct hs_nested_logged *s = &log->slots[st->which[i]];
-		uint64_t nr;
-		int rc = hs_kvm_guard_count(log->guard, log->kvm, s->number, &nr);
-
-		if (rc)
-			return rc;
-		if (nr != s->expected)
-			return -EXDEV;
 		if (st->calls[i].result < 0)
 			return (int)st->calls[i].result;
+		if (hs_kvm_guard_ours(log->guard, log->kvm, st->which[i], 0) != HS_YES)
+			return -EXDEV;
 	}
 	return 0;
 }
@@ -134,21 +126,15 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	for (uint32_t i = 0; i < now.look.nr_slots; i++)
 		if (touches_regions(st->v, &st->slots[i]) && (st->slots[i].flags & KVM_MEM_LOG_DIRTY_PAGES))
 			return -EBUSY;
-	log->nr = 0;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
-		struct hs_nested_logged *l = &log->slots[log->nr];
 
 		if (!touches_regions(st->v, s) || s->flags)
 			continue; /* read-only, or memory of a kind that KVM alone knows */
-		*l = (struct hs_nested_logged){ .number = slot_number(s), .slot = *s };
-		rc = hs_kvm_guard_watch(log->guard, log->kvm, l->number);
-		if (!rc)
-			rc = hs_kvm_guard_count(log->guard, log->kvm, l->number, &l->expected);
+		rc = hs_kvm_guard_watch(log->guard, log->kvm, s);
 		if (rc)
 			return rc;
-		l->expected++; /* by our own call */
-		add_call(st, s, true, log->nr++);
+		add_call(st, s, true);
 	}
 	*calls = st->calls;
 	*nr = st->nr;
@@ -157,11 +143,6 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 }
 
 /* ---- closing ---- */
-
-static bool same_slot(const struct hs_kvm_slot *a, const struct hs_kvm_slot *b)
-{
-	return a->first_frame == b->first_frame && a->nr_pages == b->nr_pages && a->hva == b->hva;
-}
 
 static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 {
@@ -184,19 +165,16 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
 
-		if (!(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
+		if (!touches_regions(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
 			continue;
-		for (size_t k = 0; k < log->nr; k++) {
-			const struct hs_nested_logged *l = &log->slots[k];
-			uint64_t seen;
-
-			if (l->number != slot_number(s))
-				continue;
-			rc = hs_kvm_guard_count(log->guard, log->kvm, l->number, &seen);
-			if (rc || seen != l->expected || !same_slot(s, &l->slot))
-				log->left++; /* the VMM relies on it, or it is the VMM's altogether */
-			else
-				add_call(st, s, false, k);
+		switch (hs_kvm_guard_ours(log->guard, log->kvm, s, st->min_us)) {
+		case HS_YES:
+			add_call(st, s, false);
+			break;
+		case HS_UNKNOWN:
+			return -EAGAIN;
+		case HS_NO: /* the VMM relies on it, or it is the VMM's altogether */
+			log->left++;
 		}
 	}
 	*calls = st->calls;
@@ -206,12 +184,12 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 
 /* ---- both ---- */
 
-static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, struct hs_error *err)
+static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, uint64_t min_us, struct hs_error *err)
 {
 	const struct hs_remote_call like = { .nr = SYS_ioctl,
 					     .args = { (uint64_t)v->their_fd, KVM_SET_USER_MEMORY_REGION },
 					     .data_arg = 2 };
-	struct step st = { .v = v };
+	struct step st = { .v = v, .min_us = min_us };
 	int rc = -ENOMEM;
 
 	st.slots = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.slots));
@@ -229,13 +207,8 @@ static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, struct hs_
 
 static void forget(struct hs_nested_log *log)
 {
-	for (size_t i = 0; i < log->nr; i++)
-		hs_kvm_guard_forget(log->guard, log->kvm, log->slots[i].number);
-	if (log->began)
-		hs_kvm_guard_end(log->guard, log->kvm);
-	log->began = false;
+	hs_kvm_guard_end(log->guard, log->kvm);
 	log->open = false;
-	log->nr = 0;
 }
 
 static uint64_t now_us(void)
@@ -253,7 +226,7 @@ int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err)
 
 	if (!log->open)
 		return 0;
-	rc = run_step(v, ask_close, err);
+	rc = run_step(v, ask_close, 0, err);
 	if (rc && rc != -ESRCH)
 		return rc;
 	if (log->left)
@@ -269,13 +242,8 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 
 	if (log->open)
 		return 0;
-	if (!log->slots) {
-		log->slots = calloc(HS_KVM_MAX_SLOTS, sizeof(*log->slots));
-		if (!log->slots)
-			return hs_error_set(err, -ENOMEM, "no memory to look into guests");
-	}
 	if (!log->guard)
-		rc = hs_kvm_guard_get(&log->guard, err);
+		rc = hs_kvm_guard_get(&log->guard, false, err);
 	if (rc)
 		return rc;
 	log->kvm = v->aged.look.kvm;
@@ -286,8 +254,7 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		    "the calls that process %d makes on its virtual machine cannot be watched (%s): it is "
 		    "not looked into",
 		    (int)v->view.pid, strerror(-rc));
-	log->began = true;
-	rc = run_step(v, ask_open, err);
+	rc = run_step(v, ask_open, 0, err);
 	log->since_us = now_us();
 	if (!rc && log->open) {
 		log->nr_windows++;
@@ -301,8 +268,6 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 	/* Whatever has been switched on by then is switched off again, as far as that is ours to do. */
 	if (log->open)
 		(void)!hs_nested_log_close(v, NULL);
-	else
-		forget(log);
 	return rc ? rc : -ENOENT;
 }
 
@@ -408,6 +373,23 @@ int hs_nested_log_check(struct hs_nested_view *v, uint64_t limit_us, struct hs_e
 	return rc;
 }
 
+/*
+ * Logging that is on and not by this view's doing: perhaps a run that was killed in a window left it. What the guard
+ * has kept says whether it is still ours.
+ */
+void hs_nested_log_recover(struct hs_nested_view *v)
+{
+	struct hs_nested_log *log = &v->log;
+
+	if (log->open || !v->ops.split)
+		return;
+	if (!log->guard && hs_kvm_guard_get(&log->guard, true, NULL))
+		return;
+	log->kvm = v->aged.look.kvm;
+	if (!run_step(v, ask_close, ABANDONED_US, NULL) && !log->left)
+		hs_kvm_guard_end(log->guard, log->kvm);
+}
+
 void hs_nested_log_finish(struct hs_nested_view *v)
 {
 	struct hs_error err = { "" };
@@ -420,8 +402,7 @@ void hs_nested_log_finish(struct hs_nested_view *v)
 		    "hs: process %d: its guest's pages are left mapped by base entries (%s): a migration, or a "
 		    "restart of the guest, makes them huge again\n",
 		    (int)v->view.pid, err.text);
-		forget(&v->log);
+		v->log.open = false; /* what is watched stays: the next run tries again */
 	}
 	hs_kvm_guard_put(v->log.guard);
-	free(v->log.slots);
 }

@@ -26,22 +26,12 @@ struct hs_nested_piece {
 	uint16_t from, to;
 };
 
-/* A slot that we switched dirty logging on for. */
-struct hs_nested_logged {
-	uint32_t number; /* as KVM's calls name it */
-	struct hs_kvm_slot slot;
-	uint64_t expected; /* what the guard counts while the VMM does not use logging itself */
-};
-
 /* A window in which mappings are split: dirty logging is on by our doing. See nested_log.c. */
 struct hs_nested_log {
 	struct hs_kvm_guard *guard; /* NULL: never needed so far */
 	uint64_t kvm;
-	bool began; /* the guard watches this VM */
-	bool open;  /* logging may be on by our doing */
+	bool open; /* logging may be on by our doing */
 	uint64_t since_us;
-	struct hs_nested_logged *slots; /* room for HS_KVM_MAX_SLOTS */
-	size_t nr;
 	size_t left; /* slots left logged at the last closing: the VMM uses it */
 	uint64_t nr_windows, nr_left;
 };
@@ -127,6 +117,8 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 HS_MUST_USE int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err);
 /* Ends a window that is older than that, whoever forgot it. */
 HS_MUST_USE int hs_nested_log_check(struct hs_nested_view *v, uint64_t limit_us, struct hs_error *err);
+/* Ends a window that a killed run has left open, once it is surely nobody's. */
+void hs_nested_log_recover(struct hs_nested_view *v);
 /* The view ends. */
 void hs_nested_log_finish(struct hs_nested_view *v);
 

@@ -1,7 +1,9 @@
 /* Looking into huge pages of a guest under KVM: what is split, what is seen, and that the VMM's own logging is safe. */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "hs/remote.h"
@@ -182,6 +184,57 @@ START_TEST(test_ept_nested_fine_closed_in_a_window)
 END_TEST
 
 /* A slot that goes in a window stays gone. */
+/* Another process looks into the guest, and is killed in the window. */
+static void killed_in_a_window(void)
+{
+	pid_t child = fork();
+	int status;
+
+	ck_assert_int_ge(child, 0);
+	if (!child) {
+		if (hs_remote_open(&remote, &host, guest.pid, &err) ||
+		    hs_view_open(&view, &host, guest.pid, remote, UINT64_C(16) << 20, &err) ||
+		    hs_view_split(view, chosen, NR_CHOSEN, NULL, &err))
+			_exit(1);
+		(void)kill(getpid(), SIGKILL);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(WIFSIGNALED(status), "status %d", status);
+}
+
+/* Logging that a killed run has left on is switched off by the next one, unless the VMM has come to rely on it. */
+START_TEST(test_ept_nested_fine_killed)
+{
+	const bool vmm_logs = _i;
+	int rc = -EBUSY;
+
+	ck_assert(vmm_start(&guest, &two_slots));
+	killed_in_a_window();
+	if (vmm_logs)
+		ck_assert_int_eq(vmm_log(&guest, true), 0);
+	good(hs_remote_open(&remote, &host, guest.pid, &err));
+	good(hs_view_open(&view, &host, guest.pid, remote, UINT64_C(16) << 20, &err));
+	for (int s = 0; s < 25 && rc == -EBUSY; s++) {
+		rc = hs_view_age(view, &err);
+		sleep(1);
+	}
+	if (vmm_logs) {
+		ck_assert_int_eq(rc, -EBUSY);
+		ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
+		ck_assert_int_eq(vmm_log(&guest, false), 0);
+		good(hs_view_age(view, &err));
+	} else {
+		ck_assert_msg(!rc, "%s", err.text);
+		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+		ck_assert_int_eq(vmm_dirty(&guest, 1), -ENOENT);
+	}
+	split_chosen();
+	restore_chosen();
+	close_view();
+	ck_assert_int_eq(access("/sys/fs/bpf/hs-share", F_OK), -1);
+}
+END_TEST
+
 START_TEST(test_ept_nested_fine_slot_goes)
 {
 	open_view(&two_slots);
@@ -248,6 +301,7 @@ int main(void)
 		tcase_add_test(t, test_ept_nested_fine_not_while_vmm_logs);
 		tcase_add_test(t, test_ept_nested_fine_vmm_begins_to_log);
 		tcase_add_test(t, test_ept_nested_fine_closed_in_a_window);
+		tcase_add_loop_test(t, test_ept_nested_fine_killed, 0, 2);
 		tcase_add_test(t, test_ept_nested_fine_slot_goes);
 		tcase_add_test(t, test_ept_nested_fine_guest_ends);
 		tcase_add_test(t, test_ept_nested_fine_not_without_manual);
