@@ -5,7 +5,9 @@
 #   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files
 #   FILE      further files that the program wants to find in /bin; programs bring their libraries
 # Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
-#   HS_KVM_RAM  MiB of the host (2048)
+#   HS_KVM_RAM      MiB of the host (2048)
+#   HS_KVM_ENV      NAME=VALUE for the program
+#   HS_KVM_TIMEOUT  seconds (380)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 series=$1 dir=$2 files=$3
@@ -38,7 +40,7 @@ for f in "$dir/kvm-keeper" $files; do
 	done
 done
 unset IFS
-printf '%q ' "/bin/$name" "$@" >"$run/root/etc/command"
+printf '%q ' env ${HS_KVM_ENV:-} "/bin/$name" "$@" >"$run/root/etc/command"
 cp "$here/init.sh" "$run/root/init"
 chmod 755 "$run/root/init"
 (cd "$run/root" && find . -print0 | cpio --quiet --null -o -H newc -R 0:0) >"$run/initramfs"
