@@ -19,7 +19,7 @@
 #include "hs_test.h"
 #include "kvm_walk.h"
 
-#define QEMU      "/bin/qemu-system-x86_64"
+#define QEMU      "/usr/bin/qemu-system-x86_64"
 #define GUEST     "/bin/migration-guest"
 #define SOCKET    "/tmp/migration"
 #define RAM       "112M"
@@ -52,7 +52,7 @@ static void start(struct qemu *q, int nr, bool incoming)
 		(void)dup2(to[0], 0);
 		(void)dup2(null, 1); /* the monitor's echo */
 		close(to[1]);
-		(void)execl(QEMU, QEMU, "-L", "/bin", "-nodefaults", "-no-user-config", "-display", "none", "-machine",
+		(void)execl(QEMU, QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine",
 			    "q35,accel=kvm,sata=off,i8042=off,hpet=off,vmport=off", "-m", RAM, "-kernel", GUEST,
 			    "-monitor", "stdio", "-debugcon", debugcon, incoming ? "-incoming" : "-S",
 			    incoming ? uri : NULL, NULL);
