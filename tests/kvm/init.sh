@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # Process 1 of a test's KVM host (host.sh): KVM up, the program run, its exit status on the second serial line, the end.
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/ CK_FORK="${CK_FORK:-yes}"
+export PATH=/bin:/usr/bin HOME=/ CK_FORK="${CK_FORK:-yes}"
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
