@@ -1,7 +1,10 @@
 /*
- * Reading a guest's bytes: one process_vm_readv with a piece for each run of wanted base pages that are present now.
+ * Reading a guest's bytes: of a huge mapping one process_vm_readv with a piece for each run of wanted base pages that
+ * are present now. Of base pages through /proc/PID/mem, although that is slower: process_vm_readv pins what it reads,
+ * and the kernel gives a KSM page a frame of its own before it is pinned, so looking at shared memory would undo its
+ * sharing.
  *
- * process_vm_readv would fault absent pages in, so presence is sampled just before. What the guest gives back in the
+ * Both would fault absent pages in, so presence is sampled just before. What the guest gives back in the
  * microseconds between the two is read as the zero page it has become: harmless, and a content nobody may act on before
  * comparing again.
  *
@@ -12,6 +15,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "host_view.h"
 
@@ -35,6 +39,24 @@ static bool is_still_ours(struct hs_host_view *v)
 	return poll(&p, 1, 0) == 0 && !hs_walk_alive(v->walk, v->mm, NULL);
 }
 
+/* Through /proc/PID/mem, which leaves shared pages shared. What is unmapped meanwhile is not got. */
+static int read_base(struct hs_host_view *v, uint64_t hva, const struct hs_bits512 *pages, char *buf,
+		     struct hs_bits512 *got)
+{
+	unsigned int start = 0, end = 0;
+
+	while (next_run(pages, &start, &end)) {
+		const size_t at = start * HS_BASE_SIZE, len = (end - start) * HS_BASE_SIZE;
+		ssize_t n = pread(v->mem_fd, buf + at, len, (off_t)(hva + at));
+
+		if (n < 0 && errno != EIO && errno != EFAULT)
+			return -errno;
+		for (unsigned int i = start; n >= (ssize_t)HS_BASE_SIZE; i++, n -= (ssize_t)HS_BASE_SIZE)
+			hs_bits_set(got, i);
+	}
+	return 0;
+}
+
 int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		 struct hs_bits512 *got, struct hs_error *err)
 {
@@ -52,6 +74,17 @@ int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 	if (rc)
 		return rc;
 	pages = hs_bits_and(*want, now.present);
+	if (now.state != HS_MAP_HUGE) {
+		struct hs_bits512 read = { { 0 } };
+
+		rc = read_base(v, hs_view_hva(view, huge).v, &pages, buf, &read);
+		if (!is_still_ours(v))
+			rc = -ESRCH;
+		if (rc)
+			return hs_host_error(v, rc, "read its memory", err);
+		*got = read;
+		return 0;
+	}
 	while (next_run(&pages, &start, &end)) {
 		size_t len = (end - start) * HS_BASE_SIZE;
 

@@ -25,6 +25,7 @@ struct hs_host_view {
 	int pagemap_fd;
 	int clear_refs_fd;
 	int kpageflags_fd;
+	int mem_fd;
 	struct hs_walk_req *reqs; /* scratch, as many as the biggest call needed */
 	size_t nr_reqs;
 
