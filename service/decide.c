@@ -491,7 +491,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	}
 	if (!marked && !p->unsettled) {
 		*news = 0;
-		return hs_watch_merged(p, err);
+		return 0;
 	}
 	hs_pipeline_tell(p, HS_STAGE_MERGE, 0, marked);
 	rc = hs_share_burst(p->share, p->clock, &burst, err);
@@ -507,8 +507,6 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	rc = parting == -EBUSY || parting == -EAGAIN ? 0 : parting;
 	if (!rc)
 		rc = verify_all(p, err);
-	if (!rc)
-		rc = hs_watch_merged(p, err);
 	if (rc)
 		return rc;
 	hs_share_ledger(p->share, UINT32_MAX, &after);

@@ -261,8 +261,14 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = hs_decide_fine(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
-	if (!rc && (p->share || p->has_effects))
+	if (!rc && (p->share || p->has_effects)) {
+		int told;
+
 		rc = hs_decide_merge(p, news, err);
+		/* However it ended: the next decisions stand on what is shared now. */
+		told = hs_watch_merged(p, rc ? NULL : err);
+		rc = rc ? rc : told;
+	}
 	if (rc != -ECANCELED)
 		p->round = 0;
 	for (size_t i = 0; i < p->nr_guests && !rc; i++)

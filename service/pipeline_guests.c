@@ -19,7 +19,8 @@ static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	int rc;
 
 	if (p->has_effects) {
-		g->share_id = (uint32_t)p->nr_guests;
+		if (!g->reopened) /* otherwise it is the guest that it was */
+			g->share_id = (uint32_t)p->nr_guests;
 		g->shareable = true;
 		return 0;
 	}

@@ -1,5 +1,5 @@
 /*
- * Reads a trace to its end, replays it through the pipeline where it can be, and prints what it found as one JSON
+ * Reads a trace to its end, replays it through the pipeline, and prints what it found as one JSON
  * object. usage: hs-trace-check FILE ("-": standard input, read but not replayed). Exit status: 0 good; 1 it is
  * damaged, or a decision differs from the recorded one; the reason is on standard error.
  */
@@ -58,7 +58,7 @@ static void count(struct counts *c, const struct hs_trace_record *r)
 	}
 }
 
-static int read_trace(const char *path, struct counts *c, json_t *out, bool *merging)
+static int read_trace(const char *path, struct counts *c, json_t *out)
 {
 	FILE *f = open_trace(path);
 	const struct hs_trace_record *r;
@@ -74,7 +74,7 @@ static int read_trace(const char *path, struct counts *c, json_t *out, bool *mer
 	rc = hs_trace_reader_create(&reader, f, path, &err);
 	if (rc)
 		return fail(&err);
-	*merging = hs_trace_reader_header(reader)->settings.merging;
+	json_object_set_new(out, "merging", json_boolean(hs_trace_reader_header(reader)->settings.merging));
 	json_object_set_new(out, "program", json_string(hs_trace_reader_header(reader)->program));
 	json_object_set_new(out, "kernel", json_string(hs_trace_reader_header(reader)->kernel));
 	while ((rc = hs_trace_next(reader, &r, &err)) == 1)
@@ -85,7 +85,6 @@ static int read_trace(const char *path, struct counts *c, json_t *out, bool *mer
 			json_object_set_new(types, hs_trace_type_name(t), json_integer((json_int_t)c->types[t]));
 	for (size_t g = 0; g < HS_TRACE_MAX_GUESTS; g++)
 		saved += c->saved_bytes[g];
-	json_object_set_new(out, "merging", json_boolean(*merging));
 	json_object_set_new(out, "cycles", json_integer(c->cycles));
 	json_object_set_new(out, "seconds", json_real((double)c->time_us / 1e6));
 	json_object_set_new(out, "huge_pages", json_integer((json_int_t)c->huge_pages));
@@ -152,15 +151,14 @@ int main(int argc, char **argv)
 {
 	json_t *out = json_object();
 	static struct counts c;
-	bool merging = false;
 	int rc;
 
 	if (argc != 2) {
 		(void)fprintf(stderr, "usage: hs-trace-check FILE\n");
 		return 2;
 	}
-	rc = read_trace(argv[1], &c, out, &merging);
-	if (!rc && !merging && strcmp(argv[1], "-") != 0)
+	rc = read_trace(argv[1], &c, out);
+	if (!rc && strcmp(argv[1], "-") != 0)
 		rc = replay_trace(argv[1], out);
 	(void)json_dumpf(out, stdout, JSON_INDENT(2));
 	(void)puts("");

@@ -59,8 +59,9 @@ ok 'cut off is told' '! "$check" "$dir/cut" >/dev/null 2>"$dir/err" && grep -q "
 record --output "$dir/i" --duration 3
 ok 'ended in the midst' '"$check" "$dir/i" >"$dir/i.json" && [ "$(of i cycles)" = 1 ]'
 
-ok 'with --merge' 'record --output "$dir/m" --cycles 1 --merge --allow-foreign'
+ok 'with --merge' 'record --output "$dir/m" --cycles 3 --merge --allow-foreign'
 ok 'what was shared is in it' '"$check" "$dir/m" >"$dir/m.json" && [ "$(of m saved_bytes)" -gt 30000000 ]'
+ok 'replayed it decides the same, with sharing under way' '[ "$(of m cycles)" = 3 ] && [ "$(of m decisions)" -gt 250 ] && [ "$(of m decisions_differ)" = 0 ]'
 ok 'it was undone' '[ "$(mergeable "${pids[1]}")" = 0 ]'
 echo "could save $(of a could_save_bytes), saved $(of m saved_bytes) bytes"
 
