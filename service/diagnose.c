@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "hs/share.h"
+#include "hs/view.h"
 
 struct list {
 	const struct hs_host *host;
@@ -203,9 +204,32 @@ static void ageing(struct list *l)
 	if (slurp("/sys/kernel/mm/lru_gen", "enabled", text, sizeof(text)) && strcmp(text, "0x0000") != 0)
 		found(l, HS_FINDING_NOTE, "mglru", "none is needed: several rounds are looked at",
 		      "the multi-generational LRU is on (%s): under memory pressure it ages pages as well", text);
-	if (access("/sys/module/kvm", F_OK) == 0)
-		found(l, HS_FINDING_NOTE, "kvm", "`hs-share inspect --pid PID` says of a guest what can be seen of it",
-		      "KVM is there: guests under KVM record their accesses in nested page tables");
+}
+
+/* Whether guests under KVM can be seen here, and how well. */
+static void kvm(struct list *l)
+{
+	struct hs_error why = { "" };
+	const char *ageing;
+	char text[16];
+	bool fine;
+
+	if (access("/sys/module/kvm", F_OK) != 0)
+		return;
+	if (slurp("/sys/module/kvm/parameters", "tdp_mmu", text, sizeof(text)) && text[0] == 'N') {
+		found(l, HS_FINDING_WARNING, "kvm", "load the module kvm with tdp_mmu=1",
+		      "KVM's TDP MMU is off: accesses of guests under KVM cannot be seen, they are left alone");
+		return;
+	}
+	ageing = hs_view_nested_ageing(l->host, &fine, &why);
+	if (!ageing)
+		found(l, HS_FINDING_WARNING, "kvm", "see docs/kvm.md for the kernels that do",
+		      "guests under KVM are left alone: %.300s", why.text);
+	else
+		found(l, fine ? HS_FINDING_OK : HS_FINDING_NOTE, "kvm",
+		      fine ? "" : "Linux 6.7 and later can do it; see docs/kvm.md",
+		      "guests under KVM are seen through nested page tables, aged by %s; hot huge pages %s", ageing,
+		      fine ? "can be looked into" : "are not looked into, and stay whole");
 }
 
 static void foreign(struct list *l, const pid_t *pids, size_t nr_pids)
@@ -295,6 +319,7 @@ int hs_diagnose(const struct hs_host *host, const pid_t *pids, size_t nr_pids, s
 	ksm(&l);
 	neighbours(&l);
 	ageing(&l);
+	kvm(&l);
 	foreign(&l, pids, nr_pids);
 	limits(&l);
 	state(&l);
