@@ -119,6 +119,14 @@ const char *hs_nested_ageing_name(enum hs_nested_ageing ageing)
 	return "none";
 }
 
+const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct hs_error *err)
+{
+	enum hs_nested_ageing ageing = hs_nested_choose_ageing(host, err);
+
+	*fine = ageing == HS_NESTED_AGE_SCAN;
+	return ageing == HS_NESTED_AGE_NONE ? NULL : hs_nested_ageing_name(ageing);
+}
+
 /* ---- doing it ---- */
 
 int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)

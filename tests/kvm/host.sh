@@ -8,6 +8,7 @@
 # Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
 #   HS_KVM_RAM      MiB of the host (2048)
 #   HS_KVM_ENV      NAME=VALUE for the program
+#   HS_KVM_OPTIONS  of the module kvm
 #   HS_KVM_TIMEOUT  seconds (380)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -47,6 +48,7 @@ for f in "$dir/kvm-keeper" $files; do
 done
 unset IFS
 printf '%q ' env ${HS_KVM_ENV:-} "/bin/$name" "$@" >"$run/root/etc/command"
+printf '%s' "${HS_KVM_OPTIONS:-}" >"$run/root/etc/kvm-options"
 cp "$here/init.sh" "$run/root/init"
 chmod 755 "$run/root/init"
 (cd "$run/root" && find . -print0 | cpio --quiet --null -o -H newc -R 0:0) >"$run/initramfs"

@@ -11,9 +11,12 @@ mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 ip link set lo up
 exec >/dev/ttyS1 2>&1
-for m in irqbypass kvm kvm-amd; do
-	insmod "/modules/$m.ko" || echo "kvm-host: cannot load $m.ko"
-done
+load() {
+	insmod "/modules/$1.ko" $2 || echo "kvm-host: cannot load $1.ko"
+}
+load irqbypass
+load kvm "$(cat /etc/kvm-options)"
+load kvm-amd
 [ -e /dev/kvm ] || echo "kvm-host: there is no /dev/kvm"
 kvm-keeper || echo "kvm-host: the keeper does not run"
 cd /tmp
