@@ -77,13 +77,14 @@ unsigned int hs_base_phys_bits(const char *cpuinfo)
 	return bits > HS_BASE_SHIFT && bits <= 52 ? (unsigned int)bits : 0;
 }
 
-bool hs_base_has_la57(const char *cpuinfo)
+bool hs_base_has_flag(const char *cpuinfo, const char *flag)
 {
 	const char *line = strstr(cpuinfo, "\nflags");
 	const char *end = line ? strchr(line + 1, '\n') : NULL;
+	size_t len = strlen(flag);
 
-	for (const char *p = line; p && (p = strstr(p, " la57")); p += 5)
-		if ((!end || p < end) && (p[5] == ' ' || p[5] == '\n' || !p[5]))
+	for (const char *p = line; p && (p = strstr(p, flag)); p += len)
+		if ((!end || p < end) && p[-1] == ' ' && (p[len] == ' ' || p[len] == '\n' || !p[len]))
 			return true;
 	return false;
 }

@@ -3,9 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "host_base.h"
 
 static bool has_capability(const struct __user_cap_data_struct *caps, unsigned int nr)
 {
@@ -89,4 +92,34 @@ int hs_facts_explain(const struct hs_facts *f, int rc, const char *log, struct h
 			    "this kernel does not load the BPF program that reads page tables (%s), it needs 6.1 or "
 			    "later%s%s",
 			    strerror(-rc), colon, log);
+}
+
+char *hs_facts_cpuinfo(const char *proc_dir)
+{
+	enum { ENOUGH = 16384 }; /* the first processor's lines say it all */
+	char path[512];
+	char *text = calloc(1, ENOUGH);
+	size_t n = 0;
+	ssize_t got;
+	int fd;
+
+	if (!text)
+		return NULL;
+	(void)snprintf(path, sizeof(path), "%s/cpuinfo", proc_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return text;
+	while (n < ENOUGH - 1 && (got = read(fd, text + n, ENOUGH - 1 - n)) > 0)
+		n += (size_t)got;
+	close(fd);
+	return text;
+}
+
+bool hs_facts_cpu_has(const char *proc_dir, const char *flag)
+{
+	char *cpuinfo = hs_facts_cpuinfo(proc_dir);
+	bool has = cpuinfo && hs_base_has_flag(cpuinfo, flag);
+
+	free(cpuinfo);
+	return has;
 }

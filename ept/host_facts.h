@@ -21,4 +21,9 @@ void hs_facts_read(const char *sys_dir, struct hs_facts *out);
  */
 int hs_facts_explain(const struct hs_facts *f, int rc, const char *log, struct hs_error *err);
 
+/* The first processor's lines of PROC/cpuinfo, to be freed; they may be cut or empty. NULL: no memory. */
+char *hs_facts_cpuinfo(const char *proc_dir);
+/* Whether the processor has this flag there. */
+bool hs_facts_cpu_has(const char *proc_dir, const char *flag);
+
 #endif

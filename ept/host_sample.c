@@ -294,6 +294,24 @@ int hs_host_entries(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, u
 	return hs_walk_run(v->walk, v->mm, reqs, nr, take_entry, &j);
 }
 
+static void take_writable(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
+{
+	(void)i;
+	(void)page;
+	*(bool *)ctx =
+	    req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE && (req->entry & HS_X86_WRITE);
+}
+
+bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge)
+{
+	struct hs_walk_req req = { .va = hs_view_hva(&v->view, huge).v, .kind = HS_WALK_PMD_ENTRY };
+	bool writable = false;
+
+	if (hs_bit_test(v->gone, huge))
+		return false;
+	return !hs_walk_run(v->walk, v->mm, &req, 1, take_writable, &writable) && writable;
+}
+
 /* ---- page frames ---- */
 
 struct frame_job {

@@ -100,7 +100,7 @@ static int open_kpageflags(struct hs_host_view *v, const struct hs_host *host, s
 static int open_process(struct hs_host_view *v, const struct hs_host *host, pid_t pid, struct hs_error *err)
 {
 	char path[512];
-	int mem_fd, rc;
+	int rc;
 
 	v->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (v->pidfd < 0 && (errno == ESRCH || errno == EINVAL || errno == ENOENT))
@@ -119,11 +119,10 @@ static int open_process(struct hs_host_view *v, const struct hs_host *host, pid_
 		rc = open_in(v, "clear_refs", O_WRONLY, &v->clear_refs_fd, err);
 	if (rc)
 		return rc;
-	rc = open_in(v, "mem", O_RDONLY, &mem_fd, err);
+	rc = open_in(v, "mem", O_RDONLY, &v->mem_fd, err);
 	if (rc)
 		return rc;
-	rc = hs_walk_find_mm(v->walk, v->pagemap_fd, mem_fd, &v->mm, err);
-	close(mem_fd);
+	rc = hs_walk_find_mm(v->walk, v->pagemap_fd, v->mem_fd, &v->mm, err);
 	if (rc == -ESRCH || (!rc && hs_walk_alive(v->walk, v->mm, NULL)))
 		rc = hs_error_set(err, -ESRCH, "process %d has no memory: it has ended, or is a thread of the kernel",
 				  (int)pid);
@@ -169,7 +168,7 @@ static int alloc_bits(struct hs_host_view *v)
 
 static void free_view(struct hs_host_view *v)
 {
-	const int fds[] = { v->pidfd, v->dir_fd, v->pagemap_fd, v->clear_refs_fd, v->kpageflags_fd };
+	const int fds[] = { v->pidfd, v->dir_fd, v->pagemap_fd, v->clear_refs_fd, v->mem_fd, v->kpageflags_fd };
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
@@ -258,7 +257,7 @@ int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pi
 	v->view.pid = pid;
 	v->remote = remote;
 	v->min_bytes = min_bytes ? min_bytes : DEFAULT_MIN_BYTES;
-	v->pidfd = v->dir_fd = v->pagemap_fd = v->clear_refs_fd = v->kpageflags_fd = -1;
+	v->pidfd = v->dir_fd = v->pagemap_fd = v->clear_refs_fd = v->mem_fd = v->kpageflags_fd = -1;
 
 	rc = hs_walk_get(&v->walk, host, err);
 	if (!rc)

@@ -24,6 +24,7 @@ struct hs_host_view {
 	int dir_fd; /* /proc/PID: stays this process's, whatever becomes of the number */
 	int pagemap_fd;
 	int clear_refs_fd;
+	int mem_fd;
 	int kpageflags_fd;
 	struct hs_walk_req *reqs; /* scratch, as many as the biggest call needed */
 	size_t nr_reqs;
@@ -85,6 +86,9 @@ int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr,
 int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err);
 /* enum hs_map_state of each, from its huge entry alone: SPLIT stands for any table. */
 int hs_host_entries(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, uint8_t *states);
+
+/* Mapped by a writable huge entry: the kernel lets a process write in place only what it shares with nobody. */
+bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge);
 
 /* host_frames.c: what the kernel says of page frames */
 #define HS_KPF_HUGE_FOLIO (UINT64_C(1) << 22)

@@ -67,8 +67,8 @@ struct hs_walk_run run;
 struct hs_walk_find find;
 struct hs_walk_req reqs[HS_WALK_MAX_REQS];
 
-/* x86-64 page-table entries; the loader's side of this knowledge is x86_entry.h. */
-#define ENTRY_PRESENT  (1ULL << 0)
+/* x86-64 page-table entries; the loader's side of this knowledge is x86_entry.h, and nested_entry.h for KVM's own. */
+#define ENTRY_PRESENT  (run.present)
 #define ENTRY_LEAF     (1ULL << 7) /* in a PUD or PMD entry */
 #define ENTRY_IDENTITY (run.phys_mask | ENTRY_PRESENT | ENTRY_LEAF)
 
@@ -109,7 +109,7 @@ static __always_inline __u32 copy_data(void *page, __u64 entry, __u64 va, int sh
 
 static __always_inline __u32 walk(struct hs_walk_req *r, void *page)
 {
-	__u64 table = run.pgd, va = r->va, entry;
+	__u64 table = run.top ? run.top : run.pgd, va = r->va, entry;
 
 	if (run.levels == 5) {
 		if (read_entry(table, va, 48, &entry))

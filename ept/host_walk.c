@@ -26,9 +26,9 @@
 #include <bpf/libbpf.h>
 #include "host_walk.skel.h"
 
+#include "bpf_load.h"
 #include "host_facts.h"
-
-#define SYS_DIR "/sys" /* libbpf reads the running kernel's types there and nowhere else */
+#include "x86_entry.h"
 
 struct hs_walk {
 	struct host_walk_bpf *skel;
@@ -44,39 +44,11 @@ static unsigned int nr_refs;
 
 #define RESULT_BYTES ((size_t)HS_WALK_MAX_REQS * HS_WALK_PAGE)
 
-/* ---- the last words of libbpf, which otherwise says nothing ---- */
-
-static char last_words[256];
-
-static int keep_last_words(enum libbpf_print_level level, const char *fmt, va_list ap)
-{
-	char line[sizeof(last_words)];
-	int n;
-
-	if (level == LIBBPF_DEBUG)
-		return 0;
-	n = vsnprintf(line, sizeof(line), fmt, ap);
-	line[strcspn(line, "\n")] = '\0';
-	if (n > 0 && line[0])
-		memcpy(last_words, line, sizeof(last_words));
-	return n;
-}
-
 /* ---- runs, with the lock held ---- */
 
-static int run_program(int fd)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts);
-	int rc;
-
-	/* The kernel answers EINTR or EAGAIN when a signal is pending. */
-	do {
-		rc = bpf_prog_test_run_opts(fd, &opts);
-	} while (rc == -EINTR || rc == -EAGAIN);
-	return rc;
-}
-
-static int run_batch(struct hs_walk *w, uint64_t mm, const struct hs_base *base, size_t nr)
+/* top NULL: the process's own tables. */
+static int run_batch(struct hs_walk *w, uint64_t mm, const struct hs_base *base, const struct hs_walk_top *top,
+		     size_t nr)
 {
 	struct hs_walk_run *run = &w->skel->bss->run;
 	int rc;
@@ -84,11 +56,13 @@ static int run_batch(struct hs_walk *w, uint64_t mm, const struct hs_base *base,
 	run->mm = mm;
 	run->base = base->base;
 	run->phys_mask = base->phys_mask;
-	run->levels = base->levels;
+	run->top = top ? top->table : 0;
+	run->levels = top ? top->levels : base->levels;
+	run->present = top ? top->present : HS_X86_PRESENT;
 	run->nr = (uint32_t)nr;
 	run->users_before = 0;
 	run->users_after = 0;
-	rc = run_program(w->run_fd);
+	rc = hs_bpf_run(w->run_fd);
 	if (rc)
 		return rc;
 	return run->users_before > 0 && run->users_after > 0 ? 0 : -ESRCH;
@@ -107,34 +81,13 @@ static bool try_guess(void *ctx, const struct hs_base *guess)
 	struct hs_walk_req *req = &known->w->skel->bss->reqs[0];
 
 	*req = (struct hs_walk_req){ .va = (uint64_t)(uintptr_t)known->bytes, .kind = HS_WALK_DATA };
-	return !run_batch(known->w, 0, guess, 1) && req->status == HS_WALK_COPIED &&
+	return !run_batch(known->w, 0, guess, NULL, 1) && req->status == HS_WALK_COPIED &&
 	       !memcmp(known->w->pages, known->bytes, HS_WALK_PAGE);
-}
-
-static char *read_cpuinfo(const struct hs_host *host)
-{
-	enum { ENOUGH = 16384 }; /* the first processor's lines say it all */
-	char path[512];
-	char *text = calloc(1, ENOUGH);
-	size_t n = 0;
-	ssize_t got;
-	int fd;
-
-	if (!text)
-		return NULL;
-	(void)snprintf(path, sizeof(path), "%s/cpuinfo", host->proc_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return text;
-	while (n < ENOUGH - 1 && (got = read(fd, text + n, ENOUGH - 1 - n)) > 0)
-		n += (size_t)got;
-	close(fd);
-	return text;
 }
 
 static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_error *err)
 {
-	char *cpuinfo = read_cpuinfo(host);
+	char *cpuinfo = hs_facts_cpuinfo(host->proc_dir);
 	struct known_page known = { .w = w };
 	unsigned int bits;
 	uint32_t levels;
@@ -143,7 +96,7 @@ static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_er
 	if (!cpuinfo)
 		return hs_error_set(err, -ENOMEM, "no memory to read %s/cpuinfo", host->proc_dir);
 	bits = hs_base_phys_bits(cpuinfo);
-	levels = hs_base_has_la57(cpuinfo) ? 5 : 4;
+	levels = hs_base_has_flag(cpuinfo, "la57") ? 5 : 4;
 	free(cpuinfo);
 	if (!bits)
 		return hs_error_set(err, -ENOTSUP,
@@ -160,7 +113,7 @@ static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_er
 			known.bytes[0] = (uint8_t)(attempt + 1);
 		for (size_t i = 256; i < HS_WALK_PAGE; i++)
 			known.bytes[i] = (uint8_t)(known.bytes[i - 256] * 5 + i);
-		rc = run_batch(w, 0, &w->base, 0);
+		rc = run_batch(w, 0, &w->base, NULL, 0);
 		if (!rc)
 			rc = hs_base_search(w->skel->bss->run.pgd, bits, levels, try_guess, &known, &w->base, NULL);
 		if (!rc)
@@ -190,7 +143,6 @@ static void unload(struct hs_walk *w)
 
 static int load(struct hs_walk **out, const struct hs_host *host, struct hs_error *err)
 {
-	libbpf_print_fn_t before;
 	struct hs_walk *w;
 	void *pages;
 	int rc = 0;
@@ -201,19 +153,15 @@ static int load(struct hs_walk **out, const struct hs_host *host, struct hs_erro
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that reads page tables");
-	last_words[0] = '\0';
-	before = libbpf_set_print(keep_last_words);
+	hs_bpf_listen();
 	w->skel = host_walk_bpf__open();
 	if (!w->skel)
 		rc = -errno;
 	else
 		rc = host_walk_bpf__load(w->skel);
-	(void)libbpf_set_print(before);
+	hs_bpf_listen_end();
 	if (rc) {
-		struct hs_facts facts;
-
-		hs_facts_read(SYS_DIR, &facts);
-		rc = hs_facts_explain(&facts, rc, last_words, err);
+		rc = hs_bpf_explain(rc, err);
 		goto fail;
 	}
 	w->run_fd = bpf_program__fd(w->skel->progs.hs_walk_tables);
@@ -278,7 +226,7 @@ int hs_walk_find_mm(struct hs_walk *w, int pagemap_fd, int mem_fd, uint64_t *mm,
 	pthread_mutex_lock(&lock);
 	for (int i = 0; i < 2 && !rc; i++) {
 		find->fd = (uint32_t)fds[i];
-		rc = run_program(w->find_fd);
+		rc = hs_bpf_run(w->find_fd);
 		found[i] = find->mm;
 		pgd = find->pgd;
 	}
@@ -301,6 +249,12 @@ int hs_walk_find_mm(struct hs_walk *w, int pagemap_fd, int mem_fd, uint64_t *mm,
 
 int hs_walk_run(struct hs_walk *w, uint64_t mm, const struct hs_walk_req *reqs, size_t nr, hs_walk_fn fn, void *ctx)
 {
+	return hs_walk_run_from(w, mm, NULL, reqs, nr, fn, ctx);
+}
+
+int hs_walk_run_from(struct hs_walk *w, uint64_t mm, const struct hs_walk_top *top, const struct hs_walk_req *reqs,
+		     size_t nr, hs_walk_fn fn, void *ctx)
+{
 	struct hs_walk_req *slots = w->skel->bss->reqs;
 	int rc = 0;
 
@@ -309,7 +263,7 @@ int hs_walk_run(struct hs_walk *w, uint64_t mm, const struct hs_walk_req *reqs, 
 		size_t part = nr - done < HS_WALK_MAX_REQS ? nr - done : HS_WALK_MAX_REQS;
 
 		memcpy(slots, reqs + done, part * sizeof(*slots));
-		rc = run_batch(w, mm, &w->base, part);
+		rc = run_batch(w, mm, &w->base, top, part);
 		for (size_t i = 0; i < part && !rc; i++)
 			fn(ctx, done + i, &slots[i], w->pages + i * HS_BASE_PER_HUGE);
 		done += part;
@@ -323,7 +277,7 @@ int hs_walk_alive(struct hs_walk *w, uint64_t mm, int *nr_vmas)
 	int rc;
 
 	pthread_mutex_lock(&lock);
-	rc = run_batch(w, mm, &w->base, 0);
+	rc = run_batch(w, mm, &w->base, NULL, 0);
 	if (nr_vmas)
 		*nr_vmas = w->skel->bss->run.map_count;
 	pthread_mutex_unlock(&lock);

@@ -41,6 +41,20 @@ typedef void (*hs_walk_fn)(void *ctx, size_t i, const struct hs_walk_req *req, c
 HS_MUST_USE int hs_walk_run(struct hs_walk *w, uint64_t mm, const struct hs_walk_req *reqs, size_t nr, hs_walk_fn fn,
 			    void *ctx);
 
+/*
+ * Tables of the same form that are not the process's own: KVM's nested ones. `table`: the kernel's address of the top
+ * one; `present`: the bit that an entry which leads or maps somewhere has set; `levels`: 4 or 5. Requests name
+ * guest-physical addresses then. The walk does not know whether the top table is still in use: its caller asks before
+ * and after.
+ */
+struct hs_walk_top {
+	uint64_t table;
+	uint64_t present;
+	uint32_t levels;
+};
+HS_MUST_USE int hs_walk_run_from(struct hs_walk *w, uint64_t mm, const struct hs_walk_top *top,
+				 const struct hs_walk_req *reqs, size_t nr, hs_walk_fn fn, void *ctx);
+
 /* 0 while the process is in that address space, else -ESRCH. *nr_vmas (may be NULL): its number of VMAs. */
 HS_MUST_USE int hs_walk_alive(struct hs_walk *w, uint64_t mm, int *nr_vmas);
 

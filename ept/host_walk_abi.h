@@ -26,7 +26,7 @@ enum hs_walk_status {
 };
 
 struct hs_walk_req {
-	__u64 va;
+	__u64 va;    /* or a guest-physical address, where the tables are nested ones */
 	__u64 entry; /* out: what points to the table asked for: a PUD entry for a PMD page, else a PMD entry */
 	__u32 kind;
 	__u32 status; /* out */
@@ -37,6 +37,8 @@ struct hs_walk_run {
 	__u64 mm;        /* struct mm_struct; 0: our own process */
 	__u64 base;      /* of the kernel's direct map of physical memory */
 	__u64 phys_mask; /* the bits of an entry that are a physical address: no flags, no encryption bit */
+	__u64 top;       /* the kernel's address of the top table; 0: the process's own */
+	__u64 present;   /* the bit of an entry that leads or maps somewhere */
 	__u32 levels;    /* 4 or 5 */
 	__u32 nr;        /* requests */
 	/* out */

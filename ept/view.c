@@ -61,12 +61,19 @@ int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BA
 	return rc ? rc : v->ops->frames(v, huge, out, err);
 }
 
+bool hs_view_can_split(const struct hs_view *v)
+{
+	return v->ops->split != NULL;
+}
+
 int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
 	int rc = check_numbers(v, huge, nr, err);
 
 	if (rc || !nr)
 		return rc;
+	if (!v->ops->split)
+		return hs_error_set(err, -ENOTSUP, "huge pages cannot be looked into through %s", v->ops->name);
 	return v->ops->split(v, huge, nr, results, err);
 }
 

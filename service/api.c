@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "accept.h"
 #include "json.h"
 #include "metrics.h"
 
@@ -34,16 +35,22 @@ static void answer(struct hs_http_exchange *x, unsigned int status, json_t *body
 	free(text);
 }
 
+/* A message quotes what was sent or what stands in a file: neither has to be text. A new reference. */
+static json_t *message_of(const char *text)
+{
+	char clean[1024];
+
+	(void)snprintf(clean, sizeof(clean), "%s", text ? text : "");
+	hs_text_mend(clean);
+	return json_string(clean);
+}
+
 static void fail_with(struct hs_http_exchange *x, unsigned int status, const char *code, const char *message,
 		      const char *headers)
 {
-	json_t *text = json_stringn_nocheck(message, strlen(message));
-
-	if (!json_string_value(text) || !*message) {
-		json_decref(text);
-		text = json_string("no further reason is known");
-	}
-	answer(x, status, json_pack("{s:{s:s,s:o}}", "error", "code", code, "message", text), headers);
+	if (!message || !*message)
+		message = "no further reason is known";
+	answer(x, status, json_pack("{s:{s:s,s:o}}", "error", "code", code, "message", message_of(message)), headers);
 }
 
 static void fail(struct hs_http_exchange *x, unsigned int status, const char *code, const char *message)
@@ -60,12 +67,12 @@ static void on_done(void *arg, int rc, const char *text)
 	} codes[] = {
 		{ -ENOENT, 404, "no-such-guest" }, { -EINVAL, 400, "bad-request" },  { -ENOTCONN, 503, "libvirt-down" },
 		{ -EBUSY, 409, "busy" },           { -EAGAIN, 409, "busy" },         { -ENOMEM, 507, "no-room" },
-		{ -ECANCELED, 503, "ending" },     { -ESRCH, 404, "no-such-guest" },
+		{ -ECANCELED, 503, "ending" },     { -ESRCH, 404, "no-such-guest" }, { -ETIMEDOUT, 504, "timeout" },
 	};
 	struct hs_http_exchange *x = arg;
 
 	if (!rc) {
-		answer(x, 200, json_pack("{s:b,s:s}", "done", 1, "message", text ? text : ""), NULL);
+		answer(x, 200, json_pack("{s:b,s:o}", "done", 1, "message", message_of(text)), NULL);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
@@ -266,20 +273,23 @@ static void get_mode(struct request *r)
 	       NULL);
 }
 
+/* The text is JSON already. */
+static void on_diagnosed(void *arg, int rc, const char *text)
+{
+	if (rc)
+		on_done(arg, rc, text);
+	else
+		hs_http_reply(arg, 200, JSON, text, strlen(text), NULL);
+}
+
 static void get_diagnose(struct request *r)
 {
-	json_t *out = r->control->diagnose(r->control->ctx);
-
-	if (out)
-		answer(r->x, 200, out, NULL);
-	else
-		fail(r->x, 500, "failed", "the host could not be looked at; the log says why");
+	r->control->diagnose(r->control->ctx, (struct hs_done){ on_diagnosed, r->x });
 }
 
 static void get_metrics(struct request *r)
 {
-	const char *accept = hs_http_header(r->x, "Accept");
-	const bool open = accept && strstr(accept, "application/openmetrics-text");
+	const bool open = hs_accept_openmetrics(hs_http_header(r->x, "Accept"));
 	size_t len;
 	char *text = hs_metrics_text(r->control->model(r->control->ctx), open, &len);
 

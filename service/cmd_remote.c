@@ -53,21 +53,36 @@ const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64])
 	return buf;
 }
 
-json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status)
+json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
+		      long timeout_s, int *status, struct hs_error *err)
 {
-	struct hs_error err = { "" };
 	json_t *out = NULL;
-	char safe[520];
-	int rc = path ? hs_client_request(o->socket, method, path, body, timeout_s, &out, &err)
-		      : hs_error_set(&err, -ENOMEM, "out of memory");
+	int rc = path ? hs_client_request(o->socket, method, path, body, timeout_s, &out, err)
+		      : hs_error_set(err, -ENOMEM, "out of memory");
 
 	if (!rc)
 		return out;
 	json_decref(out);
-	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
 	*status = rc == -ENOTCONN || rc == -EPROTO ? HS_EXIT_NO_DAEMON : HS_EXIT_FAILED;
 	return NULL;
+}
+
+void hs_remote_complain(const struct hs_error *err)
+{
+	char safe[520];
+
+	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), err->text, sizeof(safe) - 1));
+}
+
+json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
+		      long timeout_s, int *status)
+{
+	struct hs_error err = { "" };
+	json_t *out = hs_remote_try(o, method, path, body, timeout_s, status, &err);
+
+	if (!out)
+		hs_remote_complain(&err);
+	return out;
 }
 
 /* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer. */
@@ -137,6 +152,7 @@ static int run_diagnose(const struct hs_remote_options *o)
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_finding *found = NULL;
 	struct hs_error err = { "" };
+	struct hs_probe probe;
 	json_t *answer = NULL;
 	const int failed = HS_EXIT_FAILED;
 	int status, obstacles;
@@ -145,7 +161,8 @@ static int run_diagnose(const struct hs_remote_options *o)
 	if (hs_client_request(o->socket, "GET", "/v1/diagnose", NULL, 60, &answer, &err)) {
 		json_decref(answer);
 		answer = NULL;
-		if (hs_diagnose(&host, NULL, 0, &found, &nr, &err)) {
+		hs_diagnose_probe(&host, &probe);
+		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
 			(void)fprintf(stderr, "hs-share: %s\n", err.text);
 			return HS_EXIT_FAILED;
 		}
@@ -243,10 +260,7 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 		if (rc) {
 			json_decref(g);
 			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
-				char safe[520];
-
-				(void)fprintf(stderr, "hs-share: %s\n",
-					      hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
+				hs_remote_complain(&err);
 				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
 			}
 			break;

@@ -1,7 +1,7 @@
 /*
  * Reading the configuration. inih takes the lines apart; what it leaves open is strict here: a key or section that
- * nobody knows, a key given twice, a value out of its range and a line that is too long are errors with the line's
- * number.
+ * nobody knows, a key given twice, a value out of its range, keys that contradict one another, a line that goes on with
+ * the one before, something behind a [section] and a line that is too long are errors with the line's number.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define MAX_FILE (UINT64_C(1) << 20)
+#define SPACE    " \t\r\n\v\f" /* what inih takes for space */
 
 void hs_config_defaults(struct hs_config *out)
 {
@@ -52,7 +53,7 @@ struct reader {
 	struct hs_config *cfg;
 	struct hs_error *err;
 	int rc;
-	bool seen[128];
+	int line_of[128]; /* of each key of the table, as far as it was set; 0: it has its default */
 };
 
 static int complain(struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -70,17 +71,34 @@ static int complain(struct reader *r, const char *fmt, ...)
 	return 0;
 }
 
-/* One line for inih, as fgets would. */
+/* inih takes no notice of what stands behind a section; only a comment may. */
+static void check_section(struct reader *r, const char *line)
+{
+	const char *close = line[0] == '[' ? strchr(line, ']') : NULL;
+	const char *rest = close ? close + 1 + strspn(close + 1, SPACE) : "";
+
+	if (*rest && !(*rest == ';' && rest > close + 1))
+		(void)complain(r, "behind %.*s stands something else: \"%.*s\"", (int)(close + 1 - line), line,
+			       (int)strcspn(rest, "\r\n"), rest);
+}
+
+/*
+ * One line for inih, as fgets would. Without the space at its begin: inih takes an indented line as more of the value
+ * before, here it stands for itself, so that keys may be indented and a value that goes on is an error.
+ */
 static char *next_line(char *buf, int size, void *stream)
 {
 	struct reader *r = stream;
 	const char *nl = memchr(r->text, '\n', (size_t)(r->end - r->text));
 	const char *stop = nl ? nl + 1 : r->end;
-	size_t len = (size_t)(stop - r->text);
+	size_t len;
 
 	if (r->text == r->end || r->rc)
 		return NULL;
 	r->line++;
+	while (r->text < stop - 1 && strchr(SPACE, *r->text))
+		r->text++;
+	len = (size_t)(stop - r->text);
 	if (len >= (size_t)size) {
 		(void)complain(r, "the line is longer than %d characters", size - 1);
 		return NULL;
@@ -88,7 +106,8 @@ static char *next_line(char *buf, int size, void *stream)
 	memcpy(buf, r->text, len);
 	buf[len] = '\0';
 	r->text = stop;
-	return buf;
+	check_section(r, buf);
+	return r->rc ? NULL : buf;
 }
 
 static bool known_section(const char *section)
@@ -109,9 +128,13 @@ static int on_key(void *user, const char *section, const char *name, const char 
 
 		if (strcmp(k->section, section) != 0 || strcmp(k->name, name) != 0)
 			continue;
-		if (r->seen[i])
-			return complain(r, "%s is set a second time in [%s]", name, section);
-		r->seen[i] = true;
+		if (r->line_of[i])
+			return complain(r, "%s is set a second time in [%s]; the first is in line %d", name, section,
+					r->line_of[i]);
+		r->line_of[i] = r->line;
+		if (value[0] == ';')
+			return complain(r, "[%s] %s: a value cannot begin with ; which begins a comment", section,
+					name);
 		if (hs_config_key_set(k, r->cfg, value) == 0)
 			return 1;
 		hs_config_key_allowed(k, allowed, sizeof(allowed));
@@ -127,39 +150,90 @@ static int on_key(void *user, const char *section, const char *name, const char 
 	return complain(r, "there is no key %.60s in [%s]", name, section);
 }
 
-/* What several keys say together. */
-static int check_whole(const struct hs_config *c, const char *name, struct hs_error *err)
+/* Adds "; hot_rounds = 6, line 3" or "; rounds = 5, the default". The key's line; 0: it has its default. */
+static int add_value(const struct reader *r, const char *section, const char *name, char *text, size_t size)
 {
+	char value[100];
+	size_t len = strlen(text), i = 0;
+
+	while (strcmp(hs_config_keys[i].section, section) != 0 || strcmp(hs_config_keys[i].name, name) != 0)
+		i++;
+	hs_config_key_text(&hs_config_keys[i], r->cfg, value, sizeof(value));
+	if (r->line_of[i])
+		(void)snprintf(text + len, size - len, "; %s = %s, line %d", name, value, r->line_of[i]);
+	else
+		(void)snprintf(text + len, size - len, "; %s = %s, the default", name, value);
+	return r->line_of[i];
+}
+
+/* An error of these keys together, "section key" each up to a NULL; it is told of the line that came last. */
+static int complain_of(struct reader *r, const char *why, const char *const *keys)
+{
+	char text[300];
+	int line = 0;
+
+	(void)snprintf(text, sizeof(text), "%s", why);
+	for (; *keys; keys++) {
+		const char *space = strchr(*keys, ' ');
+		char section[32];
+		int its;
+
+		(void)snprintf(section, sizeof(section), "%.*s", (int)(space - *keys), *keys);
+		its = add_value(r, section, space + 1, text, sizeof(text));
+		line = its > line ? its : line;
+	}
+	r->line = line;
+	(void)complain(r, "%s", text);
+	return r->rc;
+}
+#define COMPLAIN_OF(r, why, ...) complain_of(r, why, (const char *const[]){ __VA_ARGS__, NULL })
+
+/* What several keys say together, and what a key's type does not say. */
+static int check_whole(struct reader *r)
+{
+	const struct hs_config *c = r->cfg;
 	const struct hs_pipeline_config *p = &c->pipeline;
-	const char *bad = NULL;
 
 	if (p->coarse.hot_rounds > p->coarse.rounds)
-		bad = "[scan] hot_rounds is more than rounds: nothing could be hot";
-	else if (p->policy.min_cold_rounds < p->coarse.rounds)
-		bad = "[policy] min_cold_rounds is less than [scan] rounds: cold must be as well founded as hot";
-	else if (p->policy.unshare_hot_rounds > p->coarse.rounds)
-		bad = "[policy] unshare_hot_rounds is more than [scan] rounds: nothing would ever be unshared";
-	else if (p->policy.unshare_hot_pages <= p->policy.max_hot)
-		bad = "[policy] unshare_hot_pages is not above max_hot: huge pages would go back and forth";
-	else if ((uint64_t)p->fine.samples * p->fine.interval_ms > p->fine.max_window_ms)
-		bad = "[fine] samples times interval_ms is more than max_window_ms";
-	else if (p->policy.hot_count > p->fine.samples)
-		bad = "[policy] hot_count is more than [fine] samples: nothing could be hot";
-	else if (p->share.max_page_sharing == 1)
-		bad = "[merge] max_page_sharing is 1: it takes 0 or at least 2";
-	else if (c->rest_max_s < c->rest_min_s)
-		bad = "[scan] rest_max_s is less than rest_min_s";
-	else if (c->auto_mode.off_available_percent <= c->auto_mode.on_available_percent)
-		bad = "[auto] off_available_percent is not above on_available_percent: it would flap";
-	else if (c->auto_mode.off_psi_some_avg10 >= c->auto_mode.on_psi_some_avg10)
-		bad = "[auto] off_psi is not below on_psi: it would flap";
-	else if (c->socket[0] != '/')
-		bad = "[service] socket is no absolute path";
-	else if (c->state_dir[0] != '/')
-		bad = "[service] state_dir is no absolute path";
-	else if (c->tcp_port && strcmp(c->tcp_address, "127.0.0.1") != 0 && strcmp(c->tcp_address, "::1") != 0)
-		bad = "[service] tcp_address is no loopback address: 127.0.0.1 or ::1";
-	return bad ? hs_error_set(err, -EINVAL, "%.80s: %s", name, bad) : 0;
+		return COMPLAIN_OF(r, "[scan] hot_rounds is more than rounds: nothing could be hot", "scan hot_rounds",
+				   "scan rounds");
+	if (p->policy.min_cold_rounds < p->coarse.rounds)
+		return COMPLAIN_OF(
+		    r, "[policy] min_cold_rounds is less than [scan] rounds: cold must be as well founded as hot",
+		    "policy min_cold_rounds", "scan rounds");
+	if (p->policy.unshare_hot_rounds > p->coarse.rounds)
+		return COMPLAIN_OF(
+		    r, "[policy] unshare_hot_rounds is more than [scan] rounds: nothing would ever be unshared",
+		    "policy unshare_hot_rounds", "scan rounds");
+	if (p->policy.unshare_hot_pages <= p->policy.max_hot)
+		return COMPLAIN_OF(
+		    r, "[policy] unshare_hot_pages is not above max_hot: huge pages would go back and forth",
+		    "policy unshare_hot_pages", "policy max_hot");
+	if ((uint64_t)p->fine.samples * p->fine.interval_ms > p->fine.max_window_ms)
+		return COMPLAIN_OF(r, "[fine] samples times interval_ms is more than max_window_ms", "fine samples",
+				   "fine interval_ms", "fine max_window_ms");
+	if (p->policy.hot_count > p->fine.samples)
+		return COMPLAIN_OF(r, "[policy] hot_count is more than [fine] samples: nothing could be hot",
+				   "policy hot_count", "fine samples");
+	if (p->share.max_page_sharing == 1)
+		return COMPLAIN_OF(r, "[merge] max_page_sharing takes 0 or at least 2", "merge max_page_sharing");
+	if (c->rest_max_s < c->rest_min_s)
+		return COMPLAIN_OF(r, "[scan] rest_max_s is less than rest_min_s", "scan rest_max_s",
+				   "scan rest_min_s");
+	if (c->auto_mode.off_available_percent <= c->auto_mode.on_available_percent)
+		return COMPLAIN_OF(r, "[auto] off_available_percent is not above on_available_percent: it would flap",
+				   "auto off_available_percent", "auto on_available_percent");
+	if (c->auto_mode.off_psi_some_avg10 >= c->auto_mode.on_psi_some_avg10)
+		return COMPLAIN_OF(r, "[auto] off_psi is not below on_psi: it would flap", "auto off_psi",
+				   "auto on_psi");
+	if (c->socket[0] != '/')
+		return COMPLAIN_OF(r, "[service] socket is no absolute path", "service socket");
+	if (c->state_dir[0] != '/')
+		return COMPLAIN_OF(r, "[service] state_dir is no absolute path", "service state_dir");
+	if (c->tcp_port && strcmp(c->tcp_address, "127.0.0.1") != 0 && strcmp(c->tcp_address, "::1") != 0)
+		return COMPLAIN_OF(r, "[service] tcp_address is no loopback address: 127.0.0.1 or ::1",
+				   "service tcp_address", "service tcp_port");
+	return 0;
 }
 
 int hs_config_parse(struct hs_config *out, const char *text, size_t len, const char *name, struct hs_error *err)
@@ -181,7 +255,7 @@ int hs_config_parse(struct hs_config *out, const char *text, size_t len, const c
 				    rc);
 	/* The fine phase gives up where the policy would not share any more. */
 	cfg.pipeline.fine.give_up_hot = cfg.pipeline.policy.max_hot;
-	rc = check_whole(&cfg, name, err);
+	rc = check_whole(&r);
 	if (rc)
 		return rc;
 	*out = cfg;

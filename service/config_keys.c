@@ -9,6 +9,8 @@
 
 enum { T_U32, T_U16, T_OCTAL, T_SIZE, T_BOOL, T_REAL, T_STRING, T_MODE, T_AFTER, T_FOREIGN, T_LEVEL };
 
+#define MAX_STRING 160
+
 #define AT(field)   offsetof(struct hs_config, field)
 #define SIZE(field) sizeof(((struct hs_config *)NULL)->field)
 #define LIVE        true
@@ -91,9 +93,9 @@ const struct hs_config_key hs_config_keys[] = {
 	NUMBER("policy", "min_cold_rounds", LIVE, pipeline.policy.min_cold_rounds, 1, 65535,
 	       "rounds without access until it counts as cold"),
 	NUMBER("policy", "unshare_hot_rounds", LIVE, pipeline.policy.unshare_hot_rounds, 1, 64,
-	       "a shared huge page hot in so many rounds..."),
+	       "a shared huge page is unshared when it is hot in so many rounds"),
 	NUMBER("policy", "unshare_hot_pages", LIVE, pipeline.policy.unshare_hot_pages, 1, 512,
-	       "...and with more base pages accessed is unshared"),
+	       "and has more than so many base pages accessed in the last round"),
 	NUMBER("policy", "ban_breaks", LIVE, pipeline.policy.ban_breaks, 0, 512,
 	       "so many shared base pages written: unshare and ban; 0: never"),
 	NUMBER("policy", "ban_cycles", LIVE, pipeline.policy.ban_cycles, 1, 1000, "length of a first ban"),
@@ -174,6 +176,12 @@ static int set_size(uint64_t *out, const char *text)
 	return 0;
 }
 
+/* Key and value have to fit into a line of the file, which inih holds to 199 characters. */
+static size_t string_max(const struct hs_config_key *k)
+{
+	return k->size - 1 < MAX_STRING ? k->size - 1 : MAX_STRING;
+}
+
 static int set_real(double *out, const struct hs_config_key *k, const char *text)
 {
 	char *end;
@@ -211,7 +219,7 @@ int hs_config_key_set(const struct hs_config_key *k, struct hs_config *cfg, cons
 	case T_REAL:
 		return set_real((double *)at, k, text);
 	case T_STRING:
-		if (strlen(text) >= k->size)
+		if (strlen(text) > string_max(k))
 			return -EINVAL;
 		memcpy(at, text, strlen(text) + 1);
 		return 0;
@@ -301,7 +309,7 @@ void hs_config_key_allowed(const struct hs_config_key *k, char *out, size_t size
 		(void)snprintf(out, size, "bytes, or a number with K, M, G or T such as 256M");
 		break;
 	case T_STRING:
-		(void)snprintf(out, size, "at most %zu characters", k->size - 1);
+		(void)snprintf(out, size, "at most %zu characters", string_max(k));
 		break;
 	case T_MODE:
 		(void)snprintf(out, size, "off, observe, save or auto");

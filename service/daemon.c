@@ -19,12 +19,14 @@
 #include "api.h"
 #include "log.h"
 
-#define HTTP_CONNECTIONS 64
-#define HTTP_TIMEOUT_S   10
-#define HTTP_MAX_BODY    16384 /* the largest request is a mode or a wish of some hundred bytes */
-#define RECONNECT_MS     1000
-#define STUCK_MS         600000   /* no sign of life from the scan's thread for so long: the watchdog may bite */
-#define EXTEND_US        30000000 /* asked of systemd while the end takes its time */
+#define HTTP_CONNECTIONS  64
+#define HTTP_TIMEOUT_S    10
+#define HTTP_REQUEST_S    30
+#define HTTP_MAX_BODY     16384 /* the largest request is a mode or a wish of some hundred bytes */
+#define RECONNECT_MS      1000
+#define LIBVIRT_ANSWER_MS 20000    /* below hs-share's own patience with a request */
+#define STUCK_MS          600000   /* no sign of life from the scan's thread for so long: the watchdog may bite */
+#define EXTEND_US         30000000 /* asked of systemd while the end takes its time */
 
 uint64_t hs_daemon_now_us(struct hs_daemon *d)
 {
@@ -199,6 +201,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.tcp_port = d->cfg.tcp_port,
 		.max_connections = HTTP_CONNECTIONS,
 		.timeout_s = HTTP_TIMEOUT_S,
+		.request_s = HTTP_REQUEST_S,
 		.max_body_bytes = HTTP_MAX_BODY,
 	};
 	const struct hs_worker_config worker = {
@@ -212,6 +215,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.uri = d->cfg.libvirt_uri,
 		.pid_dir = d->cfg.libvirt_pid_dir,
 		.host = d->host,
+		.answer_ms = LIBVIRT_ANSWER_MS,
 		.reconnect_ms = RECONNECT_MS,
 	};
 	struct hs_virt_callbacks callbacks = hs_daemon_virt_callbacks;
@@ -236,6 +240,8 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 	hs_daemon_load_wishes(d);
 	if (d->cfg.libvirt_uri[0]) {
 		callbacks.ctx = d;
+		/* Until it says something: connecting has no limit of time. */
+		(void)snprintf(d->virt_text, sizeof(d->virt_text), "connecting to %s", d->cfg.libvirt_uri);
 		rc = hs_virt_start(&d->virt, &virt, d->loop, &callbacks, err);
 	}
 	return rc;
@@ -243,6 +249,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 
 static void stop_parts(struct hs_daemon *d)
 {
+	hs_daemon_diagnose_stop(d);
 	hs_virt_stop(d->virt);
 	d->virt = NULL;
 	hs_worker_destroy(d->worker);

@@ -72,7 +72,8 @@ struct hs_daemon {
 	uint64_t started_us;
 	sd_event_source *tick, *history_timer, *watchdog, *reconcile;
 	uint64_t watchdog_us;
-	bool off_undo; /* guests that leave because the mode is off: their sharing is undone */
+	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
+	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
 	bool ending;
 };
 
@@ -118,6 +119,13 @@ void hs_daemon_poll_pressure(struct hs_daemon *d);
 
 /* Reads the configuration again. The text says what changed, or why nothing did. 0 or -errno. */
 int hs_daemon_reload(struct hs_daemon *d, char text[512]);
+
+/* ---- daemon_diagnose.c ---- */
+
+/* Looks at the host on a thread of its own. Who asks meanwhile gets the same answer. */
+void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done);
+/* Ends it: who waits is answered with -ECANCELED; a look that hangs is left behind. */
+void hs_daemon_diagnose_stop(struct hs_daemon *d);
 
 /* ---- daemon_model.c ---- */
 

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "diagnose.h"
 #include "log.h"
 
 static void finish(struct hs_done done, int rc, const char *text)
@@ -273,29 +272,9 @@ static void reload(void *ctx, struct hs_done done)
 	finish(done, rc, text);
 }
 
-static json_t *diagnose(void *ctx)
+static void diagnose(void *ctx, struct hs_done done)
 {
-	struct hs_daemon *d = ctx;
-	struct hs_finding *found = NULL;
-	struct hs_error err = { "" };
-	json_t *out = NULL;
-	pid_t *pids;
-	size_t nr = 0, nr_pids = 0;
-
-	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		nr_pids++;
-	pids = calloc(nr_pids ? nr_pids : 1, sizeof(*pids));
-	nr_pids = 0;
-	for (struct hs_daemon_guest *g = d->guests; pids && g; g = g->next)
-		if (g->pid && g->opt_in.on)
-			pids[nr_pids++] = g->pid;
-	if (pids && hs_diagnose(&d->host, pids, nr_pids, &found, &nr, &err) == 0)
-		out = hs_diagnose_json(found, nr);
-	else
-		hs_log(HS_LOG_WARNING, "diagnose: %s", pids ? err.text : "out of memory");
-	free(found);
-	free(pids);
-	return out;
+	hs_daemon_diagnose(ctx, done);
 }
 
 void hs_daemon_control_init(struct hs_daemon *d)

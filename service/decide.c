@@ -159,7 +159,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		hs_huge_nr *list;
 		size_t n = 0;
 
-		if (!hs_guest_active(g))
+		if (!hs_guest_active(g) || !hs_view_can_split(g->view))
 			continue;
 		list = malloc((size_t)g->view->nr_huge * sizeof(*list));
 		if (!list) {
@@ -169,8 +169,9 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 			if (wants_fine(p, g, h))
 				list[n++] = h;
-		targets[nr] =
-		    (struct hs_fine_target){ .view = g->view, .huge = list, .nr = n, .keep_split = keep_split };
+		targets[nr] = (struct hs_fine_target){ .view = g->view, .huge = list, .nr = n };
+		if (!g->view->ops->splits_nested)
+			targets[nr].keep_split = keep_split;
 		if (!n) {
 			free(list);
 			continue;
@@ -489,7 +490,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	}
 	if (!marked && !p->unsettled) {
 		*news = 0;
-		return hs_watch_merged(p, err);
+		return 0;
 	}
 	hs_pipeline_tell(p, HS_STAGE_MERGE, 0, marked);
 	rc = hs_share_burst(p->share, p->clock, &burst, err);
@@ -505,8 +506,6 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	rc = parting == -EBUSY || parting == -EAGAIN ? 0 : parting;
 	if (!rc)
 		rc = verify_all(p, err);
-	if (!rc)
-		rc = hs_watch_merged(p, err);
 	if (rc)
 		return rc;
 	hs_share_ledger(p->share, UINT32_MAX, &after);

@@ -1,28 +1,21 @@
 /* Looks at the host, one thing after the other; each function below finds one or two. Nothing is changed. */
-#include "diagnose.h"
+#include "diagnose_internal.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "hs/share.h"
+#include "hs/types.h"
 
-struct list {
-	const struct hs_host *host;
-	struct hs_finding *f;
-	size_t nr, room;
-	bool nomem;
-};
+#define DEFAULT_MAX_MAP_COUNT 65530 /* the kernel's (include/linux/mm.h) */
 
-/* Adds a finding whose text is formatted; `advice` as it is. */
-__attribute__((format(printf, 5, 6))) static void found(struct list *l, enum hs_finding_level level, const char *name,
-							const char *advice, const char *fmt, ...)
+void hs_found(struct hs_findings *l, enum hs_finding_level level, const char *name, const char *advice, const char *fmt,
+	      ...)
 {
 	struct hs_finding *f;
 	va_list ap;
@@ -48,8 +41,7 @@ __attribute__((format(printf, 5, 6))) static void found(struct list *l, enum hs_
 	va_end(ap);
 }
 
-/* The file's first bytes, without the last newline; false: it cannot be read. */
-static bool slurp(const char *dir, const char *name, char *buf, size_t size)
+bool hs_slurp(const char *dir, const char *name, char *buf, size_t size)
 {
 	char path[4300];
 	size_t n;
@@ -78,225 +70,268 @@ static const char *chosen(char *text)
 	return open + 1;
 }
 
-static void kernel(struct list *l)
+static bool is_there(const char *dir, const char *name, int mode)
 {
-	unsigned int major = 0, minor = 0;
-	struct utsname u;
+	char path[4300];
 
-	if (uname(&u))
-		return;
-	(void)sscanf(u.release, "%u.%u", &major, &minor);
-	if (major < 6 || (major == 6 && minor < 1))
-		found(l, HS_FINDING_OBSTACLE, "kernel", "use Linux 6.1 or later", "Linux %.64s is older than 6.1",
-		      u.release);
-	else
-		found(l, HS_FINDING_OK, "kernel", "", "Linux %.64s", u.release);
-	if (strcmp(u.machine, "x86_64") != 0)
-		found(l, HS_FINDING_OBSTACLE, "machine", "use an x86-64 host", "the machine is %.64s", u.machine);
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return access(path, mode) == 0;
 }
 
-static void bpf(struct list *l)
+static void kernel(struct hs_findings *l)
+{
+	const struct hs_probe *p = l->probe;
+	unsigned int major = 0, minor = 0;
+
+	(void)sscanf(p->release, "%u.%u", &major, &minor);
+	if (major < 6 || (major == 6 && minor < 1))
+		hs_found(l, HS_FINDING_OBSTACLE, "kernel", "use Linux 6.1 or later", "Linux %.64s is older than 6.1",
+			 p->release);
+	else
+		hs_found(l, HS_FINDING_OK, "kernel", "", "Linux %.64s", p->release);
+	if (strcmp(p->machine, "x86_64") != 0)
+		hs_found(l, HS_FINDING_OBSTACLE, "machine", "use an x86-64 host", "the machine is %.64s", p->machine);
+	if (!p->root)
+		hs_found(l, HS_FINDING_WARNING, "root", "run it as root",
+			 "not run as root: some of this could not be looked at");
+}
+
+static void bpf(struct hs_findings *l)
 {
 	char text[256];
 
-	if (access("/sys/kernel/btf/vmlinux", R_OK))
-		found(l, HS_FINDING_OBSTACLE, "btf", "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's are",
-		      "the kernel's type information /sys/kernel/btf/vmlinux cannot be read: %s", strerror(errno));
+	if (!is_there(l->host->sys_dir, "kernel/btf/vmlinux", R_OK))
+		hs_found(l, HS_FINDING_OBSTACLE, "btf",
+			 "use a kernel built with CONFIG_DEBUG_INFO_BTF=y, as Debian's are",
+			 "the kernel's type information %.200s/kernel/btf/vmlinux cannot be read: %s", l->host->sys_dir,
+			 strerror(errno));
 	else
-		found(l, HS_FINDING_OK, "btf", "", "the kernel has type information");
-	if (slurp("/sys/kernel/security", "lockdown", text, sizeof(text)) &&
+		hs_found(l, HS_FINDING_OK, "btf", "", "the kernel has type information");
+	if (hs_slurp(l->host->sys_dir, "kernel/security/lockdown", text, sizeof(text)) &&
 	    strcmp(chosen(text), "confidentiality") == 0)
-		found(l, HS_FINDING_OBSTACLE, "lockdown", "boot with lockdown=integrity, or without",
-		      "kernel lockdown is in confidentiality mode: page tables cannot be read");
-	if (geteuid() != 0)
-		found(l, HS_FINDING_WARNING, "root", "run it as root",
-		      "not run as root: some of this could not be looked at");
+		hs_found(l, HS_FINDING_OBSTACLE, "lockdown", "boot with lockdown=integrity, or without",
+			 "kernel lockdown is in confidentiality mode: page tables cannot be read");
+	if (!l->probe->bpf)
+		hs_found(l, HS_FINDING_OK, "bpf", "", "the kernel takes BPF programs of ours");
+	else if (l->probe->bpf == -EPERM)
+		hs_found(l, HS_FINDING_OBSTACLE, "bpf",
+			 "run it as root; in a container it needs the capabilities CAP_BPF and CAP_PERFMON and a "
+			 "seccomp profile that lets bpf() through",
+			 "no permission to load a BPF program: page tables cannot be read");
+	else
+		hs_found(l, HS_FINDING_OBSTACLE, "bpf", "use a kernel with CONFIG_BPF_SYSCALL=y, 6.1 or later",
+			 "the kernel takes no BPF program of the kind that reads page tables: %s",
+			 strerror(-l->probe->bpf));
 }
 
-static void huge_pages(struct list *l)
+/* A filter of our own: under one, nobody can read those of a guest, without which no call is made inside it. */
+static void confined(struct hs_findings *l)
+{
+	char text[8192];
+	const char *at =
+	    hs_slurp(l->host->proc_dir, "self/status", text, sizeof(text)) ? strstr(text, "\nSeccomp:") : NULL;
+
+	if (!at)
+		return;
+	if (strtoul(at + sizeof("\nSeccomp:") - 1, NULL, 10) != 0)
+		hs_found(
+		    l, HS_FINDING_OBSTACLE, "seccomp",
+		    "start it without: hs-shared's unit lists the settings of systemd that make such a filter; of a "
+		    "container, seccomp=unconfined",
+		    "this process runs under a seccomp filter, so the filters of guests cannot be read, and no call "
+		    "can safely be made inside them");
+	else
+		hs_found(l, HS_FINDING_OK, "seccomp", "", "no seccomp filter of our own");
+}
+
+/* Calls inside a guest's process go through ptrace. */
+static void tracing(struct hs_findings *l)
+{
+	char scope[16];
+
+	if (!hs_slurp(l->host->proc_dir, "sys/kernel/yama/ptrace_scope", scope, sizeof(scope)))
+		return; /* no Yama: nothing in the way */
+	if (scope[0] == '3')
+		hs_found(l, HS_FINDING_OBSTACLE, "ptrace",
+			 "start the host with kernel.yama.ptrace_scope at 2 or below: 3 holds until the next boot",
+			 "kernel.yama.ptrace_scope is 3: no process may be traced, so nothing can be shared");
+	else
+		hs_found(l, HS_FINDING_OK, "ptrace", "", "kernel.yama.ptrace_scope is %.8s: root may trace", scope);
+}
+
+static void huge_pages(struct hs_findings *l)
 {
 	char text[256];
 	const char *mode;
 
-	if (!slurp(l->host->thp_dir, "enabled", text, sizeof(text))) {
-		found(l, HS_FINDING_OBSTACLE, "transparent-huge-pages",
-		      "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y", "the kernel has no transparent huge pages");
+	if (!hs_slurp(l->host->thp_dir, "enabled", text, sizeof(text))) {
+		hs_found(l, HS_FINDING_OBSTACLE, "transparent-huge-pages",
+			 "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE=y", "the kernel has no transparent huge pages");
 		return;
 	}
 	mode = chosen(text);
 	if (strcmp(mode, "never") == 0)
-		found(l, HS_FINDING_WARNING, "transparent-huge-pages", "write madvise or always to enabled",
-		      "transparent huge pages are off: there are no huge pages to keep whole");
+		hs_found(l, HS_FINDING_WARNING, "transparent-huge-pages", "write madvise or always to enabled",
+			 "transparent huge pages are off: there are no huge pages to keep whole");
 	else
-		found(l, HS_FINDING_OK, "transparent-huge-pages", "", "transparent huge pages: %.32s", mode);
-	if (slurp(l->host->thp_dir, "khugepaged/defrag", text, sizeof(text)))
-		found(l, HS_FINDING_OK, "khugepaged", "",
-		      "khugepaged %s collapse memory by itself; it is kept off shared ranges",
-		      text[0] == '1' ? "may" : "does not");
+		hs_found(l, HS_FINDING_OK, "transparent-huge-pages", "", "transparent huge pages: %.32s", mode);
+	if (hs_slurp(l->host->thp_dir, "khugepaged/defrag", text, sizeof(text)))
+		hs_found(l, HS_FINDING_OK, "khugepaged", "",
+			 "khugepaged %s collapse memory by itself; it is kept off shared ranges",
+			 text[0] == '1' ? "may" : "does not");
 }
 
-static void ksm(struct list *l)
+static void ksm(struct hs_findings *l)
 {
 	char run[32], text[256];
 
-	if (!slurp(l->host->ksm_dir, "run", run, sizeof(run))) {
-		found(l, HS_FINDING_OBSTACLE, "ksm", "use a kernel with CONFIG_KSM=y", "the kernel has no KSM");
+	if (!hs_slurp(l->host->ksm_dir, "run", run, sizeof(run))) {
+		hs_found(l, HS_FINDING_OBSTACLE, "ksm", "use a kernel with CONFIG_KSM=y", "the kernel has no KSM");
 		return;
 	}
 	if (strcmp(run, "1") == 0)
-		found(l, HS_FINDING_NOTE, "ksm",
-		      "when hs-shared is not just merging, stop what started it; then: echo 0 > /sys/kernel/mm/ksm/run",
-		      "ksmd is running now: hs-shared lets it run in short bursts only, so if it is not that, somebody "
-		      "else drives it");
+		hs_found(
+		    l, HS_FINDING_NOTE, "ksm",
+		    "when hs-shared is not just merging, stop what started it; then: echo 0 > /sys/kernel/mm/ksm/run",
+		    "ksmd is running now: hs-shared lets it run in short bursts only, so if it is not that, somebody "
+		    "else drives it");
 	else if (strcmp(run, "2") == 0)
-		found(l, HS_FINDING_NOTE, "ksm", "", "KSM has been told to unmerge everything");
+		hs_found(l, HS_FINDING_NOTE, "ksm", "", "KSM has been told to unmerge everything");
 	else
-		found(l, HS_FINDING_OK, "ksm", "", "KSM is there, and ksmd is stopped");
-	if (slurp(l->host->ksm_dir, "advisor_mode", text, sizeof(text)) && strcmp(chosen(text), "none") != 0)
-		found(l, HS_FINDING_NOTE, "ksm-advisor", "",
-		      "KSM's advisor is on: it is set aside during a burst and given back");
+		hs_found(l, HS_FINDING_OK, "ksm", "", "KSM is there, and ksmd is stopped");
+	if (hs_slurp(l->host->ksm_dir, "advisor_mode", text, sizeof(text)) && strcmp(chosen(text), "none") != 0)
+		hs_found(l, HS_FINDING_NOTE, "ksm-advisor", "",
+			 "KSM's advisor is on: it is set aside during a burst and given back");
+	if (hs_slurp(l->host->ksm_dir, "smart_scan", text, sizeof(text)) && strcmp(text, "1") == 0)
+		hs_found(l, HS_FINDING_NOTE, "ksm-smart-scan", "",
+			 "KSM's smart_scan is on: it passes over pages that did not merge before; it is off during a "
+			 "burst and given back");
 }
 
-/* Processes and kernel threads that have a say in KSM or in accessed bits, by their name. */
-static void neighbours(struct list *l)
-{
-	static const struct {
-		const char *comm, *name, *text, *advice;
-		enum hs_finding_level level;
-	} known[] = {
-		{ "ksmtuned", "ksmtuned",
-		  "ksmtuned drives KSM: it starts ksmd over all mergeable memory, blind to heat",
-		  "stop one of the two: systemctl disable --now ksmtuned", HS_FINDING_OBSTACLE },
-		{ "uksmd", "uksmd", "uksmd marks the memory of processes mergeable",
-		  "stop it, or exclude the guests from it", HS_FINDING_WARNING },
-		{ "kdamond", "damon", "DAMON ages pages as well: accessed bits may vanish between two looks",
-		  "none is needed: several rounds are looked at", HS_FINDING_NOTE },
-	};
-	bool seen[sizeof(known) / sizeof(known[0])] = { false };
-	struct dirent *e;
-	DIR *d = opendir(l->host->proc_dir);
-
-	while (d && (e = readdir(d))) {
-		char name[300], comm[64];
-
-		if (!isdigit((unsigned char)e->d_name[0]))
-			continue;
-		(void)snprintf(name, sizeof(name), "%s/comm", e->d_name);
-		if (!slurp(l->host->proc_dir, name, comm, sizeof(comm)))
-			continue;
-		for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-			if (seen[i] || strncmp(comm, known[i].comm, strlen(known[i].comm)) != 0)
-				continue;
-			seen[i] = true;
-			found(l, known[i].level, known[i].name, known[i].advice, "%s (process %s)", known[i].text,
-			      e->d_name);
-		}
-	}
-	if (d)
-		(void)closedir(d);
-}
-
-static void ageing(struct list *l)
+/* How accesses can be seen, and who else ages pages. */
+static void ageing(struct hs_findings *l)
 {
 	char text[64];
 
-	if (slurp("/sys/kernel/mm/lru_gen", "enabled", text, sizeof(text)) && strcmp(text, "0x0000") != 0)
-		found(l, HS_FINDING_NOTE, "mglru", "none is needed: several rounds are looked at",
-		      "the multi-generational LRU is on (%s): under memory pressure it ages pages as well", text);
-	if (access("/sys/module/kvm", F_OK) == 0)
-		found(l, HS_FINDING_NOTE, "kvm", "`hs-share inspect --pid PID` says of a guest what can be seen of it",
-		      "KVM is there: guests under KVM record their accesses in nested page tables");
-}
-
-static void foreign(struct list *l, const pid_t *pids, size_t nr_pids)
-{
-	struct hs_ksm_foreign *f = NULL;
-	struct hs_error err = { "" };
-	size_t nr = 0, len = 0;
-	uint64_t bytes = 0;
-	char names[256] = "";
-
-	if (hs_ksm_find_foreign(l->host, pids, nr_pids, &f, &nr, &err)) {
-		found(l, HS_FINDING_WARNING, "foreign-mergeable", "run it as root", "%.300s", err.text);
-		return;
-	}
-	for (size_t i = 0; i < nr; i++) {
-		bytes += f[i].mergeable_bytes;
-		if (len < sizeof(names) - 40)
-			len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s (%d)", i ? ", " : "", f[i].comm,
-						(int)f[i].pid);
-	}
-	if (nr)
-		found(l, HS_FINDING_WARNING, "foreign-mergeable",
-		      "opt these guests in, start them with mem-merge=off (libvirt: <nosharepages/>), or set foreign = "
-		      "claim in [merge]",
-		      "%zu processes that are no guests of ours have %" PRIu64
-		      " MiB of mergeable memory, which ksmd would merge blindly: %s",
-		      nr, bytes >> 20, names);
+	if (hs_slurp(l->host->sys_dir, "kernel/mm/lru_gen/enabled", text, sizeof(text)) && strcmp(text, "0x0000") != 0)
+		hs_found(l, HS_FINDING_NOTE, "mglru", "none is needed: several rounds are looked at",
+			 "the multi-generational LRU is on (%s): under memory pressure it ages pages as well", text);
+	if (is_there(l->host->sys_dir, "module/kvm", F_OK))
+		hs_found(l, HS_FINDING_OK, "kvm", "", "the kernel has KVM");
+	if (is_there(l->host->sys_dir, "kernel/mm/page_idle/bitmap", F_OK))
+		hs_found(l, HS_FINDING_OK, "page-idle", "",
+			 "page_idle is there: it ages nested page tables range by range");
 	else
-		found(l, HS_FINDING_OK, "foreign-mergeable", "", "no mergeable memory of others");
-	free(f);
+		hs_found(l, HS_FINDING_NOTE, "page-idle", "a kernel with CONFIG_IDLE_PAGE_TRACKING=y has it",
+			 "page_idle is not there; only guests under KVM could make use of it");
+	if (!l->probe->pagemap_scan)
+		hs_found(l, HS_FINDING_OK, "pagemap-scan", "",
+			 "PAGEMAP_SCAN is there: it drops nested entries of a range");
+	else
+		hs_found(l, HS_FINDING_NOTE, "pagemap-scan", "Linux 6.7 and later have it",
+			 "PAGEMAP_SCAN is not there (%s); only guests under KVM could make use of it",
+			 strerror(-l->probe->pagemap_scan));
 }
 
-static void limits(struct list *l)
+/* In kB as /proc/meminfo has it; 0: unknown. */
+static unsigned long long meminfo_kib(const char *meminfo, const char *key)
 {
-	char text[64], meminfo[4096];
-	unsigned long long total = 0, available = 0;
-	const char *at;
+	const char *at = strstr(meminfo, key);
 
-	if (slurp(l->host->proc_dir, "sys/vm/max_map_count", text, sizeof(text)))
-		found(l, strtoull(text, NULL, 10) < 65530 ? HS_FINDING_WARNING : HS_FINDING_OK, "max-map-count",
-		      strtoull(text, NULL, 10) < 65530
-			  ? "raise vm.max_map_count to 65530, the kernel's default, or above"
-			  : "",
-		      "a process may have %s mappings", text);
-	if (!slurp(l->host->proc_dir, "meminfo", meminfo, sizeof(meminfo)))
-		return;
-	at = strstr(meminfo, "MemTotal:");
-	total = at ? strtoull(at + 9, NULL, 10) : 0;
-	at = strstr(meminfo, "MemAvailable:");
-	available = at ? strtoull(at + 13, NULL, 10) : 0;
-	if (total)
-		found(l, available * 20 < total ? HS_FINDING_WARNING : HS_FINDING_OK, "memory",
-		      available * 20 < total ? "unsharing needs memory: make room before turning the service off" : "",
-		      "%llu MiB of %llu MiB are available", available >> 10, total >> 10);
+	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
 }
 
-static void state(struct list *l)
+/* What all of the host's merged memory would take once it is not merged any more, in kB. */
+static unsigned long long owed_kib(const struct hs_host *host)
+{
+	struct hs_ksm_counters c;
+
+	return hs_ksm_counters(host, &c, NULL) ? 0 : (c.pages_sharing + c.zero_pages) * HS_BASE_SIZE / 1024;
+}
+
+static void memory(struct hs_findings *l)
+{
+	unsigned long long total, available, swap_total, swap_free, owed = owed_kib(l->host);
+	char meminfo[4096];
+
+	if (!hs_slurp(l->host->proc_dir, "meminfo", meminfo, sizeof(meminfo)))
+		return;
+	total = meminfo_kib(meminfo, "MemTotal:");
+	available = meminfo_kib(meminfo, "MemAvailable:");
+	swap_total = meminfo_kib(meminfo, "SwapTotal:");
+	swap_free = meminfo_kib(meminfo, "SwapFree:");
+	if (total)
+		hs_found(l, available * 20 < total ? HS_FINDING_WARNING : HS_FINDING_OK, "memory",
+			 available * 20 < total ? "unsharing needs memory: make room before turning the service off"
+						: "",
+			 "%llu MiB of %llu MiB are available", available >> 10, total >> 10);
+	if (total)
+		hs_found(l, owed > available ? HS_FINDING_WARNING : HS_FINDING_OK, "memory-to-unshare",
+			 owed > available ? "make room, or migrate guests away one by one, before sharing is ended"
+					  : "",
+			 "ending all sharing on this host would take %llu MiB; %llu MiB are available", owed >> 10,
+			 available >> 10);
+	if (swap_total)
+		hs_found(l, HS_FINDING_NOTE, "swap", "",
+			 "there is swap (%llu MiB, %llu MiB of it in use): what of a guest is swapped out is left "
+			 "alone, and "
+			 "swap may hide that memory is short",
+			 swap_total >> 10, (swap_total - swap_free) >> 10);
+	else
+		hs_found(l, HS_FINDING_OK, "swap", "", "there is no swap");
+}
+
+static void limits(struct hs_findings *l)
+{
+	unsigned long long max;
+	char text[64];
+
+	if (!hs_slurp(l->host->proc_dir, "sys/vm/max_map_count", text, sizeof(text)))
+		return;
+	max = strtoull(text, NULL, 10);
+	hs_found(l, max < DEFAULT_MAX_MAP_COUNT ? HS_FINDING_WARNING : HS_FINDING_OK, "max-map-count",
+		 max < DEFAULT_MAX_MAP_COUNT ? "raise vm.max_map_count to 65530, the kernel's default, or above" : "",
+		 "a process may have %s mappings", text);
+}
+
+static void state(struct hs_findings *l)
 {
 	char text[256];
 	struct dirent *e;
 	DIR *d;
 
-	if (slurp(l->host->state_dir, "ksm.lock", text, sizeof(text)) && text[0])
-		found(l, HS_FINDING_NOTE, "ksm-owner", "", "KSM was last taken by process %.32s", text);
-	if (slurp(l->host->state_dir, "ksm.state", text, sizeof(text)))
-		found(l, HS_FINDING_NOTE, "ksm-state", "the next start of hs-shared or hs-share run gives them back",
-		      "KSM's settings are saved for giving back: somebody works with them now, or was killed");
+	if (hs_slurp(l->host->state_dir, "ksm.lock", text, sizeof(text)) && text[0])
+		hs_found(l, HS_FINDING_NOTE, "ksm-owner", "", "KSM was last taken by process %.32s", text);
+	if (hs_slurp(l->host->state_dir, "ksm.state", text, sizeof(text)))
+		hs_found(l, HS_FINDING_NOTE, "ksm-state", "the next start of hs-shared or hs-share run gives them back",
+			 "KSM's settings are saved for giving back: somebody works with them now, or was killed");
 	d = opendir(l->host->state_dir);
 	while (d && (e = readdir(d)))
 		if (strncmp(e->d_name, "split-", 6) == 0)
-			found(l, HS_FINDING_NOTE, "split-mappings", "",
-			      "mappings of process %.32s are split for a look, now or since a crash; the next look "
-			      "makes them huge again",
-			      e->d_name + 6);
+			hs_found(l, HS_FINDING_NOTE, "split-mappings", "",
+				 "mappings of process %.32s are split for a look, now or since a crash; the next look "
+				 "makes them huge again",
+				 e->d_name + 6);
 	if (d)
 		(void)closedir(d);
 }
 
-int hs_diagnose(const struct hs_host *host, const pid_t *pids, size_t nr_pids, struct hs_finding **out, size_t *nr,
-		struct hs_error *err)
+int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const pid_t *pids, size_t nr_pids,
+		struct hs_finding **out, size_t *nr, struct hs_error *err)
 {
-	struct list l = { .host = host };
+	struct hs_findings l = { .host = host, .probe = probe };
 
 	kernel(&l);
 	bpf(&l);
+	confined(&l);
+	tracing(&l);
 	huge_pages(&l);
 	ksm(&l);
-	neighbours(&l);
 	ageing(&l);
-	foreign(&l, pids, nr_pids);
+	hs_find_processes(&l);
+	hs_find_foreign(&l, pids, nr_pids);
 	limits(&l);
+	memory(&l);
 	state(&l);
 	*out = l.f;
 	*nr = l.nr;

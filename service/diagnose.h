@@ -9,6 +9,7 @@
 #include "hs/error.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 
 enum hs_finding_level { HS_FINDING_OK = 0, HS_FINDING_NOTE, HS_FINDING_WARNING, HS_FINDING_OBSTACLE };
 
@@ -19,9 +20,19 @@ struct hs_finding {
 	char advice[384]; /* the way out; "" when none is needed */
 };
 
-/* *out is malloc'ed, [*nr]. pids[nr_pids]: processes that are ours (guests), left out of the foreign ones. */
-HS_MUST_USE int hs_diagnose(const struct hs_host *host, const pid_t *pids, size_t nr_pids, struct hs_finding **out,
-			    size_t *nr, struct hs_error *err);
+/* What no file tells. */
+struct hs_probe {
+	char release[65], machine[65]; /* as uname has them */
+	bool root;
+	int bpf;          /* 0: a BPF program of our kind can be loaded; -errno */
+	int pagemap_scan; /* 0: the kernel has PAGEMAP_SCAN; -errno: -ENOTTY when it has not */
+};
+void hs_diagnose_probe(const struct hs_host *host, struct hs_probe *out);
+
+/* Walks all processes, which takes a while on a large host, and may wait for one of them. *out is malloc'ed, [*nr].
+ * pids[nr_pids]: processes that are ours (guests), left out of the foreign ones. */
+HS_MUST_USE int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const pid_t *pids, size_t nr_pids,
+			    struct hs_finding **out, size_t *nr, struct hs_error *err);
 
 /* {"findings":[{"level","name","text","advice"}], "obstacles": N, "warnings": N} */
 json_t *hs_diagnose_json(const struct hs_finding *f, size_t nr);

@@ -24,7 +24,8 @@ struct hs_http_config {
 	const char *tcp_address;  /* "127.0.0.1" or "::1"; anything that is not loopback: -EINVAL */
 	uint16_t tcp_port;        /* 0: none */
 	uint32_t max_connections; /* further ones are closed at once */
-	uint32_t timeout_s;       /* a connection that is idle or slow for so long is dropped */
+	uint32_t timeout_s;       /* a connection on which nothing moves for so long is dropped */
+	uint32_t request_s;       /* so is one that takes longer to send a request, or to take its answer */
 	uint32_t max_body_bytes;  /* more: 413 */
 };
 

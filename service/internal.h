@@ -34,8 +34,10 @@ struct guest {
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
-	bool aside;     /* it could not be looked at in this cycle: nothing is decided on it */
-	bool shareable; /* the engine, or what stands in for it, has it */
+	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
+	bool shareable;    /* the engine, or what stands in for it, has it */
+	bool stale;        /* it has memory that its view does not show */
+	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
 	char why_not[512], trouble[512];
 	uint32_t index_id;
 	uint32_t share_id;
@@ -80,6 +82,9 @@ bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
  * is forgotten, since its accesses were not seen. False when the error concerns all (-ECANCELED, -ENOMEM), or is none.
  */
 bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err);
+
+/* Gives a stale guest a new view. 0 also when the old one has to serve on. Between cycles only. */
+HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 
 /* Frees all of a guest that is in no list any more; takes NULL. */
 void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g);

@@ -15,6 +15,7 @@ static const struct {
 } commands[] = {
 	{ "run", hs_cmd_run, "share the cold memory of guests", false },
 	{ "inspect", hs_cmd_inspect, "look at one guest's memory and change nothing", false },
+	{ "record", hs_cmd_record, "write a trace of guests' memory, for a replay with other policies", false },
 	{ "unshare", hs_cmd_unshare, "undo what is shared: --pid PID without the daemon, GUEST or --all through it",
 	  false },
 	{ "diagnose", hs_cmd_remote, "what this host can do, and what stands in the way", false },

@@ -159,8 +159,9 @@ struct hs_control {
 	void (*unshare)(void *ctx, const char *guest, struct hs_done done);
 	/* Reads the configuration again; the text says what changed. */
 	void (*reload)(void *ctx, struct hs_done done);
-	/* What stands in the way on this host, as hs_diagnose_json makes it: a new reference, NULL: it failed. */
-	json_t *(*diagnose)(void *ctx);
+	/* What stands in the way on this host. Takes a while; ends with rc 0 and, as text, what hs_diagnose_json makes.
+	 */
+	void (*diagnose)(void *ctx, struct hs_done done);
 };
 
 #endif

@@ -197,8 +197,11 @@ static int step_refresh(struct hs_pipeline *p, struct guest *g, struct hs_error 
 {
 	int rc = hs_view_refresh(g->view, err);
 
-	(void)p;
-	return rc == -ESTALE ? 0 : rc; /* what is gone answers unknown from now on */
+	if (rc != -ESTALE)
+		return rc;
+	/* Of memory that is gone the view says so from now on; memory that is new it does not know. */
+	g->stale = true;
+	return p->round ? 0 : hs_pipeline_reopen(p, g, err);
 }
 
 static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
@@ -258,8 +261,14 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = hs_decide_fine(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
-	if (!rc && (p->share || p->has_effects))
+	if (!rc && (p->share || p->has_effects)) {
+		int told;
+
 		rc = hs_decide_merge(p, news, err);
+		/* However it ended: the next decisions stand on what is shared now. */
+		told = hs_watch_merged(p, rc ? NULL : err);
+		rc = rc ? rc : told;
+	}
 	if (rc != -ECANCELED)
 		p->round = 0;
 	for (size_t i = 0; i < p->nr_guests && !rc; i++)

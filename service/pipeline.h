@@ -104,7 +104,7 @@ HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_hos
  */
 void hs_pipeline_destroy(struct hs_pipeline *p);
 
-/* A guest by process id. Errors as hs_remote_open, hs_view_open_host, hs_share_add_guest; -EEXIST. */
+/* A guest by process id. Errors as hs_remote_open, hs_view_open, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
 
 /* The same with options. */
@@ -190,7 +190,8 @@ struct hs_pipeline_watcher {
 	void (*fine)(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr);
 	/* decisions[nr_huge], as the policy made them: before anything was done about them */
 	void (*decided)(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions);
-	/* What is shared of one guest at the end of a cycle, by page frames. */
+	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted, or
+	 * was and broke. The ledger is the engine's; without one it is empty. */
 	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
 		       const struct hs_trace_shared *shared, size_t nr);
 };

@@ -4,28 +4,11 @@
  */
 #include "internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g)
-{
-	if (!g)
-		return;
-	if (g->pages && g->view)
-		for (uint32_t h = 0; h < g->view->nr_huge; h++)
-			free(g->pages[h].fine);
-	free(g->pages);
-	hs_coarse_destroy(g->coarse);
-	if (g->view) {
-		hs_fine_forget(p->fine, g->view);
-		hs_view_close(g->view);
-	}
-	hs_remote_close(g->remote);
-	free(g);
-}
+#define REOPEN_CYCLES 8 /* cycles from one new view to the next */
 
 /* ---- the engine comes and goes ---- */
 
@@ -36,7 +19,8 @@ static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	int rc;
 
 	if (p->has_effects) {
-		g->share_id = (uint32_t)p->nr_guests;
+		if (!g->reopened) /* otherwise it is the guest that it was */
+			g->share_id = (uint32_t)p->nr_guests;
 		g->shareable = true;
 		return 0;
 	}
@@ -104,8 +88,8 @@ static void index_forget(struct hs_pipeline *p, struct guest *g)
 		;
 }
 
-/* Everything a guest needs besides its view; takes the view over, also on failure. */
-static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+/* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
+static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
 	int rc = hs_watch_opened(p, g, err);
 
@@ -121,8 +105,44 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 	if (rc)
 		return hs_error_set(err, rc, "the index cannot take a guest of %u huge pages: %s", g->view->nr_huge,
 				    strerror(-rc));
-	if (g->index_id >= HS_MAX_GUESTS)
-		return hs_error_set(err, -ENOSPC, "more than %d guests", HS_MAX_GUESTS);
+	if (g->index_id < HS_MAX_GUESTS)
+		return 0;
+	index_forget(p, g);
+	return hs_error_set(err, -ENOSPC, "more than %d guests", HS_MAX_GUESTS);
+}
+
+static void records_free(struct hs_pipeline *p, struct guest *g)
+{
+	if (g->pages && g->view)
+		for (uint32_t h = 0; h < g->view->nr_huge; h++)
+			free(g->pages[h].fine);
+	free(g->pages);
+	g->pages = NULL;
+	hs_coarse_destroy(g->coarse);
+	g->coarse = NULL;
+	if (!g->view)
+		return;
+	hs_fine_forget(p->fine, g->view);
+	hs_view_close(g->view);
+	g->view = NULL;
+}
+
+void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g)
+{
+	if (!g)
+		return;
+	records_free(p, g);
+	hs_remote_close(g->remote);
+	free(g);
+}
+
+/* Everything a guest needs besides its view; takes the view over, also on failure. */
+static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	int rc = records_new(p, g, err);
+
+	if (rc)
+		return rc;
 	rc = share_enter(p, g, err);
 	if (rc) {
 		index_forget(p, g);
@@ -162,47 +182,19 @@ static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_
 	return 0;
 }
 
-/*
- * A guest under KVM reaches its memory through nested page tables, whose accessed bits the host's own do not show:
- * every page of it would look cold, and hot pages would be shared. So such a guest is refused, not misjudged.
- */
-static int refuse_kvm(const struct hs_host *host, pid_t pid, struct hs_error *err)
-{
-	char path[4096], target[64];
-	struct dirent *e;
-	bool found = false;
-	DIR *d;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, pid);
-	d = opendir(path);
-	if (!d)
-		return hs_error_set(err, errno == ENOENT ? -ESRCH : -errno, "process %d: cannot list %s: %s", pid, path,
-				    errno == ENOENT ? "there is no such process" : strerror(errno));
-	while (!found && (e = readdir(d)) != NULL) {
-		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
-
-		if (n <= 0)
-			continue;
-		target[n] = '\0';
-		found = strcmp(target, "anon_inode:kvm-vm") == 0;
-	}
-	(void)closedir(d);
-	if (!found)
-		return 0;
-	return hs_error_set(
-	    err, -ENOTSUP,
-	    "process %d runs its guest under KVM: its accesses are recorded in nested page tables, which this "
-	    "version cannot read, so hot memory would look cold. It is left alone; guests under software "
-	    "emulation and other processes can be shared",
-	    pid);
-}
-
 int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err)
 {
 	char name[32];
 
 	(void)snprintf(name, sizeof(name), "%d", pid);
 	return hs_pipeline_add(p, pid, &(struct hs_guest_options){ .name = name }, err);
+}
+
+static int view_open(struct hs_pipeline *p, struct guest *g, struct hs_view **out, struct hs_error *err)
+{
+	if (g->view && g->view->ops->reopen)
+		return g->view->ops->reopen(g->view, out, err);
+	return hs_view_open(out, &p->host, g->pid, g->remote, p->cfg.min_bytes, err);
 }
 
 int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_options *opt, struct hs_error *err)
@@ -213,9 +205,6 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	for (size_t i = 0; i < p->nr_guests; i++)
 		if (p->guests[i]->pid == pid && !p->guests[i]->gone)
 			return hs_error_set(err, -EEXIST, "pid %d was given twice", pid);
-	rc = refuse_kvm(&p->host, pid, err);
-	if (rc)
-		return rc;
 	rc = guest_new(p, &g, opt, err);
 	if (rc)
 		return rc;
@@ -226,7 +215,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 		rc = hs_remote_open(&g->remote, &p->host, pid, err);
 	if (rc)
 		goto fail;
-	rc = hs_view_open_host(&g->view, &p->host, pid, g->remote, p->cfg.min_bytes, err);
+	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
 	(void)hs_journal_recover(&p->host, g->view);
@@ -259,6 +248,51 @@ int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options
 	rc = guest_attach(p, g, err);
 	if (rc)
 		hs_pipeline_guest_free(p, g);
+	return rc;
+}
+
+/*
+ * A guest that has new memory (hot-plugged, or mapped after we came) gets a new view, and is learnt anew: what is
+ * shared of it is read back as from an earlier run. Not often, or a process whose map never rests would never be known.
+ */
+int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	struct guest fresh = *g;
+	size_t left = 0, at = 0;
+	int rc;
+
+	g->stale = false;
+	if ((!g->remote && !g->view->ops->reopen) || (g->reopened && p->totals.cycles - g->reopened < REOPEN_CYCLES))
+		return 0;
+	/* A mapping that is split for a look is known to the old view alone. */
+	rc = hs_fine_retry(p->fine, g->view, &left, err);
+	if (rc || left)
+		return rc;
+	fresh.view = NULL;
+	fresh.pages = NULL;
+	fresh.coarse = NULL;
+	rc = view_open(p, g, &fresh.view, err);
+	if (rc)
+		return rc == -ESRCH ? rc : 0; /* the old view still serves */
+	rc = records_new(p, &fresh, err);
+	if (rc) {
+		records_free(p, &fresh);
+		return rc;
+	}
+	hs_pipeline_share_leave(p, g);
+	index_forget(p, g);
+	records_free(p, g);
+	*g = fresh;
+	g->shareable = false;
+	g->reopened = p->totals.cycles;
+	while (p->guests[at] != g)
+		at++;
+	p->guest_of_index[g->index_id] = (uint32_t)at;
+	rc = share_enter(p, g, err);
+	if (rc && rc != -ESRCH) {
+		(void)snprintf(g->why_not, sizeof(g->why_not), "%s", err->text);
+		rc = 0;
+	}
 	return rc;
 }
 

@@ -128,6 +128,43 @@ static void check_decided(void *ctx, const struct hs_view *view, const struct hs
 	hs_replay_decided(ctx, view, decisions);
 }
 
+/*
+ * What stands in for the engine when the recorded run had one: decisions have no effect of their own, what was shared
+ * is told as it was then.
+ */
+static int replay_want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
+{
+	(void)ctx;
+	(void)guest;
+	(void)huge;
+	(void)pages;
+	return 0;
+}
+
+static void replay_state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
+			 struct hs_bits512 *shared, uint32_t *breaks)
+{
+	hs_replay_state(ctx, guest, huge, wanted, shared, breaks);
+}
+
+static int replay_unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+			  struct hs_error *err)
+{
+	(void)ctx;
+	(void)guest;
+	(void)huge;
+	(void)err;
+	*out = (struct hs_share_unshared){ .nr_huge = nr };
+	return 0;
+}
+
+static int replay_merge(void *ctx, uint64_t *news, struct hs_error *err)
+{
+	*news = 0;
+	hs_replay_merged(ctx);
+	return hs_replay_error(ctx, err);
+}
+
 /* Takes the steps that the recorded run took. */
 static int take_steps(struct hs_pipeline *p, struct hs_replay *r, struct hs_error *err)
 {
@@ -169,8 +206,18 @@ int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_
 	rc = hs_pipeline_create(&p, &host, &cfg, hs_replay_clock(r), err);
 	if (rc)
 		return rc;
+	if (hs_replay_header(r)->settings.merging) {
+		const struct hs_pipeline_effects effects = { .ctx = r,
+							     .want = replay_want,
+							     .state = replay_state,
+							     .unshare = replay_unshare,
+							     .merge = replay_merge };
+
+		rc = hs_pipeline_set_effects(p, &effects);
+	}
 	hs_pipeline_watch(p, &w);
-	rc = take_steps(p, r, err);
+	if (!rc)
+		rc = take_steps(p, r, err);
 	if (rc)
 		hs_pipeline_destroy(p);
 	else

@@ -25,6 +25,11 @@ const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64]);
 json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
 		      long timeout_s, int *status);
 
+/* The same without a word: the reason is in err. */
+json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
+		      long timeout_s, int *status, struct hs_error *err);
+void hs_remote_complain(const struct hs_error *err);
+
 /* ---- how answers are shown ---- */
 
 void hs_show_status(const json_t *status);

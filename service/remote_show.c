@@ -30,6 +30,11 @@ static const char *safe(char buf[SAFE_MAX], const char *text)
 	return hs_terminal_safe(buf, SAFE_MAX, text, SAFE_MAX - 1);
 }
 
+static const char *column(char buf[SAFE_MAX], const char *text, size_t width)
+{
+	return hs_terminal_column(buf, SAFE_MAX, text, width);
+}
+
 static const char *colour(const char *code)
 {
 	return hs_terminal_colour() ? code : "";
@@ -44,15 +49,16 @@ void hs_show_status(const json_t *s)
 	const json_t *scan = json_object_get(s, "scan"), *guests = json_object_get(s, "guests");
 	const json_t *saving = json_object_get(s, "saving"), *virt = json_object_get(s, "libvirt");
 	const json_t *memory = json_object_get(s, "memory"), *process = json_object_get(s, "process");
+	const bool other = strcmp(str(s, "mode"), str(s, "effective")) != 0;
 	char a[32], b[32], c[32], t[SAFE_MAX];
 
-	(void)printf("hs-shared %s, up %" PRId64 " s\n", str(s, "version"), num(s, "uptime_ms") / 1000);
-	(void)printf("mode      %s%s%s", str(s, "mode"), strcmp(str(s, "mode"), str(s, "effective")) ? ", now " : "",
-		     strcmp(str(s, "mode"), str(s, "effective")) ? str(s, "effective") : "");
+	(void)printf("hs-shared %s, up %" PRId64 " s\n", safe(t, str(s, "version")), num(s, "uptime_ms") / 1000);
+	(void)printf("mode      %s", safe(t, str(s, "mode")));
+	(void)printf("%s%s", other ? ", now " : "", other ? safe(t, str(s, "effective")) : "");
 	(void)printf(" (%s)\n", safe(t, str(s, "mode_reason")));
 	if (*str(s, "trouble"))
 		(void)printf("%strouble   %s%s\n", colour(RED), safe(t, str(s, "trouble")), colour(PLAIN));
-	(void)printf("scan      %s for %.1f s, %" PRId64 " cycles, the last took %.1f s\n", str(scan, "stage"),
+	(void)printf("scan      %s for %.1f s, %" PRId64 " cycles, the last took %.1f s\n", safe(t, str(scan, "stage")),
 		     (double)num(scan, "stage_ms") / 1e3, num(scan, "cycles"),
 		     (double)num(scan, "last_cycle_ms") / 1e3);
 	(void)printf("guests    %" PRId64 " known, %" PRId64 " opted in, %" PRId64 " sharing\n", num(guests, "known"),
@@ -106,29 +112,41 @@ static const char *state_colour(const char *state)
 	return strcmp(state, "leaving") == 0 ? colour(YELLOW) : "";
 }
 
+/* "not-opted-in" and "not opted in". */
+static bool says_the_same(const char *reason, const char *state)
+{
+	size_t i = 0;
+
+	while (state[i] && (reason[i] == state[i] || (reason[i] == '-' && state[i] == ' ')))
+		i++;
+	return !state[i] && !reason[i];
+}
+
 void hs_show_guests(const json_t *answer, int width)
 {
 	const json_t *list = json_object_get(answer, "guests"), *g;
-	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], why[SAFE_MAX];
-	/* What the fixed columns leave. */
-	const size_t room = width > 104 ? (size_t)width - 84 : 20;
+	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], state[SAFE_MAX], why[SAFE_MAX];
+	/* Names get what a wide terminal has to spare; the reason in full where there is room for it. */
+	const int wide = width >= 110, names = wide ? 20 : 14, groups = wide ? 12 : 8;
+	const int fixed = names + 1 + groups + 1 + 12 + 3 * 10 + 2;
+	const size_t room = width - fixed > 12 ? (size_t)(width - fixed) : 12;
 	size_t i;
 
-	(void)printf("%-20s %-10s %-12s %10s %10s %10s  %s\n", "GUEST", "GROUP", "STATE", "MEMORY", "SAVED", "COULD",
-		     "REASON");
+	(void)printf("%-*s %-*s %-12s %9s %9s %9s  %s\n", names, "GUEST", groups, "GROUP", "STATE", "MEMORY", "SAVED",
+		     "COULD", "REASON");
 	json_array_foreach(list, i, g)
 	{
-		const bool in = yes(g, "opted_in");
-		const char *state = str(g, "state"), *reason = str(g, "reason");
+		const char *in = yes(g, "opted_in") ? str(g, "group") : "-", *reason = str(g, "reason");
+		/* A state such as "not opted in" is its own reason. */
+		const bool told = !says_the_same(reason, str(g, "state")) && strcmp(reason, "none") != 0;
 		const char *text = room > 40 && *str(g, "reason_text") ? str(g, "reason_text") : reason;
+		const char *paint = state_colour(str(g, "state"));
 
-		(void)printf("%-20s %-10s %s%-12s%s %10s %10s %10s  %s\n",
-			     hs_terminal_safe(name, sizeof(name), str(g, "id"), 20),
-			     in ? hs_terminal_safe(group, sizeof(group), str(g, "group"), 10) : "-",
-			     state_colour(state), state, *state_colour(state) ? colour(PLAIN) : "",
-			     hs_human_bytes(a, num(g, "memory_bytes")), hs_human_bytes(b, num(g, "saved_bytes")),
-			     hs_human_bytes(c, num(g, "could_save_bytes")),
-			     strcmp(reason, "none") ? hs_terminal_safe(why, sizeof(why), text, room) : "");
+		(void)printf("%s %s %s%s%s %9s %9s %9s", column(name, str(g, "id"), (size_t)names),
+			     column(group, in, (size_t)groups), paint, column(state, str(g, "state"), 12),
+			     *paint ? colour(PLAIN) : "", hs_human_bytes(a, num(g, "memory_bytes")),
+			     hs_human_bytes(b, num(g, "saved_bytes")), hs_human_bytes(c, num(g, "could_save_bytes")));
+		(void)printf("%s%s\n", told ? "  " : "", told ? hs_terminal_safe(why, sizeof(why), text, room) : "");
 	}
 	if (!json_array_size(list))
 		(void)printf(
@@ -144,19 +162,22 @@ void hs_show_guest(const json_t *g)
 	int64_t most = 1;
 	const char *key;
 
-	(void)printf("guest     %s%s%s\n", safe(t, str(g, "id")), *str(g, "uuid") ? ", " : "", str(g, "uuid"));
+	(void)printf("guest     %s", safe(t, str(g, "id")));
+	(void)printf("%s%s\n", *str(g, "uuid") ? ", " : "", safe(t, str(g, "uuid")));
 	(void)printf("process   %" PRId64 "\n", num(g, "pid"));
 	(void)printf("opted in  %s", yes(g, "opted_in") ? "yes, group " : "no");
 	(void)printf("%s", yes(g, "opted_in") ? safe(t, str(g, "group")) : "");
 	if (num(g, "max_shared_bytes"))
 		(void)printf(", at most %s", hs_human_bytes(a, num(g, "max_shared_bytes")));
-	(void)printf("\nstate     %s%s%s\n", state_colour(str(g, "state")), str(g, "state"),
+	(void)printf("\nstate     %s%s%s\n", state_colour(str(g, "state")), safe(t, str(g, "state")),
 		     *state_colour(str(g, "state")) ? colour(PLAIN) : "");
-	if (*str(g, "reason_text"))
-		(void)printf("why       %s: %s\n", str(g, "reason"), safe(t, str(g, "reason_text")));
+	if (*str(g, "reason_text")) {
+		(void)printf("why       %s", safe(t, str(g, "reason")));
+		(void)printf(": %s\n", safe(t, str(g, "reason_text")));
+	}
 	if (!r)
 		return;
-	(void)printf("view      %s, %s\n", str(r, "view"), hs_human_bytes(a, num(r, "memory_bytes")));
+	(void)printf("view      %s, %s\n", safe(t, str(r, "view")), hs_human_bytes(a, num(r, "memory_bytes")));
 	(void)printf("mapped    huge %" PRId64 ", split %" PRId64 ", absent %" PRId64 ", unknown %" PRId64 "\n",
 		     num(huge, "mapped_huge"), num(huge, "mapped_split"), num(huge, "absent"), num(huge, "unknown"));
 	(void)printf("heat      hot %" PRId64 " (still huge %" PRId64 "), warm %" PRId64 ", cold %" PRId64
@@ -184,7 +205,7 @@ void hs_show_guest(const json_t *g)
 	json_object_foreach(json_object_get(r, "reasons"), key, v)
 	{
 		if (json_integer_value(v))
-			(void)printf("%8" PRId64 "  %s\n", (int64_t)json_integer_value(v), key);
+			(void)printf("%8" PRId64 "  %s\n", (int64_t)json_integer_value(v), safe(t, key));
 	}
 }
 
@@ -199,18 +220,22 @@ void hs_show_report(const json_t *r)
 	if (!num(r, "cycles"))
 		(void)printf("nothing is known yet: a first cycle takes some ten seconds, with a guest opted in and "
 			     "the mode not off\n");
-	(void)printf("%-20s %-10s %10s %10s %10s  %s\n", "GUEST", "GROUP", "MEMORY", "COULD SAVE", "SAVED", "");
-	json_array_foreach(list, i, g)(void) printf(
-	    "%-20s %-10s %10s %10s %10s  %s\n", hs_terminal_safe(name, sizeof(name), str(g, "id"), 20),
-	    hs_terminal_safe(group, sizeof(group), str(g, "group"), 10), hs_human_bytes(a, num(g, "memory_bytes")),
-	    hs_human_bytes(b, num(g, "could_save_bytes")), hs_human_bytes(c, num(g, "saved_bytes")),
-	    strcmp(str(g, "reason"), "none") && strcmp(str(g, "reason"), "observe-only") ? safe(why, str(g, "reason"))
-											 : "");
+	(void)printf("%-20s %-10s %10s %10s %10s\n", "GUEST", "GROUP", "MEMORY", "COULD SAVE", "SAVED");
+	json_array_foreach(list, i, g)
+	{
+		const char *reason = str(g, "reason");
+		const bool told = strcmp(reason, "none") && strcmp(reason, "observe-only");
+
+		(void)printf("%s %s %10s %10s %10s%s%s\n", column(name, str(g, "id"), 20),
+			     column(group, str(g, "group"), 10), hs_human_bytes(a, num(g, "memory_bytes")),
+			     hs_human_bytes(b, num(g, "could_save_bytes")), hs_human_bytes(c, num(g, "saved_bytes")),
+			     told ? "  " : "", told ? safe(why, reason) : "");
+	}
 	(void)printf("\n%-20s %10s %10s %10s %10s\n", "GROUP", "GUESTS", "MEMORY", "COULD SAVE", "SAVED");
 	json_object_foreach(groups, key, v)(void)
-	    printf("%-20s %10" PRId64 " %10s %10s %10s\n", hs_terminal_safe(group, sizeof(group), key, 20),
-		   num(v, "guests"), hs_human_bytes(a, num(v, "memory_bytes")),
-		   hs_human_bytes(b, num(v, "could_save_bytes")), hs_human_bytes(c, num(v, "saved_bytes")));
+	    printf("%s %10" PRId64 " %10s %10s %10s\n", column(group, key, 20), num(v, "guests"),
+		   hs_human_bytes(a, num(v, "memory_bytes")), hs_human_bytes(b, num(v, "could_save_bytes")),
+		   hs_human_bytes(c, num(v, "saved_bytes")));
 	(void)printf("\nsharing would save up to %s of %s; %s are saved now\n",
 		     hs_human_bytes(a, num(r, "could_save_bytes")), hs_human_bytes(b, num(r, "memory_bytes")),
 		     hs_human_bytes(c, num(r, "saved_bytes")));
@@ -230,7 +255,8 @@ void hs_show_diagnose(const json_t *answer)
 				: strcmp(level, "ok") == 0      ? colour(GREEN)
 								: "";
 
-		(void)printf("%s%-8s%s %s\n", c, level, *c ? colour(PLAIN) : "", safe(t, str(f, "text")));
+		(void)printf("%s%s%s", c, column(t, level, 8), *c ? colour(PLAIN) : "");
+		(void)printf(" %s\n", safe(t, str(f, "text")));
 		if (*str(f, "advice"))
 			(void)printf("         -> %s\n", safe(t, str(f, "advice")));
 	}
@@ -241,7 +267,7 @@ void hs_show_diagnose(const json_t *answer)
 void hs_show_history(const json_t *answer)
 {
 	const json_t *p;
-	char when[32], a[32], b[32], c[32];
+	char when[32], mode[SAFE_MAX], a[32], b[32], c[32];
 	size_t i;
 
 	(void)printf("%-19s %-8s %7s %7s %10s %10s %10s\n", "TIME", "MODE", "GUESTS", "SHARING", "SAVED", "COULD",
@@ -253,9 +279,9 @@ void hs_show_history(const json_t *answer)
 
 		if (!localtime_r(&at, &tm) || !strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm))
 			when[0] = '\0';
-		(void)printf("%-19s %-8s %7" PRId64 " %7" PRId64 " %10s %10s %10s\n", when, str(p, "mode"),
-			     num(p, "guests"), num(p, "sharing"), hs_human_bytes(a, num(p, "saved_bytes")),
-			     hs_human_bytes(b, num(p, "could_save_bytes")),
+		(void)printf("%-19s %s %7" PRId64 " %7" PRId64 " %10s %10s %10s\n", when,
+			     column(mode, str(p, "mode"), 8), num(p, "guests"), num(p, "sharing"),
+			     hs_human_bytes(a, num(p, "saved_bytes")), hs_human_bytes(b, num(p, "could_save_bytes")),
 			     hs_human_bytes(c, num(p, "memory_available_bytes")));
 	}
 }

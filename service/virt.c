@@ -1,12 +1,9 @@
 /*
- * libvirt's thread. It runs libvirt's default event loop; a descriptor in that loop wakes it for jobs. Callbacks of
- * libvirt only note what is to be read again: calls are made outside of them, from the thread's own loop.
- *
- * To the main thread go messages, in order, through a queue and an eventfd.
+ * The main thread's side of libvirt's thread: jobs go to it through a queue and an eventfd, messages come back the same
+ * way, in order.
  */
 #include <errno.h>
 #include <libvirt/virterror.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,415 +15,13 @@
 #include "log.h"
 #include "virt_internal.h"
 
-#define KEEPALIVE_S      5
-#define KEEPALIVE_COUNT  3
-#define RECONNECT_MAX_MS 60000
-#define STOP_WAIT_S      5
+#define STOP_WAIT_S 5
 
-enum message_kind { MESSAGE_DOMAIN, MESSAGE_GONE, MESSAGE_CONNECTION, MESSAGE_DONE };
-
-struct message {
-	enum message_kind kind;
-	struct hs_virt_domain domain; /* DOMAIN; GONE: the uuid alone */
-	bool up;
-	int rc;
-	char text[512];
-	struct hs_done done;
-	struct message *next;
-};
-
-struct job {
-	char domain[HS_NAME_MAX];
-	struct hs_opt_in wish;
-	struct hs_done done;
-	struct job *next;
-};
-
-/* A domain that is known, or is to be read again. */
-struct known {
-	char uuid[37];
-	bool stale, listed;
-	struct known *next;
-};
-
-#define MAX_EVENTS 5
-
-struct hs_virt {
-	struct hs_virt_config cfg;
-	char *uri, *pid_dir;
-	struct hs_virt_callbacks cb;
-	pthread_t thread;
-	bool started;
-
-	/* ---- libvirt's thread ---- */
-	virConnectPtr conn;
-	int events[MAX_EVENTS];
-	bool lost;
-	int watch, timer;
-	uint32_t wait_ms;
-	uint64_t retry_at_ms;
-	struct known *known;
-
-	/* ---- under lock ---- */
-	pthread_mutex_t lock;
-	struct job *jobs, **last_job;
-	struct message *messages, **last_message;
-	bool stop;
-
-	int job_fd, message_fd;
-	sd_event_source *source;
-};
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-static void poke(int fd)
+void hs_virt_poke(int fd)
 {
 	const uint64_t one = 1;
 
 	(void)!write(fd, &one, sizeof(one));
-}
-
-/* ---- messages ---- */
-
-static struct message *message_new(enum message_kind kind)
-{
-	struct message *m = calloc(1, sizeof(*m));
-
-	if (m)
-		m->kind = kind;
-	else
-		hs_log(HS_LOG_ERROR, "out of memory: a message of libvirt's is lost");
-	return m;
-}
-
-static void tell(struct hs_virt *v, struct message *m)
-{
-	if (!m)
-		return;
-	(void)pthread_mutex_lock(&v->lock);
-	*v->last_message = m;
-	v->last_message = &m->next;
-	(void)pthread_mutex_unlock(&v->lock);
-	poke(v->message_fd);
-}
-
-static void tell_connection(struct hs_virt *v, bool up, const char *text)
-{
-	struct message *m = message_new(MESSAGE_CONNECTION);
-
-	if (!m)
-		return;
-	m->up = up;
-	(void)snprintf(m->text, sizeof(m->text), "%s", text);
-	tell(v, m);
-}
-
-static void tell_gone(struct hs_virt *v, const char *uuid)
-{
-	struct message *m = message_new(MESSAGE_GONE);
-
-	if (!m)
-		return;
-	(void)snprintf(m->domain.uuid, sizeof(m->domain.uuid), "%s", uuid);
-	tell(v, m);
-}
-
-/* ---- domains ---- */
-
-static struct known *note(struct hs_virt *v, const char *uuid)
-{
-	struct known *k = v->known;
-
-	while (k && strcmp(k->uuid, uuid) != 0)
-		k = k->next;
-	if (!k) {
-		k = calloc(1, sizeof(*k));
-		if (!k)
-			return NULL;
-		(void)snprintf(k->uuid, sizeof(k->uuid), "%s", uuid);
-		k->next = v->known;
-		v->known = k;
-	}
-	k->stale = true;
-	return k;
-}
-
-static void note_domain(struct hs_virt *v, virDomainPtr dom)
-{
-	char uuid[VIR_UUID_STRING_BUFLEN];
-
-	if (virDomainGetUUIDString(dom, uuid) == 0 && !note(v, uuid))
-		hs_log(HS_LOG_ERROR, "out of memory: a domain is left alone");
-}
-
-static void forget(struct hs_virt *v, struct known *gone)
-{
-	struct known **at = &v->known;
-
-	while (*at != gone)
-		at = &(*at)->next;
-	*at = gone->next;
-	free(gone);
-}
-
-/* Reads one domain again and tells of it. */
-static void refresh(struct hs_virt *v, struct known *k)
-{
-	virDomainPtr dom = virDomainLookupByUUIDString(v->conn, k->uuid);
-	struct message *m = message_new(MESSAGE_DOMAIN);
-	struct hs_error err = { "" };
-	int rc = m ? -ENOENT : -ENOMEM;
-
-	k->stale = false;
-	if (dom && m)
-		rc = hs_virt_read_domain(dom, &v->cfg, &m->domain, &err);
-	else if (m && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
-		rc = -EIO; /* the connection, most likely: all is read again when it is back */
-	if (dom)
-		(void)virDomainFree(dom);
-	if (rc == 0) {
-		tell(v, m);
-		return;
-	}
-	free(m);
-	if (rc == -ENOENT) {
-		tell_gone(v, k->uuid);
-		forget(v, k);
-	} else if (err.text[0]) {
-		hs_log(HS_LOG_WARNING, "%s", err.text);
-	}
-}
-
-static void refresh_stale(struct hs_virt *v)
-{
-	struct known *next;
-
-	for (struct known *k = v->known; k && v->conn && !v->lost; k = next) {
-		next = k->next;
-		if (k->stale)
-			refresh(v, k);
-	}
-}
-
-static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *arg)
-{
-	(void)conn;
-	(void)event;
-	(void)detail;
-	note_domain(arg, dom);
-	return 0;
-}
-
-static void on_metadata(virConnectPtr conn, virDomainPtr dom, int type, const char *uri, void *arg)
-{
-	(void)conn;
-	(void)type;
-	(void)uri;
-	note_domain(arg, dom);
-}
-
-static void on_device(virConnectPtr conn, virDomainPtr dom, const char *alias, void *arg)
-{
-	(void)conn;
-	(void)alias;
-	note_domain(arg, dom);
-}
-
-/* ---- the connection ---- */
-
-static void on_close(virConnectPtr conn, int reason, void *arg)
-{
-	(void)conn;
-	(void)reason;
-	((struct hs_virt *)arg)->lost = true;
-}
-
-static void disconnect(struct hs_virt *v)
-{
-	if (!v->conn)
-		return;
-	for (int i = 0; i < MAX_EVENTS; i++)
-		if (v->events[i] >= 0)
-			(void)virConnectDomainEventDeregisterAny(v->conn, v->events[i]);
-	(void)virConnectUnregisterCloseCallback(v->conn, on_close);
-	(void)virConnectClose(v->conn);
-	v->conn = NULL;
-	v->lost = false;
-}
-
-static void list_all(struct hs_virt *v)
-{
-	virDomainPtr *list = NULL;
-	int n = virConnectListAllDomains(v->conn, &list, 0);
-	struct known *next;
-
-	if (n < 0) {
-		v->lost = true;
-		return;
-	}
-	for (struct known *k = v->known; k; k = k->next)
-		k->listed = false;
-	for (int i = 0; i < n; i++) {
-		char uuid[VIR_UUID_STRING_BUFLEN];
-		struct known *k = virDomainGetUUIDString(list[i], uuid) == 0 ? note(v, uuid) : NULL;
-
-		if (k)
-			k->listed = true;
-		(void)virDomainFree(list[i]);
-	}
-	free(list);
-	for (struct known *k = v->known; k; k = next) {
-		next = k->next;
-		if (k->listed)
-			continue;
-		tell_gone(v, k->uuid);
-		forget(v, k);
-	}
-}
-
-static void try_later(struct hs_virt *v, const char *text)
-{
-	char with_time[512];
-
-	(void)snprintf(with_time, sizeof(with_time), "%.400s; trying again", text);
-	tell_connection(v, false, with_time);
-	v->retry_at_ms = now_ms() + v->wait_ms;
-	virEventUpdateTimeout(v->timer, (int)v->wait_ms);
-	v->wait_ms = v->wait_ms * 2 > RECONNECT_MAX_MS ? RECONNECT_MAX_MS : v->wait_ms * 2;
-}
-
-static void connect_now(struct hs_virt *v)
-{
-	char text[512];
-
-	virEventUpdateTimeout(v->timer, -1);
-	v->conn = virConnectOpen(v->uri);
-	if (!v->conn) {
-		(void)snprintf(text, sizeof(text), "cannot connect to %s: %s", v->uri, virGetLastErrorMessage());
-		try_later(v, text);
-		return;
-	}
-	v->lost = false;
-	/* A driver inside our own process has no line that could go silent. */
-	(void)virConnectSetKeepAlive(v->conn, KEEPALIVE_S, KEEPALIVE_COUNT);
-	(void)virConnectRegisterCloseCallback(v->conn, on_close, v, NULL);
-	v->events[0] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-							VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), v, NULL);
-	v->events[1] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-							VIR_DOMAIN_EVENT_CALLBACK(on_metadata), v, NULL);
-	v->events[2] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
-							VIR_DOMAIN_EVENT_CALLBACK(on_device), v, NULL);
-	v->events[3] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
-							VIR_DOMAIN_EVENT_CALLBACK(on_device), v, NULL);
-	v->events[4] = -1;
-	if (v->events[0] < 0 || v->events[1] < 0) {
-		(void)snprintf(text, sizeof(text), "%s does not tell of its domains: %s", v->uri,
-			       virGetLastErrorMessage());
-		disconnect(v);
-		try_later(v, text);
-		return;
-	}
-	list_all(v);
-	refresh_stale(v);
-	if (v->lost)
-		return;
-	v->wait_ms = v->cfg.reconnect_ms;
-	(void)snprintf(text, sizeof(text), "connected to %s", v->uri);
-	tell_connection(v, true, text);
-}
-
-/* ---- jobs ---- */
-
-static int write_wish(struct hs_virt *v, const struct job *j, char text[512])
-{
-	unsigned int flags = 0;
-	virDomainPtr dom;
-	char xml[512];
-	int rc = 0;
-
-	if (!v->conn || v->lost) {
-		(void)snprintf(text, 512, "libvirt cannot be reached at %s", v->uri);
-		return -ENOTCONN;
-	}
-	dom = virDomainLookupByName(v->conn, j->domain);
-	if (!dom)
-		dom = virDomainLookupByUUIDString(v->conn, j->domain);
-	if (!dom) {
-		(void)snprintf(
-		    text, 512,
-		    "libvirt knows no domain \"%.100s\"; `hs-share guests` lists them, and pid-N names a process",
-		    j->domain);
-		return -ENOENT;
-	}
-	if (virDomainIsActive(dom) == 1)
-		flags |= VIR_DOMAIN_AFFECT_LIVE;
-	if (virDomainIsPersistent(dom) == 1)
-		flags |= VIR_DOMAIN_AFFECT_CONFIG;
-	if (hs_virt_format_metadata(&j->wish, xml, sizeof(xml)))
-		rc = -EINVAL;
-	else if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, j->wish.on ? xml : NULL, "hs",
-				      HS_VIRT_NAMESPACE, flags) < 0) {
-		/* Nothing to take away is as good as taken away. */
-		if (j->wish.on || virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_METADATA) {
-			(void)snprintf(text, 512, "libvirt would not store it: %s", virGetLastErrorMessage());
-			rc = -EIO;
-		}
-	}
-	note_domain(v, dom);
-	(void)virDomainFree(dom);
-	return rc;
-}
-
-static void do_jobs(struct hs_virt *v)
-{
-	for (;;) {
-		struct message *m;
-		struct job *j;
-
-		(void)pthread_mutex_lock(&v->lock);
-		j = v->stop ? NULL : v->jobs;
-		if (j) {
-			v->jobs = j->next;
-			if (!v->jobs)
-				v->last_job = &v->jobs;
-		}
-		(void)pthread_mutex_unlock(&v->lock);
-		if (!j)
-			return;
-		m = message_new(MESSAGE_DONE);
-		if (m) {
-			m->done = j->done;
-			m->rc = write_wish(v, j, m->text);
-			/* The domain's new wish is told before the request is answered. */
-			refresh_stale(v);
-			tell(v, m);
-		}
-		free(j);
-	}
-}
-
-/* ---- the thread ---- */
-
-static void on_job_fd(int watch, int fd, int events, void *arg)
-{
-	uint64_t count;
-
-	(void)watch;
-	(void)events;
-	(void)arg;
-	(void)!read(fd, &count, sizeof(count));
-}
-
-static void on_retry(int timer, void *arg)
-{
-	(void)arg;
-	virEventUpdateTimeout(timer, -1);
 }
 
 static void quiet(void *arg, virErrorPtr e)
@@ -435,51 +30,92 @@ static void quiet(void *arg, virErrorPtr e)
 	(void)e;
 }
 
-static void *run(void *arg)
-{
-	struct hs_virt *v = arg;
-	bool stop = false;
+/* ---- requests ---- */
 
-	(void)pthread_setname_np(pthread_self(), "hs-libvirt");
-	while (!stop) {
-		if (v->conn && v->lost) {
-			disconnect(v);
-			v->wait_ms = v->cfg.reconnect_ms;
-			try_later(v, "the connection to libvirt was lost");
-		}
-		if (!v->conn && now_ms() >= v->retry_at_ms)
-			connect_now(v);
-		do_jobs(v);
-		refresh_stale(v);
-		if (!v->lost && virEventRunDefaultImpl() < 0)
-			hs_log(HS_LOG_ERROR, "libvirt's event loop: %s", virGetLastErrorMessage());
-		(void)pthread_mutex_lock(&v->lock);
-		stop = v->stop;
-		(void)pthread_mutex_unlock(&v->lock);
-	}
-	disconnect(v);
-	virEventRemoveTimeout(v->timer);
-	virEventRemoveHandle(v->watch);
-	return NULL;
+/* Answers one, unless that was done already. */
+static void answer(struct hs_virt *v, uint64_t id, int rc, const char *text)
+{
+	struct hs_virt_request **at = &v->requests, *r;
+
+	while (*at && (*at)->id != id)
+		at = &(*at)->next;
+	r = *at;
+	if (!r)
+		return;
+	*at = r->next;
+	if (!r->next)
+		v->last_request = at;
+	r->done.fn(r->done.arg, rc, text);
+	free(r);
 }
 
-/* ---- the main thread's side ---- */
+static void answer_all(struct hs_virt *v, const char *text)
+{
+	while (v->requests)
+		answer(v, v->requests->id, -ECANCELED, text);
+}
 
-static void deliver(struct hs_virt *v, const struct message *m)
+/* True when the thread had not begun it: then it never will. */
+static bool take_back(struct hs_virt *v, uint64_t id)
+{
+	struct hs_virt_job **at = &v->jobs, *j;
+
+	(void)pthread_mutex_lock(&v->lock);
+	while (*at && (*at)->request != id)
+		at = &(*at)->next;
+	j = *at;
+	if (j) {
+		*at = j->next;
+		if (!j->next)
+			v->last_job = at;
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	free(j);
+	return j != NULL;
+}
+
+static void set_deadline(struct hs_virt *v)
+{
+	if (v->requests)
+		(void)sd_event_source_set_time(v->deadline, v->requests->until_us);
+	(void)sd_event_source_set_enabled(v->deadline, v->requests ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+static int on_deadline(sd_event_source *s, uint64_t now_us, void *arg)
+{
+	struct hs_virt *v = arg;
+
+	(void)s;
+	while (v->requests && v->requests->until_us <= now_us) {
+		const uint64_t id = v->requests->id;
+		const bool dropped = take_back(v, id);
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), "libvirt has not answered for %u ms: %s", v->cfg.answer_ms,
+			       dropped ? "nothing was changed"
+				       : "the wish is stored if it still does; `hs-share guests` shows what holds");
+		answer(v, id, -ETIMEDOUT, text);
+	}
+	set_deadline(v);
+	return 0;
+}
+
+/* ---- messages ---- */
+
+static void deliver(struct hs_virt *v, const struct hs_virt_message *m)
 {
 	switch (m->kind) {
-	case MESSAGE_DOMAIN:
+	case HS_VIRT_MESSAGE_DOMAIN:
 		v->cb.domain(v->cb.ctx, &m->domain);
 		break;
-	case MESSAGE_GONE:
+	case HS_VIRT_MESSAGE_GONE:
 		v->cb.gone(v->cb.ctx, m->domain.uuid);
 		break;
-	case MESSAGE_CONNECTION:
+	case HS_VIRT_MESSAGE_CONNECTION:
 		v->cb.connection(v->cb.ctx, m->up, m->text);
 		break;
-	case MESSAGE_DONE:
-		if (m->done.fn)
-			m->done.fn(m->done.arg, m->rc, m->text);
+	case HS_VIRT_MESSAGE_DONE:
+		answer(v, m->request, m->rc, m->text);
 		break;
 	}
 }
@@ -487,7 +123,7 @@ static void deliver(struct hs_virt *v, const struct message *m)
 static int on_messages(sd_event_source *s, int fd, uint32_t revents, void *arg)
 {
 	struct hs_virt *v = arg;
-	struct message *list, *next;
+	struct hs_virt_message *list, *next;
 	uint64_t count;
 
 	(void)s;
@@ -503,24 +139,25 @@ static int on_messages(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		deliver(v, list);
 		free(list);
 	}
+	set_deadline(v);
 	return 0;
 }
 
+/* ---- life ---- */
+
 static void free_all(struct hs_virt *v)
 {
-	struct job *j;
-	struct message *m;
-	struct known *k;
+	struct hs_virt_job *j;
+	struct hs_virt_message *m;
+	struct hs_virt_known *k;
 
 	while ((j = v->jobs)) {
 		v->jobs = j->next;
-		if (j->done.fn)
-			j->done.fn(j->done.arg, -ECANCELED, "hs-shared is about to end");
 		free(j);
 	}
 	while ((m = v->messages)) {
 		v->messages = m->next;
-		if (m->kind == MESSAGE_DONE)
+		if (m->kind == HS_VIRT_MESSAGE_DONE)
 			deliver(v, m);
 		free(m);
 	}
@@ -528,7 +165,9 @@ static void free_all(struct hs_virt *v)
 		v->known = k->next;
 		free(k);
 	}
+	answer_all(v, "hs-shared is about to end, and had not begun with it");
 	sd_event_source_disable_unref(v->source);
+	sd_event_source_disable_unref(v->deadline);
 	if (v->job_fd >= 0)
 		(void)close(v->job_fd);
 	if (v->message_fd >= 0)
@@ -555,6 +194,7 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 	v->wait_ms = cfg->reconnect_ms;
 	v->last_job = &v->jobs;
 	v->last_message = &v->messages;
+	v->last_request = &v->requests;
 	(void)pthread_mutex_init(&v->lock, NULL);
 	v->job_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	v->message_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -565,24 +205,26 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 	v->cfg.uri = v->uri;
 	v->cfg.pid_dir = v->pid_dir;
 	rc = sd_event_add_io(loop, &v->source, v->message_fd, EPOLLIN, on_messages, v);
+	if (rc >= 0)
+		rc = sd_event_add_time(loop, &v->deadline, CLOCK_MONOTONIC, 0, 0, on_deadline, v);
 	if (rc < 0)
 		goto fail;
+	set_deadline(v);
 	rc = -EIO;
 	if (!registered && (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0))
 		goto fail;
 	registered = true;
 	virSetErrorFunc(NULL, quiet);
-	v->watch = virEventAddHandle(v->job_fd, VIR_EVENT_HANDLE_READABLE, on_job_fd, v, NULL);
-	v->timer = virEventAddTimeout(-1, on_retry, v, NULL);
+	v->watch = virEventAddHandle(v->job_fd, VIR_EVENT_HANDLE_READABLE, hs_virt_on_job_fd, v, NULL);
+	v->timer = virEventAddTimeout(-1, hs_virt_on_retry, v, NULL);
 	if (v->watch < 0 || v->timer < 0)
 		goto fail;
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&v->thread, NULL, run, v);
+	rc = -pthread_create(&v->thread, NULL, hs_virt_run, v);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc)
 		goto fail;
-	v->started = true;
 	*out = v;
 	return 0;
 fail:
@@ -599,13 +241,15 @@ void hs_virt_stop(struct hs_virt *v)
 	(void)pthread_mutex_lock(&v->lock);
 	v->stop = true;
 	(void)pthread_mutex_unlock(&v->lock);
-	poke(v->job_fd);
+	hs_virt_poke(v->job_fd);
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_S;
 	if (pthread_timedjoin_np(v->thread, NULL, &until)) {
 		/* It sits in a call that hangs: what it uses is left to it; the process is about to end. */
 		hs_log(HS_LOG_WARNING, "libvirt does not answer: not waiting for it");
+		answer_all(v, "hs-shared is about to end, and libvirt does not answer: it may have been stored or not");
 		sd_event_source_disable_unref(v->source);
+		sd_event_source_disable_unref(v->deadline);
 		return;
 	}
 	free_all(v);
@@ -613,18 +257,28 @@ void hs_virt_stop(struct hs_virt *v)
 
 void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in *wish, struct hs_done done)
 {
-	struct job *j = calloc(1, sizeof(*j));
+	struct hs_virt_job *j = calloc(1, sizeof(*j));
+	struct hs_virt_request *r = calloc(1, sizeof(*r));
+	uint64_t now_us = 0;
 
-	if (!j) {
+	if (!j || !r) {
+		free(j);
+		free(r);
 		done.fn(done.arg, -ENOMEM, "out of memory");
 		return;
 	}
+	(void)sd_event_now(sd_event_source_get_event(v->source), CLOCK_MONOTONIC, &now_us);
+	r->id = j->request = ++v->last_id;
+	r->until_us = now_us + v->cfg.answer_ms * UINT64_C(1000);
+	r->done = done;
+	*v->last_request = r;
+	v->last_request = &r->next;
+	set_deadline(v);
 	(void)snprintf(j->domain, sizeof(j->domain), "%s", domain);
 	j->wish = *wish;
-	j->done = done;
 	(void)pthread_mutex_lock(&v->lock);
 	*v->last_job = j;
 	v->last_job = &j->next;
 	(void)pthread_mutex_unlock(&v->lock);
-	poke(v->job_fd);
+	hs_virt_poke(v->job_fd);
 }

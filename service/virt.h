@@ -34,6 +34,7 @@ struct hs_virt_config {
 	const char *uri;       /* "qemu:///system" */
 	const char *pid_dir;   /* where libvirt keeps NAME.pid: "/run/libvirt/qemu"; */
 	struct hs_host host;   /* for /proc */
+	uint32_t answer_ms;    /* a request that libvirt has not answered by then is answered with -ETIMEDOUT */
 	uint32_t reconnect_ms; /* after the connection is lost, and between tries; doubles up to a minute */
 };
 
@@ -52,14 +53,14 @@ struct hs_virt_callbacks {
 HS_MUST_USE int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_event *loop,
 			      const struct hs_virt_callbacks *cb, struct hs_error *err);
 
-/* Ends the thread; waits at most some seconds for a call that hangs. No callback after it, pending `done`s are called
- * with -ECANCELED. Takes NULL. */
+/* Ends the thread; waits at most some seconds for a call that hangs, and leaves the thread to it then. No callback
+ * after it; pending `done`s are called with -ECANCELED in any case. Takes NULL. */
 void hs_virt_stop(struct hs_virt *v);
 
 /*
  * Writes our element into the running and the stored domain's metadata. `domain`: name or UUID. done's errors: -ENOENT
- * no such domain, -ENOTCONN libvirt cannot be reached, -EIO with libvirt's own words. The change comes back through
- * callbacks.domain as well.
+ * no such domain, -ENOTCONN libvirt cannot be reached, -EIO with libvirt's own words, -ETIMEDOUT no answer in time (the
+ * text says whether it may still be stored). The change comes back through callbacks.domain as well.
  */
 void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in *wish, struct hs_done done);
 

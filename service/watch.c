@@ -39,10 +39,10 @@ static int tell_decided(struct hs_pipeline *p, const struct guest *g)
 	return 0;
 }
 
-static int tell_merged(struct hs_pipeline *p, const struct guest *g)
+static int tell_merged(struct hs_pipeline *p, struct guest *g)
 {
 	struct hs_trace_shared *list = calloc((size_t)g->view->nr_huge + 1, sizeof(*list));
-	struct hs_ledger ledger;
+	struct hs_ledger ledger = { 0 };
 	size_t nr = 0;
 
 	if (!list)
@@ -51,10 +51,11 @@ static int tell_merged(struct hs_pipeline *p, const struct guest *g)
 		struct hs_trace_shared *s = &list[nr];
 
 		s->huge = h;
-		hs_share_state(p->share, g->share_id, h, &s->wanted, &s->shared, &s->breaks);
-		nr += hs_bits_count(&s->wanted) != 0;
+		hs_effects_state(p, g, h, &s->wanted, &s->shared, &s->breaks);
+		nr += hs_bits_count(&s->wanted) || s->breaks;
 	}
-	hs_share_ledger(p->share, g->share_id, &ledger);
+	if (p->share)
+		hs_share_ledger(p->share, g->share_id, &ledger);
 	p->watcher.merged(p->watcher.ctx, g->view, &ledger, list, nr);
 	free(list);
 	return 0;
@@ -75,7 +76,8 @@ int hs_watch_merged(struct hs_pipeline *p, struct hs_error *err)
 	int rc = 0;
 
 	for (size_t i = 0; i < p->nr_guests && p->watcher.merged && !rc; i++)
-		if (hs_guest_active(p->guests[i]) && p->guests[i]->shareable)
+		/* One that was put aside keeps what it shares, and what broke of it is booked all the same. */
+		if (!p->guests[i]->gone && p->guests[i]->shareable)
 			rc = tell_merged(p, p->guests[i]);
 	return rc ? hs_error_set(err, rc, "out of memory to tell of what is shared") : 0;
 }

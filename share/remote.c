@@ -24,6 +24,9 @@ struct job {
 	struct hs_remote_op *ops;
 	struct hs_remote_call *calls;
 	size_t nr;
+	hs_remote_still_fn ask;
+	void *ctx;
+	const struct hs_remote_call *like;
 	struct hs_error *err;
 	int rc;
 };
@@ -58,6 +61,8 @@ static void *work(void *arg)
 		j->rc = hs_remote_batch(j->r, j->ops, j->nr, j->err);
 	else if (j->calls)
 		j->rc = hs_remote_batch_calls(j->r, j->calls, j->nr, j->err);
+	else if (j->ask)
+		j->rc = hs_remote_still(j->r, j->like, j->ask, j->ctx, j->err);
 	else
 		j->rc = try_attach(j->r, j->err);
 	return NULL;
@@ -261,6 +266,19 @@ int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, 
 		return 0;
 	}
 	return run_job(&(struct job){ .r = r, .calls = calls, .nr = nr, .err = err });
+}
+
+int hs_remote_run_still(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask, void *ctx,
+			struct hs_error *err)
+{
+	struct hs_remote_status st;
+	int rc = check_state(r, &st, err);
+
+	if (rc)
+		return rc;
+	if (r->dry)
+		return hs_error_set(err, -ENOTSUP, "a dry run does not stop process %d", r->pid);
+	return run_job(&(struct job){ .r = r, .like = like, .ask = ask, .ctx = ctx, .err = err });
 }
 
 void hs_remote_stats(const struct hs_remote *r, struct hs_remote_stats *out)

@@ -272,6 +272,41 @@ int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, st
 	return 0;
 }
 
+int hs_remote_session_calls(struct hs_remote_session *s, struct hs_remote_call *calls, size_t nr, size_t *nr_done)
+{
+	int rc = 0;
+
+	for (*nr_done = 0; *nr_done < nr; ++*nr_done) {
+		struct hs_remote_call *c = &calls[*nr_done];
+		bool data = c->data_arg >= 0 && c->data_size > 0;
+		uint64_t args[6];
+
+		memcpy(args, c->args, sizeof(args));
+		if (c->data_arg >= 0)
+			args[c->data_arg] = s->room.data;
+		if (data && hs_remote_session_write(s, c->data, c->data_size))
+			return -EAGAIN;
+		rc = hs_remote_session_call(s, c->nr, args, &c->result);
+		if (rc)
+			return rc;
+		if (data && hs_remote_session_read(s, c->data, c->data_size))
+			c->result = -EFAULT;
+	}
+	return 0;
+}
+
+int hs_remote_calls_failed(struct hs_remote *r, int rc, long call_nr, struct hs_error *err)
+{
+	if (rc == -EFAULT)
+		return gone(r, err);
+	if (rc == -EACCES)
+		return hs_error_set(err, -ENOTSUP, "a seccomp filter of process %d forbids system call %ld", r->pid,
+				    call_nr);
+	if (rc == -ETIMEDOUT || r->abandon)
+		return hs_error_set(err, -EAGAIN, "a call in process %d did not come back in time", r->pid);
+	return hs_error_set(err, rc == -ESRCH ? -ESRCH : -EAGAIN, "process %d got a signal between two calls", r->pid);
+}
+
 int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err)
 {
 	size_t most = 0;
@@ -297,37 +332,13 @@ int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, siz
 		rc = hs_remote_pick(&s, r, &want, err);
 		if (rc)
 			return rc;
-		for (i = 0; i < nr && rc == 0; i++) {
-			struct hs_remote_call *c = &calls[i];
-			bool data = c->data_arg >= 0 && c->data_size > 0;
-			uint64_t args[6];
-
-			memcpy(args, c->args, sizeof(args));
-			if (c->data_arg >= 0)
-				args[c->data_arg] = s.room.data;
-			if (data && hs_remote_session_write(&s, c->data, c->data_size))
-				rc = -EAGAIN;
-			else
-				rc = hs_remote_session_call(&s, c->nr, args, &c->result);
-			if (rc == 0 && data && hs_remote_session_read(&s, c->data, c->data_size))
-				c->result = -EFAULT;
-			if (rc)
-				break;
-		}
+		rc = hs_remote_session_calls(&s, calls, nr, &i);
 		hs_remote_session_end(&s);
 		if (rc == 0)
 			return 0;
-		if (rc == -EFAULT)
-			return gone(r, err);
-		if (rc == -EACCES)
-			return hs_error_set(err, -ENOTSUP, "a seccomp filter of process %d forbids system call %ld",
-					    r->pid, calls[i].nr);
-		if (rc == -ETIMEDOUT || r->abandon)
-			return hs_error_set(err, -EAGAIN, "a call in process %d did not come back in time", r->pid);
 		/* "In one stop" is a promise: what has begun is not gone on with in another. */
-		if (i > 0)
-			return hs_error_set(err, rc == -ESRCH ? -ESRCH : -EAGAIN,
-					    "process %d got a signal between two calls", r->pid);
+		if (i > 0 || (rc != -EAGAIN && rc != -ESRCH) || r->abandon)
+			return hs_remote_calls_failed(r, rc, calls[i].nr, err);
 		r->stats.nr_retries++;
 	}
 	return hs_error_set(err, -EAGAIN, "process %d gets signals without end", r->pid);

@@ -4,6 +4,7 @@
  *   remote.c          the public calls; each runs in a thread of its own
  *   remote_pick.c     which thread of the guest is asked
  *   remote_batch.c    many operations in few calls and short holds
+ *   remote_still.c    calls while all threads of the guest are stopped
  *   remote_session.c  one hold of one thread: calls and end; remote_attach.c: its beginning
  *   remote_restart.c  what an interrupted system call needs (pure)
  *   remote_frame.c    the signal frame that brings a thread back to itself (pure)

@@ -42,11 +42,13 @@ int hs_remote_filters_load(struct hs_remote_filters *f, pid_t tid, int mode, str
 			hs_remote_filters_finish(f);
 			if (e == ESRCH)
 				return hs_error_set(err, -ESRCH, "thread %d is gone", tid);
-			return hs_error_set(err, -ENOTSUP,
-					    "the seccomp filters of thread %d cannot be read (%s): that needs "
-					    "CAP_SYS_ADMIN, a kernel with CONFIG_CHECKPOINT_RESTORE, and that we run "
-					    "under no seccomp filter ourselves (systemd: no SystemCallFilter=)",
-					    tid, strerror(e));
+			return hs_error_set(
+			    err, -ENOTSUP,
+			    "the seccomp filters of thread %d cannot be read (%s): that needs "
+			    "CAP_SYS_ADMIN, a kernel with CONFIG_CHECKPOINT_RESTORE, and that we run "
+			    "under no seccomp filter ourselves (the unit of hs-shared names the settings of "
+			    "systemd that make one)",
+			    tid, strerror(e));
 		}
 		if (f->nr == REMOTE_FILTERS_MAX || len == 0 || len > BPF_MAXINSNS) {
 			hs_remote_filters_finish(f);

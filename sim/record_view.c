@@ -26,7 +26,7 @@ struct hs_recorder {
 
 struct record_view {
 	struct hs_view view;    /* first */
-	struct hs_view_ops ops; /* with the name of the guest's own view */
+	struct hs_view_ops ops; /* with the name and the abilities of the guest's own view */
 	struct hs_view *inner;
 	struct hs_recorder *rec;
 	uint32_t guest;
@@ -124,6 +124,14 @@ static int record_refresh(struct hs_view *view, struct hs_error *err)
 
 	put_answer(v, HS_TRACE_REFRESH, rc);
 	return rc;
+}
+
+/* The new view is a guest's own one: it comes to be recorded as the first did. */
+static int record_reopen(struct hs_view *view, struct hs_view **out, struct hs_error *err)
+{
+	struct hs_view *inner = record_of(view)->inner;
+
+	return inner->ops->reopen(inner, out, err);
 }
 
 static int record_age(struct hs_view *view, struct hs_error *err)
@@ -236,6 +244,7 @@ static int record_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bi
 static const struct hs_view_ops record_ops = {
 	.close = record_close,
 	.refresh = record_refresh,
+	.reopen = record_reopen,
 	.age = record_age,
 	.sample_huge = record_sample_huge,
 	.sample_base = record_sample_base,
@@ -261,7 +270,10 @@ static int tell_guest(struct record_view *v, const char *name, const char *group
 		regions[i].nr_huge = region->nr_huge;
 		end = region->hva.v + region->nr_huge * HS_HUGE_SIZE;
 	}
-	rec.u.guest = (struct hs_trace_guest){ .nr_huge = in->nr_huge, .regions = regions };
+	rec.u.guest = (struct hs_trace_guest){ .nr_huge = in->nr_huge,
+					       .regions = regions,
+					       .can_split = hs_view_can_split(in),
+					       .splits_nested = in->ops->splits_nested };
 	(void)snprintf(rec.u.guest.name, sizeof(rec.u.guest.name), "%s", name);
 	(void)snprintf(rec.u.guest.group, sizeof(rec.u.guest.group), "%s", group);
 	(void)snprintf(rec.u.guest.view, sizeof(rec.u.guest.view), "%s", in->ops->name);
@@ -285,6 +297,11 @@ int hs_recorder_wrap(struct hs_recorder *r, struct hs_view *inner, const char *n
 	v->view = *inner; /* regions and numbers stay as they are while a view lives */
 	v->ops = record_ops;
 	v->ops.name = inner->ops->name;
+	v->ops.splits_nested = inner->ops->splits_nested;
+	if (!inner->ops->reopen)
+		v->ops.reopen = NULL;
+	if (!inner->ops->split)
+		v->ops.split = NULL;
 	v->view.ops = &v->ops;
 	v->inner = inner;
 	v->rec = r;

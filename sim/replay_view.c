@@ -21,6 +21,8 @@ struct hs_replay {
 	struct hs_clock clock;
 	const struct hs_trace_record *ahead; /* the next record, not yet taken; NULL: at the end, or failed */
 	uint64_t time_us;                    /* of the record taken last */
+	struct replay_view
+	    *guests[HS_TRACE_MAX_GUESTS]; /* by the order of coming, each by its view of now; NULL: closed */
 	uint32_t nr_guests;
 	struct hs_replay_stats stats;
 	int error;
@@ -28,9 +30,12 @@ struct hs_replay {
 };
 
 struct replay_view {
-	struct hs_view view; /* first */
+	struct hs_view view;    /* first */
+	struct hs_view_ops ops; /* with the abilities of the recorded view */
 	struct hs_replay *replay;
-	uint32_t guest;
+	uint32_t guest;                  /* its number in the trace */
+	uint32_t order;                  /* its place in replay->guests */
+	struct hs_trace_shared *sharing; /* [nr_huge]; NULL: nothing was told of it yet */
 };
 
 static struct replay_view *replay_of(struct hs_view *v)
@@ -152,8 +157,13 @@ const struct hs_clock *hs_replay_clock(struct hs_replay *r)
 
 static void replay_close(struct hs_view *view)
 {
+	struct replay_view *v = replay_of(view);
+
+	if (v->replay->guests[v->order] == v)
+		v->replay->guests[v->order] = NULL;
+	free(v->sharing);
 	free(view->regions);
-	free(view);
+	free(v);
 }
 
 static int replay_refresh(struct hs_view *view, struct hs_error *err)
@@ -162,6 +172,27 @@ static int replay_refresh(struct hs_view *view, struct hs_error *err)
 	const int rc = expect(v, HS_TRACE_REFRESH);
 
 	return rc ? rc : answer(v->replay, err);
+}
+
+static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, uint32_t order, struct hs_view **out);
+
+/* The guest comes again in the trace, or it was left with the view that it had. */
+static int replay_reopen(struct hs_view *view, struct hs_view **out, struct hs_error *err)
+{
+	struct hs_replay *r = replay_of(view)->replay;
+	int rc;
+
+	while (!r->error && r->ahead && r->ahead->type == HS_TRACE_CLOCK)
+		advance(r);
+	if (r->error)
+		return -ECANCELED;
+	if (!r->ahead || r->ahead->type != HS_TRACE_GUEST)
+		return hs_error_set(err, -ENODATA, "as it was recorded: it got no new view");
+	rc = new_view(r, r->ahead, replay_of(view)->order, out);
+	if (rc)
+		return hs_error_set(err, rc, "out of memory for a replayed guest");
+	advance(r);
+	return 0;
 }
 
 static int replay_age(struct hs_view *view, struct hs_error *err)
@@ -296,6 +327,7 @@ static const struct hs_view_ops replay_ops = {
 	.name = "replayed",
 	.close = replay_close,
 	.refresh = replay_refresh,
+	.reopen = replay_reopen,
 	.age = replay_age,
 	.sample_huge = replay_sample_huge,
 	.sample_base = replay_sample_base,
@@ -306,19 +338,24 @@ static const struct hs_view_ops replay_ops = {
 };
 
 /* The view of the guest whose coming is told by the record. Addresses begin at 0: nobody goes there. */
-static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, struct hs_view **out)
+static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, uint32_t order, struct hs_view **out)
 {
 	struct replay_view *v = calloc(1, sizeof(*v));
 	uint64_t at = 0;
 
 	if (!v)
 		return -ENOMEM;
-	v->view.ops = &replay_ops;
+	v->ops = replay_ops;
+	v->ops.splits_nested = rec->u.guest.splits_nested;
+	if (!rec->u.guest.can_split)
+		v->ops.split = NULL;
+	v->view.ops = &v->ops;
 	v->view.nr_huge = rec->u.guest.nr_huge;
 	v->view.nr_regions = rec->nr;
 	v->view.regions = calloc(rec->nr, sizeof(*v->view.regions));
 	v->replay = r;
 	v->guest = rec->guest;
+	v->order = order;
 	if (!v->view.regions) {
 		free(v);
 		return -ENOMEM;
@@ -333,8 +370,70 @@ static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, stru
 		at += region->nr_huge * HS_HUGE_SIZE;
 		first += region->nr_huge;
 	}
+	r->guests[order] = v;
 	*out = &v->view;
 	return 0;
+}
+
+/* ---- what was shared ---- */
+
+static struct replay_view *view_of(struct hs_replay *r, uint32_t guest)
+{
+	for (uint32_t i = 0; i < r->nr_guests; i++)
+		if (r->guests[i] && r->guests[i]->guest == guest)
+			return r->guests[i];
+	return NULL;
+}
+
+/* Replaces what was told of the guest before; the next parts of a long list (*last: whose the last one was) are added.
+ */
+static void take_shared(struct hs_replay *r, const struct hs_trace_record *rec, uint32_t *last)
+{
+	struct replay_view *v = view_of(r, rec->guest);
+
+	if (!v)
+		return;
+	if (!v->sharing)
+		v->sharing = calloc(v->view.nr_huge, sizeof(*v->sharing));
+	if (!v->sharing) {
+		r->error = hs_error_set(&r->why, -ENOMEM, "out of memory for what a replayed guest shares");
+		return;
+	}
+	if (*last != rec->guest)
+		memset(v->sharing, 0, v->view.nr_huge * sizeof(*v->sharing));
+	*last = rec->guest;
+	for (size_t i = 0; i < rec->nr; i++)
+		v->sharing[rec->u.shared[i].huge] = rec->u.shared[i];
+}
+
+void hs_replay_merged(struct hs_replay *r)
+{
+	uint32_t last = UINT32_MAX;
+
+	/* The engine's own calls of the view and the clock are passed over with the rest. */
+	while (!r->error && r->ahead && r->ahead->type != HS_TRACE_CYCLE && r->ahead->type != HS_TRACE_GUEST &&
+	       r->ahead->type != HS_TRACE_GONE) {
+		if (r->ahead->type == HS_TRACE_SHARED)
+			take_shared(r, r->ahead, &last);
+		r->stats.nr_passed += is_call(r->ahead);
+		advance(r);
+	}
+}
+
+void hs_replay_state(const struct hs_replay *r, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
+		     struct hs_bits512 *shared, uint32_t *breaks)
+{
+	const struct replay_view *v = guest < r->nr_guests ? r->guests[guest] : NULL;
+	struct hs_trace_shared s = { 0 };
+
+	if (v && v->sharing && huge < v->view.nr_huge)
+		s = v->sharing[huge];
+	if (wanted)
+		*wanted = s.wanted;
+	if (shared)
+		*shared = s.shared;
+	if (breaks)
+		*breaks = s.breaks;
 }
 
 /* ---- its life ---- */
@@ -342,20 +441,12 @@ static int new_view(struct hs_replay *r, const struct hs_trace_record *rec, stru
 int hs_replay_create(struct hs_replay **out, struct hs_trace_reader *reader, struct hs_error *err)
 {
 	struct hs_replay *r = calloc(1, sizeof(*r));
-	int rc = 0;
+	int rc;
 
 	*out = NULL;
-	if (!r)
-		rc = hs_error_set(err, -ENOMEM, "out of memory for a replay");
-	else if (hs_trace_reader_header(reader)->settings.merging)
-		rc = hs_error_set(
-		    err, -ENOTSUP,
-		    "pages were merged while this trace was recorded, and decided on in view of that: it can be "
-		    "looked at, but not replayed; record one without merging");
-	if (rc) {
+	if (!r) {
 		hs_trace_reader_destroy(reader);
-		free(r);
-		return rc;
+		return hs_error_set(err, -ENOMEM, "out of memory for a replay");
 	}
 	r->reader = reader;
 	r->clock = (struct hs_clock){ .ctx = r, .now_us = replay_now_us, .sleep_us = replay_sleep_us };
@@ -394,10 +485,11 @@ int hs_replay_next(struct hs_replay *r, struct hs_replay_next *out, struct hs_er
 	if (!r->ahead)
 		return 0;
 	if (r->ahead->type == HS_TRACE_GUEST) {
-		int rc = new_view(r, r->ahead, &out->view);
+		int rc = r->nr_guests < HS_TRACE_MAX_GUESTS ? new_view(r, r->ahead, r->nr_guests, &out->view) : -ENOSPC;
 
 		if (rc)
-			return hs_error_set(err, rc, "out of memory for a replayed guest");
+			return hs_error_set(err, rc, "no room for a replayed guest: %s", strerror(-rc));
+		r->nr_guests++;
 		out->guest = r->ahead->u.guest;
 		out->guest.regions = NULL;
 		out->step = HS_REPLAY_GUEST;

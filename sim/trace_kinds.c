@@ -50,11 +50,17 @@ static size_t get_nr(struct hs_get *g, size_t bound)
 
 /* ---- guests ---- */
 
+#define GUEST_CAN_SPLIT     0x01
+#define GUEST_SPLITS_NESTED 0x02
+#define GUEST_BITS          0x03
+
 static void put_guest(struct hs_put *p, const struct hs_trace_record *r, size_t from, size_t nr)
 {
 	hs_put_text(p, r->u.guest.name);
 	hs_put_text(p, r->u.guest.group);
 	hs_put_text(p, r->u.guest.view);
+	hs_put_byte(p, (uint8_t)((r->u.guest.can_split ? GUEST_CAN_SPLIT : 0) |
+				 (r->u.guest.splits_nested ? GUEST_SPLITS_NESTED : 0)));
 	hs_put_int(p, r->u.guest.nr_huge);
 	hs_put_int(p, nr);
 	for (size_t i = from; i < from + nr; i++) {
@@ -65,9 +71,16 @@ static void put_guest(struct hs_put *p, const struct hs_trace_record *r, size_t 
 
 static void get_guest(struct hs_get *g, struct hs_trace_record *r, struct hs_trace_room *room)
 {
+	uint8_t head;
+
 	hs_get_text(g, r->u.guest.name, sizeof(r->u.guest.name));
 	hs_get_text(g, r->u.guest.group, sizeof(r->u.guest.group));
 	hs_get_text(g, r->u.guest.view, sizeof(r->u.guest.view));
+	head = hs_get_byte(g);
+	if (head & ~GUEST_BITS)
+		hs_get_fail(g, "a guest's abilities are malformed");
+	r->u.guest.can_split = (head & GUEST_CAN_SPLIT) != 0;
+	r->u.guest.splits_nested = (head & GUEST_SPLITS_NESTED) != 0;
 	r->u.guest.nr_huge = get_u32(g);
 	r->u.guest.regions = room->u.regions;
 	r->nr = get_nr(g, HS_TRACE_MAX_REGIONS);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # All tests: the release build's suites, then the unit suites under the address and undefined-behaviour sanitizers, then
-# a build with clang. Prints each suite's closing line and what was skipped, with the reason.
+# the fuzz targets for some seconds each, then a build with clang. Prints each suite's closing line and what was skipped, with the reason.
 # usage: run-all.sh [--long]
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -31,13 +31,14 @@ suites() {
 	skipped=$((skipped + $(grep -cE '\*\*\*Skipped' "$out")))
 	bad=$((bad + $(grep -E '^ *[0-9]+/[0-9]+ Test ' "$out" | grep -cvE ' Passed |\*\*\*Skipped')))
 	echo "-- closing lines of each suite ($preset)"
-	grep -hE '^[0-9]+%: Checks|^SKIPPED' "build/$preset/Testing/Temporary/LastTest.log" || true
+	grep -hE '^[0-9]+%: Checks|^SKIPPED|^fuzz: |^endpoint: ' "build/$preset/Testing/Temporary/LastTest.log" || true
 	logs+=("build/$preset/Testing/Temporary/LastTest.log")
 }
 
 mkdir -p build
 suites release "${select[@]}"
 suites sanitize -L unit
+suites fuzz -L fuzz
 echo "== clang: build only, warnings are errors =="
 if ! { cmake --preset clang && cmake --build --preset clang; } >build/clang.log 2>&1; then
 	tail -40 build/clang.log

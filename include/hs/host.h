@@ -9,6 +9,7 @@ struct hs_host {
 	const char *proc_dir;  /* "/proc" */
 	const char *ksm_dir;   /* "/sys/kernel/mm/ksm" */
 	const char *thp_dir;   /* "/sys/kernel/mm/transparent_hugepage" */
+	const char *sys_dir;   /* "/sys": what has no name of its own above; NULL where nobody asks for it */
 	const char *state_dir; /* "/run/hs-share": what must survive a crash; made with mode 0700 when first needed */
 };
 
@@ -18,6 +19,7 @@ struct hs_host {
 	    .proc_dir = "/proc",                                                                                       \
 	    .ksm_dir = "/sys/kernel/mm/ksm",                                                                           \
 	    .thp_dir = "/sys/kernel/mm/transparent_hugepage",                                                          \
+	    .sys_dir = "/sys",                                                                                         \
 	    .state_dir = "/run/hs-share",                                                                              \
 	})
 

@@ -54,8 +54,9 @@ uint32_t hs_recorder_nr_contents(const struct hs_recorder *r); /* distinct ones 
 struct hs_replay;
 
 /*
- * Replays the trace that `reader` reads, which is owned from then on, also after an error. -ENOMEM; -ENOTSUP: pages
- * were merged while it was recorded, so what it shows of the guests came of that, too.
+ * Replays the trace that `reader` reads, which is owned from then on, also after an error. -ENOMEM, or errors of
+ * hs_trace_next. Where pages were merged while it was recorded (settings.merging), what it shows of the guests came of
+ * that, too: another policy cannot be tried on it.
  */
 HS_MUST_USE int hs_replay_create(struct hs_replay **out, struct hs_trace_reader *reader, struct hs_error *err);
 void hs_replay_destroy(struct hs_replay *r); /* takes NULL; its views are closed before */
@@ -89,6 +90,16 @@ HS_MUST_USE int hs_replay_next(struct hs_replay *r, struct hs_replay_next *out, 
 void hs_replay_decided(struct hs_replay *r, const struct hs_view *v, const struct hs_policy_decision *decisions);
 
 /*
+ * Of a trace of a merging run, once a cycle's decisions are carried out: takes what was shared then, as it was recorded
+ * at this place, for hs_replay_state to tell until the next time.
+ */
+void hs_replay_merged(struct hs_replay *r);
+
+/* The state that hs_share_state told. `guest`: in the order of coming; outs may be NULL. */
+void hs_replay_state(const struct hs_replay *r, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
+		     struct hs_bits512 *shared, uint32_t *breaks);
+
+/*
  * What befell the replay, or 0. From then on all its views and its clock answer -ECANCELED, so that a pipeline ends its
  * cycle: ask here for the reason.
  */
@@ -96,7 +107,7 @@ HS_MUST_USE int hs_replay_error(const struct hs_replay *r, struct hs_error *err)
 
 struct hs_replay_stats {
 	uint64_t nr_answered;  /* calls of views */
-	uint64_t nr_passed;    /* recorded calls that were not made */
+	uint64_t nr_passed;    /* recorded calls that were not made; those of a merge engine are among them */
 	uint64_t nr_decisions; /* compared, of huge pages */
 	uint64_t nr_differ;    /* of them */
 };

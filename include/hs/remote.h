@@ -79,6 +79,24 @@ HS_MUST_USE int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops,
  */
 HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err);
 
+/*
+ * System calls while the whole process stands still, for what must not happen in the middle of something else that the
+ * process does. All its threads are stopped (calls that they are in finish or are interrupted first); then `ask` is
+ * called, and the calls that it names are made; it is called again, and so on until it names none; then all go on.
+ * What `ask` finds out about the process by other means stays true until the next of its calls. It must be quick: the
+ * guest's processors stand still, too. Calls that other threads wait in are restarted by the kernel, or return EINTR as
+ * after any stop.
+ *
+ * ask: *calls and *nr to its own array, each with at most HS_REMOTE_STILL_DATA bytes of data; or -errno: no more, and
+ * that is returned. like: a call of the kind that will be asked for, for the filters.
+ *
+ * 0: `ask` had all its calls. Errors as hs_remote_run, with calls made up to then; -ENOTSUP for a dry handle.
+ */
+#define HS_REMOTE_STILL_DATA 256
+typedef int (*hs_remote_still_fn)(void *ctx, struct hs_remote_call **calls, size_t *nr);
+HS_MUST_USE int hs_remote_run_still(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask,
+				    void *ctx, struct hs_error *err);
+
 void hs_remote_stats(const struct hs_remote *r, struct hs_remote_stats *out);
 
 #endif

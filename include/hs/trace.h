@@ -69,7 +69,9 @@ struct hs_trace_header {
 /* ---- records ---- */
 
 enum hs_trace_type {
-	HS_TRACE_GUEST = 1, /* a guest came: u.guest */
+	/* A guest came: u.guest. Or it had new memory, and comes again with the next number, in the place of the one of
+	 * its name that is gone next. */
+	HS_TRACE_GUEST = 1,
 	HS_TRACE_GONE,      /* it was taken out, or has ended */
 	HS_TRACE_CYCLE,     /* a cycle of the pipeline begins (again, after an interrupt): u.cycle; nobody's */
 	HS_TRACE_CLOCK,     /* the clock was read, or slept on: u.clock; nobody's */
@@ -97,6 +99,8 @@ struct hs_trace_guest {
 	char name[HS_TRACE_NAME_MAX];
 	char group[HS_TRACE_NAME_MAX];
 	char view[HS_TRACE_NAME_MAX];          /* how it was looked at: its view's name */
+	uint8_t can_split;                     /* 1: as hs_view_can_split said */
+	uint8_t splits_nested;                 /* 1: as in struct hs_view_ops */
 	uint32_t nr_huge;                      /* sum over the regions, 1 .. HS_TRACE_MAX_GUEST_HUGE */
 	const struct hs_trace_region *regions; /* [nr] */
 };

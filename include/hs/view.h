@@ -2,8 +2,8 @@
  * The view of one guest's memory: what each huge page is mapped as, what was accessed, splitting and restoring of
  * mappings (never of the pages themselves), reading of bytes. Nothing above this header knows which view it has.
  *
- * Implementations: host page tables read by BPF (hs_view_open_host), a simulated guest (hs_view_open_sim, ept/sim's own
- * header); nested page tables come later. A view belongs to one thread at a time.
+ * Implementations: host page tables read by BPF (hs_view_open_host), KVM's nested page tables around it (hs_view_open,
+ * which chooses), a simulated guest (hs_view_open_sim). A view belongs to one thread at a time.
  *
  * Any call may answer -ESRCH: the guest is gone; close the view. What a view cannot tell it calls unknown.
  */
@@ -61,15 +61,19 @@ struct hs_frame {
 };
 
 struct hs_view_ops {
-	const char *name; /* "host page tables", "simulated": for inspect and logs */
+	const char *name;   /* "host page tables", "simulated": for inspect and logs */
+	bool splits_nested; /* split parts nested entries alone: sharing has no use for a mapping that is left split */
 	void (*close)(struct hs_view *v);
 	int (*refresh)(struct hs_view *v, struct hs_error *err);
+	/* A further view of the same guest as it is now, after -ESTALE; NULL: it is opened anew by its process. */
+	int (*reopen)(struct hs_view *v, struct hs_view **out, struct hs_error *err);
 	int (*age)(struct hs_view *v, struct hs_error *err);
 	int (*sample_huge)(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
 			   struct hs_error *err);
 	int (*sample_base)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
 			   struct hs_error *err);
 	int (*frames)(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err);
+	/* NULL: this view cannot split */
 	int (*split)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*restore)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*read)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
@@ -97,6 +101,17 @@ struct hs_view {
  */
 HS_MUST_USE int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
 				  uint64_t min_bytes, struct hs_error *err);
+
+/*
+ * Opens the guest with process id `pid` through the tables that show its accesses: KVM's nested page tables, read by
+ * BPF, when it runs under KVM; the host's otherwise. Everything else as hs_view_open_host. An ageing of nested tables
+ * drops their entries (one fault of the guest for each that it touches again); a sample before the first ageing, or
+ * after the VM's memory was laid out anew, is unknown. Further errors: -ENOTSUP a guest under KVM whose nested tables
+ * cannot be read or aged on this kernel, or that runs virtual machines of its own (the text says which; no view would
+ * be sound); -EAGAIN its memory slots change all the time.
+ */
+HS_MUST_USE int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
+			     uint64_t min_bytes, struct hs_error *err);
 
 /*
  * Takes NULL. Leaves no mapping split that this view split: it restores first, and reports what it could not to stderr.
@@ -136,8 +151,10 @@ HS_MUST_USE int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_fra
 /*
  * Splits the mapping (not the page) of each named huge page, so that each base page has an accessed bit of its own.
  * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge). Returns 0 when the batch
- * was attempted, otherwise nothing was touched. Callers keep batches within their budget.
+ * was attempted, otherwise nothing was touched. Callers keep batches within their budget. -ENOTSUP: this view cannot;
+ * as hs_view_can_split says beforehand, as far as it is known then.
  */
+bool hs_view_can_split(const struct hs_view *v);
 HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 
 /*

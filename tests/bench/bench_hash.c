@@ -4,11 +4,13 @@
  * pieces is hashed from a nearer cache.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 /* The rival's hash, compiled in: ksmd uses XXH64. */
 #define XXH_INLINE_ALL
@@ -167,21 +169,45 @@ static void in_cache(struct bench_report *r, unsigned int reps, const uint8_t *b
 	bench_row(r, "xxh64_by_digest", "XXH64's time by the digest's", "times", &ratio);
 }
 
+/* Two ways to another process's memory: the view's, and one that would end the sharing of KSM pages. */
+static int mem_fd = -1;
+
+static ssize_t read_mem(const struct bench_child *c, uint64_t at, void *to, size_t n)
+{
+	(void)c;
+	return pread(mem_fd, to, n, (off_t)at);
+}
+
+static ssize_t read_readv(const struct bench_child *c, uint64_t at, void *to, size_t n)
+{
+	struct iovec local = { to, n }, remote = { (void *)(uintptr_t)at, n };
+
+	return process_vm_readv(c->pid, &local, 1, &remote, 1, 0);
+}
+
+struct reading {
+	const char *key, *label;
+	ssize_t (*read)(const struct bench_child *c, uint64_t at, void *to, size_t n);
+};
+
+static const struct reading by_mem = { "mem", "/proc/PID/mem", read_mem };
+static const struct reading by_readv = { "readv", "process_vm_readv", read_readv };
+
 /*
  * Reads all of the process's memory in pieces, with or without work on each; ns a page. A piece goes where it lies in
  * the buffer of a whole huge page, as a view reads it, or (near) always to the buffer's start, so that a small piece
  * stays in the second-level cache.
  */
-static double read_all(const struct bench_child *c, uint8_t *buf, size_t piece, bool near, const struct work *w)
+static double read_all(const struct bench_child *c, const struct reading *how, uint8_t *buf, size_t piece, bool near,
+		       const struct work *w)
 {
 	uint64_t start = bench_cpu_ns();
 
 	for (uint64_t at = 0; at < c->bytes; at += piece) {
 		uint8_t *to = near ? buf : buf + at % HS_HUGE_SIZE;
-		struct iovec local = { to, piece }, remote = { (void *)(uintptr_t)(c->start + at), piece };
 
-		if (process_vm_readv(c->pid, &local, 1, &remote, 1, 0) != (ssize_t)piece) {
-			fprintf(stderr, "bench hash: process_vm_readv: %s\n", strerror(errno));
+		if (how->read(c, c->start + at, to, piece) != (ssize_t)piece) {
+			fprintf(stderr, "bench hash: %s: %s\n", how->label, strerror(errno));
 			exit(EXIT_FAILURE);
 		}
 		if (w)
@@ -190,15 +216,16 @@ static double read_all(const struct bench_child *c, uint8_t *buf, size_t piece, 
 	return (double)(bench_cpu_ns() - start) / ((double)c->bytes / (double)HS_BASE_SIZE);
 }
 
-static void with_reading(struct bench_report *r, unsigned int reps, const struct bench_child *c, uint8_t *buf,
-			 size_t piece, bool near)
+static void with_reading(struct bench_report *r, unsigned int reps, const struct bench_child *c,
+			 const struct reading *how, uint8_t *buf, size_t piece, bool near)
 {
 	struct bench_series alone = { 0 }, digest = { 0 }, xxh64 = { 0 }, rate = { 0 }, rate64 = { 0 };
 	char section[48], heading[80];
 
 	for (unsigned int rep = 0; rep < reps; rep++) {
-		double a = read_all(c, buf, piece, near, NULL), d = read_all(c, buf, piece, near, &works[DIGEST]),
-		       x = read_all(c, buf, piece, near, &works[XXH64_]);
+		double a = read_all(c, how, buf, piece, near, NULL),
+		       d = read_all(c, how, buf, piece, near, &works[DIGEST]),
+		       x = read_all(c, how, buf, piece, near, &works[XXH64_]);
 
 		bench_add(&alone, a);
 		bench_add(&digest, d);
@@ -206,8 +233,8 @@ static void with_reading(struct bench_report *r, unsigned int reps, const struct
 		bench_add(&rate, 100 * a / d);
 		bench_add(&rate64, 100 * a / x);
 	}
-	(void)snprintf(section, sizeof(section), "read_%zu_kib%s", piece >> 10, near ? "_same_place" : "");
-	(void)snprintf(heading, sizeof(heading), "process_vm_readv, %zu KiB at a time%s", piece >> 10,
+	(void)snprintf(section, sizeof(section), "%s_%zu_kib%s", how->key, piece >> 10, near ? "_same_place" : "");
+	(void)snprintf(heading, sizeof(heading), "%s, %zu KiB at a time%s", how->label, piece >> 10,
 		       near ? ", to one place" : "");
 	bench_section(r, section, heading);
 	bench_row(r, "read", "read", "ns/page", &alone);
@@ -230,6 +257,7 @@ int main(int argc, char **argv)
 	struct options o = { .mib = 512, .reps = 15 };
 	struct bench_report *r;
 	struct bench_child c;
+	char path[32];
 	uint8_t *buf;
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &o))
@@ -237,6 +265,12 @@ int main(int argc, char **argv)
 	/* First, while there is nothing else that the process would inherit. */
 	if (!bench_child_start(&c, o.mib << 20, true))
 		return EXIT_FAILURE;
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", (int)c.pid);
+	mem_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (mem_fd < 0) {
+		fprintf(stderr, "bench hash: %s: %s\n", path, strerror(errno));
+		return EXIT_FAILURE;
+	}
 	if (hs_digest_key_random(&key)) {
 		fputs("bench hash: no random numbers\n", stderr);
 		return EXIT_FAILURE;
@@ -248,7 +282,9 @@ int main(int argc, char **argv)
 	in_cache(r, o.reps, buf, 256 << 10);
 	in_cache(r, o.reps, buf, 2 << 20);
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
-		with_reading(r, o.reps, &c, buf, pieces[i].kib << 10, pieces[i].near);
+		with_reading(r, o.reps, &c, &by_mem, buf, pieces[i].kib << 10, pieces[i].near);
+	with_reading(r, o.reps, &c, &by_readv, buf, HS_HUGE_SIZE, false);
+	close(mem_fd);
 	bench_child_stop(&c);
 	return bench_end(r);
 }

@@ -95,9 +95,9 @@ START_TEST(test_ept_host_base_cpuinfo)
 	ck_assert_uint_eq(hs_base_phys_bits("model name: none\n"), 0);
 	ck_assert_uint_eq(hs_base_phys_bits("address sizes\t: many\n"), 0);
 	ck_assert_uint_eq(hs_base_phys_bits("address sizes\t: 99 bits physical\n"), 0);
-	ck_assert(hs_base_has_la57(intel));
-	ck_assert(!hs_base_has_la57(amd));
-	ck_assert(!hs_base_has_la57(""));
+	ck_assert(hs_base_has_flag(intel, "la57"));
+	ck_assert(!hs_base_has_flag(amd, "la57"));
+	ck_assert(!hs_base_has_flag("", "la57"));
 }
 END_TEST
 

@@ -142,11 +142,12 @@ START_TEST(test_ept_host_ksm)
 	ck_assert_int_eq(s.state, HS_MAP_SPLIT);
 	ck_assert_uint_eq(vg_sum(&guest, 0, NR_HUGE * 512), sum);
 
-	/* Shared pages are read like others. */
+	/* Shared pages are read like others, and stay shared: a read that pinned them would give each its own copy. */
 	ck_assert_int_eq(hs_view_read(view, 1, &want, buf, &got, &err), 0);
 	ck_assert_uint_eq(hs_bits_count(&got), 512);
 	for (uint32_t w = 0; w < HS_HUGE_SIZE / 8; w++)
 		ck_assert_uint_eq(buf[w], vg_word(6, w / 512, w % 512));
+	ck_assert_uint_eq(count_ksm(1, &pfn), n);
 
 	/* Ageing with shared pages around; then back to huge pages, which ends the sharing and keeps the content. */
 	ck_assert_int_eq(hs_view_age(view, &err), 0);

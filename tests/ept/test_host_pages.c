@@ -118,7 +118,7 @@ START_TEST(test_ept_host_read)
 }
 END_TEST
 
-/* process_vm_readv takes pages without marking them accessed: what we read does not look hot. */
+/* A read takes pages without marking them accessed: what we read does not look hot. */
 START_TEST(test_ept_host_read_leaves_accessed_alone)
 {
 	struct hs_bits512 want = hs_bits_full(), got;
@@ -138,6 +138,34 @@ START_TEST(test_ept_host_read_leaves_accessed_alone)
 	for (hs_huge_nr h = 0; h < NR_HUGE; h++)
 		ck_assert_int_eq(s[h].accessed, HS_NO);
 	close_view();
+	free(buf);
+}
+END_TEST
+
+/* What the guest has in common with a child of its own stays so: no copy, and no huge mapping split. */
+START_TEST(test_ept_host_read_after_fork)
+{
+	static const enum vg_kind kinds[] = { VG_HUGE, VG_BASE };
+	static struct hs_frame before[HS_BASE_PER_HUGE], after[HS_BASE_PER_HUGE];
+	struct hs_bits512 want = hs_bits_full(), got;
+	uint64_t *buf = malloc(HS_HUGE_SIZE);
+
+	for (size_t k = 0; k < 2; k++) {
+		open_view(kinds[k], NR_HUGE);
+		vg_fill(&guest, 0, 1024, 3);
+		vg_fork(&guest);
+		ck_assert_int_eq(hs_view_frames(view, 1, before, &err), 0);
+		ck_assert_int_eq(hs_view_read(view, 1, &want, buf, &got, &err), 0);
+		ck_assert_uint_eq(hs_bits_count(&got), 512);
+		for (uint32_t w = 0; w < HS_HUGE_SIZE / 8; w++)
+			ck_assert_uint_eq(buf[w], vg_word(3, 512 + w / 512, w % 512));
+		ck_assert_int_eq(hs_view_frames(view, 1, after, &err), 0);
+		for (uint32_t b = 0; b < 512; b++) {
+			ck_assert_uint_eq(before[b].pfn, after[b].pfn);
+			ck_assert_uint_eq(before[b].flags, after[b].flags);
+		}
+		close_view();
+	}
 	free(buf);
 }
 END_TEST
@@ -228,6 +256,7 @@ int main(void)
 	tcase_add_test(t, test_ept_host_frames);
 	tcase_add_test(t, test_ept_host_read);
 	tcase_add_test(t, test_ept_host_read_leaves_accessed_alone);
+	tcase_add_test(t, test_ept_host_read_after_fork);
 	tcase_add_test(t, test_ept_host_refresh);
 	tcase_add_test(t, test_ept_host_numbers_out_of_range);
 	suite_add_tcase(s, t);

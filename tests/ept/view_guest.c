@@ -16,7 +16,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_SPIN };
+enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN };
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 {
@@ -107,6 +107,13 @@ static void serve(char *p, struct vg_box *box)
 		break;
 	case OP_MAP_MORE:
 		box->error = make_memory(VG_ABSENT, box->len) ? 0 : -ENOMEM;
+		break;
+	case OP_FORK:
+		if (!fork()) {
+			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (;;)
+				(void)pause();
+		}
 		break;
 	default:
 		box->error = -EINVAL;
@@ -242,6 +249,11 @@ void vg_map_more(struct view_guest *g, uint32_t nr_huge)
 {
 	ask(g, OP_MAP_MORE, 0, nr_huge * HS_BASE_PER_HUGE, 0);
 	ck_assert_int_eq(g->box->error, 0);
+}
+
+void vg_fork(struct view_guest *g)
+{
+	ask(g, OP_FORK, 0, 0, 0);
 }
 
 uint64_t vg_smaps_kb(const struct view_guest *g, const char *field)

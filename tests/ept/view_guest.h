@@ -67,6 +67,8 @@ uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice); /* 0 or -errno */
 void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 void vg_map_more(struct view_guest *g, uint32_t nr_huge); /* a further stretch, elsewhere */
+/* A child of the guest that does nothing, and has its memory in common with it until vg_stop. */
+void vg_fork(struct view_guest *g);
 /* Reads of pages[nr], over and over, until vg_stop. Returns at once. */
 void vg_spin(struct view_guest *g, const uint32_t *pages, uint32_t nr);
 

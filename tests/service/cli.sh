@@ -22,8 +22,8 @@ expect() {
 expect 2 'Usage: hs-share COMMAND'
 expect 0 'inspect .*look at one guest' --help
 expect 0 '^hs-share [0-9]' --version
-expect 2 'no command "frobnicate"; the commands are: run inspect unshare' frobnicate
-for command in run inspect unshare; do
+expect 2 'no command "frobnicate"; the commands are: run inspect record unshare' frobnicate
+for command in run inspect record unshare; do
 	expect 0 '--pid=PID' "$command" --help
 	expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
 	expect 2 '--pid: "abc" is no process id' "$command" --pid abc
@@ -41,6 +41,11 @@ expect 2 '--max-hot: "512" is not a number from 0 to 511' run --pid 1 --max-hot 
 expect 2 '--rounds: "65" is not a number from 1 to 64' run --pid 1 --rounds 65
 expect 2 '--keep-shared and --dry-run exclude' run --pid 1 --keep-shared --dry-run
 expect 2 'inspect looks at one guest' inspect --pid 1 --pid 2
+expect 2 'no guest is named; give --pid PID' record --output x
+expect 2 'give --output FILE' record --pid 1
+expect 2 '--allow-foreign is of use with --merge alone' record --pid 1 --output x --allow-foreign
+expect 1 'cannot make /nonexistent/x: No such file' record --pid 1 --output /nonexistent/x
+expect 1 'overwrites nothing' record --pid 1 --output /dev/null
 
 # commands that talk to the daemon: none listens there
 nowhere=/nonexistent/control.sock
@@ -72,6 +77,10 @@ none=4194303
 for command in run inspect unshare; do
 	expect 1 "$none" "$command" --pid "$none"
 done
+
+trace=$(mktemp -u)
+expect 1 "$none" record --pid "$none" --output "$trace"
+[ -e "$trace" ] && { failed=$((failed + 1)); echo "FAILED: a recording that never began left $trace"; }
 
 # A process without memory that could be a guest's.
 sleep 60 &

@@ -1,3 +1,26 @@
 add_test(NAME service_daemon COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/daemon.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest>)
 set_tests_properties(service_daemon PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+foreach(seconds 40 3600)
+  set(name service_churn)
+  set(labels live)
+  if(seconds GREATER 600)
+    set(name service_churn_hour)
+    set(labels long)
+  endif()
+  add_test(NAME ${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/churn.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+           $<TARGET_FILE:hs-guest>)
+  math(EXPR limit "${seconds} * 2 + 300")
+  set_tests_properties(${name} PROPERTIES LABELS ${labels} TIMEOUT ${limit} RESOURCE_LOCK ksm RUN_SERIAL TRUE
+                       ENVIRONMENT HS_CHURN_SECONDS=${seconds})
+endforeach()
+hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit)
+target_compile_definitions(test_endpoint PRIVATE HS_SHARED="$<TARGET_FILE:hs-shared>")
+add_dependencies(test_endpoint hs-shared)
+
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
+add_executable(hs-yaml-json yaml_json.c)
+target_link_libraries(hs-yaml-json PRIVATE PkgConfig::YAML PkgConfig::JANSSON)
+add_test(NAME service_endpoint COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/endpoint.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+         $<TARGET_FILE:hs-guest> $<TARGET_FILE:hs-yaml-json> ${PROJECT_SOURCE_DIR})
+set_tests_properties(service_endpoint PROPERTIES LABELS live TIMEOUT 300 RESOURCE_LOCK ksm RUN_SERIAL TRUE)

@@ -153,6 +153,19 @@ ok 'a guest that ends is forgotten' 'until_true 20 "[ \$(status_of http://x/v1/g
 ok 'off undoes the rest' 'hs mode off >/dev/null && [ "$(ksm_pages ${pids[2]})" = 0 ] && [ "$(mergeable ${pids[2]})" = 0 ]'
 ok 'and gives the knobs back' '[ "$knobs_before" = "$(knobs)" ]'
 ok 'all commands answer' 'for c in status guests stats report history diagnose mode; do hs $c >/dev/null && hs $c --json | jq -e . >/dev/null || exit 1; done; hs watch --count 1 | grep -q GUEST'
+
+# ---- on a terminal of 80 columns
+tty() { # COMMAND: what it writes to a terminal; no keys
+	timeout 30 script -qefc "stty cols 80 rows 24; $1" /dev/null </dev/null | tr -d '\r'
+}
+esc=$(printf '\033')
+plain() { sed "s/$esc\[[0-9;?]*[a-zA-Z]//g"; }
+ok 'guests fits 80 columns' 'tty "$share guests --socket $sock" | plain | awk "length > 80 { exit 1 } /^pid-/ { n++ } END { exit n < 2 }"'
+ok 'colour on a terminal, none elsewhere, none with NO_COLOR' 'tty "$share diagnose --socket $sock" | grep -q "$esc\[3" && ! hs diagnose | grep -q "$esc" && ! NO_COLOR=1 tty "$share diagnose --socket $sock" | grep -q "$esc"'
+ok 'watch has a screen of its own, and gives it back' 'tty "$share watch --count 2 --interval 1 --socket $sock" >"$dir/screen"; grep -q "$esc\[?1049h" "$dir/screen" && tail -1 "$dir/screen" | grep -q "$esc\[?1049l" && [ "$(plain <"$dir/screen" | grep -c "^GUEST")" -ge 2 ]'
+ok 'q ends it' '{ sleep 1; printf q; sleep 20; } | timeout 15 script -qefc "$share watch --interval 60 --socket $sock" /dev/null >/dev/null'
+ok 'what goes wrong is told after the screen is given back' 'tty "$share watch --socket $dir/none" | tail -1 | plain | grep -q "$dir/none"'
+
 kill -TERM "$daemon"
 wait "$daemon"
 ok 'SIGTERM ends it in order' '[ $? = 0 ] && [ ! -e "$sock" ]'

@@ -64,15 +64,38 @@ static const struct {
 	{ "[scan]\nmin_memory = 5Q\n", "bytes, or a number with K, M, G or T" },
 	{ "[scan]\nmin_memory = 18446744073709551615T\n", "bytes, or a number with K, M, G or T" },
 	{ "[service]\nsocket_mode = 8888\n", "octal" },
-	{ "[service]\nsocket = control.sock\n", "no absolute path" },
-	{ "[service]\ntcp_port = 9100\ntcp_address = 0.0.0.0\n", "no loopback address" },
-	{ "[service]\nnonsense\n", "file:2" },
-	{ "[service\n", "file:1" },
-	{ "[scan]\nrounds = 5\nhot_rounds = 6\n", "hot_rounds is more than rounds" },
-	{ "[policy]\nmax_hot = 200\n", "unshare_hot_pages is not above max_hot" },
-	{ "[fine]\nsamples = 100\n", "more than max_window_ms" },
-	{ "[auto]\noff_available_percent = 10\n", "it would flap" },
-	{ "[scan]\nrest_min_s = 100\n", "rest_max_s is less" },
+	{ "[service]\nnonsense\n", "file:2: neither" },
+	{ "[service\n", "file:1: neither" },
+	/* What inih would let pass. */
+	{ "[service]\nmode = off\n[scan] xyz\n", "file:3: behind [scan] stands something else: \"xyz\"" },
+	{ "[scan]# why\n", "file:1: behind [scan] stands something else" },
+	{ "[scan];why\n", "file:1: behind [scan] stands something else" },
+	{ "[service]\nsocket = /run/a\n  b\n", "file:3: neither" },
+	{ "[service]\nsocket = /run/a\n\tmode = save\n  mode = off\n", "file:4: mode is set a second time" },
+	{ "[service]\nsocket = /run/a\n\n  = b\n", "file:4: there is no key" },
+	{ "[service]\nsocket =;/run/a\n", "file:2: [service] socket: a value cannot begin with ;" },
+	/* Keys that are right alone: the line that came last, and where the others stand. */
+	{ "[service]\nsocket = control.sock\n", "file:2: [service] socket is no absolute path" },
+	{ "[service]\n\nstate_dir = state\n", "file:3: [service] state_dir is no absolute path" },
+	{ "[service]\ntcp_port = 9100\ntcp_address = 0.0.0.0\n",
+	  "file:3: [service] tcp_address is no loopback address: 127.0.0.1 or ::1; tcp_address = 0.0.0.0, line 3; "
+	  "tcp_port = 9100, line 2" },
+	{ "[service]\ntcp_address = 192.168.0.1\ntcp_port = 9100\n", "file:3: [service] tcp_address is no loopback" },
+	{ "[scan]\nrounds = 5\nhot_rounds = 6\n", "file:3: [scan] hot_rounds is more than rounds: nothing could be "
+						  "hot; hot_rounds = 6, line 3; rounds = 5, line 2" },
+	{ "[scan]\n\nrounds = 5\n", "file:3: [scan] hot_rounds is more than rounds" },
+	{ "[scan]\nrounds = 20\n",
+	  "file:2: [policy] min_cold_rounds is less than [scan] rounds: cold must be as well founded as hot; "
+	  "min_cold_rounds = 10, the default; rounds = 20, line 2" },
+	{ "[policy]\nunshare_hot_rounds = 11\n", "file:2: [policy] unshare_hot_rounds is more than [scan] rounds" },
+	{ "[policy]\nmax_hot = 200\n", "file:2: [policy] unshare_hot_pages is not above max_hot" },
+	{ "[fine]\nsamples = 100\n", "file:2: [fine] samples times interval_ms is more than max_window_ms; samples = "
+				     "100, line 2; interval_ms = 200, the default; max_window_ms = 3000, the default" },
+	{ "[policy]\nhot_count = 6\n", "file:2: [policy] hot_count is more than [fine] samples" },
+	{ "[merge]\nmax_page_sharing = 1\n", "file:2: [merge] max_page_sharing takes 0 or at least 2" },
+	{ "[auto]\noff_available_percent = 10\n", "file:2: [auto] off_available_percent is not above" },
+	{ "[auto]\non_psi = 1\n", "file:2: [auto] off_psi is not below on_psi" },
+	{ "[scan]\nrest_min_s = 100\n", "file:2: [scan] rest_max_s is less than rest_min_s" },
 };
 
 START_TEST(test_service_config_bad)
@@ -100,6 +123,33 @@ START_TEST(test_service_config_not_text)
 	ck_assert_int_eq(hs_config_load(&cfg, "/", &err), -EINVAL);
 	ck_assert_int_eq(hs_config_load(&cfg, "/nonexistent/file", &err), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent/file"));
+}
+END_TEST
+
+/* As long as a value may be: it fits into a line when it is printed. */
+START_TEST(test_service_config_longest_string)
+{
+	char text[256] = "[service]\nstate_dir = /", back[256];
+	const size_t begin = strlen(text) - 1;
+
+	memset(text + begin + 1, 'x', 159);
+	ck_assert_msg(parse(text) == 0, "%s", err.text);
+	ck_assert_uint_eq(strlen(cfg.state_dir), 160);
+	text[begin + 160] = 'x';
+	ck_assert_int_eq(parse(text), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "at most 160 characters"));
+	(void)snprintf(back, sizeof(back), "history_resolution_s = %.160s", text + begin);
+	ck_assert_uint_lt(strlen(back), 200);
+}
+END_TEST
+
+/* Indented keys are keys; a comment may stand behind a section. */
+START_TEST(test_service_config_indented)
+{
+	ck_assert_msg(parse("  [scan] ; why\n\trounds = 8 ; why\n\thot_rounds = 4\n   # comment\n\t\n") == 0, "%s",
+		      err.text);
+	ck_assert_uint_eq(cfg.pipeline.coarse.rounds, 8);
+	ck_assert_uint_eq(cfg.pipeline.coarse.hot_rounds, 4);
 }
 END_TEST
 
@@ -218,6 +268,8 @@ int main(void)
 	tcase_add_test(c, test_service_config_values);
 	tcase_add_loop_test(c, test_service_config_bad, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(c, test_service_config_not_text);
+	tcase_add_test(c, test_service_config_longest_string);
+	tcase_add_test(c, test_service_config_indented);
 	tcase_add_test(c, test_service_config_prints_what_it_reads);
 	tcase_add_test(c, test_service_config_keeps_what_needs_a_restart);
 	tcase_add_loop_test(c, test_service_auto_decide, 0, sizeof(decisions) / sizeof(decisions[0]));

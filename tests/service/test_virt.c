@@ -4,6 +4,10 @@
 #include <errno.h>
 #include <libvirt/libvirt.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "virt_internal.h"
 
@@ -137,7 +141,7 @@ static void on_done(void *arg, int rc, const char *text)
 static void start(const char *uri)
 {
 	const struct hs_virt_config cfg = {
-		.uri = uri, .pid_dir = "/nonexistent", .host = HS_HOST_DEFAULT, .reconnect_ms = 100
+		.uri = uri, .pid_dir = "/nonexistent", .host = HS_HOST_DEFAULT, .answer_ms = 1000, .reconnect_ms = 100
 	};
 	const struct hs_virt_callbacks cb = { NULL, on_domain, on_gone, on_connection };
 
@@ -213,6 +217,41 @@ START_TEST(test_service_virt_no_libvirtd)
 }
 END_TEST
 
+/* A libvirtd that takes the connection and never says a word: virConnectOpen has no limit of time. */
+START_TEST(test_service_virt_hangs)
+{
+	const struct hs_opt_in on = { .on = true, .group = "web" };
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char dir[] = "/tmp/hs-virt-XXXXXX", uri[256];
+	struct timespec begin, end;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/sock", dir);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(fd, 4), 0);
+	(void)snprintf(uri, sizeof(uri), "qemu+unix:///system?socket=%s", addr.sun_path);
+	start(uri);
+	hs_virt_set_opt_in(t.v, "test", &on, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 1);
+	ck_assert_int_eq(t.rc, -ETIMEDOUT);
+	ck_assert_ptr_nonnull(strstr(t.text, "nothing was changed"));
+	/* Two are pending at the end: both are answered, and the end does not wait for the call. */
+	hs_virt_set_opt_in(t.v, "test", &on, (struct hs_done){ on_done, NULL });
+	hs_virt_set_opt_in(t.v, "test", &on, (struct hs_done){ on_done, NULL });
+	(void)clock_gettime(CLOCK_MONOTONIC, &begin);
+	stop();
+	(void)clock_gettime(CLOCK_MONOTONIC, &end);
+	ck_assert_uint_eq(t.nr_done, 3);
+	ck_assert_int_eq(t.rc, -ECANCELED);
+	ck_assert_ptr_nonnull(strstr(t.text, "libvirt does not answer"));
+	ck_assert_int_lt(end.tv_sec - begin.tv_sec, 20);
+	(void)close(fd);
+	(void)unlink(addr.sun_path);
+	(void)rmdir(dir);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/virt");
@@ -223,6 +262,7 @@ int main(void)
 	tcase_add_loop_test(c, test_service_virt_obstacles, 0, sizeof(domains) / sizeof(domains[0]));
 	tcase_add_test(c, test_service_virt_test_driver);
 	tcase_add_test(c, test_service_virt_no_libvirtd);
+	tcase_add_test(c, test_service_virt_hangs);
 	tcase_set_timeout(c, 60);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);

@@ -4,6 +4,7 @@ hs_suite(test_share_remote_live SOURCES test_remote_live.c remote_guest.c LIBS h
          LABELS live ROOT)
 hs_suite(test_share_remote_signals SOURCES test_remote_signals.c remote_guest.c LIBS hs_share LABELS live ROOT)
 hs_suite(test_share_remote_refuse SOURCES test_remote_refuse.c remote_guest.c LIBS hs_share LABELS live ROOT)
+hs_suite(test_share_remote_still SOURCES test_remote_still.c remote_guest.c LIBS hs_share LABELS live ROOT)
 hs_suite(test_share_remote_kill SOURCES test_remote_kill.c remote_guest.c killer.c LIBS hs_share LABELS live ROOT)
 
 # The same, a thousand times for each kind of guest.

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -173,6 +174,87 @@ START_TEST(test_share_engine_foreign_claimed)
 }
 END_TEST
 
+/* Guests that their VMM had made mergeable, as QEMU does: only what is wanted is merged, and they get their mark back.
+ */
+START_TEST(test_share_engine_claims_its_own_guests)
+{
+	struct hs_share_unshared un;
+	uint64_t before[NR_GUESTS];
+
+	cfg.foreign = HS_FOREIGN_CLAIM;
+	for (uint32_t i = 0; i < NR_GUESTS; i++) {
+		test_guest_init(&guests[i], NR_HUGE);
+		set_contents(&guests[i], (i + 1) * 1000000);
+		/* Identical in all guests, and hot: not wanted. */
+		for (uint32_t p = 0; p < HOT_HUGE * HS_BASE_PER_HUGE; p++)
+			guests[i].content[p] = 8000000 + p;
+		guests[i].mergeable = true;
+		test_guest_start(&guests[i]);
+		before[i] = test_guest_smaps(&guests[i]).mg_bytes;
+		ck_assert_uint_ge(before[i], NR_HUGE * HS_HUGE_SIZE);
+	}
+	open_engine();
+	for (uint32_t i = 0; i < NR_GUESTS; i++)
+		ck_assert_uint_eq(test_guest_smaps(&guests[i]).mg_bytes, 0);
+	share_all();
+	for (uint32_t i = 0; i < NR_GUESTS; i++) {
+		ck_assert_uint_eq(test_guest_smaps(&guests[i]).huge_bytes, HOT_HUGE * HS_HUGE_SIZE);
+		ck_assert_int_eq(hs_share_unshare(share, ids[i], NULL, 0, &un, &err), 0);
+	}
+	close_engine();
+	for (uint32_t i = 0; i < NR_GUESTS; i++)
+		ck_assert_uint_eq(test_guest_smaps(&guests[i]).mg_bytes, before[i]);
+	check_intact();
+	check_knobs();
+}
+END_TEST
+
+/* Killed between the record and the call; a record of another process that had the number before; a torn record. */
+START_TEST(test_share_engine_claim_records)
+{
+	struct test_guest other;
+	struct test_smaps before;
+	struct hs_claim c;
+	char path[PATH_MAX];
+	FILE *f;
+
+	test_guest_init(&other, 4);
+	for (uint32_t p = 0; p < other.nr_pages; p++)
+		other.content[p] = 9000000 + p;
+	other.mergeable = true;
+	test_guest_start(&other);
+	before = test_guest_smaps(&other);
+	ck_assert_int_eq(hs_claim_find(&host, other.pid, &c, &err), 0);
+	ck_assert_uint_gt(c.nr, 0);
+	(void)snprintf(path, sizeof(path), "%s/claim-%d", host.state_dir, (int)other.pid);
+
+	ck_assert_msg(hs_claim_record(&host, &c, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_uint_eq(hs_claim_give_back(&host), 1);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, before.mg_bytes);
+
+	/* Taken; a record that is not believed gives nothing back, and goes. */
+	ck_assert_msg(hs_claim_record(&host, &c, &err) == 0 && hs_claim_take(&host, &c, NULL, &err) == 0, "%s",
+		      err.text);
+	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, 0);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	if (_i)
+		(void)fprintf(f, "hs-share claim 1\npid %d started 1\n%lx %lx\nend\n", (int)other.pid,
+			      c.ranges[0].start, c.ranges[0].end);
+	else
+		(void)fprintf(f, "hs-share claim 1\npid %d st", (int)other.pid);
+	(void)fclose(f);
+	ck_assert_uint_eq(hs_claim_give_back(&host), 0);
+	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, 0);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	ck_assert_uint_eq(test_guest_bad(&other), 0);
+	hs_claim_finish(&c);
+	test_guest_kill(&other);
+}
+END_TEST
+
 static const struct {
 	const char *word;
 	struct hs_share_config cfg;
@@ -204,6 +286,8 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_cpu_cap);
 	tcase_add_test(t, test_share_engine_foreign_refused);
 	tcase_add_loop_test(t, test_share_engine_foreign_claimed, 0, 2);
+	tcase_add_test(t, test_share_engine_claims_its_own_guests);
+	tcase_add_loop_test(t, test_share_engine_claim_records, 0, 2);
 	tcase_add_loop_test(t, test_share_engine_config, 0, (int)(sizeof(bad_configs) / sizeof(bad_configs[0])));
 }
 

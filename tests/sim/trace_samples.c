@@ -52,6 +52,8 @@ static void sample_guest(struct hs_trace_record *r, const char *name, const stru
 	(void)snprintf(r->u.guest.name, sizeof(r->u.guest.name), "%s", name);
 	(void)snprintf(r->u.guest.group, sizeof(r->u.guest.group), "group of %s", name);
 	(void)snprintf(r->u.guest.view, sizeof(r->u.guest.view), "simulated");
+	r->u.guest.can_split = nr == 1;
+	r->u.guest.splits_nested = nr == 2;
 }
 
 static void sample_huge(struct hs_trace_record *r)
@@ -342,7 +344,7 @@ static bool same_guest(const struct hs_trace_record *a, const struct hs_trace_re
 		    x->regions[i].nr_huge != y->regions[i].nr_huge)
 			return false;
 	return x->nr_huge == y->nr_huge && !strcmp(x->name, y->name) && !strcmp(x->group, y->group) &&
-	       !strcmp(x->view, y->view);
+	       !strcmp(x->view, y->view) && x->can_split == y->can_split && x->splits_nested == y->splits_nested;
 }
 
 bool trace_same_record(const struct hs_trace_record *a, const struct hs_trace_record *b)

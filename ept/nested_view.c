@@ -1,0 +1,226 @@
+/*
+ * The view over KVM's nested page tables (NPT on AMD, EPT on Intel): right for guests under KVM, whose accesses leave
+ * no trace in the host's page tables.
+ *
+ * It stands around the view over the host's page tables and asks that one for everything but accesses: what is mapped
+ * how, page frames, bytes. Whether something is present is the host's to say: a nested entry comes and goes with
+ * ageing. Of accesses both are asked, since the VMM's own (emulated devices, vhost) show in the host's tables alone.
+ *
+ * The parts: kvm_walk.bpf.c looks at KVM's description of the VM, nested_vm.c makes sense of it, nested_read.c reads
+ * the tables by the walk that reads the host's, nested_age.c ages.
+ */
+#include "nested_view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host_facts.h"
+
+/* ---- life ---- */
+
+static void close_view(struct hs_view *view)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+
+	hs_view_close(v->inner);
+	hs_kvm_walk_put(v->kvm);
+	if (v->vm_fd >= 0)
+		close(v->vm_fd);
+	free(v->pieces);
+	free(v->blind);
+	free(v);
+}
+
+static int refresh(struct hs_view *view, struct hs_error *err)
+{
+	return hs_view_refresh(hs_nested_view(view)->inner, err);
+}
+
+/* ---- samples ---- */
+
+static void merge_huge(struct hs_huge_sample *s, const struct hs_nested_mark *m)
+{
+	uint16_t nr = (uint16_t)hs_bits_count(&m->accessed);
+
+	if (s->state == HS_MAP_UNKNOWN || s->state == HS_MAP_ABSENT)
+		return;
+	/* Base pages that both saw are counted once; that these are the same is the cautious guess. */
+	if (nr > s->nr_accessed)
+		s->nr_accessed = nr < s->nr_present ? nr : s->nr_present;
+	if (nr)
+		s->accessed = HS_YES;
+	if (s->accessed == HS_YES && s->state == HS_MAP_HUGE)
+		s->nr_accessed = HS_BASE_PER_HUGE;
+	if (m->unknown && s->accessed != HS_YES) {
+		s->accessed = HS_UNKNOWN;
+		s->nr_accessed = 0;
+	}
+}
+
+static int sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+		       struct hs_error *err)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+	struct hs_nested_mark *marks = calloc(nr, sizeof(*marks));
+	int rc = marks ? hs_view_sample_huge(v->inner, first, nr, out, err)
+		       : hs_error_set(err, -ENOMEM, "no memory for a sample of %u huge pages", nr);
+
+	if (!rc) {
+		rc = hs_nested_mark_range(v, first, nr, marks);
+		if (rc)
+			rc = hs_host_error(hs_nested_host(v), rc, "read its nested page tables", err);
+	}
+	for (uint32_t i = 0; i < nr && !rc; i++)
+		merge_huge(&out[i], &marks[i]);
+	if (rc)
+		memset(out, 0, nr * sizeof(*out));
+	free(marks);
+	return rc;
+}
+
+static void merge_base(struct hs_base_sample *s, const struct hs_nested_mark *m)
+{
+	if (s->state == HS_MAP_UNKNOWN)
+		return;
+	/* Here is no place for "unknown" but the state. */
+	if (m->unknown) {
+		*s = (struct hs_base_sample){ 0 };
+		return;
+	}
+	s->accessed = hs_bits_and(hs_bits_or(s->accessed, m->accessed), s->present);
+	if (s->state == HS_MAP_HUGE && hs_bits_count(&s->accessed))
+		s->accessed = hs_bits_full();
+}
+
+static int sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+		       struct hs_error *err)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+	struct hs_nested_mark *marks = calloc(nr, sizeof(*marks));
+	int rc = marks ? hs_view_sample_base(v->inner, huge, nr, out, err)
+		       : hs_error_set(err, -ENOMEM, "no memory for a sample of %zu huge pages", nr);
+
+	if (!rc) {
+		rc = hs_nested_mark_list(v, huge, nr, marks);
+		if (rc)
+			rc = hs_host_error(hs_nested_host(v), rc, "read its nested page tables", err);
+	}
+	for (size_t i = 0; i < nr && !rc; i++)
+		merge_base(&out[i], &marks[i]);
+	if (rc)
+		memset(out, 0, nr * sizeof(*out));
+	free(marks);
+	return rc;
+}
+
+/* ---- the rest ---- */
+
+static int frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err)
+{
+	return hs_view_frames(hs_nested_view(view)->inner, huge, out, err);
+}
+
+static int read_bytes(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
+		      struct hs_bits512 *got, struct hs_error *err)
+{
+	return hs_view_read(hs_nested_view(view)->inner, huge, want, buf, got, err);
+}
+
+/* Nothing of a nested view's is ever split: what is asked for here was split in the host's tables, by an earlier run.
+ */
+static int restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	return hs_view_restore(hs_nested_view(view)->inner, huge, nr, results, err);
+}
+
+static const struct hs_view_ops nested_ops = {
+	.close = close_view,
+	.refresh = refresh,
+	.age = hs_nested_age,
+	.sample_huge = sample_huge,
+	.sample_base = sample_base,
+	.frames = frames,
+	.restore = restore,
+	.read = read_bytes,
+};
+
+/* ---- opening ---- */
+
+static int choose_kind(struct hs_nested_view *v, const struct hs_host *host, struct hs_error *err)
+{
+	if (hs_facts_cpu_has(host->proc_dir, "svm"))
+		v->kind = HS_NESTED_NPT;
+	else if (hs_facts_cpu_has(host->proc_dir, "vmx"))
+		v->kind = HS_NESTED_EPT;
+	else
+		return hs_error_set(err, -ENOTSUP,
+				    "process %d runs a guest under KVM on a processor with neither svm nor vmx in "
+				    "%s/cpuinfo: its nested page tables cannot be understood",
+				    (int)v->view.pid, host->proc_dir);
+	return 0;
+}
+
+/* Takes the inner view over in any case. */
+static int open_nested(struct hs_view **out, const struct hs_host *host, struct hs_view *inner, struct hs_kvm_walk *kvm,
+		       int vm_fd, struct hs_error *err)
+{
+	struct hs_nested_view *v = calloc(1, sizeof(*v));
+	struct hs_error why = { "" };
+	struct hs_kvm_seen now;
+	int rc;
+
+	if (!v) {
+		hs_view_close(inner);
+		hs_kvm_walk_put(kvm);
+		close(vm_fd);
+		return hs_error_set(err, -ENOMEM, "no memory for a view");
+	}
+	v->view = *inner; /* regions and numbers */
+	v->ops = nested_ops;
+	v->ops.name = v->name;
+	v->view.ops = &v->ops;
+	v->inner = inner;
+	v->kvm = kvm;
+	v->vm_fd = vm_fd;
+	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
+	rc = v->blind ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");
+	if (!rc) {
+		v->ageing = hs_nested_choose_ageing(host, &why);
+		if (v->ageing == HS_NESTED_AGE_NONE)
+			rc = hs_error_set(err, -ENOTSUP, "process %d: %s", (int)v->view.pid, why.text);
+	}
+	if (!rc)
+		rc = hs_nested_look(v, &now, err);
+	if (rc) {
+		close_view(&v->view);
+		return rc;
+	}
+	v->aged = now; /* for the generation of its slots */
+	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",
+		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", hs_nested_ageing_name(v->ageing));
+	*out = &v->view;
+	return 0;
+}
+
+int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
+		 uint64_t min_bytes, struct hs_error *err)
+{
+	struct hs_kvm_walk *kvm;
+	struct hs_view *inner;
+	int vm_fd, rc = hs_view_open_host(&inner, host, pid, remote, min_bytes, err);
+
+	if (rc)
+		return rc;
+	rc = hs_nested_find_vm(hs_host_view(inner), &kvm, &vm_fd, err);
+	if (rc) {
+		hs_view_close(inner);
+		return rc;
+	}
+	if (vm_fd < 0) {
+		*out = inner;
+		return 0;
+	}
+	return open_nested(out, host, inner, kvm, vm_fd, err);
+}

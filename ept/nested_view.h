@@ -1,0 +1,88 @@
+/* The view over KVM's nested page tables, as its own files share it. See nested_view.c for how it works. */
+#ifndef HS_EPT_NESTED_VIEW_H
+#define HS_EPT_NESTED_VIEW_H
+
+#include "hs/view.h"
+#include "host_view.h"
+#include "kvm_walk.h"
+#include "nested_entry.h"
+
+/* How the accessed state of nested entries is cleared; see nested_age.c. */
+enum hs_nested_ageing {
+	HS_NESTED_AGE_NONE = 0,
+	HS_NESTED_AGE_SCAN,       /* PAGEMAP_SCAN drops the entries of exactly a range */
+	HS_NESTED_AGE_SOFT_DIRTY, /* clear_refs 4 drops all entries of the process */
+};
+
+/*
+ * Where guest memory is in the guest's own numbering. Either whole huge pages [first, first + nr), or a single one of
+ * which only base pages [from, to) belong to the slot.
+ */
+struct hs_nested_piece {
+	hs_huge_nr first;
+	uint32_t nr;
+	uint64_t gpa; /* of the first one's begin; on a huge-page border */
+	uint16_t from, to;
+};
+
+struct hs_nested_view {
+	struct hs_view view; /* first; its regions are the inner view's */
+	struct hs_view_ops ops;
+	char name[96];
+	struct hs_view *inner; /* over the host's page tables; owned */
+	struct hs_kvm_walk *kvm;
+	int vm_fd; /* ours, on the VM's file: struct kvm stays while it is open */
+	enum hs_nested_kind kind;
+	enum hs_nested_ageing ageing;
+
+	/* As of the slots' generation in `aged`. */
+	struct hs_nested_piece *pieces;
+	size_t nr_pieces;
+	uint64_t *blind; /* one bit for each huge page: its nested entries cannot be found or told */
+
+	struct hs_kvm_seen aged; /* at the last ageing */
+	bool has_aged;
+};
+
+static inline struct hs_nested_view *hs_nested_view(struct hs_view *v)
+{
+	return (struct hs_nested_view *)v;
+}
+
+static inline struct hs_host_view *hs_nested_host(struct hs_nested_view *v)
+{
+	return hs_host_view(v->inner);
+}
+
+/* ---- nested_vm.c: the VM behind a process ---- */
+
+/* A descriptor of ours on the file of the VM whose memory is this process's: *vm_fd; -1: it runs none under KVM. */
+HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd,
+				  struct hs_error *err);
+
+/* Looks at the VM; when its slots are not those of `aged` any more, or there are none yet, reads them anew. */
+HS_MUST_USE int hs_nested_look(struct hs_nested_view *v, struct hs_kvm_seen *now, struct hs_error *err);
+
+/* Whether what the tables say now is about accesses since the last ageing: the same slots, and no table left us. */
+bool hs_nested_still(struct hs_nested_view *v, struct hs_kvm_seen *now);
+
+/* ---- nested_read.c: accessed marks ---- */
+
+struct hs_nested_mark {
+	struct hs_bits512 accessed;
+	bool unknown;
+};
+/* Of huge pages [first, first + nr), and of those named. -ESRCH, -ENOMEM. Marks are to be cleared by the caller. */
+HS_MUST_USE int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr,
+				     struct hs_nested_mark *marks);
+HS_MUST_USE int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *huge, size_t nr,
+				    struct hs_nested_mark *marks);
+
+/* ---- nested_age.c ---- */
+
+/* What this kernel offers. HS_NESTED_AGE_NONE with the reason in err. */
+enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, struct hs_error *err);
+const char *hs_nested_ageing_name(enum hs_nested_ageing ageing);
+int hs_nested_age(struct hs_view *view, struct hs_error *err);
+
+#endif

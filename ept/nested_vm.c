@@ -1,0 +1,263 @@
+/*
+ * From a process to its virtual machine: the descriptor, struct kvm, the slots that say where guest memory is.
+ *
+ * The descriptor is copied out of the guest's process (pidfd_getfd), which keeps struct kvm in place for as long as we
+ * have it, but not the process's memory. A process may hold several VMs' files (one made to try what KVM can do, say):
+ * the one that counts has the process's own address space, and memory.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "nested_view.h"
+
+#define VM_FILE          "anon_inode:kvm-vm"
+#define SLOT_GUEST_MEMFD (1U << 2) /* KVM_MEM_GUEST_MEMFD: memory that the process itself cannot reach */
+
+/* ---- the descriptor ---- */
+
+/* Numbers of descriptors on VMs, at most `room`; how many there are, or -errno. */
+static int list_vm_fds(const struct hs_host_view *host, int *fds, int room)
+{
+	int dir_fd = openat(host->dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), nr = 0;
+	DIR *d = dir_fd < 0 ? NULL : fdopendir(dir_fd);
+	struct dirent *e;
+
+	if (!d) {
+		int error = errno;
+
+		if (dir_fd >= 0)
+			close(dir_fd);
+		return error == ENOENT ? -ESRCH : -error;
+	}
+	while (nr < room && (e = readdir(d)) != NULL) {
+		char target[64];
+		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+
+		if (n != (ssize_t)strlen(VM_FILE) || memcmp(target, VM_FILE, (size_t)n) != 0)
+			continue;
+		fds[nr++] = atoi(e->d_name);
+	}
+	(void)closedir(d);
+	return nr;
+}
+
+/* Is our descriptor really on a VM? Its number in the process may have been reused meanwhile. */
+static bool is_vm(int fd)
+{
+	char path[64], target[64];
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	n = readlink(path, target, sizeof(target));
+	return n == (ssize_t)strlen(VM_FILE) && memcmp(target, VM_FILE, (size_t)n) == 0;
+}
+
+int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, struct hs_error *err)
+{
+	enum { ENOUGH = 32 };
+	int theirs[ENOUGH], nr = list_vm_fds(host, theirs, ENOUGH), rc = 0;
+	uint64_t found = 0;
+
+	*vm_fd = -1;
+	*kvm = NULL;
+	if (nr <= 0)
+		return nr ? hs_host_error(host, nr, "list its files", err) : 0;
+	rc = hs_kvm_walk_get(kvm, err);
+	for (int i = 0; i < nr && !rc; i++) {
+		int fd = (int)syscall(SYS_pidfd_getfd, host->pidfd, theirs[i], 0);
+		struct hs_kvm_seen seen;
+
+		if (fd < 0 && errno == EBADF)
+			continue; /* closed meanwhile */
+		if (fd < 0) {
+			rc = hs_host_error(host, -errno, "reach its virtual machine", err);
+			break;
+		}
+		rc = is_vm(fd) ? hs_kvm_walk_look(*kvm, fd, &seen, NULL) : 0;
+		if (rc)
+			rc = hs_host_error(host, rc, "run the BPF program that looks at KVM", err);
+		if (!rc && is_vm(fd) && seen.look.mm == host->mm && seen.look.kvm != found) {
+			if (found)
+				rc = hs_error_set(err, -ENOTSUP,
+						  "process %d runs more than one virtual machine under KVM: whose its "
+						  "memory is cannot be told",
+						  (int)host->view.pid);
+			else
+				*vm_fd = dup(fd);
+			found = seen.look.kvm;
+		}
+		close(fd);
+	}
+	if (!rc && !found)
+		rc = hs_error_set(err, -ENOTSUP,
+				  "process %d has a KVM virtual machine that is not its own: where its accesses are "
+				  "recorded cannot be told",
+				  (int)host->view.pid);
+	if (!rc && *vm_fd < 0)
+		rc = hs_host_error(host, -EMFILE, "keep its virtual machine's file open", err);
+	if (rc) {
+		if (*vm_fd >= 0)
+			close(*vm_fd);
+		*vm_fd = -1;
+		hs_kvm_walk_put(*kvm);
+		*kvm = NULL;
+	}
+	return rc;
+}
+
+/* ---- slots ---- */
+
+static void add_piece(struct hs_nested_view *v, struct hs_nested_piece piece)
+{
+	if (!piece.nr)
+		return;
+	/* The same memory in the other address space: both have their tables, and all tables are read. */
+	for (size_t i = 0; i < v->nr_pieces; i++)
+		if (!memcmp(&v->pieces[i], &piece, sizeof(piece)))
+			return;
+	v->pieces[v->nr_pieces++] = piece;
+}
+
+/* What slot and region have in common: up to three pieces. */
+static void add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, const struct hs_region *r)
+{
+	uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
+	uint64_t slot_end = s->hva + s->nr_pages * HS_BASE_SIZE;
+	uint64_t start = s->hva > r->hva.v ? s->hva : r->hva.v;
+	uint64_t end = slot_end < region_end ? slot_end : region_end;
+	uint64_t to_gpa = s->first_frame * HS_BASE_SIZE - s->hva; /* added to an address; wraps around */
+	bool readable = !(s->flags & SLOT_GUEST_MEMFD) && !(to_gpa & (HS_HUGE_SIZE - 1));
+
+	for (uint64_t at = start, next; at < end; at = next) {
+		uint64_t huge = at & ~(HS_HUGE_SIZE - 1);
+		struct hs_nested_piece p = { .first = r->first_huge + (uint32_t)((huge - r->hva.v) / HS_HUGE_SIZE),
+					     .nr = 1,
+					     .gpa = huge + to_gpa,
+					     .to = HS_BASE_PER_HUGE };
+
+		next = huge + HS_HUGE_SIZE;
+		if (!readable) {
+			hs_bit_put(v->blind, p.first, true);
+			continue;
+		}
+		if (at == huge && end - huge >= HS_HUGE_SIZE) {
+			p.nr = (uint32_t)((end - huge) / HS_HUGE_SIZE);
+			next = huge + p.nr * HS_HUGE_SIZE;
+		} else {
+			p.from = (uint16_t)((at - huge) / HS_BASE_SIZE);
+			if (end < next)
+				p.to = (uint16_t)((end - huge) / HS_BASE_SIZE);
+		}
+		add_piece(v, p);
+	}
+}
+
+static int read_slots(struct hs_nested_view *v, struct hs_kvm_seen *now)
+{
+	struct hs_kvm_slot *slots = calloc(HS_KVM_MAX_SLOTS, sizeof(*slots));
+	struct hs_nested_piece *pieces = NULL;
+	int rc = slots ? 0 : -ENOMEM;
+
+	/* A slot is changed in microseconds; the VMM of a guest that boots changes many. */
+	for (int tries = 0; tries < 100 && !rc; tries++) {
+		rc = hs_kvm_walk_look(v->kvm, v->vm_fd, now, slots);
+		if (rc || now->look.end != HS_KVM_LOOK_CHANGED)
+			break;
+		(void)usleep(100);
+	}
+	if (!rc)
+		pieces = calloc((size_t)now->look.nr_slots * v->view.nr_regions * 3 + 1, sizeof(*pieces));
+	if (pieces) {
+		free(v->pieces);
+		v->pieces = pieces;
+		v->nr_pieces = 0;
+		memset(v->blind, 0, ((size_t)v->view.nr_huge + 63) / 64 * sizeof(*v->blind));
+		for (uint32_t i = 0; i < now->look.nr_slots; i++)
+			for (size_t r = 0; r < v->view.nr_regions; r++)
+				add_overlap(v, &slots[i], &v->view.regions[r]);
+	} else if (!rc) {
+		rc = -ENOMEM;
+	}
+	free(slots);
+	return rc;
+}
+
+/* ---- looks ---- */
+
+static bool same_slots(const struct hs_kvm_look *a, const struct hs_kvm_look *b)
+{
+	return !memcmp(a->generation, b->generation, sizeof(a->generation));
+}
+
+static int explain(const struct hs_nested_view *v, const struct hs_kvm_look *look, struct hs_error *err)
+{
+	int pid = (int)v->view.pid;
+
+	switch (look->end) {
+	case HS_KVM_LOOK_OK:
+		break;
+	case HS_KVM_LOOK_NO_TDP_MMU:
+		return hs_error_set(
+		    err, -ENOTSUP,
+		    "process %d: KVM keeps this guest's accesses in shadow page tables, which are not "
+		    "read here: load kvm with tdp_mmu=1, and kvm_intel with ept=1 or kvm_amd with npt=1",
+		    pid);
+	case HS_KVM_LOOK_TOO_MANY:
+		return hs_error_set(err, -ENOTSUP,
+				    "process %d: its virtual machine has more than %d memory slots, or more than %d "
+				    "nested page tables at a time",
+				    pid, HS_KVM_MAX_SLOTS, HS_KVM_MAX_ROOTS);
+	case HS_KVM_LOOK_CHANGED:
+		return hs_error_set(
+		    err, -EAGAIN, "process %d: its virtual machine's memory slots change all the time: try later", pid);
+	default:
+		return hs_error_set(err, -ENOTSUP,
+				    "process %d: this kernel does not describe a virtual machine as known from Linux "
+				    "6.1 to 6.18",
+				    pid);
+	}
+	if (look->shadow_pages)
+		return hs_error_set(
+		    err, -ENOTSUP,
+		    "process %d: its guest runs virtual machines of its own, whose accesses are recorded "
+		    "in tables that are not read here; it is left alone while it does",
+		    pid);
+	return 0;
+}
+
+int hs_nested_look(struct hs_nested_view *v, struct hs_kvm_seen *now, struct hs_error *err)
+{
+	int rc = v->pieces ? hs_kvm_walk_look(v->kvm, v->vm_fd, now, NULL) : 0;
+
+	if (!rc && (!v->pieces || !same_slots(&now->look, &v->aged.look)))
+		rc = read_slots(v, now);
+	if (rc == -ENOMEM)
+		return hs_error_set(err, rc, "no memory for the memory slots of process %d", (int)v->view.pid);
+	if (rc)
+		return hs_host_error(hs_nested_host(v), rc, "run the BPF program that looks at KVM", err);
+	return explain(v, &now->look, err);
+}
+
+static bool has_root(const struct hs_kvm_seen *seen, uint64_t table)
+{
+	for (uint32_t i = 0; i < seen->look.nr_roots; i++)
+		if (seen->roots[i].table == table && !seen->roots[i].invalid)
+			return true;
+	return false;
+}
+
+bool hs_nested_still(struct hs_nested_view *v, struct hs_kvm_seen *now)
+{
+	if (!v->has_aged || hs_kvm_walk_look(v->kvm, v->vm_fd, now, NULL) || explain(v, &now->look, NULL) ||
+	    !same_slots(&now->look, &v->aged.look))
+		return false;
+	for (uint32_t i = 0; i < v->aged.look.nr_roots; i++)
+		if (!v->aged.roots[i].invalid && !has_root(now, v->aged.roots[i].table))
+			return false;
+	return true;
+}

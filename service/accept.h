@@ -1,0 +1,21 @@
+/* The Accept header (RFC 9110, 12.5.1). Pure. */
+#ifndef SERVICE_ACCEPT_H
+#define SERVICE_ACCEPT_H
+
+#include <stdbool.h>
+
+/* How a type was named; the more precise range decides. */
+enum hs_accept_how { HS_ACCEPT_NOT = 0, HS_ACCEPT_ANY, HS_ACCEPT_FAMILY, HS_ACCEPT_TYPE, HS_ACCEPT_VERSION };
+
+/*
+ * The quality, in thousandths, that `accept` gives to `type` ("text/plain") in our `version` ("0.0.4"); 0: not wanted.
+ * A range that names another version is none of ours; further parameters are not looked at. A range that is malformed
+ * is left out. accept NULL or empty: 1000, named by HS_ACCEPT_ANY.
+ */
+unsigned int hs_accept_quality(const char *accept, const char *type, const char *version, enum hs_accept_how *how);
+
+/* Whether OpenMetrics is to be answered rather than the older text: its quality is higher, or equal and it was named.
+ */
+bool hs_accept_openmetrics(const char *accept);
+
+#endif

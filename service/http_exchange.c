@@ -1,0 +1,281 @@
+/*
+ * Connections, the requests that come over them, and their answers. An answer that takes its time suspends its
+ * connection; nothing waits.
+ */
+#include "http_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- answering ---- */
+
+static struct MHD_Response *text_response(const char *text)
+{
+	struct MHD_Response *r =
+	    MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+
+	if (r)
+		(void)MHD_add_response_header(r, "Content-Type", "application/json");
+	return r;
+}
+
+static void add_headers(struct MHD_Response *r, const char *headers)
+{
+	char *copy = headers ? strdup(headers) : NULL, *rest = copy, *line;
+
+	while (copy && (line = strsep(&rest, "\n"))) {
+		char *colon = strchr(line, ':');
+
+		if (!colon)
+			continue;
+		*colon = '\0';
+		(void)MHD_add_response_header(r, line, colon + 1 + strspn(colon + 1, " "));
+	}
+	free(copy);
+}
+
+void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
+		   size_t len, const char *headers)
+{
+	if (x->replied)
+		return;
+	x->replied = true;
+	if (x->client)
+		x->client->since_us =
+		    hs_http_now_us(x->listener->http); /* to take the answer it has as long as to ask */
+	x->status = status;
+	x->response = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
+	if (x->response) {
+		(void)MHD_add_response_header(x->response, "Content-Type", content_type);
+		(void)MHD_add_response_header(x->response, "Cache-Control", "no-store");
+		(void)MHD_add_response_header(x->response, "X-Content-Type-Options", "nosniff");
+		add_headers(x->response, headers);
+	}
+	if (x->suspended) {
+		x->suspended = false;
+		MHD_resume_connection(x->connection);
+		/* The library sees to a resumed connection in its next run, and does not ask for one. */
+		(void)sd_event_source_set_time_relative(x->listener->http->timer, 0);
+		(void)sd_event_source_set_enabled(x->listener->http->timer, SD_EVENT_ONESHOT);
+	}
+}
+
+static enum MHD_Result send_reply(struct hs_http_exchange *x)
+{
+	enum MHD_Result rc;
+
+	if (!x->response)
+		return MHD_NO;
+	rc = MHD_queue_response(x->connection, x->status, x->response);
+	MHD_destroy_response(x->response);
+	x->response = NULL;
+	return rc;
+}
+
+static enum MHD_Result refuse(struct MHD_Connection *c, unsigned int status, const char *json)
+{
+	struct MHD_Response *r = text_response(json);
+	enum MHD_Result rc;
+
+	if (!r)
+		return MHD_NO;
+	(void)MHD_add_response_header(r, "Connection", "close");
+	rc = MHD_queue_response(c, status, r);
+	MHD_destroy_response(r);
+	return rc;
+}
+
+/* ---- receiving ---- */
+
+static struct hs_http_client *client_of(struct MHD_Connection *c)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
+static bool is_host(const char *host, const char *name)
+{
+	const size_t n = strlen(name);
+
+	return strncasecmp(host, name, n) == 0 &&
+	       (host[n] == '\0' || (host[n] == ':' && host[n + 1 + strspn(host + n + 1, "0123456789")] == '\0'));
+}
+
+/* A web page that a user looks at can make the browser ask us under a name of its own: only loopback names are served.
+ */
+static bool host_is_loopback(struct MHD_Connection *c)
+{
+	const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Host");
+
+	return host && (is_host(host, "127.0.0.1") || is_host(host, "localhost") || is_host(host, "[::1]"));
+}
+
+static struct hs_http_exchange *exchange_new(struct hs_http_listener *l, struct MHD_Connection *c, const char *url,
+					     const char *method)
+{
+	struct hs_http_exchange *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->listener = l;
+	x->connection = c;
+	x->client = client_of(c);
+	x->path = strdup(url);
+	x->body = malloc(l->http->cfg.max_body_bytes + 1);
+	if (!x->path || !x->body) {
+		free(x->path);
+		free(x->body);
+		free(x);
+		return NULL;
+	}
+	(void)snprintf(x->method, sizeof(x->method), "%s", method);
+	if (x->client) {
+		x->client->exchange = x;
+		x->client->since_us = hs_http_now_us(l->http);
+	}
+	return x;
+}
+
+static enum MHD_Result first_call(struct hs_http_listener *l, struct MHD_Connection *c, const char *url,
+				  const char *method, void **con_cls)
+{
+	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
+
+	if (l->read_only && !host_is_loopback(c))
+		return refuse(
+		    c, 403,
+		    "{\"error\":{\"code\":\"bad-host\",\"message\":\"only loopback names are served on this port\"}}");
+	if (length && strtoull(length, NULL, 10) > l->http->cfg.max_body_bytes)
+		return refuse(c, 413,
+			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
+	*con_cls = exchange_new(l, c, url, method);
+	return *con_cls ? MHD_YES : MHD_NO;
+}
+
+enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
+				   const char *version, const char *data, size_t *size, void **con_cls)
+{
+	struct hs_http_listener *l = cls;
+	struct hs_http_exchange *x = *con_cls;
+
+	(void)version;
+	if (!x)
+		return first_call(l, c, url, method, con_cls);
+	if (*size) {
+		x->received += *size;
+		if (x->received > l->http->cfg.max_body_bytes) {
+			/* Sent in pieces of unknown number: as much again is read and dropped, then the line is cut. */
+			if (x->received > 2 * (uint64_t)l->http->cfg.max_body_bytes)
+				return MHD_NO;
+			x->too_large = true;
+		} else {
+			memcpy(x->body + x->len, data, *size);
+			x->len += *size;
+		}
+		*size = 0;
+		return MHD_YES;
+	}
+	if (x->replied)
+		return send_reply(x);
+	if (l->http->stopping)
+		return MHD_NO;
+	if (x->too_large)
+		return refuse(c, 413,
+			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
+	if (x->dispatched) {
+		/* Woken up without an answer. */
+		x->suspended = true;
+		MHD_suspend_connection(c);
+		return MHD_YES;
+	}
+	x->dispatched = true;
+	x->body[x->len] = '\0';
+	l->http->handler(l->http->ctx, x);
+	if (x->replied)
+		return send_reply(x);
+	x->suspended = true;
+	MHD_suspend_connection(c);
+	return MHD_YES;
+}
+
+void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, enum MHD_RequestTerminationCode why)
+{
+	struct hs_http_listener *l = cls;
+	struct hs_http_exchange *x = *con_cls;
+	struct hs_http_client *client = client_of(c);
+
+	(void)why;
+	if (client) {
+		client->exchange = NULL;
+		client->since_us = hs_http_now_us(l->http);
+	}
+	*con_cls = NULL;
+	if (!x)
+		return;
+	if (x->response)
+		MHD_destroy_response(x->response);
+	free(x->path);
+	free(x->body);
+	free(x);
+}
+
+void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
+			   enum MHD_ConnectionNotificationCode what)
+{
+	struct hs_http *h = ((struct hs_http_listener *)cls)->http;
+	struct hs_http_client *client = *socket_context;
+
+	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+		if (client) {
+			*client->at = client->next;
+			if (client->next)
+				client->next->at = client->at;
+			free(client);
+		}
+		*socket_context = NULL;
+		return;
+	}
+	client = calloc(1, sizeof(*client));
+	*socket_context = client;
+	if (!client)
+		return; /* served without a limit of time; the idle limit holds */
+	client->connection = c;
+	client->since_us = hs_http_now_us(h);
+	client->next = h->clients;
+	client->at = &h->clients;
+	if (h->clients)
+		h->clients->at = &client->next;
+	h->clients = client;
+}
+
+const char *hs_http_method(const struct hs_http_exchange *x)
+{
+	return x->method;
+}
+
+const char *hs_http_path(const struct hs_http_exchange *x)
+{
+	return x->path;
+}
+
+const char *hs_http_query(const struct hs_http_exchange *x, const char *key)
+{
+	return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, key);
+}
+
+const char *hs_http_header(const struct hs_http_exchange *x, const char *key)
+{
+	return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, key);
+}
+
+const char *hs_http_body(const struct hs_http_exchange *x, size_t *len)
+{
+	*len = x->len;
+	return x->body;
+}
+
+bool hs_http_read_only(const struct hs_http_exchange *x)
+{
+	return x->listener->read_only;
+}

@@ -1,0 +1,199 @@
+/*
+ * Calls while the whole process stands still.
+ *
+ * One thread is held as in any session, to make the calls. Then all others are stopped: each is attached to and
+ * interrupted, and stops on its way back to user mode, so that a system call it was in has been finished or given up by
+ * then. New threads come only from threads that run; so the list is read again until it holds none that is not
+ * stopped. Nothing of these threads is changed: registers, memory and pending signals stay, and the kernel's own code
+ * restarts the calls that they were in. If we die, the kernel lets them go.
+ *
+ * A thread that does not come to a stop in time (uninterruptible sleep) ends the attempt: the tracing thread ends,
+ * which lets go all that it holds.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <unistd.h>
+
+#include "remote_batch.h"
+#include "remote_session.h"
+
+#define STILL_US 200000U /* for all threads to come to a stop: it takes microseconds unless one sleeps in a driver */
+
+struct other {
+	pid_t tid;
+	int signal; /* the one that it stopped with, to be passed on */
+	bool stopped;
+};
+
+struct others {
+	struct hs_remote *r;
+	pid_t caller;
+	struct other *list;
+	size_t nr, room;
+};
+
+static bool is_known(const struct others *o, pid_t tid)
+{
+	if (tid == o->caller)
+		return true;
+	for (size_t i = 0; i < o->nr; i++)
+		if (o->list[i].tid == tid)
+			return true;
+	return false;
+}
+
+/* Attaches and interrupts. 0 as well when the thread has just ended. */
+static int seize(struct others *o, pid_t tid)
+{
+	struct hs_remote_status st;
+
+	if (o->nr == o->room) {
+		size_t room = o->room ? o->room * 2 : 64;
+		struct other *more = reallocarray(o->list, room, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		o->list = more;
+		o->room = room;
+	}
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
+		int error = errno;
+
+		if (error == ESRCH || hs_remote_read_status(o->r->proc_fd, tid, &st) || st.state == 'Z' ||
+		    st.state == 'X')
+			return 0;
+		return error == EPERM && st.tracer ? -EBUSY : -error;
+	}
+	o->list[o->nr++] = (struct other){ .tid = tid };
+	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL))
+		return errno == ESRCH ? 0 : -errno;
+	return 0;
+}
+
+/* All threads that are not known yet; *nr_new: how many there were. */
+static int seize_new(struct others *o, size_t *nr_new)
+{
+	int fd = openat(o->r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	size_t before = o->nr;
+	struct dirent *e;
+
+	if (!d) {
+		if (fd >= 0)
+			close(fd);
+		return -ESRCH;
+	}
+	while (!rc && (e = readdir(d)) != NULL) {
+		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
+
+		if (tid > 0 && !is_known(o, tid))
+			rc = seize(o, tid);
+	}
+	(void)closedir(d);
+	*nr_new = o->nr - before;
+	return rc;
+}
+
+static int await_stops(struct others *o, uint64_t until_us)
+{
+	for (size_t i = 0; i < o->nr; i++) {
+		struct hs_remote_session s = { .r = o->r, .tid = o->list[i].tid, .attached = true };
+		uint64_t now = hs_remote_now_us();
+		int code, rc;
+
+		if (o->list[i].stopped)
+			continue;
+		rc = hs_remote_wait_stop(&s, now < until_us ? until_us - now : 0, &code);
+		if (rc == -ESRCH) {
+			o->list[i--] = o->list[--o->nr]; /* it has ended */
+			continue;
+		}
+		if (rc)
+			return rc;
+		o->list[i].stopped = true;
+		o->list[i].signal = code >> 8 ? 0 : code & 0xff;
+	}
+	return 0;
+}
+
+static void let_go(struct others *o)
+{
+	for (size_t i = 0; i < o->nr; i++) {
+		if (o->list[i].stopped)
+			(void)ptrace(PTRACE_DETACH, o->list[i].tid, NULL, (void *)(long)o->list[i].signal);
+		else
+			o->r->abandon = true;
+	}
+	free(o->list);
+}
+
+static int stop_others(struct others *o, struct hs_error *err)
+{
+	uint64_t until_us = hs_remote_now_us() + STILL_US;
+	size_t nr_new;
+	int rc;
+
+	do {
+		rc = seize_new(o, &nr_new);
+		if (!rc)
+			rc = await_stops(o, until_us);
+	} while (!rc && nr_new);
+	if (rc == -ETIMEDOUT)
+		return hs_error_set(err, -EAGAIN, "a thread of process %d does not come to a stop", o->r->pid);
+	if (rc == -EBUSY)
+		return hs_error_set(err, rc, "a thread of process %d is traced by somebody else: end that first",
+				    o->r->pid);
+	if (rc)
+		return hs_error_set(err, rc, "cannot stop the threads of process %d: %s", o->r->pid, strerror(-rc));
+	return 0;
+}
+
+/* All rounds of `ask`. The session may end in it: then the process does not stand still any more. */
+static int rounds(struct hs_remote_session *s, hs_remote_still_fn ask, void *ctx, struct hs_error *err)
+{
+	for (;;) {
+		struct hs_remote_call *calls = NULL;
+		size_t nr = 0, nr_done;
+		int rc = ask(ctx, &calls, &nr);
+
+		if (rc || !nr)
+			return rc;
+		for (size_t i = 0; i < nr; i++) {
+			calls[i].result = -ECANCELED;
+			if (calls[i].data_arg < -1 || calls[i].data_arg > 5 ||
+			    calls[i].data_size > HS_REMOTE_STILL_DATA)
+				return hs_error_set(err, -EINVAL, "call %zu: data_arg or data_size out of range", i);
+		}
+		rc = hs_remote_session_calls(s, calls, nr, &nr_done);
+		if (rc)
+			return hs_remote_calls_failed(s->r, rc, calls[nr_done].nr, err);
+	}
+}
+
+int hs_remote_still(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask, void *ctx,
+		    struct hs_error *err)
+{
+	struct hs_remote_want want = { .nr = like->nr,
+				       .data_wanted = HS_REMOTE_STILL_DATA,
+				       .data_least = HS_REMOTE_STILL_DATA };
+	struct hs_remote_session s;
+	struct others o = { .r = r };
+	int rc;
+
+	memcpy(want.args, like->args, sizeof(want.args));
+	rc = hs_remote_pick(&s, r, &want, err);
+	if (rc)
+		return rc;
+	o.caller = s.tid;
+	rc = stop_others(&o, err);
+	if (!rc)
+		rc = rounds(&s, ask, ctx, err);
+	/* The others first: whatever becomes of the calling thread, they need not wait for it. */
+	let_go(&o);
+	hs_remote_session_end(&s);
+	return rc;
+}

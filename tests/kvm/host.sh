@@ -1,0 +1,67 @@
+#!/bin/bash
+# Runs a program on a KVM host of its own: a machine under QEMU's software emulation of an AMD processor with nested
+# paging, with Debian's kernel and nothing but that program, its libraries and busybox. Needs no /dev/kvm and no root.
+# usage: host.sh SERIES DIR PROGRAM[:FILE...] [ARG...]
+#   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files
+#   FILE      further files that the program wants to find in /bin; programs bring their libraries
+# Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
+#   HS_KVM_RAM  MiB of the host (2048)
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+series=$1 dir=$2 files=$3
+shift 3
+kernel=$dir/kernel-$series
+program=${files%%:*}
+name=$(basename "$program")
+
+for need in qemu-system-x86_64 cpio busybox; do
+	command -v "$need" >/dev/null || { echo "SKIPPED kvm host $series: no $need (packages qemu-system-x86, cpio, busybox-static)"; exit 77; }
+done
+if ldd "$(command -v busybox)" >/dev/null 2>&1; then
+	echo "SKIPPED kvm host $series: busybox needs libraries; install the package busybox-static"
+	exit 77
+fi
+"$here/kernel.sh" "$series" "$kernel"
+
+run=$dir/$name-$series${HS_KVM_RUN:+-$HS_KVM_RUN}
+rm -rf "$run"
+mkdir -p "$run/root"/{bin,dev,proc,sys,run,tmp,modules,etc}
+cp "$(command -v busybox)" "$run/root/bin/busybox"
+cp "$kernel"/*.ko "$run/root/modules/"
+IFS=:
+for f in "$dir/kvm-keeper" $files; do
+	cp -L "$f" "$run/root/bin/"
+	# Libraries go where the program looks for them.
+	{ ldd "$f" 2>/dev/null || true; } | { grep -oE '/[^ ]+' || true; } | while read -r lib; do
+		mkdir -p "$run/root$(dirname "$lib")"
+		cp -Ln "$lib" "$run/root$lib"
+	done
+done
+unset IFS
+printf '%q ' "/bin/$name" "$@" >"$run/root/etc/command"
+cp "$here/init.sh" "$run/root/init"
+chmod 755 "$run/root/init"
+(cd "$run/root" && find . -print0 | cpio --quiet --null -o -H newc -R 0:0) >"$run/initramfs"
+rm -rf "$run/root"
+
+limit=${HS_KVM_TIMEOUT:-280}
+status=0
+timeout "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
+	-machine q35,smm=off,sata=off,hpet=off,vmport=off,mem-merge=off -accel tcg,thread=multi -cpu EPYC,+svm,+npt \
+	-smp 2 -m "${HS_KVM_RAM:-2048}M" -kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
+	-append "console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}" \
+	-serial "file:$run/console" -serial "file:$run/output" </dev/null 2>"$run/qemu" || status=$?
+rm -f "$run/initramfs"
+result=$(sed -n 's/^kvm-host: exit status \([0-9]*\).*$/\1/p' "$run/output" | tail -1)
+tr -d '\r' <"$run/output" | grep -v '^kvm-host: exit status' || true
+if [ -z "$result" ]; then
+	echo "host.sh: the host ended without a result (QEMU's status $status, limit $limit s); the end of its console, $run/console:" >&2
+	tail -n 40 "$run/console" >&2
+	tail -n 3 "$run/qemu" >&2
+	exit 1
+fi
+if [ "$result" != 0 ] && [ "$result" != 77 ]; then
+	echo "-- the host's console, last lines ($run/console)"
+	tail -25 "$run/console" | tr -d '\r'
+fi
+exit "$result"

@@ -1,0 +1,25 @@
+#!/bin/busybox sh
+# Process 1 of a test's KVM host (host.sh): KVM up, the program run, its exit status on the second serial line, the end.
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/ CK_FORK="${CK_FORK:-yes}"
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t debugfs debug /sys/kernel/debug
+mount -t bpf bpf /sys/fs/bpf 2>/dev/null
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+ip link set lo up
+exec >/dev/ttyS1 2>&1
+for m in irqbypass kvm kvm-amd; do
+	insmod "/modules/$m.ko" || echo "kvm-host: cannot load $m.ko"
+done
+[ -e /dev/kvm ] || echo "kvm-host: there is no /dev/kvm"
+kvm-keeper || echo "kvm-host: the keeper does not run"
+cd /tmp
+sh -c "$(cat /etc/command)" </dev/null
+echo "kvm-host: exit status $?"
+sync
+# The serial line is drained before the machine goes.
+sleep 0.2
+reboot -f

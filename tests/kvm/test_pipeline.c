@@ -1,0 +1,107 @@
+/* HS-Share over guests under KVM: what is cold and identical is shared, what is hot stays whole in the nested tables.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "hs_test.h"
+#include "pipeline.h"
+#include "vmm.h"
+#include "wallclock.h"
+
+#define NR_HUGE  24
+#define NR_HOT   6 /* the first ones */
+#define NR_PAGES (NR_HUGE * HS_BASE_PER_HUGE)
+
+static const struct vmm_config config = {
+	.nr_huge = NR_HUGE,
+	.nr_slots = 2,
+	.slots = { { 0x40000000, 0, 16 }, { 0x10000000, 16, 8 } },
+	.two_spaces = true,
+};
+static struct vmm guests[2];
+static uint32_t contents[2][NR_PAGES];
+
+/* Half of every huge page, hot or cold, is the same in both guests, an eighth is zero, the rest is each guest's own. */
+static uint32_t content(uint32_t g, uint32_t page)
+{
+	const uint32_t i = page % 8;
+
+	if (i == 7)
+		return 0;
+	return i < 4 ? 1000000 + page : (g + 2) * 10000000 + page;
+}
+
+static void start(void)
+{
+	static uint32_t hot[NR_HOT * HS_BASE_PER_HUGE];
+
+	for (uint32_t i = 0; i < NR_HOT * HS_BASE_PER_HUGE; i++)
+		hot[i] = i;
+	for (uint32_t g = 0; g < 2; g++) {
+		ck_assert(vmm_start(&guests[g], &config));
+		for (uint32_t i = 0; i < NR_PAGES; i++)
+			contents[g][i] = content(g, i);
+		vmm_fill(&guests[g], contents[g]);
+		vmm_spin(&guests[g], hot, NR_HOT * HS_BASE_PER_HUGE, false);
+	}
+}
+
+START_TEST(test_kvm_pipeline_shares_the_cold)
+{
+	struct hs_pipeline_config cfg = hs_pipeline_config_default;
+	const struct hs_host host = HS_HOST_DEFAULT;
+	const uint32_t cold = (NR_HUGE - NR_HOT) * HS_BASE_PER_HUGE;
+	struct hs_pipeline *p;
+	struct hs_guest_report r[2];
+	struct hs_error err = { "" };
+	uint64_t news;
+
+	start();
+	cfg.share = hs_share_config_default;
+	cfg.min_bytes = UINT64_C(16) << 20; /* more than a thread's stack */
+	cfg.coarse.interval_ms = 200;
+	ck_assert_msg(!hs_pipeline_create(&p, &host, &cfg, &hs_wallclock, &err), "%s", err.text);
+	for (int g = 0; g < 2; g++)
+		ck_assert_msg(!hs_pipeline_add_pid(p, guests[g].pid, &err), "%s", err.text);
+	/* One cycle, unless the machine is so busy that ksmd has not done when its time is over. */
+	for (int cycles = 0; cycles < 5; cycles++) {
+		ck_assert_msg(!hs_pipeline_cycle(p, &news, &err), "%s", err.text);
+		ck_assert_uint_eq(hs_pipeline_report(p, r, 2), 2);
+		if (r[0].ledger.shared + r[1].ledger.shared == cold)
+			break;
+	}
+	for (int g = 0; g < 2; g++) {
+		printf("guest %d: %s; hot %llu, cold %llu, shared %llu, zero %llu, pages_2m %lld\n", g, r[g].view_name,
+		       (unsigned long long)r[g].hot, (unsigned long long)r[g].cold,
+		       (unsigned long long)r[g].ledger.shared, (unsigned long long)r[g].ledger.zero,
+		       vmm_kvm_stat(&guests[g], "pages_2m"));
+		ck_assert(strstr(r[g].view_name, "nested page tables") == r[g].view_name);
+		ck_assert_uint_eq(r[g].hot, NR_HOT);
+		ck_assert_uint_eq(r[g].cold, NR_HUGE - NR_HOT);
+		/* Everything that is identical and cold, and nothing that is hot. */
+		ck_assert_uint_eq(r[g].ledger.shared, cold / 2);
+		ck_assert_uint_eq(vmm_smaps_kb(&guests[g], "AnonHugePages"), NR_HOT * 2048);
+		vmm_await_rounds(&guests[g], 2);
+		ck_assert_int_eq(vmm_kvm_stat(&guests[g], "pages_2m"), NR_HOT);
+		vmm_unspin(&guests[g]);
+		ck_assert_uint_eq(vmm_bad_pages(&guests[g], contents[g]), 0);
+	}
+	hs_pipeline_destroy(p);
+	for (int g = 0; g < 2; g++)
+		vmm_stop(&guests[g]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("kvm/pipeline");
+	TCase *t = tcase_create("pipeline");
+
+	if (access("/dev/kvm", R_OK | W_OK))
+		return hs_test_skip("kvm/pipeline", "there is no /dev/kvm");
+	tcase_set_timeout(t, 200);
+	tcase_add_test(t, test_kvm_pipeline_shares_the_cold);
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}

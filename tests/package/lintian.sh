@@ -1,0 +1,8 @@
+#!/bin/bash
+# What lintian finds in the package: nothing that is an error or a warning and has no override with a reason.
+# usage: lintian.sh PACKAGE
+set -u
+command -v lintian >/dev/null || { echo 'SKIPPED package lintian: it is not installed (Debian package lintian)'; exit 77; }
+found=$(lintian --allow-root --no-cfg --tag-display-limit 0 "$1" 2>&1)
+[ -z "$found" ] || { echo "$found"; exit 1; }
+echo 'lintian finds nothing'

@@ -1,0 +1,137 @@
+#!/bin/bash
+# The service under systemd, with the unit that the package installs: started by the installation, with the privileges that
+# the unit leaves it and no more, sharing, reloaded, killed, purged. Runs in a box (box.sh), as process 1; it makes room for
+# a systemd that has nothing but what this needs. usage: unit.sh PACKAGE HS_GUEST
+set -u
+package=$1 guest=$2
+passed=0 failed=0
+unit=hs-shared.service conf=/etc/hs-share/hs-share.conf
+pids=() ins=()
+export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C SYSTEMD_PAGER=
+
+ok() {
+	if eval "$2"; then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		echo "FAILED: $1"
+		echo "  $2"
+	fi
+}
+until_true() { # SECONDS CONDITION
+	local end=$((SECONDS + $1))
+	while ! eval "$2"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.2
+	done
+}
+skip() {
+	echo "SKIPPED package unit: $1"
+	exit 77
+}
+dpkg_() { dpkg "$@" >>/box/dpkg.log 2>&1 </dev/null || { tail -20 /box/dpkg.log; return 1; }; }
+knobs() { grep -H '' /sys/kernel/mm/ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan,max_page_sharing} 2>/dev/null; }
+ksm_pages() { awk '/^KSM:/ { kib += $2 } END { print kib / 4 }' "/proc/$1/smaps"; }
+shown() { systemctl show -P "$1" $unit; }
+
+# ---- a systemd with a handful of units
+prepare() {
+	local keep=/box/units dir=/usr/lib/systemd/system u
+	mkdir $keep
+	for u in exit.target systemd-exit.service shutdown.target umount.target final.target; do cp $dir/$u $keep/; done
+	rm -rf /etc/systemd/system /usr/lib/systemd/system /usr/lib/systemd/system-generators /usr/lib/systemd/system-environment-generators
+	rm -f /usr/sbin/policy-rc.d # of container images: it would forbid starting anything
+	mkdir -p /etc/systemd/system
+	mv $keep $dir
+	for u in sysinit basic multi-user; do printf '[Unit]\nDescription=%s\n' $u >$dir/$u.target; done
+	ln -s multi-user.target $dir/default.target
+	# There is no journal: the log goes to a file.
+	mkdir -p /etc/systemd/system/$unit.d
+	printf '[Service]\nStandardError=append:/box/log\n' >/etc/systemd/system/$unit.d/log.conf
+	touch /dev/console
+	mount --bind /dev/null /dev/console
+	head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' >/etc/machine-id
+	ip link set lo up
+}
+
+drive() {
+	until_true 20 '[ -d /run/systemd/system ] && systemctl is-system-running 2>/dev/null | grep -qE "running|degraded"' || { echo 'FAILED: systemd does not run'; systemctl --no-pager --failed; return; }
+	knobs_before=$(knobs)
+
+	# ---- installed: it is started, with the configuration of the administrator that was there before
+	mkdir -p /etc/hs-share
+	cat >$conf <<-'CONF'
+		[service]
+		mode = observe
+		socket_group = daemon
+		tcp_port = 9177
+		on_exit = keep
+		[libvirt]
+		uri = test:///default
+		[scan]
+		interval_ms = 60
+		cpu_percent = 50
+		min_memory = 32M
+		rest_min_s = 1
+		rest_max_s = 2
+		[merge]
+		ksmd_cpu_percent = 0
+	CONF
+	ok 'it can be installed' 'dpkg_ --force-confold -i "$package"'
+	ok 'which starts it' '[ "$(systemctl is-active $unit)" = active ] && [ "$(systemctl is-enabled $unit)" = enabled ]'
+	ok 'systemd was told when it was ready, and what it does' '[ "$(shown Type)" = notify ] && shown StatusText | grep -q "^mode observe"'
+	pid=$(shown MainPID)
+	ok 'it has the capabilities that the unit names, and none else' 'grep -q "^CapEff:.*0000000000a80003$" /proc/$pid/status && grep -q "^CapBnd:.*0000000000a80003$" /proc/$pid/status'
+	ok 'no new privileges; no seccomp filter, which would keep it from those of guests' 'grep -q "^NoNewPrivs:.*1" /proc/$pid/status && grep -q "^Seccomp:.*0" /proc/$pid/status'
+	ok 'diagnose agrees' 'hs-share diagnose --json | jq -e ".findings[] | select(.name == \"seccomp\") | .level == \"ok\"" >/dev/null'
+	ok 'the disk is read-only for it' 'nsenter -t $pid -m sh -c "! touch /etc/x /usr/x /var/x" 2>/dev/null && nsenter -t $pid -m touch /run/hs-share/x && rm /run/hs-share/x'
+	ok 'the group may use the socket, others may not' '[ "$(stat -c "%G %a" /run/hs-share/control.sock)" = "daemon 660" ] && setpriv --reuid=nobody --regid=daemon --clear-groups hs-share status >/dev/null && ! setpriv --reuid=nobody --regid=nogroup --clear-groups hs-share status 2>/dev/null'
+	ok 'the loopback port answers' 'curl -s -m 10 http://127.0.0.1:9177/metrics | grep -q "^hs_share_"'
+	ok 'it talks to libvirt' 'hs-share guests --json | jq -e ".guests[] | select(.id == \"test\")" >/dev/null'
+
+	# ---- guests of another user, as libvirt's are
+	if [ -f /box/no-sharing ]; then
+		echo "SKIPPED package unit sharing: $(cat /box/no-sharing)"
+	else
+		for i in 1 2; do
+			mkfifo /box/in$i
+			setpriv --reuid=nobody --regid=nogroup --clear-groups "$guest" --seed=$i --huge=32 --rate=200000 </box/in$i >/box/out$i 2>&1 &
+			pids[$i]=$!
+			exec {ins[$i]}>/box/in$i
+			hs-share opt-in --pid "${pids[$i]}" --group web >/dev/null
+		done
+		hs-share mode save >/dev/null
+		ok 'two guests of another user share' 'until_true 60 "[ \$(ksm_pages ${pids[1]}) -gt 2000 ] && [ \$(ksm_pages ${pids[2]}) -gt 2000 ]"'
+		ok 'the scan is idle' 'until_true 20 "grep -hs ^policy /proc/$pid/task/*/sched | grep -q 5"'
+	fi
+
+	# ---- reloaded, killed, restarted
+	sed -i 's/^mode = .*/mode = save/; s/^rest_max_s = .*/rest_max_s = 3/' $conf
+	ok 'reload' 'systemctl reload $unit && until_true 10 "grep -q \"rest_max_s: 2 -> 3\" /box/log"'
+	systemctl kill -s KILL $unit
+	ok 'after a crash systemd starts it again' 'until_true 30 "[ \$(shown NRestarts) = 1 ] && [ \$(systemctl is-active $unit) = active ]"'
+	[ ${#pids[@]} = 0 ] || ok 'it finds what is shared' 'until_true 30 "[ \$(hs-share show pid-${pids[1]} --json | jq .shared_pages) -gt 2000 ]"'
+	ok 'restart' 'systemctl restart $unit && [ "$(systemctl is-active $unit)" = active ]'
+	ok 'an upgrade starts the new one' 'before=$(shown MainPID); dpkg_ -i "$package" && [ "$(shown MainPID)" != "$before" ] && [ "$(systemctl is-active $unit)" = active ]'
+	[ ${#pids[@]} = 0 ] || ok 'and sharing stays' '[ "$(ksm_pages ${pids[1]})" -gt 2000 ]'
+
+	# ---- off, and gone
+	ok 'off undoes it' 'hs-share mode off >/dev/null && for p in "${pids[@]}"; do [ "$(ksm_pages $p)" = 0 ] || exit 1; done'
+	ok 'no trouble was told' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
+	ok 'purge ends it' 'dpkg_ -P hs-share && until_true 10 "! systemctl is-active -q $unit"'
+	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e $conf ]'
+	ok 'nothing failed on the way' '[ -z "$(systemctl --failed --no-legend --plain)" ]'
+	for p in "${pids[@]}"; do kill -KILL $p; done
+	[ "$failed" = 0 ] || { echo '-- dpkg:'; cat /box/dpkg.log; echo '-- the service:'; cat /box/log; }
+	echo "$passed passed, $failed failed"
+}
+
+for program in /lib/systemd/systemd ip setpriv curl jq; do
+	command -v $program >/dev/null || skip "$program is not installed"
+done
+prepare >/box/prepare.log 2>&1
+(
+	drive 2>&1
+	[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+	systemctl exit $?
+) &
+export container=hs-share-test
+exec /lib/systemd/systemd --log-target=null

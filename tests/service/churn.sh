@@ -1,0 +1,156 @@
+#!/bin/bash
+# Guests come and go, opt in and out, the mode flips, the configuration is read again, all at random. Afterwards: no byte
+# of a guest is wrong, the daemon's memory and files are what they were, KSM's knobs are as before.
+# usage: churn.sh HS_SHARED HS_SHARE HS_GUEST; HS_CHURN_SECONDS: how long (40), HS_CHURN_SEED: which run
+set -u
+shared=$1 share=$2 guest=$3
+seconds=${HS_CHURN_SECONDS:-40}
+RANDOM=${HS_CHURN_SEED:-$$}
+echo "seed ${HS_CHURN_SEED:-$$}, $seconds s"
+dir=$(mktemp -d) daemon=
+sock=$dir/control.sock
+slots=5
+declare -a pids ins verified
+knobs() { grep -H . /sys/kernel/mm/ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan,max_page_sharing} 2>/dev/null; }
+knobs_before=$(knobs)
+
+cleanup() {
+	[ -z "$daemon" ] || { kill -KILL "$daemon"; wait "$daemon"; } 2>/dev/null
+	for i in "${!pids[@]}"; do
+		exec {ins[$i]}>&-
+		kill -KILL "${pids[$i]}" 2>/dev/null
+		wait "${pids[$i]}" 2>/dev/null
+	done
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+fail() {
+	echo "FAILED after $SECONDS s: $*"
+	tail -40 "$dir/log"
+	exit 1
+}
+hs() { timeout 120 "$share" "$@" --socket "$sock"; }
+nap() { read -rt "$1" <> <(:) || :; }
+until_true() { # SECONDS CONDITION
+	local end=$((SECONDS + $1))
+	until eval "$2"; do
+		[ $SECONDS -lt $end ] || return 1
+		nap 0.2
+	done
+}
+
+start_guest() { # SLOT
+	rm -f "$dir/in$1"
+	mkfifo "$dir/in$1"
+	"$guest" --seed=$((1 + $1)) --huge=$((20 + RANDOM % 20)) --rate=20000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
+	pids[$1]=$!
+	exec {ins[$1]}>"$dir/in$1"
+}
+end_guest() { # SLOT
+	kill -KILL "${pids[$1]}"
+	wait "${pids[$1]}" 2>/dev/null
+	exec {ins[$1]}>&-
+	unset "pids[$1]" "ins[$1]"
+}
+checked=0
+verify_guest() { # SLOT
+	local before
+	before=$(grep -c '^verify' "$dir/out$1")
+	echo verify >&"${ins[$1]}"
+	until_true 60 "[ \$(grep -c '^verify' '$dir/out$1') -gt $before ]" || fail "guest in slot $1 does not answer"
+	grep '^verify' "$dir/out$1" | tail -1 | grep -q '"bad_pages":0,' || fail "guest in slot $1: $(tail -1 "$dir/out$1")"
+	checked=$((checked + 1))
+}
+rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status"; }
+files() { ls "/proc/$daemon/fd" | wc -l; }
+
+write_conf() { # INTERVAL
+	cat >"$dir/conf" <<-END2
+		[service]
+		mode = save
+		socket = $sock
+		state_dir = $dir/state
+		on_exit = undo
+		[libvirt]
+		uri =
+		[scan]
+		rounds = 4
+		hot_rounds = 3
+		hash_cold_rounds = 3
+		interval_ms = $1
+		cpu_percent = 40
+		min_memory = 32M
+		rest_min_s = 1
+		rest_max_s = 1
+		[policy]
+		min_cold_rounds = 4
+		unshare_hot_rounds = 4
+	END2
+}
+# What may fail while all is in motion: a guest that ends meanwhile. The daemon itself must always answer.
+try() {
+	"$@" >/dev/null 2>"$dir/err"
+	[ $? != 3 ] || fail "the daemon does not answer: $(cat "$dir/err")"
+	kill -0 "$daemon" 2>/dev/null || fail "the daemon has ended"
+}
+
+write_conf 100
+"$shared" -c "$dir/conf" >"$dir/log" 2>&1 &
+daemon=$!
+until_true 10 'hs status >/dev/null 2>&1' || fail "it does not start"
+files_before=$(files)
+# Two that share to begin with, so that all that follows meets sharing.
+for i in 0 1; do start_guest $i; done
+nap 2
+for i in 0 1; do try hs opt-in --pid "${pids[$i]}" --group g0; done
+until_true 60 '[ "$(hs status --json | jq .saving.saved_bytes)" -gt 1000000 ]' || fail "nothing is shared"
+SECONDS=0
+declare -a memory
+most=0 steps=0 next=0
+while [ $SECONDS -lt "$seconds" ]; do
+	i=$((RANDOM % slots))
+	case $((RANDOM % 20)) in
+	0 | 1 | 2) [ -n "${pids[$i]-}" ] || { start_guest $i; nap 1; } ;;
+	3 | 4 | 5 | 6 | 7 | 8) [ -z "${pids[$i]-}" ] || try hs opt-in --pid "${pids[$i]}" --group "g$((RANDOM % 5 / 4))" ;;
+	9) [ -z "${pids[$i]-}" ] || try hs opt-out --no-wait --pid "${pids[$i]}" ;;
+	10) [ -z "${pids[$i]-}" ] || end_guest $i ;;
+	11 | 12) [ -z "${pids[$i]-}" ] || verify_guest $i ;;
+	13) modes=(off observe save save save auto) && try hs mode "${modes[$((RANDOM % 6))]}" ;;
+	14) write_conf $((80 + RANDOM % 60)) && try hs reload ;;
+	*) nap 1 ;; # long enough for a cycle
+	esac
+	steps=$((steps + 1))
+	nap "0.$((RANDOM % 10))"
+	saved=$(hs status --json | jq .saving.saved_bytes) || fail "no status"
+	[ "$saved" -le $most ] || most=$saved
+	if [ $SECONDS -ge $next ]; then
+		memory+=("$(rss_kib)")
+		next=$((SECONDS + 5))
+	fi
+done
+# Flat: the second half's highest against the first half's, the first tenth left out.
+n=${#memory[@]}
+top() { printf '%s\n' "${memory[@]:$1:$2}" | sort -n | tail -1; }
+if [ "$n" -ge 60 ]; then
+	first=$(top $((n / 10)) $((n * 4 / 10))) second=$(top $((n / 2)) $((n - n / 2)))
+	echo "memory of the daemon, highest: first half $first KiB, second half $second KiB"
+	[ "$second" -le $((first + first / 10 + 1024)) ] || fail "its memory grows: ${memory[*]}"
+else
+	echo "memory of the daemon: $(top 0 "$n") KiB at most (too short a run to say more)"
+fi
+
+for i in "${!pids[@]}"; do
+	verify_guest "$i"
+	try hs opt-out --pid "${pids[$i]}"
+	verify_guest "$i"
+	[ "$(grep -c '^VmFlags:.* mg' "/proc/${pids[$i]}/smaps")" = 0 ] || fail "a guest that opted out is mergeable"
+	end_guest "$i"
+done
+until_true 30 '[ "$(hs guests --json | jq ".guests | length")" = 0 ]' || fail "guests that have ended are still known"
+until_true 10 '[ "$(files)" -le "$files_before" ]' || fail "files stay open: $files_before before, $(files) now: $(ls -l "/proc/$daemon/fd")"
+kill -TERM "$daemon"
+wait "$daemon" || fail "it ends with status $?"
+daemon=
+[ "$(knobs)" = "$knobs_before" ] || fail "KSM's knobs: $(diff <(echo "$knobs_before") <(knobs))"
+[ "$(find "$dir/state" -type f ! -name '*.lock' | grep -c 'claim-\|split-')" = 0 ] || fail "state is left behind: $(ls "$dir/state")"
+echo "$steps steps, $checked checks of a guest's memory, at most $((most >> 20)) MiB saved"

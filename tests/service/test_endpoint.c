@@ -1,0 +1,391 @@
+/*
+ * The daemon's endpoint as its clients meet it: what the port refuses, and how soon it answers while others are slow,
+ * many and wrong. The daemon is the real one, in mode off, without guests: KSM is not touched.
+ */
+#include "hs_test.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "raw_client.h"
+
+#define TOO_MANY 100 /* above the daemon's limit of 64 a listener */
+#define ASKED    300
+
+static char dir[64], sock[128], conf[128], answer[65536];
+static uint16_t port;
+static pid_t daemon_pid;
+
+/* A port that nobody has now; the address tells the family. */
+static uint16_t free_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	(void)close(fd);
+	return ntohs(a.sin_port);
+}
+
+static void write_conf(const char *address, const char *libvirt_uri)
+{
+	FILE *f = fopen(conf, "we");
+
+	ck_assert_ptr_nonnull(f);
+	(void)fprintf(f,
+		      "[service]\nmode = off\nsocket = %s\nstate_dir = %s/state\ntcp_address = %s\ntcp_port = %u\n"
+		      "log_level = error\n[libvirt]\nuri = %s\n",
+		      sock, dir, address, port, libvirt_uri);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static pid_t launch(void)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	(void)execl(HS_SHARED, HS_SHARED, "-c", conf, NULL);
+	_exit(127);
+}
+
+static void make_dir(void)
+{
+	(void)snprintf(dir, sizeof(dir), "/tmp/hs-endpoint-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	(void)snprintf(sock, sizeof(sock), "%s/s", dir);
+	(void)snprintf(conf, sizeof(conf), "%s/conf", dir);
+	port = free_port();
+}
+
+static void start_at(const char *address, const char *libvirt_uri)
+{
+	write_conf(address, libvirt_uri);
+	daemon_pid = launch();
+	for (int i = 0; i < 1000; i++) {
+		int fd = hs_raw_unix(sock), status = 0;
+
+		if (fd >= 0) {
+			/* An answer: its loop runs, so it listens on the port as well. */
+			status = hs_raw_status(fd, "GET /v1/mode HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
+			(void)close(fd);
+		}
+		if (status == 200)
+			return;
+		(void)usleep(10000);
+	}
+	ck_abort_msg("the daemon does not answer");
+}
+
+static void start(void)
+{
+	make_dir();
+	start_at("127.0.0.1", "");
+}
+
+static void stop(void)
+{
+	static const char *const left[] = { "state/hs-shared.lock", "state/ksm.lock", "state", "conf", "" };
+	char path[256];
+	int status;
+
+	(void)kill(daemon_pid, SIGTERM);
+	ck_assert_int_eq(waitpid(daemon_pid, &status, 0), daemon_pid);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned int)status);
+	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", dir, left[i]);
+		(void)remove(path);
+	}
+	ck_assert_int_eq(access(dir, F_OK), -1); /* and nothing else */
+}
+
+static int ask(int fd, const char *request)
+{
+	int status;
+
+	ck_assert_msg(fd >= 0, "%s", strerror(errno));
+	status = hs_raw_status(fd, request, answer, sizeof(answer));
+	(void)close(fd);
+	return status;
+}
+
+static int ask_port(const char *method, const char *path, const char *host, const char *body)
+{
+	char request[1024];
+
+	(void)snprintf(request, sizeof(request),
+		       "%s %s HTTP/1.1\r\n%s%s%sContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		       method, path, host ? "Host: " : "", host ? host : "", host ? "\r\n" : "", strlen(body), body);
+	return ask(hs_raw_tcp("127.0.0.1", port), request);
+}
+
+/* ---- the port ---- */
+
+START_TEST(test_service_endpoint_port_reads_only)
+{
+	static const char *const changes[][3] = {
+		{ "PUT", "/v1/mode", "{\"mode\":\"observe\"}" },
+		{ "POST", "/v1/reload", "" },
+		{ "POST", "/v1/unshare", "" },
+		{ "POST", "/v1/guests/pid-1/unshare", "" },
+		{ "PUT", "/v1/guests/pid-1/opt-in", "{}" },
+		{ "DELETE", "/v1/guests/pid-1/opt-in", "" },
+	};
+	static const char *const reads[] = { "/metrics",    "/v1/status", "/v1/guests",  "/v1/history",
+					     "/v1/history", "/v1/report", "/v1/diagnose" };
+
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		ck_assert_msg(ask_port(changes[i][0], changes[i][1], "localhost", changes[i][2]) == 403, "%s", answer);
+		ck_assert_ptr_nonnull(strstr(answer, "\"read-only\""));
+	}
+	for (size_t i = 0; i < sizeof(reads) / sizeof(reads[0]); i++)
+		ck_assert_msg(ask_port("GET", reads[i], "localhost", "") == 200, "%s: %s", reads[i], answer);
+	ck_assert_int_eq(ask_port("GET", "/v1/mode", "localhost", ""), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"mode\":\"off\"")); /* still */
+}
+END_TEST
+
+/* A page in a browser may point a name of its own at us: the name stands in Host. */
+START_TEST(test_service_endpoint_host)
+{
+	char own[64];
+	const char *const served[] = {
+		"localhost", "LOCALHOST", "localhost:9100", "127.0.0.1", "[::1]", "[::1]:80", own
+	};
+	static const char *const refused[] = { NULL,
+					       "",
+					       "evil.example",
+					       "localhost.evil.example",
+					       "127.0.0.1.evil.example",
+					       "evil.example:80",
+					       "localhost:80@evil.example",
+					       "localhost:evil",
+					       "127.0.0.2",
+					       "::1",
+					       "[::1].evil.example" };
+
+	(void)snprintf(own, sizeof(own), "127.0.0.1:%u", port);
+	for (size_t i = 0; i < sizeof(served) / sizeof(served[0]); i++)
+		ck_assert_msg(ask_port("GET", "/v1/mode", served[i], "") == 200, "%s: %s", served[i], answer);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		const int status = ask_port("GET", "/v1/mode", refused[i], "");
+
+		ck_assert_msg(status == 403 || status == 400, "%s: %s", refused[i] ? refused[i] : "none", answer);
+		ck_assert_ptr_null(strstr(answer, "\"mode\""));
+	}
+	/* The socket has its permissions instead. */
+	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/mode HTTP/1.1\r\nHost: evil.example\r\n\r\n"), 200);
+}
+END_TEST
+
+/* Nothing listens but on the one address; an address that others could reach is a wrong configuration. */
+START_TEST(test_service_endpoint_loopback_only)
+{
+	static const char *const addresses[] = { "0.0.0.0", "::", "192.168.0.1", "example.org" };
+	int status;
+
+	ck_assert_int_eq(hs_raw_tcp("127.0.0.2", port), -1);
+	ck_assert_int_eq(errno, ECONNREFUSED);
+	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
+		pid_t pid;
+
+		write_conf(addresses[i], "");
+		pid = launch();
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "%s", addresses[i]);
+	}
+}
+END_TEST
+
+START_TEST(test_service_endpoint_ipv6)
+{
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+
+	make_dir();
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a))) {
+		(void)printf("SKIPPED service/endpoint ipv6: this machine has no ::1\n");
+		start_at("127.0.0.1", "");
+	} else {
+		start_at("::1", "");
+		ck_assert_int_eq(ask(hs_raw_tcp("::1", port), "GET /v1/mode HTTP/1.1\r\nHost: [::1]\r\n\r\n"), 200);
+		ck_assert_int_eq(hs_raw_tcp("127.0.0.1", port), -1);
+	}
+	if (fd >= 0)
+		(void)close(fd);
+	stop();
+}
+END_TEST
+
+/* ---- how soon it answers ---- */
+
+static int by_size(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Asks for the status again and again; prints how long that took. The median, microseconds. */
+static uint64_t measure(const char *while_what)
+{
+	uint64_t us[ASKED];
+
+	for (size_t i = 0; i < ASKED; i++) {
+		const uint64_t begin = hs_raw_now_us();
+
+		ck_assert_msg(ask(hs_raw_unix(sock), "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n") == 200, "%s",
+			      answer);
+		us[i] = hs_raw_now_us() - begin;
+	}
+	qsort(us, ASKED, sizeof(us[0]), by_size);
+	(void)printf("endpoint: status in %.2f ms (median of %d, with the connection), %.2f ms at most, %s\n",
+		     (double)us[ASKED / 2] / 1e3, ASKED, (double)us[ASKED - 1] / 1e3, while_what);
+	return us[ASKED / 2];
+}
+
+/* A process that says something on all of the connections again and again. Ends with us. */
+static pid_t nuisance(const int *fds, size_t nr, const char *piece, unsigned int pause_us)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		for (size_t i = 0; i < nr; i++)
+			(void)send(fds[i], piece, strlen(piece), MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)usleep(pause_us);
+	}
+}
+
+/* A process that connects, says a piece of nonsense and leaves, without a pause. */
+static pid_t flood(void)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;) {
+		int fd = hs_raw_tcp("127.0.0.1", port);
+
+		if (fd < 0)
+			continue;
+		(void)hs_raw_say(fd, "GET /v1/history HTTP/1.1\r\nHost: localhost\r\n\r\nPUT nonsense");
+		(void)close(fd);
+	}
+}
+
+static void end(pid_t pid)
+{
+	int status;
+
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, &status, 0);
+}
+
+/* The port is full of slow clients, half of the socket's places too, and somebody floods: the status does not wait. */
+START_TEST(test_service_endpoint_answers_meanwhile)
+{
+	int slow[32], many[TOO_MANY];
+	pid_t others[4];
+
+	ck_assert_uint_lt(measure("with nobody else"), 250000);
+	for (size_t i = 0; i < 32; i++) {
+		slow[i] = hs_raw_unix(sock);
+		ck_assert(hs_raw_say(slow[i], "GET /v1/status HTTP/1.1\r\nX: "));
+	}
+	for (size_t i = 0; i < TOO_MANY; i++) {
+		many[i] = hs_raw_tcp("127.0.0.1", port);
+		ck_assert(many[i] >= 0);
+		(void)hs_raw_say(many[i], "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n");
+	}
+	others[0] = nuisance(slow, 32, "a", 1000000);
+	others[1] = nuisance(many, TOO_MANY / 2, "Name: value of a header without end\r\n", 1000);
+	others[2] = nuisance(many + TOO_MANY / 2, TOO_MANY / 2, "b", 1000000);
+	others[3] = flood();
+	ck_assert_uint_lt(
+	    measure("with 32 slow clients on the socket, and 100 slow or endless ones and a flood on the port"),
+	    250000);
+	for (size_t i = 0; i < 4; i++)
+		end(others[i]);
+	for (size_t i = 0; i < TOO_MANY; i++)
+		(void)close(many[i]);
+	for (size_t i = 0; i < 32; i++)
+		(void)close(slow[i]);
+	/* The port is there again once they have left. */
+	for (int i = 0; i < 100 && ask_port("GET", "/v1/mode", "localhost", "") != 200; i++)
+		(void)usleep(100000);
+	ck_assert_int_eq(ask_port("GET", "/v1/mode", "localhost", ""), 200);
+}
+END_TEST
+
+/* A libvirtd that takes connections and never says a word: nobody else waits for it, and the end answers who does. */
+START_TEST(test_service_endpoint_libvirt_hangs)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char uri[256];
+	bool closed;
+	int hang = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), waiting;
+
+	make_dir();
+	(void)snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/libvirt", dir);
+	ck_assert_int_eq(bind(hang, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(listen(hang, 4), 0);
+	(void)snprintf(uri, sizeof(uri), "qemu+unix:///system?socket=%s", addr.sun_path);
+	start_at("127.0.0.1", uri);
+	waiting = hs_raw_unix(sock);
+	ck_assert(
+	    hs_raw_say(waiting, "PUT /v1/guests/some-domain/opt-in HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
+	ck_assert_uint_lt(measure("while libvirt hangs"), 250000);
+	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+	ck_assert_ptr_nonnull(strstr(answer, "\"connected\":false"));
+	ck_assert_ptr_nonnull(strstr(answer, "connecting to qemu+unix"));
+	(void)kill(daemon_pid, SIGTERM);
+	ck_assert_uint_gt(hs_raw_read(waiting, answer, sizeof(answer), 20000, &closed), 0);
+	ck_assert_msg(strstr(answer, " 503 ") && strstr(answer, "\"ending\"") &&
+			  strstr(answer, "libvirt does not answer"),
+		      "%s", answer);
+	(void)close(waiting);
+	(void)close(hang);
+	(void)unlink(addr.sun_path);
+	stop();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("service/endpoint");
+	TCase *c = tcase_create("one"), *own = tcase_create("own");
+
+	if (geteuid() != 0)
+		return hs_test_skip("service/endpoint", "hs-shared needs root");
+	(void)signal(SIGPIPE, SIG_IGN);
+	tcase_add_checked_fixture(c, start, stop);
+	tcase_add_test(c, test_service_endpoint_port_reads_only);
+	tcase_add_test(c, test_service_endpoint_host);
+	tcase_add_test(c, test_service_endpoint_loopback_only);
+	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
+	tcase_add_test(own, test_service_endpoint_ipv6);
+	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
+	tcase_set_timeout(c, 60);
+	tcase_set_timeout(own, 60);
+	suite_add_tcase(s, c);
+	suite_add_tcase(s, own);
+	return hs_test_run(s);
+}

@@ -1,0 +1,69 @@
+#!/bin/bash
+# Recording living guests: process guests as the demo has them. The trace is whole, replayed it gives each decision again,
+# nothing of the guests was changed; with --merge it has what the kernel shared; cut off or interrupted it is still good.
+# usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK
+set -u
+share=$1 guest=$2 check=$3
+dir=$(mktemp -d) passed=0 failed=0
+declare -a pids ins
+
+cleanup() {
+	for fd in "${ins[@]}"; do exec {fd}>&-; done
+	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+
+ok() { # WHAT CONDITION
+	if eval "$2"; then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		echo "FAILED: $1"
+		echo "  $2"
+	fi
+}
+
+start_guest() { # SEED
+	mkfifo "$dir/in$1"
+	"$guest" --seed="$1" --huge=48 --rate=200000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
+	pids[$1]=$!
+	exec {ins[$1]}>"$dir/in$1"
+	until grep -q ready "$dir/out$1"; do
+		kill -0 "${pids[$1]}" || exit 1
+		read -rt 0.1 <> <(:) || :
+	done
+}
+of() { jq -r ".$2" "$dir/$1.json"; }
+mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
+record() { timeout 120 "$share" record -q --pid "${pids[1]}" --pid "${pids[2]}" --interval 200 "$@" 2>"$dir/err"; }
+
+start_guest 1
+start_guest 2
+
+ok 'a recording of two cycles' 'record --output "$dir/a" --cycles 2'
+ok 'nobody else may read it' '[ "$(stat -c %a "$dir/a")" = 600 ]'
+ok 'it is whole, and replayed it decides the same' '"$check" "$dir/a" >"$dir/a.json"'
+ok 'two cycles of two guests' '[ "$(of a cycles)" = 2 ] && [ "$(of a records.guest)" = 2 ]'
+ok 'decisions on each huge page' '[ "$(of a decisions)" = $(($(of a huge_pages) * 2)) ] && [ "$(of a huge_pages)" -ge 96 ] && [ "$(of a decisions_differ)" = 0 ]'
+ok 'hot and cold are told apart' '[ "$(of a hot)" -gt 20 ] && [ "$(of a cold)" -gt 20 ] && [ "$(of a hot_bloat)" -gt 10 ]'
+ok 'something could be saved' '[ "$(of a could_save_bytes)" -gt 30000000 ]'
+ok 'small' '[ "$(stat -c %s "$dir/a")" -lt 300000 ]'
+ok 'nothing was made mergeable' '[ "$(mergeable "${pids[1]}")" = 0 ]'
+ok 'an existing file is left alone' '! record --output "$dir/a" --cycles 1 && grep -q "overwrites nothing" "$dir/err"'
+
+ok 'to a pipe' 'record --output - --cycles 1 --no-fine | "$check" - >"$dir/pipe.json" && [ "$(of pipe cycles)" = 1 ]'
+
+head -c $(($(stat -c %s "$dir/a") - 10)) "$dir/a" >"$dir/cut"
+ok 'cut off is told' '! "$check" "$dir/cut" >/dev/null 2>"$dir/err" && grep -q "cut: at byte [0-9]*: .*cut off" "$dir/err"'
+
+# Ended by a signal in the midst of a cycle: closed in order.
+record --output "$dir/i" --duration 3
+ok 'ended in the midst' '"$check" "$dir/i" >"$dir/i.json" && [ "$(of i cycles)" = 1 ]'
+
+ok 'with --merge' 'record --output "$dir/m" --cycles 3 --merge --allow-foreign'
+ok 'what was shared is in it' '"$check" "$dir/m" >"$dir/m.json" && [ "$(of m saved_bytes)" -gt 30000000 ]'
+ok 'replayed it decides the same, with sharing under way' '[ "$(of m cycles)" = 3 ] && [ "$(of m decisions)" -gt 250 ] && [ "$(of m decisions_differ)" = 0 ]'
+ok 'it was undone' '[ "$(mergeable "${pids[1]}")" = 0 ]'
+echo "could save $(of a could_save_bytes), saved $(of m saved_bytes) bytes"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
