@@ -43,6 +43,8 @@ struct scan_arg {
 #define SCAN             _IOWR('f', 16, struct scan_arg)
 #define SCAN_WP_MATCHING (1U << 0)
 
+#define FORGOTTEN_US 30000000U /* no window of the fine phase lasts so long */
+
 /* ---- what there is ---- */
 
 static int drop_range(int pagemap_fd, uint64_t start, uint64_t end)
@@ -117,27 +119,66 @@ const char *hs_nested_ageing_name(enum hs_nested_ageing ageing)
 	return "none";
 }
 
+const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct hs_error *err)
+{
+	enum hs_nested_ageing ageing = hs_nested_choose_ageing(host, err);
+
+	*fine = ageing == HS_NESTED_AGE_SCAN;
+	return ageing == HS_NESTED_AGE_NONE ? NULL : hs_nested_ageing_name(ageing);
+}
+
 /* ---- doing it ---- */
 
-static int drop_all(struct hs_nested_view *v)
+int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
 {
-	struct hs_host_view *host = hs_nested_host(v);
+	uint64_t start = hs_view_hva(&v->view, first).v;
+
+	return drop_range(hs_nested_host(v)->pagemap_fd, start, start + nr * HS_HUGE_SIZE);
+}
+
+static int drop_regions(struct hs_nested_view *v)
+{
 	int rc = 0;
 
-	if (v->ageing == HS_NESTED_AGE_SOFT_DIRTY) {
-		ssize_t n;
+	for (size_t i = 0; i < v->view.nr_regions && !rc; i++)
+		rc = hs_nested_drop(v, v->view.regions[i].first_huge, v->view.regions[i].nr_huge);
+	return rc;
+}
 
-		do {
-			n = pwrite(host->clear_refs_fd, "4", 1, 0);
-		} while (n < 0 && errno == EINTR);
-		return n < 0 ? -errno : 0;
-	}
+/* Runs of what is split, each within its region. */
+static int drop_split(struct hs_nested_view *v)
+{
+	int rc = 0;
+
 	for (size_t i = 0; i < v->view.nr_regions && !rc; i++) {
 		const struct hs_region *r = &v->view.regions[i];
 
-		rc = drop_range(host->pagemap_fd, r->hva.v, r->hva.v + r->nr_huge * HS_HUGE_SIZE);
+		for (hs_huge_nr h = r->first_huge, end = h + r->nr_huge, to; h < end && !rc; h = to + 1) {
+			for (to = h; to < end && hs_bit_test(v->split, to); to++)
+				;
+			if (to > h)
+				rc = hs_nested_drop(v, h, to - h);
+		}
 	}
 	return rc;
+}
+
+static int drop_process(struct hs_nested_view *v)
+{
+	ssize_t n;
+
+	do {
+		n = pwrite(hs_nested_host(v)->clear_refs_fd, "4", 1, 0);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+/* While dirty logging is on, what is dropped comes back in base pages: then only what is meant to. */
+static int drop(struct hs_nested_view *v)
+{
+	if (v->ageing == HS_NESTED_AGE_SOFT_DIRTY)
+		return drop_process(v);
+	return v->log.open ? drop_split(v) : drop_regions(v);
 }
 
 /*
@@ -151,12 +192,24 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 	int rc;
 
 	v->has_aged = false;
-	rc = hs_nested_look(v, &now, err);
+	rc = hs_nested_log_check(v, FORGOTTEN_US, err);
 	if (!rc)
-		rc = hs_view_age(v->inner, err);
+		rc = hs_nested_look(v, &now, err);
+	if (!rc && v->nr_logged && !v->log.open) {
+		hs_nested_log_recover(v);
+		rc = hs_nested_look(v, &now, err);
+	}
 	if (rc)
 		return rc;
-	rc = drop_all(v);
+	if (v->nr_logged && !v->log.open)
+		return hs_error_set(err, -EBUSY,
+				    "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
+				    "calculation): its guest is left alone meanwhile",
+				    (int)view->pid);
+	rc = hs_view_age(v->inner, err);
+	if (rc)
+		return rc;
+	rc = drop(v);
 	if (rc)
 		return hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err);
 	v->aged = now;

@@ -45,6 +45,7 @@ static void mark_leaf(struct job *j, struct hs_nested_mark *m, const struct spot
 {
 	const struct hs_bits512 all = hs_bits_full();
 
+	m->huge |= (entry & HS_NESTED_PRESENT) != 0;
 	switch (hs_nested_accessed(entry, j->v->kind, by_presence(j->v))) {
 	case HS_YES:
 		mark_bits(m, s, &all);

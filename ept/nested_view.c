@@ -18,18 +18,22 @@
 
 #include "host_facts.h"
 
+#define MANUAL_BOTH 3U /* KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, KVM_DIRTY_LOG_INITIALLY_SET */
+
 /* ---- life ---- */
 
 static void close_view(struct hs_view *view)
 {
 	struct hs_nested_view *v = hs_nested_view(view);
 
+	hs_nested_log_finish(v);
 	hs_view_close(v->inner);
 	hs_kvm_walk_put(v->kvm);
 	if (v->vm_fd >= 0)
 		close(v->vm_fd);
 	free(v->pieces);
 	free(v->blind);
+	free(v->split);
 	free(v);
 }
 
@@ -80,6 +84,19 @@ static int sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, stru
 	return rc;
 }
 
+/*
+ * A huge page whose nested mapping we split: its base pages' accesses are in the nested tables alone, for the host has
+ * one bit for all of them. When that is set, or a huge entry is back (somebody switched logging off), or the host's
+ * mapping is huge no longer, nothing can be told.
+ */
+static void merge_split(struct hs_base_sample *s, const struct hs_nested_mark *m)
+{
+	bool told = s->state == HS_MAP_HUGE && !hs_bits_count(&s->accessed) && !m->unknown && !m->huge;
+
+	*s = told ? (struct hs_base_sample){ .state = HS_MAP_SPLIT, .present = hs_bits_full(), .accessed = m->accessed }
+		  : (struct hs_base_sample){ 0 };
+}
+
 static void merge_base(struct hs_base_sample *s, const struct hs_nested_mark *m)
 {
 	if (s->state == HS_MAP_UNKNOWN)
@@ -108,7 +125,7 @@ static int sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, 
 			rc = hs_host_error(hs_nested_host(v), rc, "read its nested page tables", err);
 	}
 	for (size_t i = 0; i < nr && !rc; i++)
-		merge_base(&out[i], &marks[i]);
+		(hs_bit_test(v->split, huge[i]) ? merge_split : merge_base)(&out[i], &marks[i]);
 	if (rc)
 		memset(out, 0, nr * sizeof(*out));
 	free(marks);
@@ -128,13 +145,6 @@ static int read_bytes(struct hs_view *view, hs_huge_nr huge, const struct hs_bit
 	return hs_view_read(hs_nested_view(view)->inner, huge, want, buf, got, err);
 }
 
-/* Nothing of a nested view's is ever split: what is asked for here was split in the host's tables, by an earlier run.
- */
-static int restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
-{
-	return hs_view_restore(hs_nested_view(view)->inner, huge, nr, results, err);
-}
-
 static const struct hs_view_ops nested_ops = {
 	.close = close_view,
 	.refresh = refresh,
@@ -142,7 +152,9 @@ static const struct hs_view_ops nested_ops = {
 	.sample_huge = sample_huge,
 	.sample_base = sample_base,
 	.frames = frames,
-	.restore = restore,
+	.splits_nested = true,
+	.split = hs_nested_split,
+	.restore = hs_nested_restore,
 	.read = read_bytes,
 };
 
@@ -164,7 +176,7 @@ static int choose_kind(struct hs_nested_view *v, const struct hs_host *host, str
 
 /* Takes the inner view over in any case. */
 static int open_nested(struct hs_view **out, const struct hs_host *host, struct hs_view *inner, struct hs_kvm_walk *kvm,
-		       int vm_fd, struct hs_error *err)
+		       int vm_fd, int their_fd, struct hs_error *err)
 {
 	struct hs_nested_view *v = calloc(1, sizeof(*v));
 	struct hs_error why = { "" };
@@ -184,8 +196,10 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	v->inner = inner;
 	v->kvm = kvm;
 	v->vm_fd = vm_fd;
+	v->their_fd = their_fd;
 	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
-	rc = v->blind ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");
+	v->split = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->split));
+	rc = v->blind && v->split ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");
 	if (!rc) {
 		v->ageing = hs_nested_choose_ageing(host, &why);
 		if (v->ageing == HS_NESTED_AGE_NONE)
@@ -198,6 +212,10 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 		return rc;
 	}
 	v->aged = now; /* for the generation of its slots */
+	/* Logging without these would protect and split everything; ageing has to be of exactly what is split. */
+	if (v->ageing != HS_NESTED_AGE_SCAN || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
+	    !hs_nested_host(v)->remote)
+		v->ops.split = NULL;
 	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",
 		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", hs_nested_ageing_name(v->ageing));
 	*out = &v->view;
@@ -209,11 +227,11 @@ int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, st
 {
 	struct hs_kvm_walk *kvm;
 	struct hs_view *inner;
-	int vm_fd, rc = hs_view_open_host(&inner, host, pid, remote, min_bytes, err);
+	int vm_fd, their_fd, rc = hs_view_open_host(&inner, host, pid, remote, min_bytes, err);
 
 	if (rc)
 		return rc;
-	rc = hs_nested_find_vm(hs_host_view(inner), &kvm, &vm_fd, err);
+	rc = hs_nested_find_vm(hs_host_view(inner), &kvm, &vm_fd, &their_fd, err);
 	if (rc) {
 		hs_view_close(inner);
 		return rc;
@@ -222,5 +240,5 @@ int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, st
 		*out = inner;
 		return 0;
 	}
-	return open_nested(out, host, inner, kvm, vm_fd, err);
+	return open_nested(out, host, inner, kvm, vm_fd, their_fd, err);
 }

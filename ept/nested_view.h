@@ -4,6 +4,7 @@
 
 #include "hs/view.h"
 #include "host_view.h"
+#include "kvm_guard.h"
 #include "kvm_walk.h"
 #include "nested_entry.h"
 
@@ -25,13 +26,24 @@ struct hs_nested_piece {
 	uint16_t from, to;
 };
 
+/* A window in which mappings are split: dirty logging is on by our doing. See nested_log.c. */
+struct hs_nested_log {
+	struct hs_kvm_guard *guard; /* NULL: never needed so far */
+	uint64_t kvm;
+	bool open; /* logging may be on by our doing */
+	uint64_t since_us;
+	size_t left; /* slots left logged at the last closing: the VMM uses it */
+	uint64_t nr_windows, nr_left;
+};
+
 struct hs_nested_view {
 	struct hs_view view; /* first; its regions are the inner view's */
 	struct hs_view_ops ops;
 	char name[96];
 	struct hs_view *inner; /* over the host's page tables; owned */
 	struct hs_kvm_walk *kvm;
-	int vm_fd; /* ours, on the VM's file: struct kvm stays while it is open */
+	int vm_fd;    /* ours, on the VM's file: struct kvm stays while it is open */
+	int their_fd; /* the guest's process's number for it */
 	enum hs_nested_kind kind;
 	enum hs_nested_ageing ageing;
 
@@ -40,8 +52,14 @@ struct hs_nested_view {
 	size_t nr_pieces;
 	uint64_t *blind; /* one bit for each huge page: its nested entries cannot be found or told */
 
+	uint32_t nr_logged; /* slots over this memory that are dirty logged, by whomever */
+
 	struct hs_kvm_seen aged; /* at the last ageing */
 	bool has_aged;
+
+	uint64_t *split; /* one bit for each huge page: split by us, and not restored since */
+	uint32_t nr_split;
+	struct hs_nested_log log;
 };
 
 static inline struct hs_nested_view *hs_nested_view(struct hs_view *v)
@@ -57,8 +75,11 @@ static inline struct hs_host_view *hs_nested_host(struct hs_nested_view *v)
 /* ---- nested_vm.c: the VM behind a process ---- */
 
 /* A descriptor of ours on the file of the VM whose memory is this process's: *vm_fd; -1: it runs none under KVM. */
-HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd,
+HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, int *their_fd,
 				  struct hs_error *err);
+
+/* Whether their_fd is still on that VM: 0, -EBADF. */
+HS_MUST_USE int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm);
 
 /* Looks at the VM; when its slots are not those of `aged` any more, or there are none yet, reads them anew. */
 HS_MUST_USE int hs_nested_look(struct hs_nested_view *v, struct hs_kvm_seen *now, struct hs_error *err);
@@ -71,6 +92,7 @@ bool hs_nested_still(struct hs_nested_view *v, struct hs_kvm_seen *now);
 struct hs_nested_mark {
 	struct hs_bits512 accessed;
 	bool unknown;
+	bool huge; /* one entry maps it all, or more */
 };
 /* Of huge pages [first, first + nr), and of those named. -ESRCH, -ENOMEM. Marks are to be cleared by the caller. */
 HS_MUST_USE int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr,
@@ -84,5 +106,20 @@ HS_MUST_USE int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *
 enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, struct hs_error *err);
 const char *hs_nested_ageing_name(enum hs_nested_ageing ageing);
 int hs_nested_age(struct hs_view *view, struct hs_error *err);
+/* Drops the nested entries of huge pages [first, first + nr), which are of one region. By HS_NESTED_AGE_SCAN alone. */
+HS_MUST_USE int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
+
+/* ---- nested_log.c ---- */
+
+int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+/* Ends the window, if one is open: logging off, or left to the VMM. -EAGAIN and the like: not now. */
+HS_MUST_USE int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err);
+/* Ends a window that is older than that, whoever forgot it. */
+HS_MUST_USE int hs_nested_log_check(struct hs_nested_view *v, uint64_t limit_us, struct hs_error *err);
+/* Ends a window that a killed run has left open, once it is surely nobody's. */
+void hs_nested_log_recover(struct hs_nested_view *v);
+/* The view ends. */
+void hs_nested_log_finish(struct hs_nested_view *v);
 
 #endif

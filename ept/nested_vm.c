@@ -16,6 +16,7 @@
 #include "nested_view.h"
 
 #define VM_FILE          "anon_inode:kvm-vm"
+#define SLOT_LOGGED      (1U << 0) /* KVM_MEM_LOG_DIRTY_PAGES */
 #define SLOT_GUEST_MEMFD (1U << 2) /* KVM_MEM_GUEST_MEMFD: memory that the process itself cannot reach */
 
 /* ---- the descriptor ---- */
@@ -57,7 +58,21 @@ static bool is_vm(int fd)
 	return n == (ssize_t)strlen(VM_FILE) && memcmp(target, VM_FILE, (size_t)n) == 0;
 }
 
-int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, struct hs_error *err)
+int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, hs_nested_host(v)->pidfd, v->their_fd, 0);
+	struct hs_kvm_seen seen;
+	int rc = fd >= 0 && is_vm(fd) ? hs_kvm_walk_look(v->kvm, fd, &seen, NULL) : -EBADF;
+
+	if (!rc && seen.look.kvm != kvm)
+		rc = -EBADF;
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, int *their_fd,
+		      struct hs_error *err)
 {
 	enum { ENOUGH = 32 };
 	int theirs[ENOUGH], nr = list_vm_fds(host, theirs, ENOUGH), rc = 0;
@@ -88,7 +103,8 @@ int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *
 						  "memory is cannot be told",
 						  (int)host->view.pid);
 			else
-				*vm_fd = dup(fd);
+				*vm_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+			*their_fd = theirs[i];
 			found = seen.look.kvm;
 		}
 		close(fd);
@@ -123,8 +139,8 @@ static void add_piece(struct hs_nested_view *v, struct hs_nested_piece piece)
 	v->pieces[v->nr_pieces++] = piece;
 }
 
-/* What slot and region have in common: up to three pieces. */
-static void add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, const struct hs_region *r)
+/* What slot and region have in common: up to three pieces; false: nothing. */
+static bool add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, const struct hs_region *r)
 {
 	uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
 	uint64_t slot_end = s->hva + s->nr_pages * HS_BASE_SIZE;
@@ -155,6 +171,7 @@ static void add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, c
 		}
 		add_piece(v, p);
 	}
+	return start < end;
 }
 
 static int read_slots(struct hs_nested_view *v, struct hs_kvm_seen *now)
@@ -176,10 +193,12 @@ static int read_slots(struct hs_nested_view *v, struct hs_kvm_seen *now)
 		free(v->pieces);
 		v->pieces = pieces;
 		v->nr_pieces = 0;
+		v->nr_logged = 0;
 		memset(v->blind, 0, ((size_t)v->view.nr_huge + 63) / 64 * sizeof(*v->blind));
 		for (uint32_t i = 0; i < now->look.nr_slots; i++)
 			for (size_t r = 0; r < v->view.nr_regions; r++)
-				add_overlap(v, &slots[i], &v->view.regions[r]);
+				if (add_overlap(v, &slots[i], &v->view.regions[r]))
+					v->nr_logged += (slots[i].flags & SLOT_LOGGED) != 0;
 	} else if (!rc) {
 		rc = -ENOMEM;
 	}

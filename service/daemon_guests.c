@@ -349,7 +349,9 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
 {
 	if (has_vfio(&d->host, g->pid)) {
 		refuse(g, -EMEDIUMTYPE,
-		       "a device is passed through to it, which pins its memory: KSM cannot merge that");
+		       "a device is passed through to it, which pins its memory: KSM cannot merge that; without the "
+		       "device "
+		       "it could be shared");
 		g->refused = HS_REASON_PASSTHROUGH;
 		return;
 	}

@@ -216,21 +216,28 @@ static void ageing(struct hs_findings *l)
 	if (hs_slurp(l->host->sys_dir, "kernel/mm/lru_gen/enabled", text, sizeof(text)) && strcmp(text, "0x0000") != 0)
 		hs_found(l, HS_FINDING_NOTE, "mglru", "none is needed: several rounds are looked at",
 			 "the multi-generational LRU is on (%s): under memory pressure it ages pages as well", text);
-	if (is_there(l->host->sys_dir, "module/kvm", F_OK))
-		hs_found(l, HS_FINDING_OK, "kvm", "", "the kernel has KVM");
-	if (is_there(l->host->sys_dir, "kernel/mm/page_idle/bitmap", F_OK))
-		hs_found(l, HS_FINDING_OK, "page-idle", "",
-			 "page_idle is there: it ages nested page tables range by range");
+}
+
+/* Whether guests under KVM can be seen here, and how well. */
+static void kvm(struct hs_findings *l)
+{
+	const struct hs_probe *p = l->probe;
+	char text[16];
+
+	if (!is_there(l->host->sys_dir, "module/kvm", F_OK))
+		return;
+	if (hs_slurp(l->host->sys_dir, "module/kvm/parameters/tdp_mmu", text, sizeof(text)) && text[0] == 'N')
+		hs_found(l, HS_FINDING_WARNING, "kvm", "load the module kvm with tdp_mmu=1",
+			 "KVM's TDP MMU is off: accesses of guests under KVM cannot be seen, they are left alone");
+	else if (!p->nested_ageing)
+		hs_found(l, HS_FINDING_WARNING, "kvm", "see docs/kvm.md for the kernels that do",
+			 "guests under KVM are left alone: %.300s", p->nested_why.text);
 	else
-		hs_found(l, HS_FINDING_NOTE, "page-idle", "a kernel with CONFIG_IDLE_PAGE_TRACKING=y has it",
-			 "page_idle is not there; only guests under KVM could make use of it");
-	if (!l->probe->pagemap_scan)
-		hs_found(l, HS_FINDING_OK, "pagemap-scan", "",
-			 "PAGEMAP_SCAN is there: it drops nested entries of a range");
-	else
-		hs_found(l, HS_FINDING_NOTE, "pagemap-scan", "Linux 6.7 and later have it",
-			 "PAGEMAP_SCAN is not there (%s); only guests under KVM could make use of it",
-			 strerror(-l->probe->pagemap_scan));
+		hs_found(l, p->nested_fine ? HS_FINDING_OK : HS_FINDING_NOTE, "kvm",
+			 p->nested_fine ? "" : "Linux 6.7 and later can do it; see docs/kvm.md",
+			 "guests under KVM are seen through nested page tables, aged by %s; hot huge pages %s",
+			 p->nested_ageing,
+			 p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
 }
 
 /* In kB as /proc/meminfo has it; 0: unknown. */
@@ -328,6 +335,7 @@ int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const 
 	huge_pages(&l);
 	ksm(&l);
 	ageing(&l);
+	kvm(&l);
 	hs_find_processes(&l);
 	hs_find_foreign(&l, pids, nr_pids);
 	limits(&l);

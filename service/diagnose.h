@@ -24,8 +24,11 @@ struct hs_finding {
 struct hs_probe {
 	char release[65], machine[65]; /* as uname has them */
 	bool root;
-	int bpf;          /* 0: a BPF program of our kind can be loaded; -errno */
-	int pagemap_scan; /* 0: the kernel has PAGEMAP_SCAN; -errno: -ENOTTY when it has not */
+	int bpf; /* 0: a BPF program of our kind can be loaded; -errno */
+	/* As hs_view_nested_ageing has them. */
+	const char *nested_ageing;
+	bool nested_fine;
+	struct hs_error nested_why;
 };
 void hs_diagnose_probe(const struct hs_host *host, struct hs_probe *out);
 

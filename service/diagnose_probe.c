@@ -2,23 +2,15 @@
 #include "diagnose.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/bpf.h>
-#include <stdalign.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-/* Debian 12's headers are older than the call (linux/fs.h, since 6.7). */
-struct scan_arg {
-	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
-	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
-};
-#define SCAN_CALL _IOWR('f', 16, struct scan_arg)
+#include "hs/view.h"
 
 /* Loads, and drops, a program of the kind that reads page tables, which does nothing but return. */
 static int probe_bpf(void)
@@ -43,23 +35,6 @@ static int probe_bpf(void)
 	return 0;
 }
 
-/* Scans one page of our own, for nothing. Only a kernel that does not know the call says ENOTTY. */
-static int probe_pagemap_scan(const struct hs_host *host)
-{
-	static alignas(4096) char page[4096];
-	struct scan_arg arg = { .size = sizeof(arg), .start = (uintptr_t)page, .end = (uintptr_t)page + sizeof(page) };
-	char path[4200];
-	int fd, rc;
-
-	(void)snprintf(path, sizeof(path), "%s/self/pagemap", host->proc_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = ioctl(fd, SCAN_CALL, &arg) < 0 ? -errno : 0;
-	(void)close(fd);
-	return rc == -ENOTTY ? rc : 0;
-}
-
 void hs_diagnose_probe(const struct hs_host *host, struct hs_probe *out)
 {
 	struct utsname u;
@@ -71,5 +46,5 @@ void hs_diagnose_probe(const struct hs_host *host, struct hs_probe *out)
 	}
 	out->root = geteuid() == 0;
 	out->bpf = probe_bpf();
-	out->pagemap_scan = probe_pagemap_scan(host);
+	out->nested_ageing = hs_view_nested_ageing(host, &out->nested_fine, &out->nested_why);
 }

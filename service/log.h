@@ -1,4 +1,6 @@
-/* Logging of the daemon: to standard error, one line each, with the priority prefix (<6>) that the journal understands.
+/*
+ * Logging of the daemon: to standard error, one line each, with the priority prefix (<6>) that the journal understands;
+ * on a terminal a word for what needs attention instead.
  */
 #ifndef SERVICE_LOG_H
 #define SERVICE_LOG_H

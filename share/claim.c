@@ -258,6 +258,8 @@ size_t hs_claim_give_back(const struct hs_host *host)
 		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
 			continue;
 		pid = strtol(e->d_name + strlen(PREFIX), &end, 10);
+		if (strcmp(end, ".new") == 0)
+			(void)unlinkat(dirfd(d), e->d_name, 0); /* written half, by a killed one: nothing was taken */
 		if (*end || pid <= 0 || pid > INT_MAX)
 			continue;
 		rc = read_record(host, (pid_t)pid, &c);

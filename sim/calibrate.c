@@ -23,7 +23,7 @@
 #endif
 
 #define NR_HUGE     64U /* huge pages to split, collapse and copy: 128 MiB */
-#define NR_READS    1000000U
+#define NR_READS    300000U
 #define READ_BYTES  (UINT64_C(1) << 30) /* far beyond what any cache of translations reaches with base pages */
 #define BREAK_PAGES 8192U
 

@@ -72,6 +72,25 @@ static int replay_exactly(const char *path, struct hs_replay_stats *out, struct 
 	return rc;
 }
 
+static void print_exact(const struct hs_replay_stats *exact)
+{
+	(void)printf("the recorded run again: %" PRIu64 " decisions, %" PRIu64 " of them other than recorded\n",
+		     exact->nr_decisions, exact->nr_differ);
+}
+
+/* A trace of a run that merged: other policies cannot be tried on it, but its own decisions can. */
+static int replay_merging(const char *path, const struct hs_error *why)
+{
+	struct hs_replay_stats exact = { 0 };
+	struct hs_error err = { "" };
+
+	if (replay_exactly(path, &exact, &err))
+		return hs_lab_fail(&err);
+	(void)fprintf(stderr, "hs-lab: no policy is tried: %s\n", why->text);
+	print_exact(&exact);
+	return 0;
+}
+
 static void make_jobs(const struct replay_options *o, const struct hs_lab_trace *t, struct hs_lab_job *jobs)
 {
 	for (size_t i = 0; i < o->choice.nr; i++) {
@@ -110,6 +129,8 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	rc = hs_lab_common_finish(&o.common, &err);
 	if (!rc)
 		rc = hs_lab_trace_read(&trace, o.trace, &err);
+	if (rc == -ENOTSUP)
+		return replay_merging(o.trace, &err);
 	if (rc)
 		return hs_lab_fail(&err);
 	if (trace->cut_off)
@@ -117,8 +138,8 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	else
 		rc = replay_exactly(o.trace, &exact, &err);
 	jobs = calloc(o.choice.nr, sizeof(*jobs));
-	if (!rc)
-		rc = jobs ? 0 : hs_error_set(&err, -ENOMEM, "out of memory");
+	if (!rc && !jobs)
+		rc = hs_error_set(&err, -ENOMEM, "out of memory");
 	if (!rc) {
 		make_jobs(&o, trace, jobs);
 		rc = hs_lab_jobs_run(jobs, o.choice.nr, o.common.jobs, o.common.quiet, &err);
@@ -128,8 +149,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	report.costs = &o.common.costs;
 	status = rc ? hs_lab_fail(&err) : hs_lab_report_all(&report, &o.common);
 	if (!status && !trace->cut_off && !(o.common.json && strcmp(o.common.json, "-") == 0))
-		(void)printf("the recorded run again: %" PRIu64 " decisions, %" PRIu64 " of them other than recorded\n",
-			     exact.nr_decisions, exact.nr_differ);
+		print_exact(&exact);
 	free(jobs);
 	hs_lab_trace_destroy(trace);
 	return status;

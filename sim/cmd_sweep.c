@@ -9,7 +9,7 @@
 
 #define MIB           (1024.0 * 1024)
 #define MAX_VALUES    16
-#define MAX_PARAMS    16
+#define MAX_PARAMS    24
 #define MAX_SCENARIOS 8
 
 /* A setting: how it is set, with what hangs on it, and which values are tried when none are named. */
@@ -38,6 +38,8 @@ PLAIN(min_gain_hot, policy.min_gain_hot)
 PLAIN(min_cold_rounds, policy.min_cold_rounds)
 PLAIN(unshare_hot_pages, policy.unshare_hot_pages)
 PLAIN(ban_breaks, policy.ban_breaks)
+PLAIN(ban_cycles, policy.ban_cycles)
+PLAIN(unshare_hot_rounds, policy.unshare_hot_rounds)
 PLAIN(fine_samples, fine.samples)
 PLAIN(max_split, fine.max_split)
 PLAIN(look_again, look_again)
@@ -97,7 +99,8 @@ static const struct param params[] = {
 	PARAM(min_gain_hot, 1, 512, 1, 16, 64, 128, 256), PARAM(min_gain_cold, 1, 512, 1, 2, 8, 32),
 	PARAM(fine_samples, 1, 10, 1, 2, 5, 10),          PARAM(fine_interval_ms, 10, 60000, 50, 100, 200, 400),
 	PARAM(max_split, 1, 1000000, 64, 512, 4096),      PARAM(unshare_hot_pages, 1, 512, 110, 160, 256, 400),
-	PARAM(ban_breaks, 0, 512, 16, 64, 256),           PARAM(look_again, 1, 1000, 2, 8, 32),
+	PARAM(unshare_hot_rounds, 1, 64, 2, 4, 6, 8),     PARAM(ban_breaks, 0, 512, 16, 64, 256, 512),
+	PARAM(ban_cycles, 1, 1000, 1, 2, 4, 8, 16),       PARAM(look_again, 1, 1000, 2, 8, 32),
 	PARAM(hash_cold_rounds, 1, 64, 1, 2, 5, 10),
 };
 #define NR_PARAMS (sizeof(params) / sizeof(params[0]))
@@ -255,16 +258,17 @@ static void print(const struct hs_lab_job *jobs, const struct titled_job *titles
 
 		if (!i || strcmp(jobs[i].scenario.name, jobs[i - 1].scenario.name) != 0)
 			(void)printf("%s%s: %.0f MiB of guests, %.0f s, seed %" PRIu64
-				     "\n%-19s %7s %10s %10s %10s %9s %9s "
+				     "\n%-19s %7s %10s %10s %10s %10s %9s %9s "
 				     "%7s %10s %9s\n",
 				     i ? "\n" : "", jobs[i].scenario.name, (double)r->memory_bytes / MIB, r->seconds,
-				     jobs[i].scenario.seed, "SETTING", "VALUE", "SAVED MiB", "HOT HUGE", "SLOWDOWN",
-				     "CPU s", "95% AT s", "WRONG", "MISSED MiB", "BREAKS");
-		(void)printf("%-19s %6u%s %10.1f %9.1f%% %10s %9s %9s %7" PRIu64 " %10.1f %9" PRIu64 "\n",
+				     jobs[i].scenario.seed, "SETTING", "VALUE", "SAVED MiB", "ON AVERAGE", "HOT HUGE",
+				     "SLOWDOWN", "CPU s", "95% AT s", "WRONG", "MISSED MiB", "BREAKS");
+		(void)printf("%-19s %6u%s %10.1f %10.1f %9.1f%% %10s %9s %9s %7" PRIu64 " %10.1f %9" PRIu64 "\n",
 			     titles[i].choice->param->name, titles[i].value, titles[i].is_default ? "*" : " ",
-			     (double)r->saved_bytes / MIB, 100 * r->hot_huge, known(a, "%.3f%%", 100 * r->slowdown),
-			     known(b, "%.2f", r->cpu_seconds), known(c, "%.1f", r->converged_s), r->wrong_splits,
-			     (double)r->missed_bytes / MIB, r->counts.breaks);
+			     (double)r->saved_bytes / MIB, r->saved_mean_bytes / MIB, 100 * r->hot_huge,
+			     known(a, "%.3f%%", 100 * r->slowdown), known(b, "%.2f", r->cpu_seconds),
+			     known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
+			     r->counts.breaks);
 	}
 	(void)printf("* the default\n");
 }

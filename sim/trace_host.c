@@ -59,6 +59,9 @@ static int take_guest(struct hs_lab_trace *t, const struct hs_trace_record *r)
 	g = &more[t->nr_guests++];
 	*g = (struct hs_lab_traced){ .kind = hs_lab_kind_default(), .nr_huge = r->u.guest.nr_huge };
 	(void)snprintf(g->kind.name, sizeof(g->kind.name), "%.47s", r->u.guest.name);
+	for (uint32_t i = 0; i + 1 < t->nr_guests; i++)
+		if (!more[i].gone && strcmp(more[i].kind.name, g->kind.name) == 0)
+			more[i].replaced = true;
 	(void)snprintf(g->kind.group, sizeof(g->kind.group), "%.47s", r->u.guest.group);
 	g->kind.memory = n * HS_HUGE_SIZE;
 	g->kind.cpus = 0; /* unknown: no slowdown can be told */
@@ -156,6 +159,9 @@ static int take(struct hs_lab_trace *t, const struct hs_trace_record *r)
 		g->aged_us = r->time_us;
 		g->round_open = false;
 		return 0;
+	case HS_TRACE_GONE:
+		g->gone = true;
+		return 0;
 	case HS_TRACE_HUGE:
 		return take_huge(g, r);
 	case HS_TRACE_BASE:
@@ -168,6 +174,20 @@ static int take(struct hs_lab_trace *t, const struct hs_trace_record *r)
 	}
 }
 
+/* Those that came again leave the list. */
+static void drop_replaced(struct hs_lab_trace *t)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->nr_guests; i++) {
+		if (t->guests[i].replaced)
+			traced_finish(&t->guests[i]);
+		else
+			t->guests[n++] = t->guests[i];
+	}
+	t->nr_guests = n;
+}
+
 static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, struct hs_error *err)
 {
 	const struct hs_trace_record *r;
@@ -178,7 +198,7 @@ static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, stru
 		return hs_error_set(
 		    err, -ENOTSUP,
 		    "pages were merged while this trace was recorded, so that what it shows of its guests "
-		    "came of that, too; record one without merging: hs-share record --help");
+		    "came of that, too; record one without --merge");
 	while ((rc = hs_trace_next(reader, &r, err)) == 1) {
 		rc = take(t, r);
 		if (rc)
@@ -188,6 +208,7 @@ static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, stru
 		t->cut_off = true;
 	else if (rc)
 		return rc;
+	drop_replaced(t);
 	for (uint32_t i = 0; i < t->nr_guests; i++)
 		any |= t->guests[i].nr_rounds > 0;
 	if (!any)

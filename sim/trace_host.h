@@ -5,6 +5,7 @@
  *   - a base page that was never read has a content of its own
  *   - between rounds a huge page is accessed as it was in the last one
  *   - base pages met by the fine phase are the hot ones of a huge page; one that it never looked at is evenly hot
+ *   - a guest is there all the time, whenever it came and went; of one that came again with new memory, the last counts
  *   - accesses have no rates in a trace, so each accessed huge page counts the same, and there is no slowdown
  */
 #ifndef SIM_TRACE_HOST_H
@@ -39,7 +40,8 @@ struct hs_lab_traced {
 	struct hs_lab_change *changes;
 	size_t nr_changes, room_changes;
 	uint64_t aged_us;
-	bool round_open; /* samples of the round's huge pages are still coming */
+	bool round_open;     /* samples of the round's huge pages are still coming */
+	bool gone, replaced; /* replaced: it came again with new memory, as another guest of its name */
 };
 
 struct hs_lab_trace {

@@ -114,6 +114,12 @@ HS_MUST_USE int hs_view_open(struct hs_view **out, const struct hs_host *host, p
 			     uint64_t min_bytes, struct hs_error *err);
 
 /*
+ * How nested page tables are aged on this kernel: "PAGEMAP_SCAN", "soft dirty"; NULL: not at all, with the reason in
+ * err. *fine: whether hot huge pages can be looked into, as far as the kernel decides it. For reports; needs no guest.
+ */
+const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct hs_error *err);
+
+/*
  * Takes NULL. Leaves no mapping split that this view split: it restores first, and reports what it could not to stderr.
  * Not restored is what has been marked NOHUGEPAGE since (it was given over to sharing), and what the guest has given
  * back in part.
@@ -128,8 +134,9 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
 
 /*
  * Clears the accessed bits of the whole guest and makes sure that the hardware's cached translations cannot hide the
- * accesses that follow. Disturbs nothing else. The host view needs one huge mapping for the second part: a guest
- * without any is aged without it. Cost there: some 0.1 us for a huge mapping, 20 us for a split one.
+ * accesses that follow. (A view of nested tables that has mappings split ages those alone.) Disturbs nothing else. The
+ * host view needs one huge mapping for the second part: a guest without any is aged without it. Cost there: some 0.1 us
+ * for a huge mapping, 20 us for a split one.
  */
 HS_MUST_USE int hs_view_age(struct hs_view *v, struct hs_error *err);
 

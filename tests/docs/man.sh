@@ -1,8 +1,8 @@
 #!/bin/bash
 # The manual pages name every command, option and key that the programs offer, at their place, and none that they do not.
-# usage: man.sh HS_SHARE HS_SHARED MAN_DIR BUILT_DIR
+# usage: man.sh HS_SHARE HS_SHARED HS_LAB MAN_DIR BUILT_DIR
 set -u
-share=$1 shared=$2 man=$3 built=$4
+share=$1 shared=$2 lab=$3 man=$4 built=$5
 passed=0 failed=0
 
 # same NAME A B: two lists, a word a line
@@ -46,6 +46,21 @@ for status in 0 1 2 3; do
 	same "exit status $status" "$status" "$(section hs-share.1 'Sh EXIT STATUS' | awk -v s="$status" '$1 == ".It" && $2 == s { print $2 }')"
 done
 
+commands=$("$lab" --help | awk '/^  [a-z]/ { print $1 }')
+same 'hs-lab: commands' "$(sort <<<"$commands")" "$(awk '$1 == ".Ss" { print $2 }' "$man/hs-lab.1" | sort)"
+of_all=$(section hs-lab.1 'Sh OPTIONS OF RUNS' | named)
+for command in $commands; do
+	have=$(section hs-lab.1 "Ss $command" | named)
+	case $command in
+	calibrate | scenarios) ;;
+	claims) have=$of_all ;;
+	*) have=$(printf '%s\n' "$have" "$of_all" | grep . | sort -u) ;;
+	esac
+	# No option at all is told as such: two empty lists would prove nothing.
+	want=$("$lab" "$command" --help | offered)
+	same "hs-lab $command" "${want:-none}" "${have:-none}"
+done
+
 man_keys=$(awk '$1 == ".Sh" && $2 == "SECTION" { s = $3 } $1 == ".It" && $2 == "Cm" { print s, $3 }' "$built/hs-share.conf.5")
 same 'hs-share.conf: keys' "$("$shared" --example-config | awk '/^\[/ { s = $1 } /^#[a-z]/ { print s, substr($1, 2) }')" "$man_keys"
 same 'the example configuration' "$("$shared" --example-config)" "$(cat "$built/hs-share.conf")"
@@ -54,7 +69,7 @@ same 'as it is installed it changes nothing' "$("$shared" -c "$empty" --check-co
 rm -f "$empty"
 
 if command -v mandoc >/dev/null; then
-	found=$(mandoc -T lint -W warning "$man/hs-share.1" "$man/hs-shared.8" "$built/hs-share.conf.5" 2>&1)
+	found=$(mandoc -T lint -W warning "$man/hs-share.1" "$man/hs-lab.1" "$man/hs-shared.8" "$built/hs-share.conf.5" 2>&1)
 	same 'mandoc finds nothing' 'nothing' "${found:-nothing}"
 else
 	echo 'SKIPPED docs_man mandoc: it is not installed (Debian package mandoc)'

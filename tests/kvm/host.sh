@@ -3,9 +3,13 @@
 # paging, with Debian's kernel and nothing but that program, its libraries and busybox. Needs no /dev/kvm and no root.
 # usage: host.sh SERIES DIR PROGRAM[:FILE...] [ARG...]
 #   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files
-#   FILE      further files that the program wants to find in /bin; programs bring their libraries
+#   FILE      further files that the program wants to find in /bin (those below /usr: there); programs bring their
+#             libraries
 # Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
-#   HS_KVM_RAM  MiB of the host (2048)
+#   HS_KVM_RAM      MiB of the host (2048)
+#   HS_KVM_ENV      NAME=VALUE for the program
+#   HS_KVM_OPTIONS  of the module kvm
+#   HS_KVM_TIMEOUT  seconds (380)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 series=$1 dir=$2 files=$3
@@ -30,7 +34,12 @@ cp "$(command -v busybox)" "$run/root/bin/busybox"
 cp "$kernel"/*.ko "$run/root/modules/"
 IFS=:
 for f in "$dir/kvm-keeper" $files; do
-	cp -L "$f" "$run/root/bin/"
+	case $f in
+	/usr/*) to=$run/root$f ;; # of a package: where its programs look for it
+	*) to=$run/root/bin/$(basename "$f") ;;
+	esac
+	mkdir -p "$(dirname "$to")"
+	cp -L "$f" "$to"
 	# Libraries go where the program looks for them.
 	{ ldd "$f" 2>/dev/null || true; } | { grep -oE '/[^ ]+' || true; } | while read -r lib; do
 		mkdir -p "$run/root$(dirname "$lib")"
@@ -38,13 +47,14 @@ for f in "$dir/kvm-keeper" $files; do
 	done
 done
 unset IFS
-printf '%q ' "/bin/$name" "$@" >"$run/root/etc/command"
+printf '%q ' env ${HS_KVM_ENV:-} "/bin/$name" "$@" >"$run/root/etc/command"
+printf '%s' "${HS_KVM_OPTIONS:-}" >"$run/root/etc/kvm-options"
 cp "$here/init.sh" "$run/root/init"
 chmod 755 "$run/root/init"
 (cd "$run/root" && find . -print0 | cpio --quiet --null -o -H newc -R 0:0) >"$run/initramfs"
 rm -rf "$run/root"
 
-limit=${HS_KVM_TIMEOUT:-280}
+limit=${HS_KVM_TIMEOUT:-380}
 status=0
 timeout "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
 	-machine q35,smm=off,sata=off,hpet=off,vmport=off,mem-merge=off -accel tcg,thread=multi -cpu EPYC,+svm,+npt \

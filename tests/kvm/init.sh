@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # Process 1 of a test's KVM host (host.sh): KVM up, the program run, its exit status on the second serial line, the end.
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/ CK_FORK="${CK_FORK:-yes}"
+export PATH=/bin:/usr/bin HOME=/ CK_FORK="${CK_FORK:-yes}"
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
@@ -11,9 +11,12 @@ mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 ip link set lo up
 exec >/dev/ttyS1 2>&1
-for m in irqbypass kvm kvm-amd; do
-	insmod "/modules/$m.ko" || echo "kvm-host: cannot load $m.ko"
-done
+load() {
+	insmod "/modules/$1.ko" $2 || echo "kvm-host: cannot load $1.ko"
+}
+load irqbypass
+load kvm "$(cat /etc/kvm-options)"
+load kvm-amd
 [ -e /dev/kvm ] || echo "kvm-host: there is no /dev/kvm"
 kvm-keeper || echo "kvm-host: the keeper does not run"
 cd /tmp

@@ -95,10 +95,12 @@ ok 'it can be removed while it runs' 'dpkg_ -r hs-share'
 ok 'which ends it' ended
 ok 'and has given KSM back' '[ "$(knobs)" = "$knobs_before" ]'
 for p in "${pids[@]}"; do ok 'sharing is undone, as configured' '[ "$(ksm_pages $p)" = 0 ] && ! grep -q "^VmFlags:.* mg" /proc/$p/smaps'; done
+ok 'nothing starts without its program' '[ "$(readlink /etc/systemd/system/hs-shared.service)" = /dev/null ]'
 ok 'the configuration stays' 'grep -q "^on_exit = undo" $conf && ! command -v hs-shared >/dev/null'
 
 # ---- removed after a crash
 ok 'it can be installed again' 'dpkg_ -i "$package"'
+ok 'and started again' '[ ! -e /etc/systemd/system/hs-shared.service ]'
 sed -i 's/^on_exit = .*/on_exit = keep/' $conf
 if [ ! -f /box/no-sharing ]; then
 	start

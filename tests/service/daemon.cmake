@@ -1,6 +1,9 @@
 add_test(NAME service_daemon COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/daemon.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest>)
 set_tests_properties(service_daemon PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+add_test(NAME service_auto COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/auto.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+         $<TARGET_FILE:hs-guest>)
+set_tests_properties(service_auto PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE SKIP_RETURN_CODE 77)
 foreach(seconds 40 3600)
   set(name service_churn)
   set(labels live)
@@ -24,3 +27,5 @@ target_link_libraries(hs-yaml-json PRIVATE PkgConfig::YAML PkgConfig::JANSSON)
 add_test(NAME service_endpoint COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/endpoint.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest> $<TARGET_FILE:hs-yaml-json> ${PROJECT_SOURCE_DIR})
 set_tests_properties(service_endpoint PROPERTIES LABELS live TIMEOUT 300 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+add_test(NAME service_log COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/log.sh $<TARGET_FILE:hs-shared>)
+set_tests_properties(service_log PROPERTIES LABELS unit TIMEOUT 60)

@@ -1,37 +1,14 @@
 #!/bin/bash
-# The endpoint in use: its description against its answers, and a real Prometheus that scrapes the port. The daemon observes one process guest, so nothing is merged and KSM is not touched.
+# The endpoint in use: its description against its answers, and a real Prometheus that scrapes the port. The daemon
+# observes one process guest: nothing is merged, but a request to unshare takes the merge engine for a moment.
 # usage: endpoint.sh HS_SHARED HS_SHARE HS_GUEST YAML_JSON SOURCE_DIR
 set -u
 shared=$1 share=$2 guest=$3 yaml_json=$4 source=$5
 here=$source/tests/service
-dir=$(mktemp -d) passed=0 failed=0 daemon= guest_pid= prometheus=
-sock=$dir/control.sock
+prometheus=
+. "$here/lib.sh"
+trap '[ -z "$prometheus" ] || { kill -KILL "$prometheus"; wait "$prometheus"; } 2>/dev/null; cleanup' EXIT
 
-cleanup() {
-	for p in $prometheus $daemon $guest_pid; do kill -KILL "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
-	rm -rf "$dir"
-}
-trap cleanup EXIT
-
-ok() {
-	if eval "$2"; then passed=$((passed + 1)); else
-		failed=$((failed + 1))
-		echo "FAILED: $1"
-		echo "  $2"
-	fi
-}
-
-# until SECONDS CONDITION: polled; false when the time is over
-until_true() {
-	local end=$((SECONDS + $1))
-	while ! eval "$2"; do
-		[ $SECONDS -lt $end ] || return 1
-		read -rt 0.2 <> <(:) || :
-	done
-}
-
-request() { curl -s -m 20 --unix-socket "$sock" "$@"; }
-status_of_to() { curl -s -m 60 -o "$1" -w '%{http_code}' --unix-socket "$sock" "${@:2}"; }
 # A port of the loopback that nobody answers on now.
 free_port() {
 	local p
@@ -39,7 +16,7 @@ free_port() {
 	echo "$p"
 }
 
-start_daemon() {
+write_conf() {
 	port=$(free_port)
 	cat >"$dir/conf" <<-END
 		[service]
@@ -57,16 +34,6 @@ start_daemon() {
 		rest_min_s = 1
 		rest_max_s = 2
 	END
-	"$shared" -c "$dir/conf" >>"$dir/log" 2>&1 &
-	daemon=$!
-	until_true 20 'request http://x/v1/mode >/dev/null'
-}
-stop_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon"
-	local status=$?
-	daemon=
-	return $status
 }
 
 # The value of a metric that Prometheus has stored; empty: it has none.
@@ -103,12 +70,10 @@ prometheus_check() { # GUEST
 
 . "$here/openapi.sh"
 
-mkfifo "$dir/in"
-"$guest" --seed=1 --huge=48 --rate=200000 <"$dir/in" >/dev/null 2>&1 &
-guest_pid=$!
-exec {guest_in}>"$dir/in"
-until_true 30 '[ "$(awk "/^AnonHugePages/ { s += \$2 } END { print (s >= 96 * 1024) }" "/proc/$guest_pid/smaps")" = 1 ]'
-
+start_guest 1
+guest_is_up 1
+guest_pid=${pids[1]}
+write_conf
 ok 'it starts' 'start_daemon'
 request -X PUT -H 'Content-Type: application/json' -d '{"group":"web"}' "http://x/v1/guests/pid-$guest_pid/opt-in" >/dev/null
 ok 'its guest is looked at' 'until_true 30 "request http://x/v1/guests/pid-$guest_pid | jq -e .report.content.known_pages >/dev/null && [ \$(request http://x/v1/status | jq .scan.cycles) -gt 0 ]"'
@@ -116,7 +81,4 @@ ok 'the history has begun' 'until_true 10 "[ \$(request http://x/v1/history | jq
 prometheus_check "pid-$guest_pid"
 openapi_check "pid-$guest_pid"
 ok 'SIGTERM ends it in order' stop_daemon
-
-[ "$failed" = 0 ] || { echo '-- the log:'; cat "$dir/log"; }
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -1,10 +1,9 @@
-/* The configuration: what is accepted, what each error names, what differs; and the rule of mode auto. */
+/* The configuration: what is accepted, what each error names, what differs. */
 #include "hs_test.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "auto.h"
 #include "config.h"
 
 static struct hs_config cfg;
@@ -193,57 +192,6 @@ START_TEST(test_service_config_keeps_what_needs_a_restart)
 }
 END_TEST
 
-/* ---- mode auto ---- */
-
-static const struct {
-	const char *what;
-	bool saving, decided;
-	uint64_t since_ms, now_ms;
-	double available, psi; /* percent */
-	bool switches;
-} decisions[] = {
-	{ "enough memory", false, false, 0, 0, 30, 0, false },
-	{ "memory short", false, false, 0, 0, 19, 0, true },
-	{ "at the mark", false, false, 0, 0, 20, 0, false },
-	{ "tasks wait", false, false, 0, 0, 50, 11, true },
-	{ "the kernel does not say", false, false, 0, 0, 50, -1, false },
-	{ "between the marks it goes on", true, true, 0, 1000000, 30, 0, false },
-	{ "enough again", true, true, 0, 1000000, 36, 0, true },
-	{ "enough, but tasks wait", true, true, 0, 1000000, 36, 2, false },
-	{ "enough, no PSI", true, true, 0, 1000000, 36, -1, true },
-	{ "too soon", true, true, 900000, 1000000, 36, 0, false },
-	{ "too soon to save again", false, true, 900000, 1000000, 5, 0, false },
-};
-
-START_TEST(test_service_auto_decide)
-{
-	struct hs_auto_state s = { decisions[_i].saving, decisions[_i].decided, decisions[_i].since_ms };
-	const struct hs_pressure p = { .total_bytes = 1000000,
-				       .available_bytes = (uint64_t)(decisions[_i].available * 10000),
-				       .psi_some_avg10 = decisions[_i].psi };
-	struct hs_auto_config c;
-	char why[256] = "";
-
-	hs_config_defaults(&cfg);
-	c = cfg.auto_mode;
-	ck_assert_msg(hs_auto_decide(&s, &c, &p, decisions[_i].now_ms, why) == decisions[_i].switches, "%s",
-		      decisions[_i].what);
-	ck_assert_int_eq(s.saving, decisions[_i].saving != decisions[_i].switches);
-	ck_assert_int_eq(why[0] != '\0', decisions[_i].switches);
-}
-END_TEST
-
-START_TEST(test_service_auto_unknown_changes_nothing)
-{
-	struct hs_auto_state s = { .saving = true };
-	const struct hs_pressure p = { .psi_some_avg10 = 99 };
-	char why[256];
-
-	hs_config_defaults(&cfg);
-	ck_assert(!hs_auto_decide(&s, &cfg.auto_mode, &p, 5, why));
-}
-END_TEST
-
 START_TEST(test_service_text_mend)
 {
 	char whole[] = "gr\xc3\xbc\xc3\x9f", cut[] = "gr\xc3", odd[] = "\xff\xc0\xaf ok", cut3[] = "\xe2\x82";
@@ -272,8 +220,6 @@ int main(void)
 	tcase_add_test(c, test_service_config_indented);
 	tcase_add_test(c, test_service_config_prints_what_it_reads);
 	tcase_add_test(c, test_service_config_keeps_what_needs_a_restart);
-	tcase_add_loop_test(c, test_service_auto_decide, 0, sizeof(decisions) / sizeof(decisions[0]));
-	tcase_add_test(c, test_service_auto_unknown_changes_nothing);
 	tcase_add_test(c, test_service_text_mend);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);

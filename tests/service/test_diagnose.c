@@ -80,10 +80,13 @@ static void make(void)
 	(void)snprintf(thp, sizeof(thp), "%s/thp", root);
 	(void)snprintf(state, sizeof(state), "%s/state", root);
 	host = (struct hs_host){ .proc_dir = proc, .ksm_dir = ksm, .thp_dir = thp, .sys_dir = sys, .state_dir = state };
-	probe = (struct hs_probe){ .release = "6.12.9-amd64", .machine = "x86_64", .root = true };
+	probe = (struct hs_probe){ .release = "6.12.9-amd64",
+				   .machine = "x86_64",
+				   .root = true,
+				   .nested_ageing = "PAGEMAP_SCAN",
+				   .nested_fine = true };
 	put("sys/kernel/btf/vmlinux", "btf");
 	put("sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
-	put("sys/kernel/mm/page_idle/bitmap", "");
 	put("sys/module/kvm/version", "");
 	put("proc/sys/kernel/yama/ptrace_scope", "1\n");
 	put("proc/sys/vm/max_map_count", "65530\n");
@@ -187,7 +190,7 @@ static const struct {
 	{ "thp/enabled", "always madvise [never]\n", "transparent-huge-pages", "are off", HS_FINDING_WARNING },
 	{ "thp/khugepaged/defrag", "0\n", "khugepaged", "does not", HS_FINDING_OK },
 	{ "sys/kernel/mm/lru_gen/enabled", "0x0007\n", "mglru", "0x0007", HS_FINDING_NOTE },
-	{ "sys/kernel/mm/page_idle/bitmap", NULL, "page-idle", "not there", HS_FINDING_NOTE },
+	{ "sys/module/kvm/parameters/tdp_mmu", "N\n", "kvm", "TDP MMU is off", HS_FINDING_WARNING },
 	{ "state/ksm.lock", "77\n", "ksm-owner", "process 77", HS_FINDING_NOTE },
 	{ "state/ksm.state", "run 0\n", "ksm-state", "saved", HS_FINDING_NOTE },
 	{ "state/split-88", "x", "split-mappings", "process 88", HS_FINDING_NOTE },
@@ -215,17 +218,21 @@ START_TEST(test_service_diagnose_probe)
 	(void)snprintf(probe.machine, sizeof(probe.machine), "aarch64");
 	probe.root = false;
 	probe.bpf = -EPERM;
-	probe.pagemap_scan = -ENOTTY;
+	probe.nested_ageing = "soft dirty";
+	probe.nested_fine = false;
 	look();
 	check("kernel", HS_FINDING_OBSTACLE, "older than 6.1");
 	check("machine", HS_FINDING_OBSTACLE, "aarch64");
 	check("root", HS_FINDING_WARNING, "not run as root");
 	check("bpf", HS_FINDING_OBSTACLE, "no permission");
-	check("pagemap-scan", HS_FINDING_NOTE, "not there");
+	check("kvm", HS_FINDING_NOTE, "aged by soft dirty; hot huge pages are not");
 	probe.bpf = -ENOSYS;
+	probe.nested_ageing = NULL;
+	(void)hs_error_set(&probe.nested_why, -ENOTSUP, "no way to age");
 	(void)snprintf(probe.release, sizeof(probe.release), "6.0.0");
 	look();
 	check("bpf", HS_FINDING_OBSTACLE, "takes no BPF program");
+	check("kvm", HS_FINDING_WARNING, "left alone: no way to age");
 	check("kernel", HS_FINDING_OBSTACLE, "older than 6.1");
 	(void)snprintf(probe.release, sizeof(probe.release), "6.1.0-18-cloud-amd64");
 	look();
@@ -272,7 +279,7 @@ START_TEST(test_service_diagnose_here)
 	hs_diagnose_probe(&here, &probe);
 	ck_assert_str_eq(probe.machine, "x86_64");
 	ck_assert_int_eq(probe.root, geteuid() == 0);
-	ck_assert_msg(probe.pagemap_scan == 0 || probe.pagemap_scan == -ENOTTY, "%d", probe.pagemap_scan);
+	ck_assert(probe.nested_ageing || probe.nested_why.text[0]);
 	host = here;
 	look();
 	ck_assert_ptr_nonnull(find("kernel"));

@@ -335,6 +335,34 @@ START_TEST(test_service_endpoint_answers_meanwhile)
 }
 END_TEST
 
+/* Diagnose walks all processes, not on the loop's thread; who asks meanwhile shares the answer, or is told to wait. */
+START_TEST(test_service_endpoint_diagnose)
+{
+	int fds[24], answered = 0;
+	bool closed;
+
+	for (size_t i = 0; i < 24; i++) {
+		fds[i] = hs_raw_unix(sock);
+		ck_assert(hs_raw_say(fds[i], "GET /v1/diagnose HTTP/1.1\r\nHost: x\r\n\r\n"));
+	}
+	ck_assert_uint_lt(measure("while the host is diagnosed for 24 clients"), 250000);
+	for (size_t i = 0; i < 24; i++) {
+		ck_assert_uint_gt(hs_raw_read(fds[i], answer, sizeof(answer), 20000, &closed), 0);
+		ck_assert_msg(strstr(answer, "\"findings\":[") || strstr(answer, " 409 "), "%s", answer);
+		answered += strstr(answer, "\"findings\":[") != NULL;
+		(void)close(fds[i]);
+	}
+	ck_assert_int_ge(answered, 16);
+	/* One that is under way at the end is answered as well. */
+	fds[0] = hs_raw_unix(sock);
+	ck_assert(hs_raw_say(fds[0], "GET /v1/diagnose HTTP/1.1\r\nHost: x\r\n\r\n"));
+	(void)usleep(5000);
+	(void)kill(daemon_pid, SIGTERM);
+	ck_assert_uint_gt(hs_raw_read(fds[0], answer, sizeof(answer), 20000, &closed), 0);
+	(void)close(fds[0]);
+}
+END_TEST
+
 /* A libvirtd that takes connections and never says a word: nobody else waits for it, and the end answers who does. */
 START_TEST(test_service_endpoint_libvirt_hangs)
 {
@@ -381,6 +409,7 @@ int main(void)
 	tcase_add_test(c, test_service_endpoint_host);
 	tcase_add_test(c, test_service_endpoint_loopback_only);
 	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
+	tcase_add_test(c, test_service_endpoint_diagnose);
 	tcase_add_test(own, test_service_endpoint_ipv6);
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_set_timeout(c, 60);

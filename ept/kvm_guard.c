@@ -1,0 +1,223 @@
+/*
+ * `lock` guards the pointer `the_guard` with its count; the table is the kernel's.
+ *
+ * Two processes may come and go at the same time: one that takes the pins away may do so while another has just taken
+ * them over. That one keeps what it holds open, and only the next run's knowledge of its crash is lost: logging would
+ * be left to the VMM then, which is the safe side.
+ */
+#include "kvm_guard.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include "kvm_guard.skel.h"
+
+#include "bpf_load.h"
+#include "kvm_guard_abi.h"
+
+/* The number changes with what the program counts and the table holds. */
+#define PIN_DIR   "/sys/fs/bpf/hs-share"
+#define PIN_TABLE PIN_DIR "/guard-1-slots"
+#define PIN_LINK  PIN_DIR "/guard-1"
+
+struct hs_kvm_guard {
+	int table_fd;
+	int link_fd; /* keeps the program attached, pinned or not */
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct hs_kvm_guard *the_guard;
+static unsigned int nr_refs;
+
+/* ---- life ---- */
+
+static int take_pinned(struct hs_kvm_guard *g, bool just_made)
+{
+	struct hs_kvm_guard_key first;
+
+	g->table_fd = bpf_obj_get(PIN_TABLE);
+	g->link_fd = bpf_obj_get(PIN_LINK);
+	/* One that watches nothing may be left over from before the module was loaded anew: of no use any more. */
+	if (g->table_fd >= 0 && g->link_fd >= 0 && (just_made || !bpf_map_get_next_key(g->table_fd, NULL, &first)))
+		return 0;
+	if (g->table_fd >= 0)
+		close(g->table_fd);
+	if (g->link_fd >= 0)
+		close(g->link_fd);
+	return -ENOENT;
+}
+
+static void unpin(void)
+{
+	(void)unlink(PIN_LINK);
+	(void)unlink(PIN_TABLE);
+	(void)rmdir(PIN_DIR);
+}
+
+static int pin(struct kvm_guard_bpf *skel)
+{
+	int rc;
+
+	if (mkdir(PIN_DIR, 0700) && errno != EEXIST)
+		return -errno;
+	rc = bpf_map__pin(skel->maps.watched, PIN_TABLE);
+	if (!rc)
+		rc = bpf_link__pin(skel->links.hs_kvm_guard, PIN_LINK);
+	return rc;
+}
+
+static int make(struct hs_kvm_guard *g, struct hs_error *err)
+{
+	struct kvm_guard_bpf *skel;
+	int rc;
+
+	hs_bpf_listen();
+	skel = kvm_guard_bpf__open();
+	rc = skel ? kvm_guard_bpf__load(skel) : -errno;
+	if (!rc)
+		rc = kvm_guard_bpf__attach(skel);
+	if (rc) {
+		struct hs_error why = { "" };
+
+		hs_bpf_listen_end();
+		rc = hs_bpf_explain(rc, &why);
+		(void)hs_error_set(err, rc, "cannot watch KVM for a migration, which looking into guests needs: %s",
+				   why.text);
+		goto out;
+	}
+	unpin(); /* what is of no use */
+	rc = pin(skel);
+	hs_bpf_listen_end();
+	if (!rc)
+		rc = take_pinned(g, true);
+	if (rc)
+		rc = hs_error_set(err, -ENOTSUP,
+				  "cannot pin the watch on KVM at " PIN_DIR " (%s): mount -t bpf bpf /sys/fs/bpf",
+				  strerror(-rc));
+out:
+	kvm_guard_bpf__destroy(skel);
+	return rc;
+}
+
+int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struct hs_error *err)
+{
+	struct hs_kvm_guard *g;
+	int rc = 0;
+
+	pthread_mutex_lock(&lock);
+	if (!the_guard) {
+		g = calloc(1, sizeof(*g));
+		rc = g ? take_pinned(g, false) : hs_error_set(err, -ENOMEM, "no memory to watch KVM");
+		if (rc == -ENOENT && !existing)
+			rc = make(g, err);
+		if (rc)
+			free(g);
+		else
+			the_guard = g;
+	}
+	if (!rc) {
+		nr_refs++;
+		*out = the_guard;
+	}
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
+void hs_kvm_guard_put(struct hs_kvm_guard *g)
+{
+	struct hs_kvm_guard_key first;
+
+	if (!g)
+		return;
+	pthread_mutex_lock(&lock);
+	if (!--nr_refs) {
+		if (bpf_map_get_next_key(g->table_fd, NULL, &first))
+			unpin();
+		close(g->link_fd);
+		close(g->table_fd);
+		free(g);
+		the_guard = NULL;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* ---- what is watched ---- */
+
+static int look_up(const struct hs_kvm_guard *g, uint64_t kvm, uint32_t slot, struct hs_kvm_guard_slot *out)
+{
+	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = slot };
+
+	return bpf_map_lookup_elem(g->table_fd, &key, out);
+}
+
+static uint64_t boot_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+}
+
+int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd)
+{
+	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = HS_KVM_GUARD_ALL };
+	const struct hs_kvm_guard_slot none = { 0 };
+	struct hs_kvm_guard_slot before, after;
+	int rc = bpf_map_update_elem(g->table_fd, &key, &none, BPF_NOEXIST);
+
+	if (rc && rc != -EEXIST)
+		return rc;
+	rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &before);
+	if (rc)
+		return rc;
+	(void)ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY);
+	rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &after);
+	return rc ? rc : after.calls > before.calls ? 0 : -ENOTSUP;
+}
+
+void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm)
+{
+	struct hs_kvm_guard_key key, next;
+	bool more = !bpf_map_get_next_key(g->table_fd, NULL, &next);
+
+	while (more) {
+		key = next;
+		more = !bpf_map_get_next_key(g->table_fd, &key, &next);
+		if (key.kvm == kvm)
+			(void)bpf_map_delete_elem(g->table_fd, &key);
+	}
+}
+
+int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot)
+{
+	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = hs_kvm_slot_number(slot) };
+	struct hs_kvm_guard_slot all, one = {
+		.since_us = boot_us(), .first_frame = slot->first_frame, .nr_pages = slot->nr_pages, .hva = slot->hva
+	};
+	int rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &all);
+
+	if (rc)
+		return rc;
+	one.expected = all.logging + 1;
+	return bpf_map_update_elem(g->table_fd, &key, &one, BPF_ANY);
+}
+
+enum hs_tri hs_kvm_guard_ours(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t min_us)
+{
+	struct hs_kvm_guard_slot all, one;
+
+	if (look_up(g, kvm, HS_KVM_GUARD_ALL, &all) || look_up(g, kvm, hs_kvm_slot_number(slot), &one) ||
+	    all.logging + one.logging != one.expected || slot->first_frame != one.first_frame ||
+	    slot->nr_pages != one.nr_pages || slot->hva != one.hva)
+		return HS_NO;
+	return boot_us() - one.since_us < min_us ? HS_UNKNOWN : HS_YES;
+}

@@ -1,0 +1,50 @@
+/*
+ * The watch on what VMMs do with dirty logging while we have it on: a BPF program (kvm_guard.bpf.c) and its table of
+ * watched slots. Both are pinned in the BPF file system while the table is in use, so that the watch goes on when we
+ * are killed, and the next run can tell whether logging that was left on is still ours to switch off.
+ *
+ * One for the whole process, counted; calls may come from any thread. Several processes share the pinned one.
+ */
+#ifndef HS_EPT_KVM_GUARD_H
+#define HS_EPT_KVM_GUARD_H
+
+#include <linux/types.h>
+
+#include "hs/error.h"
+#include "hs/types.h"
+#include "kvm_walk_abi.h"
+
+struct hs_kvm_guard;
+
+/*
+ * Takes the one that is there, or (unless `existing`) attaches it. -ENOENT: existing, and there is none; -EPERM,
+ * -ENOTSUP (no kprobes, no BPF file system, KVM has no such function), -ENOMEM.
+ */
+HS_MUST_USE int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struct hs_error *err);
+/* Takes NULL. The last one takes it away when nothing is watched. */
+void hs_kvm_guard_put(struct hs_kvm_guard *g);
+
+/*
+ * Begins to watch a VM, and proves that its calls are seen, by one of our own on vm_fd, our descriptor on it (KVM
+ * refuses to do it for another process, but is asked). -ENOTSUP: it is not seen.
+ */
+HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd);
+/* Forgets the VM and its slots. */
+void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm);
+
+/* Watches a slot of a VM that has been begun; the next call on its logging is to be ours. */
+HS_MUST_USE int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot);
+
+/*
+ * Whether this slot's logging is on by our doing alone: the slot is as it was, and no call of the VMM's has touched its
+ * logging since. HS_UNKNOWN: it has been watched for less than min_us, so whoever began it may still be at work.
+ */
+enum hs_tri hs_kvm_guard_ours(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t min_us);
+
+/* A slot's number, as KVM's calls name it. */
+static inline uint32_t hs_kvm_slot_number(const struct hs_kvm_slot *s)
+{
+	return (uint32_t)s->space << 16 | (uint16_t)s->id;
+}
+
+#endif

@@ -1,0 +1,26 @@
+/* What the BPF program that watches a VM's dirty logging and its loader share. */
+#ifndef HS_EPT_KVM_GUARD_ABI_H
+#define HS_EPT_KVM_GUARD_ABI_H
+
+#define HS_KVM_GUARD_MAX 8192        /* slots watched, over all guests */
+#define HS_KVM_GUARD_ALL 0xffffffffU /* instead of a slot's number: the VM itself */
+
+struct hs_kvm_guard_key {
+	__u64 kvm;
+	__u32 slot; /* as the calls name it: the address space in the upper half */
+	__u32 pad;
+};
+
+struct hs_kvm_guard_slot {
+	/* the program's */
+	__u64 logging; /* calls that rely on, or switch on, the slot's dirty logging */
+	__u64 calls;   /* all calls on the VM; counted for HS_KVM_GUARD_ALL alone */
+	/* ours */
+	__u64 expected;    /* `logging`, of this and of the VM itself, when only our own calls were made */
+	__u64 since_us;    /* CLOCK_BOOTTIME, when it was written */
+	__u64 first_frame; /* the slot as it was */
+	__u64 nr_pages;
+	__u64 hva;
+};
+
+#endif

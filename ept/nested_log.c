@@ -1,0 +1,408 @@
+/*
+ * Splitting nested entries, and nothing else: the host's huge page and all that the kernel keeps of it stay as they
+ * are.
+ *
+ * While dirty logging is on for a memory slot, KVM maps each page that is touched anew by a base entry. So a huge page
+ * is split by switching logging on and dropping its entry (nested_age.c); the next touches come back as base entries,
+ * one by one, whose being there is the accessed bit. With logging off again KVM drops such tables, and the next touch
+ * maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has set "initially
+ * set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all: such a VM is
+ * left alone.)
+ *
+ * The VMM has another use for the same logging: migration, and the dirty rate. Not one dirty bit may be lost to it.
+ *  - We never read or clear dirty bits. All of them are set when logging begins, so whoever uses them finds every page
+ *    dirty until it has cleared its bit itself.
+ *  - A window opens only while no slot is logged.
+ *  - The one step that loses bits is switching logging off while the VMM relies on it. KVM does not know: to switch on
+ *    what is on already leaves no trace. So the VMM's calls are watched from before logging is switched on
+ *    (kvm_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which switches it
+ * off when it is done.
+ *    The watch is pinned, and outlives us: when we are killed in a window, the next run ends it by the same rule.
+ *  - Both steps happen while all threads of the VMM stand still (hs_remote_run_still): between the look and the call no
+ *    thread can be in a call on the VM, nor begin one. One that had already decided to switch logging on does so
+ *    afterwards, and finds it off.
+ * Slots are named by number and described in full in the call; the description is read in the same stop, so a slot that
+ * has been moved or taken away is neither changed nor brought back.
+ */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hs/remote.h"
+#include "nested_view.h"
+
+#define SLOT_FLAGS_KEPT KVM_MEM_READONLY
+#define CLOSE_TRIES     20        /* at the end of the view, 50 ms apart */
+#define ABANDONED_US    20000000U /* windows last some seconds; ending another's spoils a sample, no more */
+
+/* One step with its calls, in the guest's process. */
+struct step {
+	struct hs_nested_view *v;
+	struct hs_kvm_slot *slots; /* room for HS_KVM_MAX_SLOTS; as read in the stop */
+	struct hs_remote_call *calls;
+	struct kvm_userspace_memory_region *regions;
+	const struct hs_kvm_slot **which; /* behind each call */
+	size_t nr;
+	unsigned int round;
+	uint64_t min_us; /* slots that have been watched for less are not touched */
+};
+
+static bool touches_regions(const struct hs_nested_view *v, const struct hs_kvm_slot *s)
+{
+	for (size_t i = 0; i < v->view.nr_regions; i++) {
+		const struct hs_region *r = &v->view.regions[i];
+
+		if (s->hva < r->hva.v + r->nr_huge * HS_HUGE_SIZE && r->hva.v < s->hva + s->nr_pages * HS_BASE_SIZE)
+			return true;
+	}
+	return false;
+}
+
+static void add_call(struct step *st, const struct hs_kvm_slot *s, bool log)
+{
+	struct kvm_userspace_memory_region *r = &st->regions[st->nr];
+
+	*r = (struct kvm_userspace_memory_region){
+		.slot = hs_kvm_slot_number(s),
+		.flags = (s->flags & SLOT_FLAGS_KEPT) | (log ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+		.guest_phys_addr = s->first_frame * HS_BASE_SIZE,
+		.memory_size = s->nr_pages * HS_BASE_SIZE,
+		.userspace_addr = s->hva,
+	};
+	st->calls[st->nr] = (struct hs_remote_call){
+		.nr = SYS_ioctl,
+		.args = { (uint64_t)st->v->their_fd, KVM_SET_USER_MEMORY_REGION },
+		.data_arg = 2,
+		.data = r,
+		.data_size = sizeof(*r),
+	};
+	st->which[st->nr++] = s;
+}
+
+/* In the stop: the slots as they are, and whether the number that we make calls on is still this VM's. */
+static int look(struct step *st, struct hs_kvm_seen *now)
+{
+	struct hs_nested_view *v = st->v;
+	int rc = hs_kvm_walk_look(v->kvm, v->vm_fd, now, st->slots);
+
+	if (!rc && now->look.end != HS_KVM_LOOK_OK)
+		rc = -EAGAIN;
+	return rc ? rc : hs_nested_check_fd(v, now->look.kvm);
+}
+
+/* ---- opening ---- */
+
+/* The guard has to have seen our own calls, and nobody else's: it sees what the VMM's threads do. */
+static int check_opened(struct step *st)
+{
+	struct hs_nested_log *log = &st->v->log;
+
+	for (size_t i = 0; i < st->nr; i++) {
+		if (st->calls[i].result < 0)
+			return (int)st->calls[i].result;
+		if (hs_kvm_guard_ours(log->guard, log->kvm, st->which[i], 0) != HS_YES)
+			return -EXDEV;
+	}
+	return 0;
+}
+
+static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
+{
+	struct step *st = ctx;
+	struct hs_nested_log *log = &st->v->log;
+	struct hs_kvm_seen now;
+	int rc;
+
+	*nr = 0;
+	if (st->round++)
+		return check_opened(st);
+	rc = look(st, &now);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < now.look.nr_slots; i++)
+		if (touches_regions(st->v, &st->slots[i]) && (st->slots[i].flags & KVM_MEM_LOG_DIRTY_PAGES))
+			return -EBUSY;
+	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
+		const struct hs_kvm_slot *s = &st->slots[i];
+
+		if (!touches_regions(st->v, s) || s->flags)
+			continue; /* read-only, or memory of a kind that KVM alone knows */
+		rc = hs_kvm_guard_watch(log->guard, log->kvm, s);
+		if (rc)
+			return rc;
+		add_call(st, s, true);
+	}
+	*calls = st->calls;
+	*nr = st->nr;
+	log->open = st->nr > 0;
+	return 0;
+}
+
+/* ---- closing ---- */
+
+static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
+{
+	struct step *st = ctx;
+	struct hs_nested_log *log = &st->v->log;
+	struct hs_kvm_seen now;
+	int rc;
+
+	*nr = 0;
+	if (st->round++) {
+		for (size_t i = 0; i < st->nr; i++)
+			if (st->calls[i].result < 0)
+				return (int)st->calls[i].result;
+		return 0;
+	}
+	rc = look(st, &now);
+	if (rc)
+		return rc;
+	log->left = 0;
+	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
+		const struct hs_kvm_slot *s = &st->slots[i];
+
+		if (!touches_regions(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
+			continue;
+		switch (hs_kvm_guard_ours(log->guard, log->kvm, s, st->min_us)) {
+		case HS_YES:
+			add_call(st, s, false);
+			break;
+		case HS_UNKNOWN:
+			return -EAGAIN;
+		case HS_NO: /* the VMM relies on it, or it is the VMM's altogether */
+			log->left++;
+		}
+	}
+	*calls = st->calls;
+	*nr = st->nr;
+	return 0;
+}
+
+/* ---- both ---- */
+
+static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, uint64_t min_us, struct hs_error *err)
+{
+	const struct hs_remote_call like = { .nr = SYS_ioctl,
+					     .args = { (uint64_t)v->their_fd, KVM_SET_USER_MEMORY_REGION },
+					     .data_arg = 2 };
+	struct step st = { .v = v, .min_us = min_us };
+	int rc = -ENOMEM;
+
+	st.slots = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.slots));
+	st.calls = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.calls));
+	st.regions = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.regions));
+	st.which = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.which));
+	if (st.slots && st.calls && st.regions && st.which)
+		rc = hs_remote_run_still(hs_nested_host(v)->remote, &like, ask, &st, err);
+	free(st.slots);
+	free(st.calls);
+	free(st.regions);
+	free(st.which);
+	return rc;
+}
+
+static void forget(struct hs_nested_log *log)
+{
+	hs_kvm_guard_end(log->guard, log->kvm);
+	log->open = false;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+}
+
+int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err)
+{
+	struct hs_nested_log *log = &v->log;
+	int rc;
+
+	if (!log->open)
+		return 0;
+	rc = run_step(v, ask_close, 0, err);
+	if (rc && rc != -ESRCH)
+		return rc;
+	if (log->left)
+		log->nr_left++;
+	forget(log);
+	return rc;
+}
+
+static int open_log(struct hs_nested_view *v, struct hs_error *err)
+{
+	struct hs_nested_log *log = &v->log;
+	int rc = 0;
+
+	if (log->open)
+		return 0;
+	if (!log->guard)
+		rc = hs_kvm_guard_get(&log->guard, false, err);
+	if (rc)
+		return rc;
+	log->kvm = v->aged.look.kvm;
+	rc = hs_kvm_guard_begin(log->guard, log->kvm, v->vm_fd);
+	if (rc)
+		return hs_error_set(
+		    err, -ENOTSUP,
+		    "the calls that process %d makes on its virtual machine cannot be watched (%s): it is "
+		    "not looked into",
+		    (int)v->view.pid, strerror(-rc));
+	rc = run_step(v, ask_open, 0, err);
+	log->since_us = now_us();
+	if (!rc && log->open) {
+		log->nr_windows++;
+		return 0;
+	}
+	if (rc == -EBUSY)
+		(void)hs_error_set(err, rc,
+				   "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
+				   "calculation): it is not looked into meanwhile",
+				   (int)v->view.pid);
+	/* Whatever has been switched on by then is switched off again, as far as that is ours to do. */
+	if (log->open)
+		(void)!hs_nested_log_close(v, NULL);
+	return rc ? rc : -ENOENT;
+}
+
+/* ---- the view's operations ---- */
+
+static void drop_bits(struct hs_nested_view *v)
+{
+	memset(v->split, 0, ((size_t)v->view.nr_huge + 63) / 64 * sizeof(*v->split));
+	v->nr_split = 0;
+}
+
+static void put_split(struct hs_nested_view *v, hs_huge_nr huge, bool on)
+{
+	if (hs_bit_test(v->split, huge) == on)
+		return;
+	hs_bit_put(v->split, huge, on);
+	v->nr_split = on ? v->nr_split + 1 : v->nr_split - 1;
+}
+
+/* Mapped by one huge entry in the host's tables, and whole in one of the slots that are logged. */
+static bool can_split(const struct hs_nested_view *v, hs_huge_nr huge, uint8_t state)
+{
+	if (state != HS_MAP_HUGE || hs_bit_test(v->blind, huge))
+		return false;
+	for (size_t i = 0; i < v->nr_pieces; i++) {
+		const struct hs_nested_piece *p = &v->pieces[i];
+
+		if (huge >= p->first && huge - p->first < p->nr && p->to - p->from == (int)HS_BASE_PER_HUGE)
+			return true;
+	}
+	return false;
+}
+
+int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+	uint8_t *states = calloc(nr, sizeof(*states));
+	int rc = states ? hs_host_entries(hs_nested_host(v), huge, nr, states) : -ENOMEM;
+	bool any = false;
+
+	if (rc) {
+		free(states);
+		return hs_host_error(hs_nested_host(v), rc, "read its page tables", err);
+	}
+	for (size_t i = 0; i < nr; i++)
+		any |= can_split(v, huge[i], states[i]);
+	if (any)
+		rc = open_log(v, err);
+	for (size_t i = 0; i < nr && !rc; i++) {
+		int one = can_split(v, huge[i], states[i]) ? hs_nested_drop(v, huge[i], 1) : -ENOENT;
+
+		if (!one)
+			put_split(v, huge[i], true);
+		if (results)
+			results[i] = one;
+	}
+	free(states);
+	return rc;
+}
+
+int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+	size_t nr_ours = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		nr_ours += hs_bit_test(v->split, huge[i]);
+	/* Split in the host's tables, by an earlier run or for sharing. */
+	for (size_t i = 0; i < nr && !rc; i++) {
+		if (!hs_bit_test(v->split, huge[i]))
+			rc = hs_view_restore(v->inner, &huge[i], 1, results ? &results[i] : NULL, err);
+		else if (results)
+			results[i] = 0;
+	}
+	if (rc || !nr_ours)
+		return rc;
+	if (nr_ours == v->nr_split) {
+		rc = hs_nested_log_close(v, err);
+		if (rc == -ESRCH)
+			return rc;
+	}
+	for (size_t i = 0; i < nr; i++) {
+		if (!hs_bit_test(v->split, huge[i]))
+			continue;
+		if (!rc)
+			put_split(v, huge[i], false);
+		else if (results)
+			results[i] = -EAGAIN;
+	}
+	return 0;
+}
+
+int hs_nested_log_check(struct hs_nested_view *v, uint64_t limit_us, struct hs_error *err)
+{
+	int rc;
+
+	if (!v->log.open || now_us() - v->log.since_us < limit_us)
+		return 0;
+	rc = hs_nested_log_close(v, err);
+	if (!rc)
+		drop_bits(v);
+	return rc;
+}
+
+/*
+ * Logging that is on and not by this view's doing: perhaps a run that was killed in a window left it. What the guard
+ * has kept says whether it is still ours.
+ */
+void hs_nested_log_recover(struct hs_nested_view *v)
+{
+	struct hs_nested_log *log = &v->log;
+
+	if (log->open || !v->ops.split)
+		return;
+	if (!log->guard && hs_kvm_guard_get(&log->guard, true, NULL))
+		return;
+	log->kvm = v->aged.look.kvm;
+	if (!run_step(v, ask_close, ABANDONED_US, NULL) && !log->left)
+		hs_kvm_guard_end(log->guard, log->kvm);
+}
+
+void hs_nested_log_finish(struct hs_nested_view *v)
+{
+	struct hs_error err = { "" };
+
+	for (int i = 0; i < CLOSE_TRIES && hs_nested_log_close(v, &err); i++)
+		(void)usleep(50000);
+	if (v->log.open) {
+		(void)fprintf(
+		    stderr,
+		    "hs: process %d: its guest's pages are left mapped by base entries (%s): a migration, or a "
+		    "restart of the guest, makes them huge again\n",
+		    (int)v->view.pid, err.text);
+		v->log.open = false; /* what is watched stays: the next run tries again */
+	}
+	hs_kvm_guard_put(v->log.guard);
+}

@@ -1,0 +1,311 @@
+/* Looking into huge pages of a guest under KVM: what is split, what is seen, and that the VMM's own logging is safe. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hs/remote.h"
+#include "hs/view.h"
+#include "hs_test.h"
+#include "vmm.h"
+
+#define NR_HUGE 32
+
+static const struct hs_host host = HS_HOST_DEFAULT;
+static struct vmm guest;
+static struct hs_view *view;
+static struct hs_remote *remote;
+static struct hs_error err;
+
+static const struct vmm_config two_slots = {
+	.nr_huge = NR_HUGE,
+	.nr_slots = 2,
+	.slots = { { 0x40000000, 0, 20 }, { 0x10000000, 20, 12 } },
+	.two_spaces = true,
+};
+static const hs_huge_nr chosen[] = { 1, 5, 21 };
+#define NR_CHOSEN 3
+
+static void good(int rc)
+{
+	ck_assert_msg(!rc, "%d: %s", rc, err.text);
+}
+
+static void open_view(const struct vmm_config *cfg)
+{
+	ck_assert(vmm_start(&guest, cfg));
+	good(hs_remote_open(&remote, &host, guest.pid, &err));
+	good(hs_view_open(&view, &host, guest.pid, remote, UINT64_C(16) << 20, &err));
+	ck_assert_uint_eq(view->nr_huge, cfg->nr_huge);
+}
+
+static void close_view(void)
+{
+	hs_view_close(view);
+	hs_remote_close(remote);
+	vmm_stop(&guest);
+}
+
+/* The guest touches one base page of each huge page in [0, NR_HUGE). */
+static void touch_all(bool write)
+{
+	uint32_t pages[NR_HUGE];
+
+	for (uint32_t i = 0; i < NR_HUGE; i++)
+		pages[i] = i * HS_BASE_PER_HUGE + 9;
+	vmm_touch(&guest, pages, NR_HUGE, write);
+}
+
+static void split_chosen(void)
+{
+	int results[NR_CHOSEN] = { 1, 1, 1 };
+
+	good(hs_view_split(view, chosen, NR_CHOSEN, results, &err));
+	for (int i = 0; i < NR_CHOSEN; i++)
+		ck_assert_int_eq(results[i], 0);
+}
+
+static void restore_chosen(void)
+{
+	int results[NR_CHOSEN] = { 1, 1, 1 };
+
+	good(hs_view_restore(view, chosen, NR_CHOSEN, results, &err));
+	for (int i = 0; i < NR_CHOSEN; i++)
+		ck_assert_int_eq(results[i], 0);
+}
+
+/* Only the chosen ones are split, nothing of the host's changes, every access is seen, and all comes back. */
+START_TEST(test_ept_nested_fine_exactly)
+{
+	static uint32_t list[NR_CHOSEN * HS_BASE_PER_HUGE];
+	static bool in[NR_CHOSEN * HS_BASE_PER_HUGE];
+	struct hs_base_sample s[NR_CHOSEN];
+	uint64_t huge_kb;
+
+	open_view(&two_slots);
+	huge_kb = vmm_smaps_kb(&guest, "AnonHugePages");
+	ck_assert_uint_ge(huge_kb, NR_HUGE * 2048);
+	srandom(21);
+	touch_all(true);
+	ck_assert_int_eq(vmm_kvm_stat(&guest, "pages_2m"), NR_HUGE);
+	for (int window = 0; window < 5; window++) {
+		split_chosen();
+		for (int round = 0; round < 8; round++) {
+			uint32_t one_in = 1 + (uint32_t)random() % 20, nr = 0;
+
+			for (uint32_t i = 0; i < NR_CHOSEN * HS_BASE_PER_HUGE; i++) {
+				in[i] = !((uint32_t)random() % one_in);
+				if (in[i])
+					list[nr++] =
+					    chosen[i / HS_BASE_PER_HUGE] * HS_BASE_PER_HUGE + i % HS_BASE_PER_HUGE;
+			}
+			good(hs_view_age(view, &err));
+			vmm_touch(&guest, list, nr, round & 1);
+			good(hs_view_sample_base(view, chosen, NR_CHOSEN, s, &err));
+			for (uint32_t i = 0; i < NR_CHOSEN * HS_BASE_PER_HUGE; i++) {
+				ck_assert_uint_eq(s[i / 512].state, HS_MAP_SPLIT);
+				ck_assert_msg(hs_bits_test(&s[i / 512].accessed, i % 512) == in[i],
+					      "window %d, round %d, page %u", window, round, i);
+			}
+		}
+		ck_assert_int_eq(vmm_kvm_stat(&guest, "pages_2m"), NR_HUGE - NR_CHOSEN);
+		ck_assert_uint_eq(vmm_smaps_kb(&guest, "AnonHugePages"), huge_kb);
+		restore_chosen();
+		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+		ck_assert_int_eq(vmm_dirty(&guest, 1), -ENOENT);
+		touch_all(window & 1);
+		ck_assert_int_eq(vmm_kvm_stat(&guest, "pages_2m"), NR_HUGE);
+		ck_assert_uint_eq(vmm_smaps_kb(&guest, "AnonHugePages"), huge_kb);
+	}
+	close_view();
+}
+END_TEST
+
+/* The VMM logs already: no window, and nothing of it is touched. */
+START_TEST(test_ept_nested_fine_not_while_vmm_logs)
+{
+	open_view(&two_slots);
+	good(hs_view_age(view, &err));
+	ck_assert_int_eq(vmm_log(&guest, true), 0);
+	ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
+	ck_assert_msg(strstr(err.text, "migration") != NULL, "%s", err.text);
+	ck_assert_int_eq(hs_view_age(view, &err), -EBUSY);
+	ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
+	ck_assert_int_eq(vmm_dirty(&guest, 1), 12 * HS_BASE_PER_HUGE);
+	ck_assert_int_eq(vmm_log(&guest, false), 0);
+	good(hs_view_age(view, &err));
+	split_chosen();
+	restore_chosen();
+	close_view();
+}
+END_TEST
+
+/* The VMM begins to log in a window: it finds every page dirty, and its logging outlives the window. */
+START_TEST(test_ept_nested_fine_vmm_begins_to_log)
+{
+	open_view(&two_slots);
+	for (int round = 0; round < 3; round++) {
+		touch_all(true);
+		split_chosen();
+		if (round == 1) /* to use it is enough */
+			ck_assert_int_ge(vmm_dirty(&guest, 0), 0);
+		else
+			ck_assert_int_eq(vmm_log(&guest, true), 0);
+		restore_chosen();
+		ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
+		ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
+		ck_assert_int_eq(vmm_log(&guest, false), 0);
+		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+		good(hs_view_age(view, &err));
+	}
+	/* Closing the view in a window that the VMM shares leaves it, too. */
+	split_chosen();
+	ck_assert_int_eq(vmm_log(&guest, true), 0);
+	hs_view_close(view);
+	ck_assert_int_eq(vmm_dirty(&guest, 1), 12 * HS_BASE_PER_HUGE);
+	hs_remote_close(remote);
+	vmm_stop(&guest);
+}
+END_TEST
+
+/* A view that is closed in a window leaves no logging behind. */
+START_TEST(test_ept_nested_fine_closed_in_a_window)
+{
+	open_view(&two_slots);
+	split_chosen();
+	hs_view_close(view);
+	ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+	ck_assert_int_eq(vmm_dirty(&guest, 1), -ENOENT);
+	hs_remote_close(remote);
+	vmm_stop(&guest);
+}
+END_TEST
+
+/* A slot that goes in a window stays gone. */
+/* Another process looks into the guest, and is killed in the window. */
+static void killed_in_a_window(void)
+{
+	pid_t child = fork();
+	int status;
+
+	ck_assert_int_ge(child, 0);
+	if (!child) {
+		if (hs_remote_open(&remote, &host, guest.pid, &err) ||
+		    hs_view_open(&view, &host, guest.pid, remote, UINT64_C(16) << 20, &err) ||
+		    hs_view_split(view, chosen, NR_CHOSEN, NULL, &err))
+			_exit(1);
+		(void)kill(getpid(), SIGKILL);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_msg(WIFSIGNALED(status), "status %d", status);
+}
+
+/* Logging that a killed run has left on is switched off by the next one, unless the VMM has come to rely on it. */
+START_TEST(test_ept_nested_fine_killed)
+{
+	const bool vmm_logs = _i;
+	int rc = -EBUSY;
+
+	ck_assert(vmm_start(&guest, &two_slots));
+	killed_in_a_window();
+	if (vmm_logs)
+		ck_assert_int_eq(vmm_log(&guest, true), 0);
+	good(hs_remote_open(&remote, &host, guest.pid, &err));
+	good(hs_view_open(&view, &host, guest.pid, remote, UINT64_C(16) << 20, &err));
+	for (int s = 0; s < 25 && rc == -EBUSY; s++) {
+		rc = hs_view_age(view, &err);
+		sleep(1);
+	}
+	if (vmm_logs) {
+		ck_assert_int_eq(rc, -EBUSY);
+		ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
+		ck_assert_int_eq(vmm_log(&guest, false), 0);
+		good(hs_view_age(view, &err));
+	} else {
+		ck_assert_msg(!rc, "%s", err.text);
+		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+		ck_assert_int_eq(vmm_dirty(&guest, 1), -ENOENT);
+	}
+	split_chosen();
+	restore_chosen();
+	close_view();
+	ck_assert_int_eq(access("/sys/fs/bpf/hs-share", F_OK), -1);
+}
+END_TEST
+
+START_TEST(test_ept_nested_fine_slot_goes)
+{
+	open_view(&two_slots);
+	split_chosen();
+	vmm_plug(&guest, false);
+	restore_chosen();
+	ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+	ck_assert_int_eq(vmm_dirty(&guest, 1), -ENOENT);
+	/* As one that is not there; one that is would refuse another size. */
+	vmm_plug(&guest, true);
+	touch_all(true);
+	good(hs_view_age(view, &err));
+	close_view();
+}
+END_TEST
+
+START_TEST(test_ept_nested_fine_guest_ends)
+{
+	open_view(&two_slots);
+	split_chosen();
+	vmm_stop(&guest);
+	ck_assert_int_eq(hs_view_restore(view, chosen, NR_CHOSEN, NULL, &err), -ESRCH);
+	hs_view_close(view);
+	hs_remote_close(remote);
+}
+END_TEST
+
+/* Logging that would split everything at once, when switched on. */
+START_TEST(test_ept_nested_fine_not_without_manual)
+{
+	struct vmm_config cfg = two_slots;
+
+	cfg.no_manual = true;
+	open_view(&cfg);
+	ck_assert(!hs_view_can_split(view));
+	ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -ENOTSUP);
+	close_view();
+}
+END_TEST
+
+/* Where ageing cannot be of a range, there is no looking into huge pages. */
+START_TEST(test_ept_nested_fine_not_here)
+{
+	open_view(&two_slots);
+	ck_assert(!hs_view_can_split(view));
+	ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -ENOTSUP);
+	close_view();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("kvm/fine");
+	TCase *t = tcase_create("fine");
+	struct utsname u;
+
+	if (access("/dev/kvm", R_OK | W_OK))
+		return hs_test_skip("kvm/fine", "there is no /dev/kvm");
+	tcase_set_timeout(t, 100);
+	if (!uname(&u) && strncmp(u.release, "6.1.", 4) == 0) {
+		tcase_add_test(t, test_ept_nested_fine_not_here);
+	} else {
+		tcase_add_test(t, test_ept_nested_fine_exactly);
+		tcase_add_test(t, test_ept_nested_fine_not_while_vmm_logs);
+		tcase_add_test(t, test_ept_nested_fine_vmm_begins_to_log);
+		tcase_add_test(t, test_ept_nested_fine_closed_in_a_window);
+		tcase_add_loop_test(t, test_ept_nested_fine_killed, 0, 2);
+		tcase_add_test(t, test_ept_nested_fine_slot_goes);
+		tcase_add_test(t, test_ept_nested_fine_guest_ends);
+		tcase_add_test(t, test_ept_nested_fine_not_without_manual);
+	}
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}

@@ -1,0 +1,85 @@
+# What the scripts that run a daemon share. Source it with $shared (hs-shared), $share (hs-share) and $guest (hs-guest)
+# set; it makes $dir, where $dir/conf is the daemon's configuration, and cleans up at the end.
+
+dir=$(mktemp -d) passed=0 failed=0 daemon=
+declare -a pids ins
+sock=$dir/control.sock
+
+cleanup() {
+	[ -z "$daemon" ] || { kill -KILL "$daemon"; wait "$daemon"; } 2>/dev/null
+	for fd in "${ins[@]}"; do exec {fd}>&-; done
+	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+
+ok() { # WHAT CONDITION
+	if eval "$2"; then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		echo "FAILED: $1"
+		echo "  $2"
+	fi
+}
+
+# until_true SECONDS CONDITION: polled; false when the time is over
+until_true() {
+	local end=$((SECONDS + $1))
+	while ! eval "$2"; do
+		[ $SECONDS -lt $end ] || return 1
+		read -rt 0.2 <> <(:) || :
+	done
+}
+
+knobs() { grep -H . /sys/kernel/mm/ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan,max_page_sharing} 2>/dev/null; }
+hs() { timeout 60 "$share" "$@" --socket "$sock"; }
+field() { hs show "$1" --json 2>/dev/null | jq -r ".$2"; }
+request() { curl -s -m 20 --unix-socket "$sock" "$@"; }
+# status_of_to FILE CURL_OPTION...: the status; the answer goes to the file
+status_of_to() { curl -s -m 60 -o "$1" -w '%{http_code}' --unix-socket "$sock" "${@:2}"; }
+status_of() { status_of_to /dev/null "$@"; }
+# From the page tables: the counter in ksm_stat falls only at ksmd's next pass.
+ksm_pages() { awk '/^KSM:/ { kib += $2 } END { print kib / 4 }' "/proc/$1/smaps"; }
+mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
+
+start_daemon() {
+	"$shared" -c "$dir/conf" >>"$dir/log" 2>&1 &
+	daemon=$!
+	until_true 10 'hs status >/dev/null 2>&1'
+}
+stop_daemon() {
+	local status
+	kill -TERM "$daemon"
+	wait "$daemon"
+	status=$?
+	daemon=
+	return $status
+}
+
+start_guest() { # SEED [HUGE_PAGES]
+	mkfifo "$dir/in$1"
+	"$guest" --seed="$1" --huge="${2:-48}" --rate=200000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
+	pids[$1]=$!
+	exec {ins[$1]}>"$dir/in$1"
+}
+stop_guest() { # SEED
+	kill -KILL "${pids[$1]}"
+	wait "${pids[$1]}" 2>/dev/null
+	unset "pids[$1]"
+}
+# The guest's memory is there, as huge pages.
+guest_is_up() { # SEED [HUGE_PAGES]
+	until_true 60 "[ \"\$(awk '/^AnonHugePages/ { s += \$2 } END { print (s >= ${2:-48} * 2048) }' /proc/${pids[$1]}/smaps)\" = 1 ]"
+}
+verify_guest() { # SEED: no byte is wrong
+	local before
+	before=$(grep -c '^verify' "$dir/out$1")
+	echo verify >&"${ins[$1]}"
+	until_true 20 "[ \$(grep -c '^verify' '$dir/out$1') -gt $before ]" && tail -1 "$dir/out$1" | grep -q '"bad_pages":0,'
+}
+
+# The closing line; false when something failed.
+finish() {
+	[ "$failed" = 0 ] || { echo '-- the log:'; cat "$dir/log"; }
+	echo "$passed passed, $failed failed"
+	[ "$failed" = 0 ]
+}

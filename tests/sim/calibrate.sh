@@ -1,0 +1,30 @@
+#!/bin/bash
+# hs-lab calibrate on this machine: every constant is a number, or unknown with a reason; the file is read again; KSM is
+# as it was. Figures are not judged. usage: calibrate.sh PROGRAM
+set -u
+program=$1
+dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+knobs() { grep -H . /sys/kernel/mm/ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan} 2>/dev/null; }
+failed=0
+fail() {
+	failed=1
+	echo "FAILED: $*"
+}
+
+before=$(knobs)
+timeout 200 "$program" calibrate -q --json -o "$dir/c.json" >"$dir/printed.json" || fail "calibrate"
+[ "$(knobs)" = "$before" ] || fail "KSM is not as it was"
+cmp -s <(jq -S . "$dir/c.json") <(jq -S . "$dir/printed.json") || fail "what is printed is not what is written"
+jq -e '[to_entries[] | select(.key | endswith("_ns"))] | length == 22' "$dir/c.json" >/dev/null || fail "22 constants"
+jq -e '. as $all | [to_entries[] | select(.key | endswith("_ns")) | if .value == null then ($all.unknown[.key] | length > 0)
+	else .value >= 0 end] | all' "$dir/c.json" >/dev/null || fail "a constant is neither known nor explained"
+# What needs no privileges is always known.
+jq -e '.break_ns > 0 and .copy_huge_ns > 0 and .hash_ns > 0 and .compare_ns > 0' "$dir/c.json" >/dev/null || fail "own memory"
+[ "$(id -u)" != 0 ] || jq -e '.read_ns > 0 and .age_ns > 0 and .sample_ns > 0' "$dir/c.json" >/dev/null || fail "a process's memory"
+timeout 100 "$program" run demo -q -p ksm --seconds 5 --set memory=64M --calibration "$dir/c.json" --json "$dir/r.json" >"$dir/table" ||
+	fail "run with the calibration"
+grep -q "measured $(jq -r .measured "$dir/c.json") on" "$dir/table" || fail "the table does not tell the calibration"
+jq -e '.costs.break_ns > 0' "$dir/r.json" >/dev/null || fail "the results do not hold the costs"
+[ "$failed" = 0 ] && echo "calibration: $(jq -c '[to_entries[] | select(.key | endswith("_ns"))] | from_entries' "$dir/c.json")"
+exit "$failed"

@@ -1,0 +1,98 @@
+#!/bin/bash
+# hs-lab as a person meets it: help, wrong uses that name what is wrong, files that are written, the same seed twice.
+# usage: lab.sh PROGRAM
+set -u
+program=$1
+dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+export HS_LAB_CALIBRATION=$dir/none.json
+passed=0 failed=0
+
+good() { passed=$((passed + 1)); }
+bad() {
+	failed=$((failed + 1))
+	printf 'FAILED %s\n' "$*"
+}
+
+# expect STATUS PATTERN ARGUMENT...: exit status and a pattern in what is printed
+expect() {
+	local status=$1 pattern=$2 out rc
+	shift 2
+	out=$(timeout 60 "$program" "$@" 2>&1 </dev/null)
+	rc=$?
+	if [ "$rc" = "$status" ] && grep -qE -- "$pattern" <<<"$out"; then
+		good
+	else
+		bad "hs-lab $*: status $rc (wanted $status), pattern: $pattern, printed: $out"
+	fi
+}
+
+expect 2 'Usage: hs-lab COMMAND'
+expect 0 'claims .*HugeScope' --help
+expect 0 '^hs-lab [0-9]' --version
+expect 2 'no command "frobnicate"; the commands are: run replay claims sweep calibrate scenarios' frobnicate
+for command in run replay claims sweep calibrate scenarios; do
+	expect 0 '--help' "$command" --help
+	expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
+done
+expect 2 'no scenario is named; hs-lab scenarios lists' run
+expect 2 'no trace is named' replay
+expect 2 'no scenario is named' sweep
+expect 2 '"b" is one word too many' run a b
+expect 2 '--policy: there is no "best"; there are none, ksm' run demo -p best
+expect 2 '--policy: ksm is named twice' run demo -p ksm -p ksm
+expect 2 '--seconds: "soon" is not a number' run demo --seconds soon
+expect 2 '--seed: "-1" is not a whole number' run demo --seed -1
+expect 2 '--set: "even" is not KEY=VALUE' run demo --set even
+expect 2 '--jobs: "many" is not a whole number' run demo --jobs many
+expect 2 '--param: there is no setting "speed"; there are rounds' sweep demo --param speed=1
+expect 2 '--param: "max_hot=900": give at most 16 numbers from 0 to 511' sweep demo --param max_hot=900
+expect 2 'sweep draws no plots' sweep demo --html x
+expect 2 '--set and --seed are for made-up hosts' replay x --seed 1
+expect 1 'there is no scenario "nothing"; the built-in ones are demo' run nothing
+expect 1 'there is no key "frob" in \[guests' run demo --set frob=1
+expect 1 'the scenario has no \[guests db\]' run demo --set db.even=1
+expect 1 'even = 120: give a number from 0 to 100' run demo --set even=120
+expect 1 'come to 145 percent' run demo --set web.even=100 --set skewed=45
+expect 1 'cannot open the trace /nonexistent' replay /nonexistent
+expect 1 "there is no calibration at $dir/mine.json" run demo --calibration "$dir/mine.json"
+echo '{"format": "something else"}' >"$dir/other.json"
+expect 1 'is no calibration of this version' run demo --calibration "$dir/other.json"
+expect 1 "cannot write $dir/no/such/x.csv" run demo -p none --seconds 1 --csv "$dir/no/such/x.csv"
+expect 0 '^demo +Three guests' scenarios
+expect 0 '^\[guests web\]' scenarios demo
+expect 1 'there is no scenario "x"' scenarios x
+
+# A small host; the table, and every kind of file.
+printf '[host]\nseconds = 12\n[guests a]\ncount = 2\nmemory = 16M\nsame_group = 100\naccesses = 0\n' >"$dir/twins.ini"
+expect 0 'not calibrated' run "$dir/twins.ini" -p none
+expect 0 'hs-share +16\.0 .* 50\.0%' run "$dir/twins.ini" -p hs-share -p ksm
+expect 0 '<svg' run "$dir/twins.ini" -q --json - --html /dev/stdout
+"$program" run "$dir/twins.ini" -q --json "$dir/a.json" --csv "$dir/a.csv" --html "$dir/a.html" --svg "$dir/svg" >/dev/null || bad "all files"
+[ "$(wc -l <"$dir/a.csv")" = 9 ] && good || bad "a.csv has a line for each policy and a heading"
+jq -e '.runs | length == 8 and .[0].policy == "none" and .[6].saved_bytes == 16777216' "$dir/a.json" >/dev/null && good || bad "a.json"
+if command -v xmllint >/dev/null; then
+	xmllint --noout "$dir"/svg/*.svg && good || bad "the plots are no XML"
+fi
+[ "$(find "$dir/svg" -name '*.svg' | wc -l)" = 3 ] && good || bad "three plots"
+grep -qE 'https?://' "$dir/a.html" && ! grep -q 'http://www.w3.org/2000/svg' "$dir/a.html" && bad "the report needs a network" || good
+# The same seed is the same run; another is another.
+figures() { "$program" run demo -q -p hs-share --seconds 15 --set memory=64M "$@" --json - | jq -c '.runs[0] | del(.wall_seconds, .resident_bytes)'; }
+[ "$(figures --seed 5)" = "$(figures --seed 5)" ] && good || bad "the same seed twice"
+[ "$(figures --seed 5)" != "$(figures --seed 6)" ] && good || bad "two seeds"
+[ "$(figures --jobs 1)" = "$(figures --jobs 3)" ] && good || bad "runs at a time"
+expect 0 'max_hot +100\*' sweep "$dir/twins.ini" -q --param max_hot=10,100
+expect 0 'tracking alone' claims -q --seconds 12 --set memory=32M
+# An interrupt ends it, and leaves no process behind.
+timeout 60 "$program" run skewed -q --seconds 3000 >"$dir/out" 2>&1 &
+pid=$!
+sleep 1
+child=$(pgrep -P "$pid")
+kill -INT "$child"
+wait "$pid"
+rc=$?
+[ "$rc" = 1 ] && grep -q interrupted "$dir/out" && good || bad "interrupt: status $rc, $(cat "$dir/out")"
+[ -z "$(pgrep -P "$child")" ] && good || bad "runs are left behind"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
