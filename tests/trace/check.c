@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "record.h"
@@ -24,27 +25,118 @@ static int fail(const struct hs_error *err)
 	return 1;
 }
 
+/* A guest's pages: what they held when they were read last, and what was wanted of them at the end of the last cycle.
+ */
+struct pages {
+	uint32_t nr_huge;
+	uint32_t *numbers;         /* [nr_huge * 512] */
+	struct hs_bits512 *wanted; /* [nr_huge] */
+	uint64_t told_us;          /* when what is wanted was told; parts of one list have one time */
+	bool gone;
+};
+
 /* What is counted of all records. */
 struct counts {
+	struct pages guests[HS_TRACE_MAX_GUESTS];
 	uint64_t types[HS_TRACE_END];
 	uint64_t pages_read, huge_pages, time_us;
 	uint64_t saved_bytes[HS_TRACE_MAX_GUESTS]; /* as the kernel had it, in the last ledger of each guest */
 	uint32_t shares, cycles;
 };
 
-static void count(struct counts *c, const struct hs_trace_record *r)
+/* ---- what merging all that is wanted saves, by the contents that the trace knows ---- */
+
+static int add_guest(struct pages *g, const struct hs_trace_record *r)
+{
+	g->nr_huge = r->u.guest.nr_huge;
+	g->numbers = calloc((size_t)g->nr_huge * HS_BASE_PER_HUGE, sizeof(*g->numbers));
+	g->wanted = calloc(g->nr_huge, sizeof(*g->wanted));
+	return g->numbers && g->wanted ? 0 : -ENOMEM;
+}
+
+static void take_numbers(struct pages *g, const struct hs_trace_content *t)
+{
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		if (hs_bits_test(&t->got, i))
+			g->numbers[(size_t)t->huge * HS_BASE_PER_HUGE + i] = t->numbers[i];
+}
+
+static void take_wanted(struct pages *g, const struct hs_trace_record *r)
+{
+	if (g->told_us != r->time_us)
+		memset(g->wanted, 0, g->nr_huge * sizeof(*g->wanted));
+	g->told_us = r->time_us;
+	for (size_t i = 0; i < r->nr; i++)
+		g->wanted[r->u.shared[i].huge] = r->u.shared[i].wanted;
+}
+
+/* Memory that is no longer there is not wanted in a further cycle. */
+static void forget_gone(struct counts *c)
+{
+	for (size_t g = 0; g < HS_TRACE_MAX_GUESTS; g++)
+		if (c->guests[g].gone)
+			memset(c->guests[g].wanted, 0, c->guests[g].nr_huge * sizeof(*c->guests[g].wanted));
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Of equal contents all but one are saved, of zero pages all. */
+static uint64_t would_save(struct counts *c)
+{
+	size_t nr = 0, room = 0;
+	uint64_t pages = 0;
+	uint32_t *all;
+
+	for (size_t g = 0; g < HS_TRACE_MAX_GUESTS; g++)
+		room += (size_t)c->guests[g].nr_huge * HS_BASE_PER_HUGE;
+	all = calloc(room + 1, sizeof(*all));
+	if (!all)
+		return 0;
+	for (size_t g = 0; g < HS_TRACE_MAX_GUESTS; g++)
+		for (size_t p = 0; p < (size_t)c->guests[g].nr_huge * HS_BASE_PER_HUGE; p++)
+			if (hs_bits_test(&c->guests[g].wanted[p / HS_BASE_PER_HUGE], p % HS_BASE_PER_HUGE))
+				all[nr++] = c->guests[g].numbers[p];
+	qsort(all, nr, sizeof(*all), by_number);
+	for (size_t i = 0; i < nr; i++)
+		pages += !all[i] || (i && all[i] == all[i - 1]);
+	free(all);
+	return pages * HS_BASE_SIZE;
+}
+
+static void free_pages(struct counts *c)
+{
+	for (size_t g = 0; g < HS_TRACE_MAX_GUESTS; g++) {
+		free(c->guests[g].numbers);
+		free(c->guests[g].wanted);
+	}
+}
+
+static int count(struct counts *c, const struct hs_trace_record *r)
 {
 	c->types[r->type]++;
 	c->time_us = r->time_us;
 	switch ((enum hs_trace_type)r->type) {
 	case HS_TRACE_GUEST:
 		c->huge_pages += r->u.guest.nr_huge;
+		return add_guest(&c->guests[r->guest], r);
+	case HS_TRACE_GONE:
+		c->guests[r->guest].gone = true;
 		break;
 	case HS_TRACE_CYCLE:
 		c->cycles = r->u.cycle;
+		forget_gone(c);
 		break;
 	case HS_TRACE_CONTENT:
 		c->pages_read += hs_bits_count(&r->u.content.got);
+		take_numbers(&c->guests[r->guest], &r->u.content);
+		break;
+	case HS_TRACE_SHARED:
+		take_wanted(&c->guests[r->guest], r);
 		break;
 	case HS_TRACE_DECISIONS:
 		for (size_t i = 0; i < r->nr; i++)
@@ -56,6 +148,7 @@ static void count(struct counts *c, const struct hs_trace_record *r)
 	default:
 		break;
 	}
+	return 0;
 }
 
 static int read_trace(const char *path, struct counts *c, json_t *out)
@@ -77,8 +170,13 @@ static int read_trace(const char *path, struct counts *c, json_t *out)
 	json_object_set_new(out, "merging", json_boolean(hs_trace_reader_header(reader)->settings.merging));
 	json_object_set_new(out, "program", json_string(hs_trace_reader_header(reader)->program));
 	json_object_set_new(out, "kernel", json_string(hs_trace_reader_header(reader)->kernel));
-	while ((rc = hs_trace_next(reader, &r, &err)) == 1)
-		count(c, r);
+	while ((rc = hs_trace_next(reader, &r, &err)) == 1) {
+		rc = count(c, r);
+		if (rc) {
+			(void)hs_error_set(&err, rc, "out of memory for the pages of a guest");
+			break;
+		}
+	}
 	hs_trace_reader_destroy(reader);
 	for (uint8_t t = HS_TRACE_GUEST; t < HS_TRACE_END; t++)
 		if (c->types[t])
@@ -90,6 +188,7 @@ static int read_trace(const char *path, struct counts *c, json_t *out)
 	json_object_set_new(out, "huge_pages", json_integer((json_int_t)c->huge_pages));
 	json_object_set_new(out, "pages_read", json_integer((json_int_t)c->pages_read));
 	json_object_set_new(out, "decisions_to_share", json_integer(c->shares));
+	json_object_set_new(out, "wanted_would_save_bytes", json_integer((json_int_t)would_save(c)));
 	json_object_set_new(out, "saved_bytes", json_integer((json_int_t)saved));
 	return rc ? fail(&err) : 0;
 }
@@ -160,6 +259,7 @@ int main(int argc, char **argv)
 	rc = read_trace(argv[1], &c, out);
 	if (!rc && strcmp(argv[1], "-") != 0)
 		rc = replay_trace(argv[1], out);
+	free_pages(&c);
 	(void)json_dumpf(out, stdout, JSON_INDENT(2));
 	(void)puts("");
 	json_decref(out);
