@@ -89,15 +89,21 @@ expect 0 '^hs-share .* - ' replay -q "$trace" -p hs-share
 head -c 3000 "$trace" >"$dir/cut.hst"
 expect 1 'cut.hst' replay -q "$dir/cut.hst"
 # An interrupt ends it, and leaves no process behind.
-timeout 60 "$program" run skewed -q --seconds 3000 >"$dir/out" 2>&1 &
+children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
+"$program" run skewed -q --seconds 3000 >"$dir/out" 2>&1 &
 pid=$!
-sleep 1
-child=$(pgrep -P "$pid")
-kill -INT "$child"
+for _ in {1..100}; do
+	runs=$(children "$pid")
+	[ -n "$runs" ] && break
+	read -rt 0.05 <> <(:) || :
+done
+kill -TERM "$pid"
 wait "$pid"
 rc=$?
-[ "$rc" = 1 ] && grep -q interrupted "$dir/out" && good || bad "interrupt: status $rc, $(cat "$dir/out")"
-[ -z "$(pgrep -P "$child")" ] && good || bad "runs are left behind"
+[ -n "$runs" ] && [ "$rc" = 1 ] && grep -q interrupted "$dir/out" && good || bad "interrupt: status $rc, $(cat "$dir/out")"
+for run in $runs; do
+	[ ! -d "/proc/$run" ] && good || bad "run $run is left behind"
+done
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
