@@ -53,6 +53,7 @@ int hs_kvm_guard(struct pt_regs *regs)
 	struct file *file = (struct file *)regs->di;
 	struct hs_kvm_guard_key key = { .slot = HS_KVM_GUARD_ALL };
 	struct hs_kvm_guard_slot *all, *one;
+	__u64 cookie = 0;
 	__u32 cmd = (__u32)regs->si, head[2] = { 0, 0 }; /* the slot's number comes first in all these calls */
 
 	key.kvm = (__u64)BPF_CORE_READ(file, private_data);
@@ -82,7 +83,16 @@ int hs_kvm_guard(struct pt_regs *regs)
 		return 0;
 	key.slot = head[0];
 	one = bpf_map_lookup_elem(&watched, &key);
-	if (one)
-		count_logging(one);
+	if (!one)
+		return 0;
+	/* Ours, once: it is known by a random number that lies behind its argument. */
+	if (one->cookie && !one->ours && cmd == KVM_SET_USER_MEMORY_REGION &&
+	    !bpf_probe_read_user(&cookie, sizeof(cookie), (void *)(regs->dx + HS_KVM_GUARD_COOKIE_AT)) &&
+	    cookie == one->cookie) {
+		one->cookie = 0;
+		one->ours = 1;
+		return 0;
+	}
+	count_logging(one);
 	return 0;
 }

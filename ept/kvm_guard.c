@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,8 +27,8 @@
 
 /* The number changes with what the program counts and the table holds. */
 #define PIN_DIR   "/sys/fs/bpf/hs-share"
-#define PIN_TABLE PIN_DIR "/guard-1-slots"
-#define PIN_LINK  PIN_DIR "/guard-1"
+#define PIN_TABLE PIN_DIR "/guard-2-slots"
+#define PIN_LINK  PIN_DIR "/guard-2"
 
 struct hs_kvm_guard {
 	int table_fd;
@@ -197,7 +198,14 @@ void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm)
 	}
 }
 
-int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot)
+bool hs_kvm_guard_watches(struct hs_kvm_guard *g, uint64_t kvm)
+{
+	struct hs_kvm_guard_slot all;
+
+	return !look_up(g, kvm, HS_KVM_GUARD_ALL, &all);
+}
+
+int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t *cookie)
 {
 	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = hs_kvm_slot_number(slot) };
 	struct hs_kvm_guard_slot all, one = {
@@ -207,7 +215,10 @@ int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm
 
 	if (rc)
 		return rc;
-	one.expected = all.logging + 1;
+	if (getrandom(&one.cookie, sizeof(one.cookie), 0) != (ssize_t)sizeof(one.cookie) || !one.cookie)
+		return -EIO;
+	*cookie = one.cookie;
+	one.vm_logging = all.logging;
 	return bpf_map_update_elem(g->table_fd, &key, &one, BPF_ANY);
 }
 
@@ -215,8 +226,8 @@ enum hs_tri hs_kvm_guard_ours(struct hs_kvm_guard *g, uint64_t kvm, const struct
 {
 	struct hs_kvm_guard_slot all, one;
 
-	if (look_up(g, kvm, HS_KVM_GUARD_ALL, &all) || look_up(g, kvm, hs_kvm_slot_number(slot), &one) ||
-	    all.logging + one.logging != one.expected || slot->first_frame != one.first_frame ||
+	if (look_up(g, kvm, HS_KVM_GUARD_ALL, &all) || look_up(g, kvm, hs_kvm_slot_number(slot), &one) || !one.ours ||
+	    one.logging || all.logging != one.vm_logging || slot->first_frame != one.first_frame ||
 	    slot->nr_pages != one.nr_pages || slot->hva != one.hva)
 		return HS_NO;
 	return boot_us() - one.since_us < min_us ? HS_UNKNOWN : HS_YES;

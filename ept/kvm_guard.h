@@ -32,12 +32,20 @@ HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_
 /* Forgets the VM and its slots. */
 void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm);
 
-/* Watches a slot of a VM that has been begun; the next call on its logging is to be ours. */
-HS_MUST_USE int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot);
+/* Whether anybody watches it, now or before he was killed. */
+bool hs_kvm_guard_watches(struct hs_kvm_guard *g, uint64_t kvm);
 
 /*
- * Whether this slot's logging is on by our doing alone: the slot is as it was, and no call of the VMM's has touched its
- * logging since. HS_UNKNOWN: it has been watched for less than min_us, so whoever began it may still be at work.
+ * Watches a slot of a VM that has been begun. *cookie: to be put behind the argument of the one call that switches its
+ * logging on for us, so that it is told from the VMM's.
+ */
+HS_MUST_USE int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
+				   uint64_t *cookie);
+
+/*
+ * Whether this slot's logging is on by our doing alone: our call has been made, the slot is as it was, and no call of
+ * the VMM's has touched its logging since. HS_UNKNOWN: it has been watched for less than min_us, so whoever began it
+ * may still be at work.
  */
 enum hs_tri hs_kvm_guard_ours(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t min_us);
 

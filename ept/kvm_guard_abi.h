@@ -13,14 +13,19 @@ struct hs_kvm_guard_key {
 
 struct hs_kvm_guard_slot {
 	/* the program's */
-	__u64 logging; /* calls that rely on, or switch on, the slot's dirty logging */
+	__u64 logging; /* the VMM's calls that rely on, or switch on, the slot's dirty logging */
 	__u64 calls;   /* all calls on the VM; counted for HS_KVM_GUARD_ALL alone */
+	__u64 ours;    /* our call that switches logging on has been seen */
 	/* ours */
-	__u64 expected;    /* `logging`, of this and of the VM itself, when only our own calls were made */
+	__u64 cookie;      /* our call has this number behind its argument; the program takes it away then */
+	__u64 vm_logging;  /* `logging` of the VM itself when this was written */
 	__u64 since_us;    /* CLOCK_BOOTTIME, when it was written */
 	__u64 first_frame; /* the slot as it was */
 	__u64 nr_pages;
 	__u64 hva;
 };
+
+/* The argument of our call: what KVM reads, and behind it what it does not. */
+#define HS_KVM_GUARD_COOKIE_AT 32 /* sizeof(struct kvm_userspace_memory_region) */
 
 #endif

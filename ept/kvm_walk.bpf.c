@@ -58,6 +58,7 @@ struct kvm {
 	struct kvm_memslots *memslots[HS_KVM_SPACES];
 	struct kvm_arch arch;
 	__u64 manual_dirty_log_protect;
+	__u32 dirty_ring_size;
 };
 
 union kvm_mmu_page_role {
@@ -231,6 +232,7 @@ int hs_kvm_look_at(void *ctx)
 	}
 	look.mm = (__u64)BPF_CORE_READ(kvm, mm);
 	look.manual = BPF_CORE_READ(kvm, manual_dirty_log_protect);
+	look.dirty_ring = BPF_CORE_READ(kvm, dirty_ring_size);
 	for (__u32 space = 0; space < HS_KVM_SPACES && !look.end; space++)
 		take_space(kvm, space);
 	if (!look.end)

@@ -46,6 +46,8 @@ struct hs_kvm_look {
 	__u32 end; /* enum hs_kvm_look_end */
 	__u32 nr_slots;
 	__u32 nr_roots;
+	__u32 dirty_ring; /* its size; not 0: dirty pages are told by a ring instead of bits */
+	__u32 pad;
 	__u32 shadow_pages;              /* tables of the shadow MMU are in use: the guest runs guests of its own */
 	__u64 kvm;                       /* struct kvm: tells VMs apart */
 	__u64 mm;                        /* of the process that made it */

@@ -43,7 +43,7 @@ struct scan_arg {
 #define SCAN             _IOWR('f', 16, struct scan_arg)
 #define SCAN_WP_MATCHING (1U << 0)
 
-#define FORGOTTEN_US 30000000U /* no window of the fine phase lasts so long */
+#define FORGOTTEN_US 120000000U /* no window of the fine phase lasts so long */
 
 /* ---- what there is ---- */
 

@@ -26,6 +26,7 @@
  */
 #include <errno.h>
 #include <linux/kvm.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -33,18 +34,26 @@
 #include <unistd.h>
 
 #include "hs/remote.h"
+#include "kvm_guard_abi.h"
 #include "nested_view.h"
 
-#define SLOT_FLAGS_KEPT KVM_MEM_READONLY
-#define CLOSE_TRIES     20        /* at the end of the view, 50 ms apart */
-#define ABANDONED_US    20000000U /* windows last some seconds; ending another's spoils a sample, no more */
+#define CLOSE_TRIES  20        /* at the end of the view, 50 ms apart */
+#define RECOVERY_US  3000000U  /* between two attempts, for each of which the guest stands still */
+#define ABANDONED_US 10000000U /* windows last some seconds; ending another's spoils a sample, no more */
+
+/* A call's argument, with what tells it from the VMM's own calls (kvm_guard.bpf.c). */
+struct argument {
+	struct kvm_userspace_memory_region region;
+	uint64_t cookie;
+};
+_Static_assert(offsetof(struct argument, cookie) == HS_KVM_GUARD_COOKIE_AT, "the guard looks behind the argument");
 
 /* One step with its calls, in the guest's process. */
 struct step {
 	struct hs_nested_view *v;
 	struct hs_kvm_slot *slots; /* room for HS_KVM_MAX_SLOTS; as read in the stop */
 	struct hs_remote_call *calls;
-	struct kvm_userspace_memory_region *regions;
+	struct argument *arguments;
 	const struct hs_kvm_slot **which; /* behind each call */
 	size_t nr;
 	unsigned int round;
@@ -62,23 +71,25 @@ static bool touches_regions(const struct hs_nested_view *v, const struct hs_kvm_
 	return false;
 }
 
-static void add_call(struct step *st, const struct hs_kvm_slot *s, bool log)
+/* Of a slot that has no flags but logging, by our doing. */
+static void add_call(struct step *st, const struct hs_kvm_slot *s, bool log, uint64_t cookie)
 {
-	struct kvm_userspace_memory_region *r = &st->regions[st->nr];
+	struct argument *a = &st->arguments[st->nr];
 
-	*r = (struct kvm_userspace_memory_region){
+	a->region = (struct kvm_userspace_memory_region){
 		.slot = hs_kvm_slot_number(s),
-		.flags = (s->flags & SLOT_FLAGS_KEPT) | (log ? KVM_MEM_LOG_DIRTY_PAGES : 0),
+		.flags = log ? KVM_MEM_LOG_DIRTY_PAGES : 0,
 		.guest_phys_addr = s->first_frame * HS_BASE_SIZE,
 		.memory_size = s->nr_pages * HS_BASE_SIZE,
 		.userspace_addr = s->hva,
 	};
+	a->cookie = cookie;
 	st->calls[st->nr] = (struct hs_remote_call){
 		.nr = SYS_ioctl,
 		.args = { (uint64_t)st->v->their_fd, KVM_SET_USER_MEMORY_REGION },
 		.data_arg = 2,
-		.data = r,
-		.data_size = sizeof(*r),
+		.data = a,
+		.data_size = sizeof(*a),
 	};
 	st->which[st->nr++] = s;
 }
@@ -96,7 +107,7 @@ static int look(struct step *st, struct hs_kvm_seen *now)
 
 /* ---- opening ---- */
 
-/* The guard has to have seen our own calls, and nobody else's: it sees what the VMM's threads do. */
+/* The guard has to have seen our own calls: so it sees what the VMM's threads do. */
 static int check_opened(struct step *st)
 {
 	struct hs_nested_log *log = &st->v->log;
@@ -115,6 +126,7 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	struct step *st = ctx;
 	struct hs_nested_log *log = &st->v->log;
 	struct hs_kvm_seen now;
+	uint64_t cookie;
 	int rc;
 
 	*nr = 0;
@@ -125,16 +137,16 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 		return rc;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++)
 		if (touches_regions(st->v, &st->slots[i]) && (st->slots[i].flags & KVM_MEM_LOG_DIRTY_PAGES))
-			return -EBUSY;
+			return -EALREADY;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
 
 		if (!touches_regions(st->v, s) || s->flags)
 			continue; /* read-only, or memory of a kind that KVM alone knows */
-		rc = hs_kvm_guard_watch(log->guard, log->kvm, s);
+		rc = hs_kvm_guard_watch(log->guard, log->kvm, s, &cookie);
 		if (rc)
 			return rc;
-		add_call(st, s, true);
+		add_call(st, s, true, cookie);
 	}
 	*calls = st->calls;
 	*nr = st->nr;
@@ -169,7 +181,7 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 			continue;
 		switch (hs_kvm_guard_ours(log->guard, log->kvm, s, st->min_us)) {
 		case HS_YES:
-			add_call(st, s, false);
+			add_call(st, s, false, 0);
 			break;
 		case HS_UNKNOWN:
 			return -EAGAIN;
@@ -194,13 +206,13 @@ static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, uint64_t m
 
 	st.slots = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.slots));
 	st.calls = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.calls));
-	st.regions = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.regions));
+	st.arguments = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.arguments));
 	st.which = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.which));
-	if (st.slots && st.calls && st.regions && st.which)
+	if (st.slots && st.calls && st.arguments && st.which)
 		rc = hs_remote_run_still(hs_nested_host(v)->remote, &like, ask, &st, err);
 	free(st.slots);
 	free(st.calls);
-	free(st.regions);
+	free(st.arguments);
 	free(st.which);
 	return rc;
 }
@@ -260,11 +272,11 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		log->nr_windows++;
 		return 0;
 	}
-	if (rc == -EBUSY)
-		(void)hs_error_set(err, rc,
-				   "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
-				   "calculation): it is not looked into meanwhile",
-				   (int)v->view.pid);
+	if (rc == -EALREADY)
+		rc = hs_error_set(err, -EBUSY,
+				  "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
+				  "calculation): it is not looked into meanwhile",
+				  (int)v->view.pid);
 	/* Whatever has been switched on by then is switched off again, as far as that is ours to do. */
 	if (log->open)
 		(void)!hs_nested_log_close(v, NULL);
@@ -381,12 +393,15 @@ void hs_nested_log_recover(struct hs_nested_view *v)
 {
 	struct hs_nested_log *log = &v->log;
 
-	if (log->open || !v->ops.split)
+	if (log->open || !v->ops.split || now_us() < log->next_recovery_us)
 		return;
 	if (!log->guard && hs_kvm_guard_get(&log->guard, true, NULL))
 		return;
 	log->kvm = v->aged.look.kvm;
-	if (!run_step(v, ask_close, ABANDONED_US, NULL) && !log->left)
+	if (!hs_kvm_guard_watches(log->guard, log->kvm))
+		return;
+	log->next_recovery_us = now_us() + RECOVERY_US;
+	if (!run_step(v, ask_close, ABANDONED_US, NULL))
 		hs_kvm_guard_end(log->guard, log->kvm);
 }
 

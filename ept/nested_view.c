@@ -212,8 +212,11 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 		return rc;
 	}
 	v->aged = now; /* for the generation of its slots */
-	/* Logging without these would protect and split everything; ageing has to be of exactly what is split. */
-	if (v->ageing != HS_NESTED_AGE_SCAN || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
+	/*
+	 * Logging without "manual" and "initially set" would protect and split everything; with a ring it would fill
+	 * that. And ageing has to be of exactly what is split.
+	 */
+	if (v->ageing != HS_NESTED_AGE_SCAN || now.look.dirty_ring || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
 	    !hs_nested_host(v)->remote)
 		v->ops.split = NULL;
 	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",

@@ -32,6 +32,7 @@ struct hs_nested_log {
 	uint64_t kvm;
 	bool open; /* logging may be on by our doing */
 	uint64_t since_us;
+	uint64_t next_recovery_us;
 	size_t left; /* slots left logged at the last closing: the VMM uses it */
 	uint64_t nr_windows, nr_left;
 };

@@ -31,8 +31,9 @@
  * is far from the other; hot in the coarse phase's own sense.
  *
  * ban_breaks 64: an eighth of the huge page was written after it had been found cold. Each break was a copy in the
- * guest's path. The first ban of 8 cycles doubles up to 128, so a huge page that flaps for ever costs ever less, and
- * one that flapped once comes back soon.
+ * guest's path. The first ban of 2 cycles doubles up to 32, so a huge page that flaps for ever costs ever less, and one
+ * that flapped once comes back soon. Most of those are pages that turned hot, which nobody would share meanwhile
+ * anyway: where hot memory moves, longer bans kept memory unshared that had long been cold again (docs/tuning.md).
  */
 #include "hs/policy.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A huge page that was not unshared for so many cycles has no record any more: twice the first ban, and an hour at
+/* A huge page that was not unshared for so many cycles has no record any more: twice the longest ban, and an hour at
  * rest. */
 #define QUIET_CYCLES 64
 

@@ -121,6 +121,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 		}
 		hs_pipeline_guest_free(p, g);
 	}
+	p->nr_guests = 0;
 	hs_pipeline_disengage(p);
 	hs_fine_destroy(p->fine);
 	hs_index_destroy(p->index);

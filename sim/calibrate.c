@@ -23,7 +23,7 @@
 #endif
 
 #define NR_HUGE     64U /* huge pages to split, collapse and copy: 128 MiB */
-#define NR_READS    300000U
+#define MIN_READS   300000U
 #define READ_BYTES  (UINT64_C(1) << 30) /* far beyond what any cache of translations reaches with base pages */
 #define BREAK_PAGES 8192U
 
@@ -84,14 +84,15 @@ static void unmap_memory(void *slack, size_t bytes)
 
 /* Reads at random places of `pages` base pages that lie scattered over the memory. Each place depends on the read
  * before, so none is made ahead of time. */
-static double read_at_random(const char *mem, uint64_t bytes, uint64_t pages)
+static double read_at_random(const char *mem, uint64_t bytes, uint64_t pages, uint64_t seed)
 {
 	const uint64_t stride = bytes / HS_BASE_SIZE / pages;
-	uint64_t x = 1;
+	const uint64_t nr = MIN_READS > 4 * pages ? MIN_READS : 4 * pages; /* each page is met several times */
+	uint64_t x = seed;
 	double start_ns;
 
 	start_ns = hs_lab_cpu_ns();
-	for (uint32_t i = 0; i < NR_READS; i++) {
+	for (uint64_t i = 0; i < nr; i++) {
 		const uint64_t page = (x >> 20) & (pages - 1);
 
 		x = hs_lab_mix(x +
@@ -99,7 +100,7 @@ static double read_at_random(const char *mem, uint64_t bytes, uint64_t pages)
 	}
 	/* x is needed, or nothing were read at all */
 	__asm__ volatile("" : : "r"(x) : "memory");
-	return (hs_lab_cpu_ns() - start_ns) / NR_READS;
+	return (hs_lab_cpu_ns() - start_ns) / (double)nr;
 }
 
 /* Whether the first of it is mapped by huge pages, as the kernel says. */
@@ -152,8 +153,8 @@ static void measure_walks(struct hs_lab_costs *c)
 		double v[HS_LAB_REPS];
 
 		for (unsigned int i = 0; i < HS_LAB_REPS; i++)
-			v[i] = read_at_random(mem[0], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w)) -
-			       read_at_random(mem[1], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w));
+			v[i] = read_at_random(mem[0], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w), i + 1) -
+			       read_at_random(mem[1], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w), i + 1);
 		c->ns[HS_LAB_COST_WALK + w] = hs_lab_median(v, HS_LAB_REPS);
 		/* Where both are alike the difference is noise, which may be below nothing. */
 		if (c->ns[HS_LAB_COST_WALK + w] < 0)

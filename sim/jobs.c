@@ -91,6 +91,7 @@ static void work(struct hs_lab_job *job, int fd)
 	struct message m = { .kind = MSG_RESULT };
 	bool ok;
 
+	(void)signal(SIGTERM, SIG_DFL);
 	(void)signal(SIGINT, SIG_IGN); /* the terminal's is for the parent, which ends us */
 	m.code = hs_lab_run(&job->result, &job->scenario, job->policy, &job->options, send_progress, &fd, &m.err);
 	if (m.code)

@@ -101,87 +101,97 @@ static uint32_t *pending_of(const struct hs_share_policy *s, const struct hs_lab
 	return &s->pending[content * s->h->nr_groups + g->group];
 }
 
-/* The four walks over open wishes that a burst is. */
-enum walk { WALK_DROP, WALK_COUNT, WALK_MERGE, WALK_FORGET };
+/* ---- a burst ---- */
 
-static void walk_page(struct hs_share_policy *s, struct hs_lab_guest *g, hs_base_nr page, enum walk walk)
+/* Merged, and no longer wanted. */
+static void drop_unwanted(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	const uint64_t content = hs_sim_content(g->view, page);
+	const struct hs_bits512 bits = hs_bits_andnot(hs_sim_merged(g->view, huge), s->wishes[g->nr][huge].wanted);
 
-	if (!hs_lab_can_share(s->h, g, page))
-		return;
-	switch (walk) {
-	case WALK_COUNT:
-		(*pending_of(s, g, content))++;
-		break;
-	case WALK_MERGE:
-		if (!content || hs_lab_merged_alike(s->h, g, content) || *pending_of(s, g, content) > 1)
-			hs_lab_merge(s->h, g, page);
-		break;
-	case WALK_FORGET:
-		*pending_of(s, g, content) = 0;
-		break;
-	case WALK_DROP:
-		break;
+	for (unsigned int i = 0; hs_bits_count(&bits) && i < HS_BASE_PER_HUGE; i++)
+		if (hs_bits_test(&bits, i))
+			hs_lab_unmerge(s->h, g, huge * HS_BASE_PER_HUGE + i);
+}
+
+static void count_pending(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
+{
+	const struct hs_bits512 bits = open_wishes(s, g->nr, huge);
+
+	for (unsigned int i = 0; hs_bits_count(&bits) && i < HS_BASE_PER_HUGE; i++) {
+		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
+
+		if (hs_bits_test(&bits, i) && hs_lab_can_share(s->h, g, page))
+			(*pending_of(s, g, hs_sim_content(g->view, page)))++;
 	}
 }
 
-static uint64_t walk_all(struct hs_share_policy *s, enum walk walk)
+/* Merges what has a partner. The number of pages that ksmd goes over for it. */
+static uint64_t merge_huge(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	uint64_t n = 0;
+	const struct hs_bits512 bits = open_wishes(s, g->nr, huge);
+	const unsigned int n = hs_bits_count(&bits);
+
+	for (unsigned int i = 0; n && i < HS_BASE_PER_HUGE; i++) {
+		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
+		uint64_t content;
+
+		if (!hs_bits_test(&bits, i) || !hs_lab_can_share(s->h, g, page))
+			continue;
+		content = hs_sim_content(g->view, page);
+		if (!content || hs_lab_merged_alike(s->h, g, content) || *pending_of(s, g, content) > 1)
+			hs_lab_merge(s->h, g, page);
+	}
+	return (uint64_t)PASSES * n;
+}
+
+/* What ksmd takes for it; 0 where that is not known. */
+static double work_us(const struct hs_share_policy *s, uint64_t scanned, uint64_t merged)
+{
+	const double scan = s->costs->ns[HS_LAB_COST_KSM_SCAN], each = s->costs->ns[HS_LAB_COST_KSM_MERGE];
+
+	return isnan(scan) || isnan(each) ? 0 : ((double)scanned * scan + (double)merged * each) / 1000;
+}
+
+/* The burst goes on as its work takes time, and the guests meanwhile. */
+static int run_burst(struct hs_share_policy *s)
+{
+	double owed_us = 0;
+	int rc = 0;
 
 	for (uint32_t i = 0; i < s->h->nr_guests; i++)
 		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
-			struct hs_bits512 bits =
-			    walk == WALK_FORGET ? s->wishes[i][huge].wanted : open_wishes(s, i, huge);
+			const uint64_t before = s->h->counts.merged;
+			const uint64_t scanned = merge_huge(s, &s->h->guests[i], huge);
 
-			if (walk == WALK_DROP) /* merged, and no longer wanted */
-				bits = hs_bits_andnot(hs_sim_merged(s->h->guests[i].view, huge),
-						      s->wishes[i][huge].wanted);
-			if (!hs_bits_count(&bits))
+			s->h->counts.scanned += scanned;
+			owed_us += work_us(s, scanned, s->h->counts.merged - before);
+			if (owed_us < HS_LAB_TICK_US)
 				continue;
-			n += hs_bits_count(&bits);
-			for (unsigned int k = 0; k < HS_BASE_PER_HUGE; k++) {
-				const hs_base_nr page = huge * HS_BASE_PER_HUGE + k;
-
-				if (!hs_bits_test(&bits, k))
-					continue;
-				if (walk == WALK_DROP)
-					hs_lab_unmerge(s->h, &s->h->guests[i], page);
-				else
-					walk_page(s, &s->h->guests[i], page, walk);
-			}
+			rc = s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)owed_us);
+			if (rc)
+				return rc;
+			owed_us = 0;
 		}
-	return n;
-}
-
-static uint64_t burst_us(const struct hs_share_policy *s, uint64_t scanned, uint64_t merged)
-{
-	const double scan = s->costs->ns[HS_LAB_COST_KSM_SCAN], merge = s->costs->ns[HS_LAB_COST_KSM_MERGE];
-
-	return isnan(scan) || isnan(merge) ? 0 : (uint64_t)(((double)scanned * scan + (double)merged * merge) / 1000);
+	return s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)owed_us);
 }
 
 static int merge(void *ctx, uint64_t *news, struct hs_error *err)
 {
 	struct hs_share_policy *s = ctx;
-	uint64_t before, scanned, merged;
-	int rc = 0;
+	const uint64_t before = s->h->counts.merged;
+	int rc;
 
 	(void)err;
 	verify(s);
-	(void)walk_all(s, WALK_DROP);
-	before = s->h->counts.merged;
-	scanned = PASSES * walk_all(s, WALK_COUNT);
-	if (scanned) {
-		(void)walk_all(s, WALK_MERGE);
-		(void)walk_all(s, WALK_FORGET);
-	}
-	merged = s->h->counts.merged - before;
-	s->h->counts.scanned += scanned;
-	rc = s->h->clock.sleep_us(s->h->clock.ctx, burst_us(s, scanned, merged));
+	for (uint32_t i = 0; i < s->h->nr_guests; i++)
+		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
+			drop_unwanted(s, &s->h->guests[i], huge);
+			count_pending(s, &s->h->guests[i], huge);
+		}
+	rc = run_burst(s);
+	memset(s->pending, 0, (s->h->nr_pooled + 1) * s->h->nr_groups * sizeof(*s->pending));
 	verify(s);
-	*news = merged;
+	*news = s->h->counts.merged - before;
 	return rc;
 }
 

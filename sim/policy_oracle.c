@@ -24,6 +24,7 @@ struct oracle {
 	struct hs_lab_host *h;
 	struct hs_policy_config policy;
 	bool gain_all;
+	bool blind;           /* there was no memory for all of the future */
 	bool dirty;           /* something changed since the last look */
 	struct event *events; /* all writes to come that matter, in order */
 	size_t nr_events, room;
@@ -38,12 +39,16 @@ static void note_event(void *ctx, struct hs_lab_guest *g, hs_base_nr page)
 {
 	struct oracle *o = ctx;
 
+	if (o->blind)
+		return;
 	if (o->nr_events == o->room) {
 		const size_t room = o->room ? 2 * o->room : 4096;
 		struct event *more = reallocarray(o->events, room, sizeof(*more));
 
-		if (!more)
-			abort();
+		if (!more) {
+			o->blind = true;
+			return;
+		}
 		o->events = more;
 		o->room = room;
 	}
@@ -65,7 +70,7 @@ static int see_future(struct oracle *o, struct hs_error *err)
 		rc = copy->clock.sleep_us(copy->clock.ctx, HS_LAB_TICK_US);
 	hs_lab_host_destroy(copy);
 	o->future = NULL;
-	return rc;
+	return o->blind ? hs_error_set(err, -ENOMEM, "out of memory for the future's writes") : rc;
 }
 
 static void follow(struct oracle *o, uint64_t now_us)

@@ -152,6 +152,17 @@ json_t *hs_lab_report_json(const struct hs_lab_report *r)
 
 /* ---- CSV ---- */
 
+static void csv_text(FILE *f, const char *text)
+{
+	(void)fputc('"', f);
+	for (; *text; text++) {
+		if (*text == '"')
+			(void)fputc('"', f);
+		(void)fputc(*text, f);
+	}
+	(void)fputc('"', f);
+}
+
 static void csv_number(FILE *f, double v)
 {
 	if (isnan(v))
@@ -168,9 +179,10 @@ void hs_lab_report_csv(FILE *f, const struct hs_lab_report *r)
 	for (size_t i = 0; i < r->nr; i++) {
 		const struct hs_lab_result *res = &r->jobs[i].result;
 
-		(void)fprintf(f, "%s,%s,%" PRIu64 ",%g,%" PRIu64 ",%" PRIu64 ",%.0f,%" PRIu64 ",%.9g", r->jobs[i].title,
-			      res->policy->name, r->jobs[i].scenario.seed, res->seconds, res->memory_bytes,
-			      res->saved_bytes, res->saved_mean_bytes, res->possible_bytes, res->hot_huge);
+		csv_text(f, r->jobs[i].title);
+		(void)fprintf(f, ",%s,%" PRIu64 ",%g,%" PRIu64 ",%" PRIu64 ",%.0f,%" PRIu64 ",%.9g", res->policy->name,
+			      r->jobs[i].scenario.seed, res->seconds, res->memory_bytes, res->saved_bytes,
+			      res->saved_mean_bytes, res->possible_bytes, res->hot_huge);
 		csv_number(f, res->slowdown);
 		csv_number(f, res->cpu_seconds);
 		csv_number(f, res->converged_s);

@@ -116,7 +116,7 @@ static const struct {
 		   "same_group = 60\n" },
 	{ "large", "# 1 TiB: 64 guests of 16 GiB. To see that it can be run at all, and what it takes.\n"
 		   "[host]\n"
-		   "seconds = 1800\n"
+		   "seconds = 3000\n"
 		   "[guests vm]\n"
 		   "count = 64\n"
 		   "memory = 16G\n"

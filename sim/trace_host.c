@@ -188,7 +188,7 @@ static void drop_replaced(struct hs_lab_trace *t)
 	t->nr_guests = n;
 }
 
-static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, struct hs_error *err)
+static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, const char *path, struct hs_error *err)
 {
 	const struct hs_trace_record *r;
 	bool any = false;
@@ -197,8 +197,9 @@ static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, stru
 	if (hs_trace_reader_header(reader)->settings.merging)
 		return hs_error_set(
 		    err, -ENOTSUP,
-		    "pages were merged while this trace was recorded, so that what it shows of its guests "
-		    "came of that, too; record one without --merge");
+		    "%s: pages were merged while this trace was recorded, so that what it shows of its guests "
+		    "came of that, too; record one without --merge",
+		    path);
 	while ((rc = hs_trace_next(reader, &r, err)) == 1) {
 		rc = take(t, r);
 		if (rc)
@@ -212,7 +213,7 @@ static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, stru
 	for (uint32_t i = 0; i < t->nr_guests; i++)
 		any |= t->guests[i].nr_rounds > 0;
 	if (!any)
-		return hs_error_set(err, -ENODATA, "the trace has no guest that was looked at for a whole round");
+		return hs_error_set(err, -ENODATA, "%s has no guest that was looked at for a whole round", path);
 	return 0;
 }
 
@@ -230,7 +231,7 @@ int hs_lab_trace_read(struct hs_lab_trace **out, const char *path, struct hs_err
 	if (rc)
 		return rc;
 	t = calloc(1, sizeof(*t));
-	rc = t ? read_all(t, reader, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	rc = t ? read_all(t, reader, path, err) : hs_error_set(err, -ENOMEM, "out of memory");
 	hs_trace_reader_destroy(reader);
 	if (rc) {
 		hs_lab_trace_destroy(t);

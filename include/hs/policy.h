@@ -19,7 +19,8 @@ struct hs_policy_config {
 					coarse rounds, and in the last with more than `unshare_hot_pages` base pages */
 	uint32_t unshare_hot_pages;  /* hysteresis: above max_hot. Default 160 */
 	uint32_t ban_breaks; /* so many breaks of sharing within a spell: unshare and ban. Default 64; 0: never */
-	uint32_t ban_cycles; /* length of a ban, in policy cycles; doubles each time up to 16 times. Default 8 */
+	uint32_t ban_cycles; /* length of a ban, in policy cycles; doubles each time up to 16 times. Default 2:
+				docs/tuning.md */
 };
 #define HS_POLICY_CONFIG_DEFAULT                                                                                       \
 	((struct hs_policy_config){ .max_hot = 100,                                                                    \
@@ -30,7 +31,7 @@ struct hs_policy_config {
 				    .unshare_hot_rounds = 6,                                                           \
 				    .unshare_hot_pages = 160,                                                          \
 				    .ban_breaks = 64,                                                                  \
-				    .ban_cycles = 8 })
+				    .ban_cycles = 2 })
 
 /* What is known of one huge page. All zero means: nothing is known, and the answer is LEAVE. */
 struct hs_policy_input {

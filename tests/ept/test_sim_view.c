@@ -231,6 +231,54 @@ START_TEST(test_ept_sim_view_read)
 }
 END_TEST
 
+START_TEST(test_ept_sim_view_many_accesses)
+{
+	struct hs_view *v = open_guest(2, HS_MAP_HUGE, 0);
+	struct hs_bits512 which = { { 0 } }, none = { { 0 } };
+	struct hs_base_sample s;
+	const hs_huge_nr second = 1;
+
+	hs_bits_set(&which, 3);
+	hs_bits_set(&which, 500);
+	ck_assert(!hs_sim_is_accessed(v, 0));
+	hs_sim_access_huge(v, 0, &none);
+	ck_assert(!hs_sim_is_accessed(v, 0));
+	hs_sim_access_huge(v, 0, &which);
+	ck_assert(hs_sim_is_accessed(v, 0));
+	/* Base entries have bits of their own. */
+	hs_sim_break_huge(v, 1);
+	hs_sim_access_huge(v, 1, &which);
+	ck_assert(!hs_sim_is_accessed(v, 1));
+	ck_assert_int_eq(hs_view_sample_base(v, &second, 1, &s, NULL), 0);
+	ck_assert_mem_eq(&s.accessed, &which, sizeof(which));
+	hs_sim_merge(v, 512 + 9);
+	which = hs_sim_merged(v, 1);
+	ck_assert_uint_eq(hs_bits_count(&which), 1);
+	ck_assert(hs_bits_test(&which, 9));
+	hs_view_close(v);
+}
+END_TEST
+
+START_TEST(test_ept_sim_view_reading_takes_time)
+{
+	static char buf[HS_HUGE_SIZE];
+	struct hs_view *v = open_guest(1, HS_MAP_HUGE, 0);
+	struct hs_sim_clock clock = { .now_us = 0 };
+	struct hs_bits512 want = { { 7 } }, got;
+	struct hs_sim_stats st;
+
+	hs_sim_set_read_cost(v, &clock, 300);
+	/* 900 ns are no microsecond yet, twice that are. */
+	ck_assert_int_eq(hs_view_read(v, 0, &want, buf, &got, NULL), 0);
+	ck_assert_uint_eq(clock.now_us, 0);
+	ck_assert_int_eq(hs_view_read(v, 0, &want, buf, &got, NULL), 0);
+	ck_assert_uint_eq(clock.now_us, 1);
+	hs_sim_stats(v, &st);
+	ck_assert_uint_eq(st.nr_read, 6);
+	hs_view_close(v);
+}
+END_TEST
+
 START_TEST(test_ept_sim_view_page_bytes)
 {
 	uint64_t a[HS_BASE_SIZE / 8], b[HS_BASE_SIZE / 8];
@@ -390,6 +438,8 @@ int main(void)
 	tcase_add_test(t, test_ept_sim_view_split_copies_the_bit);
 	tcase_add_test(t, test_ept_sim_view_absent_and_partial);
 	tcase_add_test(t, test_ept_sim_view_read);
+	tcase_add_test(t, test_ept_sim_view_many_accesses);
+	tcase_add_test(t, test_ept_sim_view_reading_takes_time);
 	tcase_add_test(t, test_ept_sim_view_page_bytes);
 	tcase_add_test(t, test_ept_sim_view_merge_and_break);
 	tcase_add_test(t, test_ept_sim_view_failures);

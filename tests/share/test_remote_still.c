@@ -155,6 +155,57 @@ START_TEST(test_remote_still_stands_and_goes_on)
 }
 END_TEST
 
+/* We are killed at any instant, the stop of all threads included: the guest goes on. */
+START_TEST(test_remote_still_killed)
+{
+	unsigned long before[NR_THREADS], after[NR_THREADS];
+	struct rg_guest g;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	g = rg_start(body, NULL);
+	rg_wait_ready(&g, true);
+	for (int i = 0; i < 60; i++) {
+		pid_t child = fork();
+		int status;
+
+		ck_assert_int_ge(child, 0);
+		if (!child) {
+			struct hs_remote *r;
+			struct ctx c;
+
+			if (hs_remote_open(&r, &host, g.pid, NULL))
+				_exit(1);
+			for (;;) {
+				const struct hs_remote_call like = { .nr = SYS_getpid, .data_arg = -1 };
+
+				c = (struct ctx){ .calls = { like, like } };
+				(void)!hs_remote_run_still(r, &like, ask, &c, NULL);
+			}
+		}
+		usleep((useconds_t)(random() % 60000));
+		(void)kill(child, SIGKILL);
+		ck_assert_int_eq(waitpid(child, &status, 0), child);
+		ck_assert(WIFSIGNALED(status));
+		snapshot(before);
+		for (int ms = 0;; ms++) {
+			bool all = true;
+
+			snapshot(after);
+			for (int t = 0; t < NR_THREADS; t++)
+				all &= after[t] != before[t];
+			if (all)
+				break;
+			ck_assert_msg(ms < 10000, "the guest stands still after kill %d", i);
+			usleep(1000);
+		}
+		ck_assert_int_eq(waitpid(g.pid, &status, WNOHANG), 0);
+	}
+	rg_kill(&g);
+	munmap(shared, sizeof(*shared));
+}
+END_TEST
+
 START_TEST(test_remote_still_dry)
 {
 	const struct hs_remote_call like = { .nr = SYS_getpid, .data_arg = -1 };
@@ -178,6 +229,7 @@ int main(void)
 
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_remote_still_stands_and_goes_on);
+	tcase_add_test(t, test_remote_still_killed);
 	tcase_add_test(t, test_remote_still_dry);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
