@@ -190,8 +190,8 @@ struct hs_pipeline_watcher {
 	void (*fine)(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr);
 	/* decisions[nr_huge], as the policy made them: before anything was done about them */
 	void (*decided)(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions);
-	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted, or
-	 * was and broke. The ledger is the engine's; without one it is empty. */
+	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted or
+	 * shared, or was and broke. The ledger is the engine's; without one it is empty. */
 	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
 		       const struct hs_trace_shared *shared, size_t nr);
 };

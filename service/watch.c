@@ -52,7 +52,7 @@ static int tell_merged(struct hs_pipeline *p, struct guest *g)
 
 		s->huge = h;
 		hs_effects_state(p, g, h, &s->wanted, &s->shared, &s->breaks);
-		nr += hs_bits_count(&s->wanted) || s->breaks;
+		nr += hs_bits_count(&s->wanted) || hs_bits_count(&s->shared) || s->breaks;
 	}
 	if (p->share)
 		hs_share_ledger(p->share, g->share_id, &ledger);

@@ -84,9 +84,10 @@ enum hs_trace_type {
 	HS_TRACE_RESTORE,   /* hs_view_restore: u.mapping */
 	HS_TRACE_FINE,      /* what the fine phase learnt, summed up from the records above: u.fine */
 	HS_TRACE_DECISIONS, /* what the policy decided on each huge page of the guest: u.decisions */
-	HS_TRACE_SHARED,    /* what is shared by page frames, of huge pages of which anything is wanted: u.shared */
-	HS_TRACE_LEDGER,    /* the same in sums: u.ledger */
-	HS_TRACE_END /* the recording was ended in order; the reader takes it, and never gives it to its caller */
+	HS_TRACE_SHARED, /* what is shared by page frames, of huge pages of which anything is wanted or shared: u.shared
+			  */
+	HS_TRACE_LEDGER, /* the same in sums: u.ledger */
+	HS_TRACE_END     /* the recording was ended in order; the reader takes it, and never gives it to its caller */
 };
 
 /* A stretch of guest memory. Host addresses stay out of the trace; only how far stretches lie apart is kept. */

@@ -143,7 +143,7 @@ static void sample_shared(struct hs_trace_record *r)
 {
 	static struct hs_trace_shared s[2];
 
-	s[0] = (struct hs_trace_shared){ 5, 0, hs_bits_full(), bits_each(0, 2) };
+	s[0] = (struct hs_trace_shared){ 5, 0, bits_each(0, 4), bits_each(0, 2) };
 	s[1] = (struct hs_trace_shared){ 9, UINT32_MAX, bits_each(100, 100), bits_each(500, 100) };
 	r->type = HS_TRACE_SHARED;
 	r->nr = 2;
