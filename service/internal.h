@@ -36,7 +36,6 @@ struct guest {
 	bool gone;
 	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
 	bool shareable;    /* the engine, or what stands in for it, has it */
-	bool stale;        /* it has memory that its view does not show */
 	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
 	char why_not[512], trouble[512];
 	uint32_t index_id;
@@ -83,7 +82,7 @@ bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
  */
 bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err);
 
-/* Gives a stale guest a new view. 0 also when the old one has to serve on. Between cycles only. */
+/* Gives a guest a new view, when there is new memory for it to show. 0 also when the old one has to serve on. */
 HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 
 /* Frees all of a guest that is in no list any more; takes NULL. */

@@ -200,8 +200,8 @@ static int step_refresh(struct hs_pipeline *p, struct guest *g, struct hs_error 
 
 	if (rc != -ESTALE)
 		return rc;
-	/* Of memory that is gone the view says so from now on; memory that is new it does not know. */
-	g->stale = true;
+	/* Of memory that is gone the view says so from now on; memory that is new it does not know. A window that is
+	 * under way is finished first. */
 	return p->round ? 0 : hs_pipeline_reopen(p, g, err);
 }
 

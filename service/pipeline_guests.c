@@ -31,6 +31,19 @@ static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	return rc ? rc : hs_share_set_group(p->share, g->share_id, g->group_nr);
 }
 
+/* The same for a guest that stays in any case, only looked at: the reason is kept for its report. False: it is gone. */
+static bool share_enter_or_say_why(struct hs_pipeline *p, struct guest *g)
+{
+	struct hs_error why = { "" };
+	int rc = share_enter(p, g, &why);
+
+	if (hs_pipeline_guest_failed(p, g, rc))
+		return false;
+	if (rc)
+		(void)snprintf(g->why_not, sizeof(g->why_not), "%s", why.text);
+	return true;
+}
+
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 {
 	if (g->shareable && p->share)
@@ -48,14 +61,8 @@ int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 	rc = p->share ? 0 : hs_share_create(&p->share, &p->host, &p->cfg.share, err);
 	if (rc)
 		return rc;
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		struct guest *g = p->guests[i];
-		struct hs_error why = { "" };
-
-		rc = share_enter(p, g, &why);
-		if (rc && !hs_pipeline_guest_failed(p, g, rc))
-			(void)snprintf(g->why_not, sizeof(g->why_not), "%s", why.text);
-	}
+	for (size_t i = 0; i < p->nr_guests; i++)
+		(void)share_enter_or_say_why(p, p->guests[i]);
 	p->unsettled = true; /* what was marked before may not have been merged to the end */
 	return 0;
 }
@@ -261,7 +268,6 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	size_t left = 0, at = 0;
 	int rc;
 
-	g->stale = false;
 	if ((!g->remote && !g->view->ops->reopen) || (g->reopened && p->totals.cycles - g->reopened < REOPEN_CYCLES))
 		return 0;
 	/* A mapping that is split for a look is known to the old view alone. */
@@ -288,12 +294,7 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	while (p->guests[at] != g)
 		at++;
 	p->guest_of_index[g->index_id] = (uint32_t)at;
-	rc = share_enter(p, g, err);
-	if (rc && rc != -ESRCH) {
-		(void)snprintf(g->why_not, sizeof(g->why_not), "%s", err->text);
-		rc = 0;
-	}
-	return rc;
+	return share_enter_or_say_why(p, g) ? 0 : -ESRCH;
 }
 
 static struct guest *find(struct hs_pipeline *p, pid_t pid, size_t *at)
