@@ -49,7 +49,7 @@ static const struct argp_option options[] = {
 	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds, in the midst of a cycle if need be.", 0 },
 	{ "merge", OPT_MERGE, NULL, 0,
 	  "Merge what is decided on, as \"run\" does, record what was really shared, and undo it at the end. Default: "
-	  "only look. Such a trace shows merging at work; it cannot be replayed.",
+	  "only look. Such a trace replays its own decisions; other policies cannot be tried on it.",
 	  0 },
 	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
 	{ NULL, 0, NULL, 0, "How it looks:", 1 },
