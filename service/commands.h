@@ -8,11 +8,9 @@
 #include <argp.h>
 #include <jansson.h>
 
+#include "hs/program.h"
 #include "json.h"
 #include "pipeline.h"
-
-#define HS_EXIT_FAILED 1
-#define HS_EXIT_USAGE  2
 
 int hs_cmd_run(int argc, char **argv);
 int hs_cmd_inspect(int argc, char **argv);

@@ -57,7 +57,7 @@ static int print_json(const struct hs_lab_costs *c)
 	int rc = j ? json_dumpf(j, stdout, JSON_INDENT(2)) : -1;
 
 	json_decref(j);
-	return rc || putchar('\n') == EOF ? HS_LAB_EXIT_FAILED : 0;
+	return rc || putchar('\n') == EOF ? HS_EXIT_FAILED : 0;
 }
 
 int hs_lab_cmd_calibrate(int argc, char **argv)

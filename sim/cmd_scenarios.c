@@ -31,7 +31,7 @@ int hs_lab_cmd_scenarios(int argc, char **argv)
 		if (!name)
 			(void)printf("%-10s %.*s\n", hs_lab_scenario_name(i), (int)strcspn(text + 2, "\n"), text + 2);
 		else if (strcmp(name, hs_lab_scenario_name(i)) == 0)
-			return fputs(text, stdout) == EOF ? HS_LAB_EXIT_FAILED : 0;
+			return fputs(text, stdout) == EOF ? HS_EXIT_FAILED : 0;
 	}
 	if (name) {
 		struct hs_lab_scenario s;

@@ -83,7 +83,7 @@ static void send_progress(void *ctx, const struct hs_lab_policy *p, double secon
 	(void)p;
 	(void)of;
 	if (!write_all(*(const int *)ctx, &m, sizeof(m)))
-		_exit(HS_LAB_EXIT_FAILED); /* nobody waits for the result any more */
+		_exit(HS_EXIT_FAILED); /* nobody waits for the result any more */
 }
 
 static void work(struct hs_lab_job *job, int fd)
@@ -99,7 +99,7 @@ static void work(struct hs_lab_job *job, int fd)
 	ok = write_all(fd, &m, sizeof(m));
 	if (ok && !m.code)
 		ok = write_all(fd, &job->result, sizeof(job->result));
-	_exit(ok ? 0 : HS_LAB_EXIT_FAILED);
+	_exit(ok ? 0 : HS_EXIT_FAILED);
 }
 
 static int begin(struct pool *p, struct worker *w, struct hs_error *err)

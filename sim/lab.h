@@ -8,10 +8,8 @@
 #include <argp.h>
 #include <stdio.h>
 
+#include "hs/program.h"
 #include "run.h"
-
-#define HS_LAB_EXIT_FAILED 1
-#define HS_LAB_EXIT_USAGE  2
 
 int hs_lab_cmd_run(int argc, char **argv);
 int hs_lab_cmd_replay(int argc, char **argv);

@@ -242,5 +242,5 @@ int hs_lab_common_scenario(const struct hs_lab_common *c, const char *name, stru
 int hs_lab_fail(const struct hs_error *err)
 {
 	(void)fprintf(stderr, "hs-lab: %s\n", err->text);
-	return HS_LAB_EXIT_FAILED;
+	return HS_EXIT_FAILED;
 }

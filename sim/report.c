@@ -207,7 +207,7 @@ static int write_file(const char *path, const struct hs_lab_report *r,
 	}
 	if (!ok)
 		(void)fprintf(stderr, "hs-lab: cannot write %s: %s\n", path, strerror(errno));
-	return ok ? 0 : HS_LAB_EXIT_FAILED;
+	return ok ? 0 : HS_EXIT_FAILED;
 }
 
 static void write_json(FILE *f, const struct hs_lab_report *r)
@@ -231,7 +231,7 @@ static int write_plots(const char *folder, const struct hs_lab_report *r)
 
 	if (mkdir(folder, 0777) && errno != EEXIST) {
 		(void)fprintf(stderr, "hs-lab: cannot make the folder %s: %s\n", folder, strerror(errno));
-		return HS_LAB_EXIT_FAILED;
+		return HS_EXIT_FAILED;
 	}
 	for (size_t i = 0, n; i < r->nr; i += n) {
 		n = hs_lab_report_group(r, i);
@@ -246,7 +246,7 @@ static int write_plots(const char *folder, const struct hs_lab_report *r)
 			ok = f && !ferror(f);
 			if ((f && fclose(f)) || !ok) {
 				(void)fprintf(stderr, "hs-lab: cannot write %s: %s\n", path, strerror(errno));
-				return HS_LAB_EXIT_FAILED;
+				return HS_EXIT_FAILED;
 			}
 		}
 	}
@@ -267,7 +267,7 @@ int hs_lab_report_files(const struct hs_lab_report *r, const struct hs_lab_commo
 	if (c->json && strcmp(c->json, "-") == 0)
 		write_json(stdout, r);
 	if (fflush(stdout))
-		status = HS_LAB_EXIT_FAILED;
+		status = HS_EXIT_FAILED;
 	if (c->json && strcmp(c->json, "-") != 0)
 		status |= write_file(c->json, r, write_json);
 	if (c->csv)
