@@ -7,23 +7,17 @@
 #include "wallclock.h"
 
 struct inspect_options {
-	struct hs_pid_list pids;
-	struct hs_pipeline_config cfg;
-	bool json, quiet;
+	struct hs_looking look;
+	bool json;
 };
 
-enum { OPT_JSON = 256, OPT_NO_FINE, OPT_ROUNDS, OPT_INTERVAL, OPT_MIN_MEMORY };
+enum { OPT_JSON = 256, OPT_NO_FINE };
 
 static const struct argp_option options[] = {
-	{ "pid", 'p', "PID", 0, "The guest: the process that holds its memory.", 0 },
-	{ "rounds", OPT_ROUNDS, "N", 0, "Rounds to watch it for, 1 to 64. Default: 10.", 0 },
-	{ "interval", OPT_INTERVAL, "MS", 0, "Milliseconds of a round. Default: 600.", 0 },
-	{ "no-fine", OPT_NO_FINE, NULL, 0,
-	  "Do not look inside hot huge pages: for that their mappings are split for about a second.", 0 },
-	{ "min-memory", OPT_MIN_MEMORY, "SIZE", 0,
-	  "Smallest piece of memory that counts as guest memory. Default: 64M.", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output.", 0 },
-	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
+	{ "no-fine", OPT_NO_FINE, NULL, 0,
+	  "Do not look inside hot huge pages: for that their mappings are split for about a second.",
+	  HS_LOOKING_GROUP },
 	{ 0 },
 };
 
@@ -31,33 +25,19 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct inspect_options *o = state->input;
 
+	(void)arg;
 	switch (key) {
-	case 'p':
-		hs_parse_pid(state, "--pid", arg, &o->pids);
-		break;
-	case 'q':
-		o->quiet = true;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->look;
 		break;
 	case OPT_JSON:
 		o->json = true;
 		break;
 	case OPT_NO_FINE:
-		o->cfg.no_fine = true;
-		break;
-	case OPT_ROUNDS:
-		hs_parse_rounds(state, arg, &o->cfg);
-		break;
-	case OPT_INTERVAL:
-		o->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);
-		break;
-	case OPT_MIN_MEMORY:
-		o->cfg.min_bytes = hs_parse_bytes(state, "--min-memory", arg);
-		break;
-	case ARGP_KEY_ARG:
-		argp_error(state, "\"%s\" is not an option; the guest is named with --pid PID", arg);
+		o->look.cfg.no_fine = true;
 		break;
 	case ARGP_KEY_END:
-		if (o->pids.nr != 1)
+		if (o->look.pids.nr != 1)
 			argp_error(state, "inspect looks at one guest; give --pid PID once");
 		break;
 	default:
@@ -68,14 +48,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int hs_cmd_inspect(int argc, char **argv)
 {
+	static const struct argp_child children[] = { { .argp = &hs_looking_argp }, { 0 } };
 	static const struct argp argp = {
+		.children = children,
 		.options = options,
 		.parser = parse,
 		.doc =
 		    "Look at one guest: how its memory is mapped, what is hot and cold, how hot its hot huge pages are "
 		    "inside, what is zero or duplicate. Nothing is shared.",
 	};
-	struct inspect_options o = { .cfg = hs_pipeline_config_default };
+	struct inspect_options o = { .look.cfg = hs_pipeline_config_default };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_pipeline *p = NULL;
 	struct hs_guest_report guest;
@@ -84,15 +66,15 @@ int hs_cmd_inspect(int argc, char **argv)
 	uint64_t news;
 	int rc, status = 0;
 
-	o.cfg.observe = true;
-	o.cfg.fine_all = true;
-	o.cfg.share = hs_share_config_default;
+	o.look.cfg.observe = true;
+	o.look.cfg.fine_all = true;
+	o.look.cfg.share = hs_share_config_default;
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	hs_progress_init(&pr, o.quiet);
+	hs_progress_init(&pr, o.look.quiet);
 	hs_wallclock_catch_signals();
-	rc = hs_pipeline_create(&p, &host, &o.cfg, &hs_wallclock, &err);
+	rc = hs_pipeline_create(&p, &host, &o.look.cfg, &hs_wallclock, &err);
 	if (!rc)
-		rc = hs_pipeline_add_pid(p, o.pids.pids[0], &err);
+		rc = hs_pipeline_add_pid(p, o.look.pids.pids[0], &err);
 	if (!rc) {
 		hs_pipeline_on_progress(p, hs_progress_step, &pr);
 		rc = hs_pipeline_cycle(p, &news, &err);
@@ -107,9 +89,9 @@ int hs_cmd_inspect(int argc, char **argv)
 		if (o.json)
 			status = hs_json_print(hs_json_guest(&guest));
 		else
-			hs_print_guest(stdout, &guest, !o.cfg.no_fine);
+			hs_print_guest(stdout, &guest, !o.look.cfg.no_fine);
 	}
 	hs_pipeline_destroy(p);
-	free(o.pids.pids);
+	free(o.look.pids.pids);
 	return status;
 }

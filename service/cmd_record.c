@@ -14,11 +14,10 @@
 #include "wallclock.h"
 
 struct record_options {
-	struct hs_pid_list pids;
-	struct hs_pipeline_config cfg;
+	struct hs_looking look;
 	const char *output;
 	uint32_t duration_s, cycles, rest_s;
-	bool merge, quiet;
+	bool merge;
 };
 
 /* A recording under way. */
@@ -36,32 +35,23 @@ enum {
 	OPT_REST,
 	OPT_MERGE,
 	OPT_NO_FINE,
-	OPT_ROUNDS,
-	OPT_INTERVAL,
-	OPT_MIN_MEMORY,
 	OPT_ALLOW_FOREIGN,
 };
 
 static const struct argp_option options[] = {
 	{ "output", 'o', "FILE", 0, "The trace: a new file, or \"-\" for standard output.", 0 },
-	{ "pid", 'p', "PID", 0, "A guest: the process that holds its memory. Give it once for each guest.", 0 },
 	{ "cycles", OPT_CYCLES, "N", 0, "End after N cycles (look, read, decide). Default: run until interrupted.", 0 },
 	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds, in the midst of a cycle if need be.", 0 },
 	{ "merge", OPT_MERGE, NULL, 0,
 	  "Merge what is decided on, as \"run\" does, record what was really shared, and undo it at the end. Default: "
 	  "only look. Such a trace replays its own decisions; other policies cannot be tried on it.",
 	  0 },
-	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
-	{ NULL, 0, NULL, 0, "How it looks:", 1 },
-	{ "rounds", OPT_ROUNDS, "N", 0, "Coarse rounds in a cycle, 1 to 64. Default: 10.", 1 },
-	{ "interval", OPT_INTERVAL, "MS", 0, "Milliseconds of a coarse round. Default: 600.", 1 },
-	{ "rest", OPT_REST, "SECONDS", 0, "Rest between cycles. Default: none.", 1 },
-	{ "no-fine", OPT_NO_FINE, NULL, 0,
-	  "Do not look inside hot huge pages: for that their mappings are split for about a second.", 1 },
-	{ "min-memory", OPT_MIN_MEMORY, "SIZE", 0,
-	  "Smallest piece of a process's memory that counts as guest memory. Default: 64M.", 1 },
+	{ "rest", OPT_REST, "SECONDS", 0, "Rest between cycles. Default: none.", 0 },
 	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
-	  "With --merge: run ksmd although memory of other processes is mergeable.", 1 },
+	  "With --merge: run ksmd although memory of other processes is mergeable.", 0 },
+	{ "no-fine", OPT_NO_FINE, NULL, 0,
+	  "Do not look inside hot huge pages: for that their mappings are split for about a second.",
+	  HS_LOOKING_GROUP },
 	{ 0 },
 };
 
@@ -70,14 +60,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct record_options *o = state->input;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->look;
+		break;
 	case 'o':
 		o->output = arg;
-		break;
-	case 'p':
-		hs_parse_pid(state, "--pid", arg, &o->pids);
-		break;
-	case 'q':
-		o->quiet = true;
 		break;
 	case OPT_DURATION:
 		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
@@ -92,29 +79,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->merge = true;
 		break;
 	case OPT_NO_FINE:
-		o->cfg.no_fine = true;
-		break;
-	case OPT_ROUNDS:
-		hs_parse_rounds(state, arg, &o->cfg);
-		break;
-	case OPT_INTERVAL:
-		o->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);
-		break;
-	case OPT_MIN_MEMORY:
-		o->cfg.min_bytes = hs_parse_bytes(state, "--min-memory", arg);
+		o->look.cfg.no_fine = true;
 		break;
 	case OPT_ALLOW_FOREIGN:
-		o->cfg.share.foreign = HS_FOREIGN_ALLOW;
-		break;
-	case ARGP_KEY_ARG:
-		argp_error(state, "\"%s\" is not an option; guests are named with --pid PID", arg);
+		o->look.cfg.share.foreign = HS_FOREIGN_ALLOW;
 		break;
 	case ARGP_KEY_END:
-		if (!o->pids.nr)
-			argp_error(state, "no guest is named; give --pid PID for each (see: pgrep -a qemu)");
 		if (!o->output)
 			argp_error(state, "give --output FILE for the trace");
-		if (o->cfg.share.foreign == HS_FOREIGN_ALLOW && !o->merge)
+		if (o->look.cfg.share.foreign == HS_FOREIGN_ALLOW && !o->merge)
 			argp_error(state, "--allow-foreign is of use with --merge alone: without it ksmd does not run");
 		break;
 	default:
@@ -165,19 +138,20 @@ static int begin(struct recording *rec, const struct record_options *o, struct h
 
 	if (!f)
 		return -EINVAL;
-	hs_record_header(&header, &host, &o->cfg);
+	hs_record_header(&header, &host, &o->look.cfg);
 	rc = hs_trace_writer_create(&rec->writer, f, o->output, &header, err);
 	if (!rc)
 		rc = hs_recorder_create(&rec->recorder, rec->writer, &hs_wallclock, err);
 	if (!rc)
-		rc = hs_pipeline_create(&rec->pipeline, &host, &o->cfg, hs_recorder_clock(rec->recorder), err);
+		rc = hs_pipeline_create(&rec->pipeline, &host, &o->look.cfg, hs_recorder_clock(rec->recorder), err);
 	if (!rc)
 		hs_record_pipeline(rec->pipeline, rec->recorder);
-	for (size_t i = 0; !rc && i < o->pids.nr; i++) {
+	for (size_t i = 0; !rc && i < o->look.pids.nr; i++) {
 		char name[HS_GUEST_NAME_MAX];
 
-		guest_name(&host, o->pids.pids[i], name, sizeof(name));
-		rc = hs_pipeline_add(rec->pipeline, o->pids.pids[i], &(struct hs_guest_options){ .name = name }, err);
+		guest_name(&host, o->look.pids.pids[i], name, sizeof(name));
+		rc = hs_pipeline_add(rec->pipeline, o->look.pids.pids[i], &(struct hs_guest_options){ .name = name },
+				     err);
 	}
 	return rc;
 }
@@ -237,34 +211,36 @@ static int end(struct recording *rec, const struct record_options *o, int rc, st
 	rc = rc ? rc : one ? hs_error_set(err, one, "%s", own.text) : 0;
 	if (rec->created && !rec->cycles && rc)
 		(void)unlink(o->output);
-	else if (!o->quiet)
+	else if (!o->look.quiet)
 		(void)fprintf(stderr, "%s: %u cycles, %zu guests, %u contents, %llu records, %s\n", o->output,
-			      rec->cycles, o->pids.nr, nr_contents, (unsigned long long)st.nr_records,
+			      rec->cycles, o->look.pids.nr, nr_contents, (unsigned long long)st.nr_records,
 			      hs_human_bytes(bytes, (int64_t)st.file_bytes));
 	return rc;
 }
 
 int hs_cmd_record(int argc, char **argv)
 {
+	static const struct argp_child children[] = { { .argp = &hs_looking_argp }, { 0 } };
 	static const struct argp argp = {
+		.children = children,
 		.options = options,
 		.parser = parse,
 		.doc = "Record what is seen of guests: which pages were used when, which hold the same, and what the "
 		       "policy decides. The trace has neither their contents nor digests of them "
 		       "(docs/trace-format.md). Nothing is merged unless --merge is given.",
 	};
-	struct record_options o = { .cfg = hs_pipeline_config_default };
+	struct record_options o = { .look.cfg = hs_pipeline_config_default };
 	struct recording rec = { 0 };
 	struct hs_error err = { "" };
 	struct hs_progress pr;
 	int rc;
 
-	o.cfg.share = hs_share_config_default;
+	o.look.cfg.share = hs_share_config_default;
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	o.cfg.observe = !o.merge;
+	o.look.cfg.observe = !o.merge;
 	/* Whoever replays it with another policy wants to know of all hot huge pages; what merges goes on as always. */
-	o.cfg.fine_all = !o.merge;
-	hs_progress_init(&pr, o.quiet);
+	o.look.cfg.fine_all = !o.merge;
+	hs_progress_init(&pr, o.look.quiet);
 	hs_wallclock_catch_signals();
 	rc = begin(&rec, &o, &err);
 	if (!rc) {
@@ -280,6 +256,6 @@ int hs_cmd_record(int argc, char **argv)
 	rc = end(&rec, &o, rc, &err);
 	if (rc)
 		(void)fprintf(stderr, "hs-share: %s\n", err.text);
-	free(o.pids.pids);
+	free(o.look.pids.pids);
 	return rc ? HS_EXIT_FAILED : 0;
 }

@@ -16,10 +16,9 @@
 #define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */
 
 struct run_options {
-	struct hs_pid_list pids;
-	struct hs_pipeline_config cfg;
+	struct hs_looking look;
 	uint32_t duration_s, cycles, rest_s;
-	bool json, keep, quiet;
+	bool json, keep;
 };
 
 enum {
@@ -30,23 +29,18 @@ enum {
 	OPT_DRY_RUN,
 	OPT_KEEP,
 	OPT_CPU,
-	OPT_ROUNDS,
-	OPT_INTERVAL,
 	OPT_MAX_HOT,
-	OPT_MIN_MEMORY,
 	OPT_VMA,
 	OPT_ALLOW_FOREIGN,
 };
 
 static const struct argp_option options[] = {
-	{ "pid", 'p', "PID", 0, "A guest: the process that holds its memory. Give it once for each guest.", 0 },
 	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
 	{ "cycles", OPT_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
 	{ "keep-shared", OPT_KEEP, NULL, 0, "Leave the sharing in place at the end. Default: undo it.", 0 },
 	{ "dry-run", OPT_DRY_RUN, NULL, 0,
 	  "Look, digest and plan, but change nothing: no mapping is split, nothing is merged.", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
-	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
 	{ NULL, 0, NULL, 0, "Limits:", 1 },
 	{ "cpu-percent", OPT_CPU, "N", 0,
 	  "Use at most N percent of one core ourselves, and let ksmd use no more. Default: no limit.", 1 },
@@ -54,11 +48,7 @@ static const struct argp_option options[] = {
 	  "Let a guest have at most N percent of vm.max_map_count in VMAs. Default: 50.", 1 },
 	{ "rest", OPT_REST, "SECONDS", 0,
 	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
-	{ "min-memory", OPT_MIN_MEMORY, "SIZE", 0,
-	  "Smallest piece of a process's memory that counts as guest memory. Default: 64M.", 1 },
 	{ NULL, 0, NULL, 0, "Policy:", 2 },
-	{ "rounds", OPT_ROUNDS, "N", 0, "Coarse rounds in a cycle, 1 to 64. Default: 10.", 2 },
-	{ "interval", OPT_INTERVAL, "MS", 0, "Milliseconds of a coarse round. Default: 600.", 2 },
 	{ "max-hot", OPT_MAX_HOT, "N", 0,
 	  "Split a hot huge page when at most N of its 512 base pages are hot. Default: 100.", 2 },
 	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
@@ -71,11 +61,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct run_options *o = state->input;
 
 	switch (key) {
-	case 'p':
-		hs_parse_pid(state, "--pid", arg, &o->pids);
-		break;
-	case 'q':
-		o->quiet = true;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->look;
 		break;
 	case OPT_DURATION:
 		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
@@ -90,44 +77,30 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->json = true;
 		break;
 	case OPT_DRY_RUN:
-		o->cfg.share.dry_run = true;
-		o->cfg.no_fine = true;
+		o->look.cfg.share.dry_run = true;
+		o->look.cfg.no_fine = true;
 		break;
 	case OPT_KEEP:
 		o->keep = true;
 		break;
 	case OPT_CPU:
-		o->cfg.cpu_percent = hs_parse_u32(state, "--cpu-percent", arg, 1, 100);
-		o->cfg.share.cpu_percent = o->cfg.cpu_percent;
-		break;
-	case OPT_ROUNDS:
-		hs_parse_rounds(state, arg, &o->cfg);
-		break;
-	case OPT_INTERVAL:
-		o->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);
+		o->look.cfg.cpu_percent = hs_parse_u32(state, "--cpu-percent", arg, 1, 100);
+		o->look.cfg.share.cpu_percent = o->look.cfg.cpu_percent;
 		break;
 	case OPT_MAX_HOT:
-		o->cfg.policy.max_hot = hs_parse_u32(state, "--max-hot", arg, 0, 511);
-		if (o->cfg.policy.unshare_hot_pages <= o->cfg.policy.max_hot)
-			o->cfg.policy.unshare_hot_pages = o->cfg.policy.max_hot + 1;
-		o->cfg.fine.give_up_hot = o->cfg.policy.max_hot;
-		break;
-	case OPT_MIN_MEMORY:
-		o->cfg.min_bytes = hs_parse_bytes(state, "--min-memory", arg);
+		o->look.cfg.policy.max_hot = hs_parse_u32(state, "--max-hot", arg, 0, 511);
+		if (o->look.cfg.policy.unshare_hot_pages <= o->look.cfg.policy.max_hot)
+			o->look.cfg.policy.unshare_hot_pages = o->look.cfg.policy.max_hot + 1;
+		o->look.cfg.fine.give_up_hot = o->look.cfg.policy.max_hot;
 		break;
 	case OPT_VMA:
-		o->cfg.share.vma_percent = hs_parse_u32(state, "--vma-percent", arg, 1, 90);
+		o->look.cfg.share.vma_percent = hs_parse_u32(state, "--vma-percent", arg, 1, 90);
 		break;
 	case OPT_ALLOW_FOREIGN:
-		o->cfg.share.foreign = HS_FOREIGN_ALLOW;
-		break;
-	case ARGP_KEY_ARG:
-		argp_error(state, "\"%s\" is not an option; guests are named with --pid PID", arg);
+		o->look.cfg.share.foreign = HS_FOREIGN_ALLOW;
 		break;
 	case ARGP_KEY_END:
-		if (!o->pids.nr)
-			argp_error(state, "no guest is named; give --pid PID for each (see: pgrep -a qemu)");
-		if (o->keep && o->cfg.share.dry_run)
+		if (o->keep && o->look.cfg.share.dry_run)
 			argp_error(state, "--keep-shared and --dry-run exclude one another: a dry run shares nothing");
 		break;
 	default:
@@ -167,7 +140,7 @@ static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_
 	t.ledger.net_saved_bytes = (int64_t)t.ledger.saved_bytes - (int64_t)t.ledger.metadata_bytes;
 	if (!o->json) {
 		hs_print_table(stdout, guests, nr, &t);
-		if (o->cfg.share.dry_run)
+		if (o->look.cfg.share.dry_run)
 			(void)printf("dry run: nothing was changed. %llu cold base pages are zero or identical to "
 				     "another: sharing "
 				     "them would free up to %s; hot huge pages were not looked into\n",
@@ -185,7 +158,7 @@ static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_
 		json_array_append_new(list, hs_json_guest(&guests[i]));
 	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I},s:o}", "version",
 			HS_VERSION, "duration_seconds", seconds, "interrupted", interrupted, "dry_run",
-			o->cfg.share.dry_run, "kept", o->keep, "saved_bytes", (json_int_t)t.ledger.saved_bytes,
+			o->look.cfg.share.dry_run, "kept", o->keep, "saved_bytes", (json_int_t)t.ledger.saved_bytes,
 			"net_saved_bytes", (json_int_t)t.ledger.net_saved_bytes, "cold_identical_pages",
 			(json_int_t)cold_identical, "shared_pages", (json_int_t)t.ledger.shared, "zero_pages",
 			(json_int_t)t.ledger.zero, "hot_huge_pages", (json_int_t)hot, "hot_huge_pages_still_huge",
@@ -222,14 +195,16 @@ static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_pr
 
 int hs_cmd_run(int argc, char **argv)
 {
+	static const struct argp_child children[] = { { .argp = &hs_looking_argp }, { 0 } };
 	static const struct argp argp = {
+		.children = children,
 		.options = options,
 		.parser = parse,
 		.doc =
 		    "Share the identical cold memory of guests. Hot huge pages stay whole; what is shared is read back "
 		    "from the kernel. At the end everything is undone unless --keep-shared is given.",
 	};
-	struct run_options o = { .cfg = hs_pipeline_config_default, .rest_s = REST_SECONDS };
+	struct run_options o = { .look.cfg = hs_pipeline_config_default, .rest_s = REST_SECONDS };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_share_unshared undone = { 0 };
 	struct hs_guest_report *guests = NULL;
@@ -241,14 +216,14 @@ int hs_cmd_run(int argc, char **argv)
 	size_t nr = 0;
 	int rc, status = 0;
 
-	o.cfg.share = hs_share_config_default;
+	o.look.cfg.share = hs_share_config_default;
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	hs_progress_init(&pr, o.quiet);
+	hs_progress_init(&pr, o.look.quiet);
 	hs_wallclock_catch_signals();
 	start_us = hs_wallclock.now_us(NULL);
-	rc = hs_pipeline_create(&p, &host, &o.cfg, &hs_wallclock, &err);
-	for (size_t i = 0; !rc && i < o.pids.nr; i++)
-		rc = hs_pipeline_add_pid(p, o.pids.pids[i], &err);
+	rc = hs_pipeline_create(&p, &host, &o.look.cfg, &hs_wallclock, &err);
+	for (size_t i = 0; !rc && i < o.look.pids.nr; i++)
+		rc = hs_pipeline_add_pid(p, o.look.pids.pids[i], &err);
 	if (rc)
 		goto fail;
 	if (o.duration_s)
@@ -259,16 +234,16 @@ int hs_cmd_run(int argc, char **argv)
 	interrupted = rc == -ECANCELED;
 	if (rc && !interrupted)
 		status = HS_EXIT_FAILED;
-	guests = calloc(o.pids.nr, sizeof(*guests));
+	guests = calloc(o.look.pids.nr, sizeof(*guests));
 	if (!guests) {
 		(void)snprintf(err.text, sizeof(err.text), "out of memory for the report");
 		goto fail;
 	}
-	nr = hs_pipeline_report(p, guests, o.pids.nr);
+	nr = hs_pipeline_report(p, guests, o.look.pids.nr);
 	if (status)
 		(void)fprintf(stderr, "hs-share: %s\n", err.text);
 	hs_wallclock_reset();
-	if (!o.keep && !o.cfg.share.dry_run) {
+	if (!o.keep && !o.look.cfg.share.dry_run) {
 		rc = hs_pipeline_unshare_all(p, &undone, &err);
 		if (rc) {
 			(void)fprintf(stderr,
@@ -289,6 +264,6 @@ fail:
 out:
 	hs_pipeline_destroy(p);
 	free(guests);
-	free(o.pids.pids);
+	free(o.look.pids.pids);
 	return status;
 }

@@ -33,6 +33,19 @@ void hs_parse_rounds(struct argp_state *state, const char *arg, struct hs_pipeli
 /* Bytes with an optional suffix K, M or G (powers of 1024). */
 uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char *arg);
 
+/* ---- looking.c: what the commands that look at processes by themselves have in common ---- */
+
+struct hs_looking {
+	struct hs_pid_list pids; /* free(pids.pids) */
+	struct hs_pipeline_config cfg;
+	bool quiet;
+};
+
+/* Options --pid, --rounds, --interval, --min-memory and --quiet, as a child of a command's own; input: hs_looking. A
+ * word that is no option is an error. */
+extern const struct argp hs_looking_argp;
+#define HS_LOOKING_GROUP 3 /* of the help: for a command's own options that belong there */
+
 /* ---- print.c ---- */
 
 /* Prints the object to standard output, followed by a newline, and drops it. 0 or an exit status. */
