@@ -7,58 +7,19 @@ shared=$1 share=$2 guest=$3
 seconds=${HS_CHURN_SECONDS:-40}
 RANDOM=${HS_CHURN_SEED:-$$}
 echo "seed ${HS_CHURN_SEED:-$$}, $seconds s"
-dir=$(mktemp -d) daemon=
-sock=$dir/control.sock
-slots=5
-declare -a pids ins verified
-knobs() { grep -H . /sys/kernel/mm/ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan,max_page_sharing} 2>/dev/null; }
+. "$(dirname "$(readlink -f "$0")")/lib.sh"
+seeds=5
 knobs_before=$(knobs)
 
-cleanup() {
-	[ -z "$daemon" ] || { kill -KILL "$daemon"; wait "$daemon"; } 2>/dev/null
-	for i in "${!pids[@]}"; do
-		exec {ins[$i]}>&-
-		kill -KILL "${pids[$i]}" 2>/dev/null
-		wait "${pids[$i]}" 2>/dev/null
-	done
-	rm -rf "$dir"
-}
-trap cleanup EXIT
 fail() {
 	echo "FAILED after $SECONDS s: $*"
 	tail -40 "$dir/log"
 	exit 1
 }
-hs() { timeout 120 "$share" "$@" --socket "$sock"; }
 nap() { read -rt "$1" <> <(:) || :; }
-until_true() { # SECONDS CONDITION
-	local end=$((SECONDS + $1))
-	until eval "$2"; do
-		[ $SECONDS -lt $end ] || return 1
-		nap 0.2
-	done
-}
-
-start_guest() { # SLOT
-	rm -f "$dir/in$1"
-	mkfifo "$dir/in$1"
-	"$guest" --seed=$((1 + $1)) --huge=$((20 + RANDOM % 20)) --rate=20000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
-	pids[$1]=$!
-	exec {ins[$1]}>"$dir/in$1"
-}
-end_guest() { # SLOT
-	kill -KILL "${pids[$1]}"
-	wait "${pids[$1]}" 2>/dev/null
-	exec {ins[$1]}>&-
-	unset "pids[$1]" "ins[$1]"
-}
 checked=0
-verify_guest() { # SLOT
-	local before
-	before=$(grep -c '^verify' "$dir/out$1")
-	echo verify >&"${ins[$1]}"
-	until_true 60 "[ \$(grep -c '^verify' '$dir/out$1') -gt $before ]" || fail "guest in slot $1 does not answer"
-	grep '^verify' "$dir/out$1" | tail -1 | grep -q '"bad_pages":0,' || fail "guest in slot $1: $(tail -1 "$dir/out$1")"
+check_guest() { # SEED
+	verify_guest "$1" || fail "guest $1: $(tail -1 "$dir/out$1")"
 	checked=$((checked + 1))
 }
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status"; }
@@ -95,26 +56,24 @@ try() {
 }
 
 write_conf 100
-"$shared" -c "$dir/conf" >"$dir/log" 2>&1 &
-daemon=$!
-until_true 10 'hs status >/dev/null 2>&1' || fail "it does not start"
+start_daemon || fail "it does not start"
 files_before=$(files)
 # Two that share to begin with, so that all that follows meets sharing.
-for i in 0 1; do start_guest $i; done
+for i in 1 2; do start_guest $i 30 20000; done
 nap 2
-for i in 0 1; do try hs opt-in --pid "${pids[$i]}" --group g0; done
+for i in 1 2; do try hs opt-in --pid "${pids[$i]}" --group g0; done
 until_true 60 '[ "$(hs status --json | jq .saving.saved_bytes)" -gt 1000000 ]' || fail "nothing is shared"
 SECONDS=0
 declare -a memory
 most=0 steps=0 next=0
 while [ $SECONDS -lt "$seconds" ]; do
-	i=$((RANDOM % slots))
+	i=$((1 + RANDOM % seeds))
 	case $((RANDOM % 20)) in
-	0 | 1 | 2) [ -n "${pids[$i]-}" ] || { start_guest $i; nap 1; } ;;
+	0 | 1 | 2) [ -n "${pids[$i]-}" ] || { start_guest $i $((20 + RANDOM % 20)) 20000; nap 1; } ;;
 	3 | 4 | 5 | 6 | 7 | 8) [ -z "${pids[$i]-}" ] || try hs opt-in --pid "${pids[$i]}" --group "g$((RANDOM % 5 / 4))" ;;
 	9) [ -z "${pids[$i]-}" ] || try hs opt-out --no-wait --pid "${pids[$i]}" ;;
-	10) [ -z "${pids[$i]-}" ] || end_guest $i ;;
-	11 | 12) [ -z "${pids[$i]-}" ] || verify_guest $i ;;
+	10) [ -z "${pids[$i]-}" ] || stop_guest $i ;;
+	11 | 12) [ -z "${pids[$i]-}" ] || check_guest $i ;;
 	13) modes=(off observe save save save auto) && try hs mode "${modes[$((RANDOM % 6))]}" ;;
 	14) write_conf $((80 + RANDOM % 60)) && try hs reload ;;
 	*) nap 1 ;; # long enough for a cycle
@@ -140,17 +99,15 @@ else
 fi
 
 for i in "${!pids[@]}"; do
-	verify_guest "$i"
+	check_guest "$i"
 	try hs opt-out --pid "${pids[$i]}"
-	verify_guest "$i"
-	[ "$(grep -c '^VmFlags:.* mg' "/proc/${pids[$i]}/smaps")" = 0 ] || fail "a guest that opted out is mergeable"
-	end_guest "$i"
+	check_guest "$i"
+	[ "$(mergeable "${pids[$i]}")" = 0 ] || fail "a guest that opted out is mergeable"
+	stop_guest "$i"
 done
 until_true 30 '[ "$(hs guests --json | jq ".guests | length")" = 0 ]' || fail "guests that have ended are still known"
 until_true 10 '[ "$(files)" -le "$files_before" ]' || fail "files stay open: $files_before before, $(files) now: $(ls -l "/proc/$daemon/fd")"
-kill -TERM "$daemon"
-wait "$daemon" || fail "it ends with status $?"
-daemon=
+stop_daemon || fail "it ends with status $?"
 [ "$(knobs)" = "$knobs_before" ] || fail "KSM's knobs: $(diff <(echo "$knobs_before") <(knobs))"
 [ "$(find "$dir/state" -type f ! -name '*.lock' | grep -c 'claim-\|split-')" = 0 ] || fail "state is left behind: $(ls "$dir/state")"
 echo "$steps steps, $checked checks of a guest's memory, at most $((most >> 20)) MiB saved"

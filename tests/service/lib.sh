@@ -55,16 +55,18 @@ stop_daemon() {
 	return $status
 }
 
-start_guest() { # SEED [HUGE_PAGES]
+start_guest() { # SEED [HUGE_PAGES [RATE]]
 	mkfifo "$dir/in$1"
-	"$guest" --seed="$1" --huge="${2:-48}" --rate=200000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
+	"$guest" --seed="$1" --huge="${2:-48}" --rate="${3:-200000}" <"$dir/in$1" >"$dir/out$1" 2>&1 &
 	pids[$1]=$!
 	exec {ins[$1]}>"$dir/in$1"
 }
 stop_guest() { # SEED
 	kill -KILL "${pids[$1]}"
 	wait "${pids[$1]}" 2>/dev/null
-	unset "pids[$1]"
+	exec {ins[$1]}>&-
+	unset "pids[$1]" "ins[$1]"
+	rm -f "$dir/in$1" # it may be started again
 }
 # The guest's memory is there, as huge pages.
 guest_is_up() { # SEED [HUGE_PAGES]
