@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +28,8 @@
 #include "kvm_guard_abi.h"
 
 /* The number changes with what the program counts and the table holds. */
-#define PIN_DIR   "/sys/fs/bpf/hs-share"
+#define PIN_ROOT  "/sys/fs/bpf"
+#define PIN_DIR   PIN_ROOT "/hs-share"
 #define PIN_TABLE PIN_DIR "/guard-2-slots"
 #define PIN_LINK  PIN_DIR "/guard-2"
 
@@ -55,6 +58,13 @@ static int take_pinned(struct hs_kvm_guard *g, bool just_made)
 	if (g->link_fd >= 0)
 		close(g->link_fd);
 	return -ENOENT;
+}
+
+bool hs_kvm_guard_can_pin(void)
+{
+	struct statfs fs;
+
+	return statfs(PIN_ROOT, &fs) == 0 && fs.f_type == BPF_FS_MAGIC && access(PIN_ROOT, W_OK) == 0;
 }
 
 static void unpin(void)

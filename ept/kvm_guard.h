@@ -55,4 +55,7 @@ static inline uint32_t hs_kvm_slot_number(const struct hs_kvm_slot *s)
 	return (uint32_t)s->space << 16 | (uint16_t)s->id;
 }
 
+/* Whether the watch can be pinned here: a BPF file system is mounted, and not read-only to us. */
+bool hs_kvm_guard_can_pin(void);
+
 #endif

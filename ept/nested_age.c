@@ -23,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "kvm_guard.h"
 #include "nested_view.h"
 
 /* linux/fs.h since 6.7; older headers lack it. */
@@ -123,7 +124,7 @@ const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct
 {
 	enum hs_nested_ageing ageing = hs_nested_choose_ageing(host, err);
 
-	*fine = ageing == HS_NESTED_AGE_SCAN;
+	*fine = ageing == HS_NESTED_AGE_SCAN && hs_kvm_guard_can_pin();
 	return ageing == HS_NESTED_AGE_NONE ? NULL : hs_nested_ageing_name(ageing);
 }
 

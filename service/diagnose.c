@@ -233,11 +233,14 @@ static void kvm(struct hs_findings *l)
 		hs_found(l, HS_FINDING_WARNING, "kvm", "see docs/kvm.md for the kernels that do",
 			 "guests under KVM are left alone: %.300s", p->nested_why.text);
 	else
-		hs_found(l, p->nested_fine ? HS_FINDING_OK : HS_FINDING_NOTE, "kvm",
-			 p->nested_fine ? "" : "Linux 6.7 and later can do it; see docs/kvm.md",
-			 "guests under KVM are seen through nested page tables, aged by %s; hot huge pages %s",
-			 p->nested_ageing,
-			 p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
+		hs_found(
+		    l, p->nested_fine ? HS_FINDING_OK : HS_FINDING_NOTE, "kvm",
+		    p->nested_fine
+			? ""
+			: "it takes Linux 6.7 or later, and /sys/fs/bpf mounted (mount -t bpf bpf /sys/fs/bpf); see "
+			  "docs/kvm.md",
+		    "guests under KVM are seen through nested page tables, aged by %s; hot huge pages %s",
+		    p->nested_ageing, p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
 }
 
 /* In kB as /proc/meminfo has it; 0: unknown. */

@@ -115,7 +115,8 @@ HS_MUST_USE int hs_view_open(struct hs_view **out, const struct hs_host *host, p
 
 /*
  * How nested page tables are aged on this kernel: "PAGEMAP_SCAN", "soft dirty"; NULL: not at all, with the reason in
- * err. *fine: whether hot huge pages can be looked into, as far as the kernel decides it. For reports; needs no guest.
+ * err. *fine: whether hot huge pages can be looked into, as far as the kernel and /sys/fs/bpf decide it. For reports;
+ * needs no guest.
  */
 const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct hs_error *err);
 

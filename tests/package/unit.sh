@@ -50,6 +50,7 @@ prepare() {
 	mount --bind /dev/null /dev/console
 	head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' >/etc/machine-id
 	ip link set lo up
+	mount -t bpf bpf /sys/fs/bpf
 }
 
 drive() {
@@ -83,6 +84,7 @@ drive() {
 	ok 'no new privileges; no seccomp filter, which would keep it from those of guests' 'grep -q "^NoNewPrivs:.*1" /proc/$pid/status && grep -q "^Seccomp:.*0" /proc/$pid/status'
 	ok 'diagnose agrees' 'hs-share diagnose --json | jq -e ".findings[] | select(.name == \"seccomp\") | .level == \"ok\"" >/dev/null'
 	ok 'the disk is read-only for it' 'nsenter -t $pid -m sh -c "! touch /etc/x /usr/x /var/x" 2>/dev/null && nsenter -t $pid -m touch /run/hs-share/x && rm /run/hs-share/x'
+	ok 'the watch on KVM can be kept' 'nsenter -t $pid -m sh -c "mkdir /sys/fs/bpf/hs-share-test && rmdir /sys/fs/bpf/hs-share-test"'
 	ok 'the group may use the socket, others may not' '[ "$(stat -c "%G %a" /run/hs-share/control.sock)" = "daemon 660" ] && setpriv --reuid=nobody --regid=daemon --clear-groups hs-share status >/dev/null && ! setpriv --reuid=nobody --regid=nogroup --clear-groups hs-share status 2>/dev/null'
 	ok 'the loopback port answers' 'curl -s -m 10 http://127.0.0.1:9177/metrics | grep -q "^hs_share_"'
 	ok 'it talks to libvirt' 'hs-share guests --json | jq -e ".guests[] | select(.id == \"test\")" >/dev/null'
