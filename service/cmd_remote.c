@@ -155,12 +155,20 @@ static int run_diagnose(const struct hs_remote_options *o)
 	struct hs_probe probe;
 	json_t *answer = NULL;
 	const int failed = HS_EXIT_FAILED;
-	int status, obstacles;
+	int status = 0, obstacles;
 	size_t nr;
 
-	if (hs_client_request(o->socket, "GET", "/v1/diagnose", NULL, 60, &answer, &err)) {
-		json_decref(answer);
-		answer = NULL;
+	answer = hs_remote_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
+	if (!answer && status != HS_EXIT_NO_DAEMON) {
+		hs_remote_complain(&err);
+		return status;
+	}
+	if (!answer) {
+		char safe[520];
+
+		if (!o->json)
+			(void)printf("(looked at from here: %s)\n",
+				     hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
 		hs_diagnose_probe(&host, &probe);
 		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
 			(void)fprintf(stderr, "hs-share: %s\n", err.text);
@@ -168,8 +176,6 @@ static int run_diagnose(const struct hs_remote_options *o)
 		}
 		answer = hs_diagnose_json(found, nr);
 		free(found);
-		if (!o->json)
-			(void)printf("(hs-shared does not run: looked at from here)\n");
 	}
 	obstacles = (int)json_integer_value(json_object_get(answer, "obstacles"));
 	status = show(o, answer, &failed, hs_show_diagnose);
