@@ -338,7 +338,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 			}
 			pg->shares = 1;
 			hs_fine_keep(p->fine, g->view, h); /* split for good: no longer to be brought back */
-			rc = hs_effects_want(p, g, h, &pg->decision.pages, NULL);
+			rc = hs_effects_want(p, g, h, &pg->decision.pages);
 			break;
 		}
 		case HS_ACT_UNSHARE:
@@ -377,22 +377,24 @@ out:
  * What may lie in a mergeable range without being wanted, to spare VMAs: cold, and content known. Only after the wishes
  * of all guests are known, so that nobody's gap keeps a guest of another group from sharing.
  */
-static int widen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+static int widen(struct hs_pipeline *p, struct guest *g)
 {
-	(void)err;
+	/* VMAs are the engine's concern alone; and a gap could be merged too, beyond the guest's limit. */
+	if (p->has_effects || g->max_shared_bytes)
+		return 0;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		const struct page_record *pg = &g->pages[h];
 		struct hs_bits512 wanted, allowed;
 		int rc;
 
-		if (pg->decision.action != HS_ACT_SHARE || g->max_shared_bytes || p->has_effects)
-			continue; /* a gap could be merged too, beyond the limit */
-		hs_effects_state(p, g, h, &wanted, NULL, NULL);
+		if (pg->decision.action != HS_ACT_SHARE)
+			continue;
+		hs_share_state(p->share, g->share_id, h, &wanted, NULL, NULL);
 		if (!hs_bits_count(&wanted))
 			continue;
 		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), wanted);
 		hs_content_leave_to_others(p, g, h, &allowed);
-		rc = hs_effects_want(p, g, h, &wanted, &allowed);
+		rc = hs_share_want(p->share, g->share_id, h, &wanted, &allowed);
 		if (rc)
 			return rc;
 	}
@@ -438,7 +440,7 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 	}
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
-		int rc = hs_guest_active(g) && g->shareable ? widen(p, g, err) : 0;
+		int rc = hs_guest_active(g) && g->shareable ? widen(p, g) : 0;
 
 		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;

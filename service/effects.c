@@ -32,13 +32,11 @@ void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 		hs_share_claims(p->share, g->share_id, h, out);
 }
 
-int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
-		    const struct hs_bits512 *allowed)
+int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages)
 {
-	/* Gaps are a matter of VMAs, which only real guests have. */
 	if (p->has_effects)
 		return p->effects.want(p->effects.ctx, g->share_id, h, pages);
-	return hs_share_want(p->share, g->share_id, h, pages, allowed);
+	return hs_share_want(p->share, g->share_id, h, pages, NULL);
 }
 
 int hs_effects_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,

@@ -106,8 +106,7 @@ HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
 void hs_effects_state(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *wanted,
 		      struct hs_bits512 *shared, uint32_t *breaks);
 void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
-HS_MUST_USE int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
-				const struct hs_bits512 *allowed);
+HS_MUST_USE int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages);
 HS_MUST_USE int hs_effects_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
 				   struct hs_share_unshared *out, struct hs_error *err);
 
