@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,6 +14,7 @@
 #include "daemon.h"
 #include "diagnose.h"
 #include "log.h"
+#include "thread.h"
 
 #define STOP_WAIT_S 3
 #define MAX_WAITING 16 /* of the endpoint's connections, should a look hang */
@@ -42,7 +42,6 @@ struct hs_daemon_diagnosis {
 static void *look(void *arg)
 {
 	struct hs_daemon_diagnosis *x = arg;
-	const uint64_t one = 1;
 	struct hs_finding *found = NULL;
 	struct hs_probe probe;
 	size_t nr = 0;
@@ -59,7 +58,7 @@ static void *look(void *arg)
 			x->rc = hs_error_set(&x->err, -ENOMEM, "out of memory");
 	}
 	free(found);
-	(void)!write(x->event_fd, &one, sizeof(one));
+	hs_thread_poke(x->event_fd);
 	return NULL;
 }
 
@@ -124,7 +123,6 @@ static int copy_pids(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
 
 static int start(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
 {
-	sigset_t all, old;
 	int rc = copy_pids(d, x);
 
 	x->daemon = d;
@@ -136,10 +134,7 @@ static int start(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
 		rc = sd_event_add_io(d->loop, &x->source, x->event_fd, EPOLLIN, on_end, x);
 	if (rc < 0)
 		return rc;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&x->thread, NULL, look, x);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = hs_thread_start(&x->thread, look, x);
 	return rc;
 }
 

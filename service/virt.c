@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <libvirt/virterror.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,16 +12,10 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "thread.h"
 #include "virt_internal.h"
 
 #define STOP_WAIT_S 5
-
-void hs_virt_poke(int fd)
-{
-	const uint64_t one = 1;
-
-	(void)!write(fd, &one, sizeof(one));
-}
 
 static void quiet(void *arg, virErrorPtr e)
 {
@@ -183,7 +176,6 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 {
 	static bool registered; /* libvirt's loop is one for the process, for good */
 	struct hs_virt *v = calloc(1, sizeof(*v));
-	sigset_t all, old;
 	int rc = -ENOMEM;
 
 	*out = NULL;
@@ -219,10 +211,7 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 	v->timer = virEventAddTimeout(-1, hs_virt_on_retry, v, NULL);
 	if (v->watch < 0 || v->timer < 0)
 		goto fail;
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&v->thread, NULL, hs_virt_run, v);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = hs_thread_start(&v->thread, hs_virt_run, v);
 	if (rc)
 		goto fail;
 	*out = v;
@@ -241,7 +230,7 @@ void hs_virt_stop(struct hs_virt *v)
 	(void)pthread_mutex_lock(&v->lock);
 	v->stop = true;
 	(void)pthread_mutex_unlock(&v->lock);
-	hs_virt_poke(v->job_fd);
+	hs_thread_poke(v->job_fd);
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_S;
 	if (pthread_timedjoin_np(v->thread, NULL, &until)) {
@@ -280,5 +269,5 @@ void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_o
 	*v->last_job = j;
 	v->last_job = &j->next;
 	(void)pthread_mutex_unlock(&v->lock);
-	hs_virt_poke(v->job_fd);
+	hs_thread_poke(v->job_fd);
 }

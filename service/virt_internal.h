@@ -77,9 +77,6 @@ struct hs_virt {
 	int job_fd, message_fd;
 };
 
-/* Wakes the other side of an eventfd. */
-void hs_virt_poke(int fd);
-
 /* ---- virt_thread.c: libvirt's thread, and what libvirt's loop calls on it ---- */
 
 void *hs_virt_run(void *v);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "thread.h"
 #include "virt_internal.h"
 
 #define KEEPALIVE_S      5
@@ -45,7 +46,7 @@ static void tell(struct hs_virt *v, struct hs_virt_message *m)
 	*v->last_message = m;
 	v->last_message = &m->next;
 	(void)pthread_mutex_unlock(&v->lock);
-	hs_virt_poke(v->message_fd);
+	hs_thread_poke(v->message_fd);
 }
 
 static void tell_connection(struct hs_virt *v, bool up, const char *text)

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "thread.h"
 
 uint64_t hs_worker_now_us(void)
 {
@@ -46,15 +46,6 @@ static struct job_item *queue_pop(struct job_queue *q)
 			q->last = &q->first;
 	}
 	return item;
-}
-
-static void poke_main(struct hs_worker *w)
-{
-	const uint64_t one = 1;
-
-	/* EAGAIN: the counter is full, so the main thread has been poked already. */
-	if (write(w->event_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		hs_log(HS_LOG_ERROR, "cannot wake the main thread: %s", strerror(errno));
 }
 
 /* ---- the clock ---- */
@@ -179,7 +170,7 @@ void hs_worker_publish(struct hs_worker *w)
 	w->snap.cpu_us = thread_cpu_us();
 	(void)pthread_mutex_unlock(&w->lock);
 	free(old);
-	poke_main(w); /* the job that ends the thread is delivered by this one, after all was put back */
+	hs_thread_poke(w->event_fd); /* the job that ends the thread is delivered by this one, after all was put back */
 }
 
 /* ---- the thread ---- */
@@ -214,7 +205,7 @@ static bool do_jobs(struct hs_worker *w)
 		queue_push(&w->finished, item);
 		(void)pthread_mutex_unlock(&w->lock);
 		if (!quit)
-			poke_main(w);
+			hs_thread_poke(w->event_fd);
 	}
 	if (any)
 		hs_worker_publish(w);
@@ -308,7 +299,6 @@ int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, 
 {
 	struct hs_worker *w = calloc(1, sizeof(*w));
 	pthread_condattr_t attr;
-	sigset_t all, old;
 	int rc;
 
 	*out = NULL;
@@ -335,11 +325,7 @@ int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, 
 	if (rc)
 		goto fail;
 	hs_worker_watch_pipeline(w);
-	/* Signals are the main thread's. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&w->thread, NULL, run, w);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = hs_thread_start(&w->thread, run, w);
 	if (rc) {
 		(void)hs_error_set(err, rc, "cannot start the scan's thread: %s", strerror(-rc));
 		goto fail;
