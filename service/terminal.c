@@ -46,11 +46,13 @@ static int look_at(const char *text, size_t *bytes)
 /* Columns that were used. */
 static size_t put_safe(char *out, size_t size, const char *text, size_t width)
 {
+	static bool chosen;
 	size_t n = 0, columns = 0;
 	size_t cut = 0, cut_columns = 0; /* where "..." would still fit */
 
 	/* The terminal's own locale may be another: what we print is UTF-8, as libvirt's names are. */
-	(void)setlocale(LC_CTYPE, "C.UTF-8");
+	if (!chosen)
+		chosen = setlocale(LC_CTYPE, "C.UTF-8") != NULL;
 	while (*text) {
 		size_t bytes;
 		int w = look_at(text, &bytes);
