@@ -22,7 +22,8 @@ static void settings_of(struct hs_trace_settings *out, const struct hs_pipeline_
 	};
 }
 
-void hs_replay_config(struct hs_pipeline_config *out, const struct hs_trace_settings *s)
+/* The settings of a recorded run, without the merge engine that it may have had. */
+static void replay_config(struct hs_pipeline_config *out, const struct hs_trace_settings *s)
 {
 	*out = hs_pipeline_config_default;
 	out->coarse = s->coarse;
@@ -33,7 +34,6 @@ void hs_replay_config(struct hs_pipeline_config *out, const struct hs_trace_sett
 	out->fine_all = s->fine_all;
 	out->no_fine = s->no_fine;
 	out->observe = true;
-	out->share = hs_share_config_default;
 }
 
 /* The first processor's model name. */
@@ -202,7 +202,7 @@ int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_
 	int rc;
 
 	*out = NULL;
-	hs_replay_config(&cfg, &hs_replay_header(r)->settings);
+	replay_config(&cfg, &hs_replay_header(r)->settings);
 	rc = hs_pipeline_create(&p, &host, &cfg, hs_replay_clock(r), err);
 	if (rc)
 		return rc;

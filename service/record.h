@@ -14,9 +14,6 @@ void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, c
 /* Records what `p` does from now on; before the first guest is taken in. `rec` outlives p. */
 void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec);
 
-/* The settings of a recorded run, without the merge engine that it may have had. */
-void hs_replay_config(struct hs_pipeline_config *out, const struct hs_trace_settings *s);
-
 /*
  * Runs the whole trace through a pipeline of the recorded settings, which is told what was shared where the recorded
  * one had an engine, and compares each decision with the recorded one (hs_replay_stats tells). *out: the pipeline as it
