@@ -29,9 +29,9 @@ struct hs_pipeline_config {
 	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
 	bool observe;              /* begin without an engine: scan and hash, share nothing */
 	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content, engine or not
-				      (inspect); otherwise mappings are split only where they could be shared */
+				      (inspect, record); otherwise mappings are split only where they could be shared */
 	bool allow_empty;          /* a cycle without any guest is none, not an error (the service) */
-	bool no_fine;              /* mappings are never split (inspect --no-fine) */
+	bool no_fine;              /* mappings are never split (--no-fine, --dry-run) */
 };
 extern const struct hs_pipeline_config hs_pipeline_config_default;
 
@@ -133,7 +133,7 @@ HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 void hs_pipeline_disengage(struct hs_pipeline *p);
 bool hs_pipeline_engaged(const struct hs_pipeline *p);
 
-/* A guest through any view (remote NULL: it cannot be shared), for tests and the lab. The view is owned from then on.
+/* A guest through any view (remote NULL: it cannot be shared), for tests. The view is owned from then on.
  */
 HS_MUST_USE int hs_pipeline_add_view(struct hs_pipeline *p, const char *name, struct hs_view *view,
 				     struct hs_error *err);

@@ -81,7 +81,7 @@ static void draw(const json_t *s, const json_t *g, bool screen)
 		(void)printf("\nq ends\n");
 }
 
-/* One line of JSON; takes over what it prints. */
+/* One line of JSON. */
 static void print_both(json_t *s, const json_t *g)
 {
 	json_t *both = json_pack("{s:O,s:O}", "status", s, "guests", json_object_get(g, "guests"));

@@ -113,7 +113,9 @@ int hs_lab_cmd_replay(int argc, char **argv)
 		.args_doc = "TRACE",
 		.doc =
 		    "Replay a recorded trace: the recorded run again, decision by decision, and then its guests under "
-		    "every policy. A trace has no rates of accesses, so there is no slowdown.",
+		    "every policy. A trace has no rates of accesses, so there is no slowdown. Of a trace that was "
+		    "recorded "
+		    "with --merge only the recorded run is replayed.",
 		.children = children,
 	};
 	struct replay_options o = { .trace = NULL };
