@@ -1,6 +1,7 @@
 #include "bpf_load.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include <bpf/bpf.h>
@@ -10,8 +11,9 @@
 
 #define SYS_DIR "/sys" /* libbpf reads the running kernel's types there and nowhere else */
 
-/* The last words of libbpf, which otherwise says nothing. */
-static char last_words[256];
+/* The last words of libbpf, which otherwise says nothing; `lock` is held from hs_bpf_listen to hs_bpf_listen_end. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char last_words[HS_BPF_WORDS];
 static libbpf_print_fn_t before;
 
 static int keep_last_words(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -30,21 +32,24 @@ static int keep_last_words(enum libbpf_print_level level, const char *fmt, va_li
 
 void hs_bpf_listen(void)
 {
+	(void)pthread_mutex_lock(&lock);
 	last_words[0] = '\0';
 	before = libbpf_set_print(keep_last_words);
 }
 
-void hs_bpf_listen_end(void)
+void hs_bpf_listen_end(char words[HS_BPF_WORDS])
 {
 	(void)libbpf_set_print(before);
+	memcpy(words, last_words, HS_BPF_WORDS);
+	(void)pthread_mutex_unlock(&lock);
 }
 
-int hs_bpf_explain(int rc, struct hs_error *err)
+int hs_bpf_explain(int rc, const char *words, struct hs_error *err)
 {
 	struct hs_facts facts;
 
 	hs_facts_read(SYS_DIR, &facts);
-	return hs_facts_explain(&facts, rc, last_words, err);
+	return hs_facts_explain(&facts, rc, words, err);
 }
 
 int hs_bpf_run(int prog_fd)

@@ -14,13 +14,11 @@
 #include "host_walk.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -143,6 +141,7 @@ static void unload(struct hs_walk *w)
 
 static int load(struct hs_walk **out, const struct hs_host *host, struct hs_error *err)
 {
+	char words[HS_BPF_WORDS];
 	struct hs_walk *w;
 	void *pages;
 	int rc = 0;
@@ -159,9 +158,9 @@ static int load(struct hs_walk **out, const struct hs_host *host, struct hs_erro
 		rc = -errno;
 	else
 		rc = host_walk_bpf__load(w->skel);
-	hs_bpf_listen_end();
+	hs_bpf_listen_end(words);
 	if (rc) {
-		rc = hs_bpf_explain(rc, err);
+		rc = hs_bpf_explain(rc, words, err);
 		goto fail;
 	}
 	w->run_fd = bpf_program__fd(w->skel->progs.hs_walk_tables);

@@ -89,27 +89,28 @@ static int pin(struct kvm_guard_bpf *skel)
 static int make(struct hs_kvm_guard *g, struct hs_error *err)
 {
 	struct kvm_guard_bpf *skel;
-	int rc;
+	char words[HS_BPF_WORDS];
+	int rc, pinned = 0;
 
 	hs_bpf_listen();
 	skel = kvm_guard_bpf__open();
 	rc = skel ? kvm_guard_bpf__load(skel) : -errno;
 	if (!rc)
 		rc = kvm_guard_bpf__attach(skel);
+	if (!rc) {
+		unpin(); /* what is of no use */
+		pinned = pin(skel);
+	}
+	hs_bpf_listen_end(words);
 	if (rc) {
 		struct hs_error why = { "" };
 
-		hs_bpf_listen_end();
-		rc = hs_bpf_explain(rc, &why);
+		rc = hs_bpf_explain(rc, words, &why);
 		(void)hs_error_set(err, rc, "cannot watch KVM for a migration, which looking into guests needs: %s",
 				   why.text);
 		goto out;
 	}
-	unpin(); /* what is of no use */
-	rc = pin(skel);
-	hs_bpf_listen_end();
-	if (!rc)
-		rc = take_pinned(g, true);
+	rc = pinned ? pinned : take_pinned(g, true);
 	if (rc)
 		rc = hs_error_set(err, -ENOTSUP,
 				  "cannot pin the watch on KVM at " PIN_DIR " (%s): mount -t bpf bpf /sys/fs/bpf",
@@ -178,21 +179,26 @@ static uint64_t boot_us(void)
 	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
 }
 
-int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd)
+int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd, bool *made)
 {
 	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = HS_KVM_GUARD_ALL };
 	const struct hs_kvm_guard_slot none = { 0 };
 	struct hs_kvm_guard_slot before, after;
 	int rc = bpf_map_update_elem(g->table_fd, &key, &none, BPF_NOEXIST);
 
+	*made = !rc;
 	if (rc && rc != -EEXIST)
 		return rc;
 	rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &before);
-	if (rc)
-		return rc;
-	(void)ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY);
-	rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &after);
-	return rc ? rc : after.calls > before.calls ? 0 : -ENOTSUP;
+	if (!rc) {
+		(void)ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY);
+		rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &after);
+	}
+	if (!rc && after.calls <= before.calls)
+		rc = -ENOTSUP;
+	if (rc && *made)
+		hs_kvm_guard_end(g, kvm);
+	return rc;
 }
 
 void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm)

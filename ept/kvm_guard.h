@@ -26,9 +26,10 @@ void hs_kvm_guard_put(struct hs_kvm_guard *g);
 
 /*
  * Begins to watch a VM, and proves that its calls are seen, by one of our own on vm_fd, our descriptor on it (KVM
- * refuses to do it for another process, but is asked). -ENOTSUP: it is not seen.
+ * refuses to do it for another process, but is asked). *made: it was not watched before, so it is to be ended if
+ * nothing comes of it; otherwise it may be another process's. -ENOTSUP: it is not seen; then the watch has been ended.
  */
-HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd);
+HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd, bool *made);
 /* Forgets the VM and its slots. */
 void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm);
 

@@ -24,6 +24,7 @@ static unsigned int nr_refs;
 static int load(struct hs_kvm_walk **out, struct hs_error *err)
 {
 	struct hs_kvm_walk *w = calloc(1, sizeof(*w));
+	char words[HS_BPF_WORDS];
 	int rc;
 
 	if (!w)
@@ -31,11 +32,11 @@ static int load(struct hs_kvm_walk **out, struct hs_error *err)
 	hs_bpf_listen();
 	w->skel = kvm_walk_bpf__open();
 	rc = w->skel ? kvm_walk_bpf__load(w->skel) : -errno;
-	hs_bpf_listen_end();
+	hs_bpf_listen_end(words);
 	if (rc) {
 		struct hs_error why = { "" };
 
-		rc = hs_bpf_explain(rc, &why);
+		rc = hs_bpf_explain(rc, words, &why);
 		(void)hs_error_set(err, rc, "cannot look at KVM's nested page tables: %s", why.text);
 		kvm_walk_bpf__destroy(w->skel);
 		free(w);

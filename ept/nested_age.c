@@ -44,8 +44,6 @@ struct scan_arg {
 #define SCAN             _IOWR('f', 16, struct scan_arg)
 #define SCAN_WP_MATCHING (1U << 0)
 
-#define FORGOTTEN_US 120000000U /* no window of the fine phase lasts so long */
-
 /* ---- what there is ---- */
 
 static int drop_range(int pagemap_fd, uint64_t start, uint64_t end)
@@ -193,7 +191,7 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 	int rc;
 
 	v->has_aged = false;
-	rc = hs_nested_log_check(v, FORGOTTEN_US, err);
+	rc = hs_nested_log_check(v, err);
 	if (!rc)
 		rc = hs_nested_look(v, &now, err);
 	if (!rc && v->nr_logged && !v->log.open) {

@@ -16,7 +16,7 @@
  *  - The one step that loses bits is switching logging off while the VMM relies on it. KVM does not know: to switch on
  *    what is on already leaves no trace. So the VMM's calls are watched from before logging is switched on
  *    (kvm_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which switches it
- * off when it is done.
+ *    off when it is done.
  *    The watch is pinned, and outlives us: when we are killed in a window, the next run ends it by the same rule.
  *  - Both steps happen while all threads of the VMM stand still (hs_remote_run_still): between the look and the call no
  *    thread can be in a call on the VM, nor begin one. One that had already decided to switch logging on does so
@@ -40,6 +40,8 @@
 #define CLOSE_TRIES  20        /* at the end of the view, 50 ms apart */
 #define RECOVERY_US  3000000U  /* between two attempts, for each of which the guest stands still */
 #define ABANDONED_US 10000000U /* windows last some seconds; ending another's spoils a sample, no more */
+/* No window of the fine phase is let last so long: its max_window_ms is 600,000 at most. */
+#define FORGOTTEN_US 660000000U
 
 /* A call's argument, with what tells it from the VMM's own calls (kvm_guard.bpf.c). */
 struct argument {
@@ -51,14 +53,19 @@ _Static_assert(offsetof(struct argument, cookie) == HS_KVM_GUARD_COOKIE_AT, "the
 /* One step with its calls, in the guest's process. */
 struct step {
 	struct hs_nested_view *v;
-	struct hs_kvm_slot *slots; /* room for HS_KVM_MAX_SLOTS; as read in the stop */
-	struct hs_remote_call *calls;
-	struct argument *arguments;
-	const struct hs_kvm_slot **which; /* behind each call */
-	size_t nr;
-	unsigned int round;
 	uint64_t min_us; /* slots that have been watched for less are not touched */
+	unsigned int round;
+	size_t nr;
+	struct hs_remote_call calls[HS_KVM_MAX_SLOTS];
+	struct argument arguments[HS_KVM_MAX_SLOTS];
+	const struct hs_kvm_slot *which[HS_KVM_MAX_SLOTS]; /* behind each call */
+	struct hs_kvm_slot slots[HS_KVM_MAX_SLOTS];        /* as read in the stop */
 };
+
+static uint64_t vm_of(const struct hs_nested_view *v)
+{
+	return v->aged.look.kvm;
+}
 
 static bool touches_regions(const struct hs_nested_view *v, const struct hs_kvm_slot *s)
 {
@@ -115,7 +122,7 @@ static int check_opened(struct step *st)
 	for (size_t i = 0; i < st->nr; i++) {
 		if (st->calls[i].result < 0)
 			return (int)st->calls[i].result;
-		if (hs_kvm_guard_ours(log->guard, log->kvm, st->which[i], 0) != HS_YES)
+		if (hs_kvm_guard_ours(log->guard, vm_of(st->v), st->which[i], 0) != HS_YES)
 			return -EXDEV;
 	}
 	return 0;
@@ -143,7 +150,7 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 
 		if (!touches_regions(st->v, s) || s->flags)
 			continue; /* read-only, or memory of a kind that KVM alone knows */
-		rc = hs_kvm_guard_watch(log->guard, log->kvm, s, &cookie);
+		rc = hs_kvm_guard_watch(log->guard, vm_of(st->v), s, &cookie);
 		if (rc)
 			return rc;
 		add_call(st, s, true, cookie);
@@ -173,20 +180,19 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	rc = look(st, &now);
 	if (rc)
 		return rc;
-	log->left = 0;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
 
 		if (!touches_regions(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
 			continue;
-		switch (hs_kvm_guard_ours(log->guard, log->kvm, s, st->min_us)) {
+		switch (hs_kvm_guard_ours(log->guard, vm_of(st->v), s, st->min_us)) {
 		case HS_YES:
 			add_call(st, s, false, 0);
 			break;
 		case HS_UNKNOWN:
 			return -EAGAIN;
 		case HS_NO: /* the VMM relies on it, or it is the VMM's altogether */
-			log->left++;
+			break;
 		}
 	}
 	*calls = st->calls;
@@ -201,26 +207,27 @@ static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, uint64_t m
 	const struct hs_remote_call like = { .nr = SYS_ioctl,
 					     .args = { (uint64_t)v->their_fd, KVM_SET_USER_MEMORY_REGION },
 					     .data_arg = 2 };
-	struct step st = { .v = v, .min_us = min_us };
+	struct step *st = calloc(1, sizeof(*st));
+	struct hs_error why = { "" };
 	int rc = -ENOMEM;
 
-	st.slots = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.slots));
-	st.calls = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.calls));
-	st.arguments = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.arguments));
-	st.which = calloc(HS_KVM_MAX_SLOTS, sizeof(*st.which));
-	if (st.slots && st.calls && st.arguments && st.which)
-		rc = hs_remote_run_still(hs_nested_host(v)->remote, &like, ask, &st, err);
-	free(st.slots);
-	free(st.calls);
-	free(st.arguments);
-	free(st.which);
-	return rc;
+	if (st) {
+		st->v = v;
+		st->min_us = min_us;
+		rc = hs_remote_run_still(hs_nested_host(v)->remote, &like, ask, st, &why);
+	}
+	free(st);
+	if (rc && why.text[0])
+		return hs_error_set(err, rc, "%s", why.text);
+	return rc ? hs_error_set(err, rc, "process %d: dirty logging of its guest's memory cannot be changed: %s",
+				 (int)v->view.pid, strerror(-rc))
+		  : 0;
 }
 
-static void forget(struct hs_nested_log *log)
+static void forget(struct hs_nested_view *v)
 {
-	hs_kvm_guard_end(log->guard, log->kvm);
-	log->open = false;
+	hs_kvm_guard_end(v->log.guard, vm_of(v));
+	v->log.open = false;
 }
 
 static uint64_t now_us(void)
@@ -233,23 +240,20 @@ static uint64_t now_us(void)
 
 int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err)
 {
-	struct hs_nested_log *log = &v->log;
 	int rc;
 
-	if (!log->open)
+	if (!v->log.open)
 		return 0;
 	rc = run_step(v, ask_close, 0, err);
-	if (rc && rc != -ESRCH)
-		return rc;
-	if (log->left)
-		log->nr_left++;
-	forget(log);
+	if (!rc || rc == -ESRCH)
+		forget(v);
 	return rc;
 }
 
 static int open_log(struct hs_nested_view *v, struct hs_error *err)
 {
 	struct hs_nested_log *log = &v->log;
+	bool made = false;
 	int rc = 0;
 
 	if (log->open)
@@ -258,8 +262,7 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		rc = hs_kvm_guard_get(&log->guard, false, err);
 	if (rc)
 		return rc;
-	log->kvm = v->aged.look.kvm;
-	rc = hs_kvm_guard_begin(log->guard, log->kvm, v->vm_fd);
+	rc = hs_kvm_guard_begin(log->guard, vm_of(v), v->vm_fd, &made);
 	if (rc)
 		return hs_error_set(
 		    err, -ENOTSUP,
@@ -268,10 +271,8 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		    (int)v->view.pid, strerror(-rc));
 	rc = run_step(v, ask_open, 0, err);
 	log->since_us = now_us();
-	if (!rc && log->open) {
-		log->nr_windows++;
+	if (!rc && log->open)
 		return 0;
-	}
 	if (rc == -EALREADY)
 		rc = hs_error_set(err, -EBUSY,
 				  "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
@@ -280,7 +281,9 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 	/* Whatever has been switched on by then is switched off again, as far as that is ours to do. */
 	if (log->open)
 		(void)!hs_nested_log_close(v, NULL);
-	return rc ? rc : -ENOENT;
+	else if (made)
+		hs_kvm_guard_end(log->guard, vm_of(v));
+	return rc ? rc : hs_error_set(err, -ENOENT, "process %d: none of its memory can be logged", (int)v->view.pid);
 }
 
 /* ---- the view's operations ---- */
@@ -316,7 +319,7 @@ static bool can_split(const struct hs_nested_view *v, hs_huge_nr huge, uint8_t s
 int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
 	struct hs_nested_view *v = hs_nested_view(view);
-	uint8_t *states = calloc(nr, sizeof(*states));
+	uint8_t *states = calloc(nr, sizeof(*states)); /* then: whether it can be split */
 	int rc = states ? hs_host_entries(hs_nested_host(v), huge, nr, states) : -ENOMEM;
 	bool any = false;
 
@@ -324,18 +327,23 @@ int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 		free(states);
 		return hs_host_error(hs_nested_host(v), rc, "read its page tables", err);
 	}
-	for (size_t i = 0; i < nr; i++)
-		any |= can_split(v, huge[i], states[i]);
+	for (size_t i = 0; i < nr; i++) {
+		states[i] = can_split(v, huge[i], states[i]);
+		any |= states[i];
+	}
 	if (any)
 		rc = open_log(v, err);
 	for (size_t i = 0; i < nr && !rc; i++) {
-		int one = can_split(v, huge[i], states[i]) ? hs_nested_drop(v, huge[i], 1) : -ENOENT;
+		int one = states[i] ? hs_nested_drop(v, huge[i], 1) : -ENOENT;
 
 		if (!one)
 			put_split(v, huge[i], true);
 		if (results)
 			results[i] = one;
 	}
+	/* Nothing will be restored, so nothing would end it. */
+	if (v->log.open && !v->nr_split)
+		(void)!hs_nested_log_close(v, NULL);
 	free(states);
 	return rc;
 }
@@ -373,11 +381,11 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 	return 0;
 }
 
-int hs_nested_log_check(struct hs_nested_view *v, uint64_t limit_us, struct hs_error *err)
+int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
 
-	if (!v->log.open || now_us() - v->log.since_us < limit_us)
+	if (!v->log.open || now_us() - v->log.since_us < FORGOTTEN_US)
 		return 0;
 	rc = hs_nested_log_close(v, err);
 	if (!rc)
@@ -397,12 +405,11 @@ void hs_nested_log_recover(struct hs_nested_view *v)
 		return;
 	if (!log->guard && hs_kvm_guard_get(&log->guard, true, NULL))
 		return;
-	log->kvm = v->aged.look.kvm;
-	if (!hs_kvm_guard_watches(log->guard, log->kvm))
+	if (!hs_kvm_guard_watches(log->guard, vm_of(v)))
 		return;
 	log->next_recovery_us = now_us() + RECOVERY_US;
 	if (!run_step(v, ask_close, ABANDONED_US, NULL))
-		hs_kvm_guard_end(log->guard, log->kvm);
+		hs_kvm_guard_end(log->guard, vm_of(v));
 }
 
 void hs_nested_log_finish(struct hs_nested_view *v)

@@ -19,13 +19,15 @@ struct spot {
 	uint16_t from, to;
 };
 
+/* What is looked at by tables of huge entries, and then by tables of base entries, for each set of tables. */
 struct job {
 	struct hs_nested_view *v;
 	struct hs_nested_mark *marks;
-	struct spot *spots; /* behind the requests of this run, in their order */
+	struct spot *spots; /* whole huge pages */
 	size_t nr_spots;
-	struct spot *tables; /* what has to be looked at more closely in a second run */
-	size_t nr_tables;
+	/* Base entries: the first nr_partial whatever the huge entry says, the others as the first run finds them. */
+	struct spot *tables;
+	size_t nr_partial, nr_tables;
 };
 
 static bool by_presence(const struct hs_nested_view *v)
@@ -35,6 +37,10 @@ static bool by_presence(const struct hs_nested_view *v)
 
 static void mark_bits(struct hs_nested_mark *m, const struct spot *s, const struct hs_bits512 *accessed)
 {
+	if (s->from == 0 && s->to == HS_BASE_PER_HUGE) {
+		m->accessed = hs_bits_or(m->accessed, *accessed);
+		return;
+	}
 	for (unsigned int i = s->from; i < s->to; i++)
 		if (hs_bits_test(accessed, i))
 			hs_bits_set(&m->accessed, i);
@@ -93,7 +99,7 @@ static void take_pmd_page(void *ctx, size_t i, const struct hs_walk_req *req, co
 static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
 {
 	struct job *j = ctx;
-	const struct spot *s = &j->spots[i];
+	const struct spot *s = &j->tables[i];
 	struct hs_nested_mark *m = &j->marks[s->mark];
 	struct hs_bits512 accessed;
 
@@ -113,21 +119,24 @@ static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const
 	}
 }
 
-static int run(struct job *j, const struct hs_kvm_root *root, uint32_t kind, hs_walk_fn fn)
+static int run(struct job *j, const struct hs_kvm_root *root, uint32_t kind, const struct spot *spots, size_t nr,
+	       hs_walk_fn fn)
 {
 	struct hs_host_view *host = hs_nested_host(j->v);
 	const struct hs_walk_top top = { .table = root->table, .present = HS_NESTED_PRESENT, .levels = root->level };
-	struct hs_walk_req *reqs = hs_host_scratch(host, j->nr_spots);
+	struct hs_walk_req *reqs;
 
+	if (!nr)
+		return 0;
+	reqs = hs_host_scratch(host, nr);
 	if (!reqs)
 		return -ENOMEM;
-	for (size_t i = 0; i < j->nr_spots; i++)
-		reqs[i] = (struct hs_walk_req){ .va = j->spots[i].gpa, .kind = kind };
-	return hs_walk_run_from(host->walk, host->mm, &top, reqs, j->nr_spots, fn, j);
+	for (size_t i = 0; i < nr; i++)
+		reqs[i] = (struct hs_walk_req){ .va = spots[i].gpa, .kind = kind };
+	return hs_walk_run_from(host->walk, host->mm, &top, reqs, nr, fn, j);
 }
 
-/* All sets of tables, with what the run over huge entries (if it is one) left to look at. */
-static int run_all(struct job *j, const struct hs_kvm_seen *seen, uint32_t kind)
+static int run_all(struct job *j, const struct hs_kvm_seen *seen)
 {
 	int rc = 0;
 
@@ -138,24 +147,19 @@ static int run_all(struct job *j, const struct hs_kvm_seen *seen, uint32_t kind)
 			continue;
 		if (root->level != 4 && root->level != 5)
 			return -EPROTO;
-		j->nr_tables = 0;
-		rc = run(j, root, kind, kind == HS_WALK_PMD_PAGE ? take_pmd_page : take_table);
-		if (!rc && j->nr_tables) {
-			struct job closer = {
-				.v = j->v, .marks = j->marks, .spots = j->tables, .nr_spots = j->nr_tables
-			};
-
-			rc = run(&closer, root, HS_WALK_PTE_PAGE, take_table);
-		}
+		j->nr_tables = j->nr_partial;
+		rc = run(j, root, HS_WALK_PMD_PAGE, j->spots, j->nr_spots, take_pmd_page);
+		if (!rc)
+			rc = run(j, root, HS_WALK_PTE_PAGE, j->tables, j->nr_tables, take_table);
 	}
 	return rc;
 }
 
-static int run_job(struct job *j, uint32_t kind, size_t nr_marks)
+static int run_job(struct job *j, size_t nr_marks)
 {
 	struct hs_kvm_seen before, after;
 	bool good = hs_nested_still(j->v, &before);
-	int rc = good ? run_all(j, &before, kind) : 0;
+	int rc = good ? run_all(j, &before) : 0;
 
 	good = good && rc != -EPROTO && hs_nested_still(j->v, &after);
 	for (size_t i = 0; i < nr_marks && !good; i++)
@@ -165,7 +169,7 @@ static int run_job(struct job *j, uint32_t kind, size_t nr_marks)
 
 /* ---- a range: by tables of huge entries, one for each GiB ---- */
 
-/* The range's spots, without writing them when spots is NULL; *nr_partial: those that need a table of their own. */
+/* The range's spots, of whole huge pages or of parts of them; only their number when spots is NULL. */
 static size_t range_spots(const struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, bool partial,
 			  struct spot *spots)
 {
@@ -195,27 +199,6 @@ static size_t range_spots(const struct hs_nested_view *v, hs_huge_nr first, uint
 	return n;
 }
 
-static int mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, bool partial,
-		      struct hs_nested_mark *marks)
-{
-	size_t most = range_spots(v, first, nr, partial, NULL);
-	struct job j = { .v = v, .marks = marks, .nr_spots = most };
-	int rc = -ENOMEM;
-
-	if (!most)
-		return 0;
-	j.spots = calloc(most, sizeof(*j.spots));
-	/* A huge page can be in several pieces, each of which may have a table for it. */
-	j.tables = calloc((size_t)nr * (v->nr_pieces + 1), sizeof(*j.tables));
-	if (j.spots && j.tables) {
-		range_spots(v, first, nr, partial, j.spots);
-		rc = run_job(&j, partial ? HS_WALK_PTE_PAGE : HS_WALK_PMD_PAGE, nr);
-	}
-	free(j.spots);
-	free(j.tables);
-	return rc;
-}
-
 static void mark_blind(const struct hs_nested_view *v, hs_huge_nr huge, struct hs_nested_mark *m)
 {
 	m->unknown |= hs_bit_test(v->blind, huge);
@@ -223,10 +206,25 @@ static void mark_blind(const struct hs_nested_view *v, hs_huge_nr huge, struct h
 
 int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, struct hs_nested_mark *marks)
 {
-	int rc = mark_range(v, first, nr, false, marks);
+	struct job j = { .v = v, .marks = marks };
+	size_t most;
+	int rc = -ENOMEM;
 
-	if (!rc)
-		rc = mark_range(v, first, nr, true, marks);
+	j.nr_spots = range_spots(v, first, nr, false, NULL);
+	j.nr_partial = most = range_spots(v, first, nr, true, NULL);
+	j.spots = calloc(j.nr_spots + 1, sizeof(*j.spots));
+	if (!j.spots)
+		return rc;
+	range_spots(v, first, nr, false, j.spots);
+	for (size_t i = 0; i < j.nr_spots; i++)
+		most += j.spots[i].nr;
+	j.tables = calloc(most + 1, sizeof(*j.tables));
+	if (j.tables) {
+		range_spots(v, first, nr, true, j.tables);
+		rc = j.nr_spots || j.nr_partial ? run_job(&j, nr) : 0;
+	}
+	free(j.spots);
+	free(j.tables);
 	for (uint32_t i = 0; i < nr; i++)
 		mark_blind(v, first + i, &marks[i]);
 	return rc;
@@ -239,8 +237,8 @@ int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *huge, size_t
 	struct job j = { .v = v, .marks = marks };
 	int rc = 0;
 
-	j.spots = calloc(nr * v->nr_pieces + 1, sizeof(*j.spots));
-	if (!j.spots)
+	j.tables = calloc(nr * v->nr_pieces + 1, sizeof(*j.tables));
+	if (!j.tables)
 		return -ENOMEM;
 	for (size_t i = 0; i < nr; i++) {
 		mark_blind(v, huge[i], &marks[i]);
@@ -249,14 +247,14 @@ int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *huge, size_t
 
 			if (huge[i] < p->first || huge[i] - p->first >= p->nr)
 				continue;
-			j.spots[j.nr_spots++] = (struct spot){ .gpa = p->gpa + (huge[i] - p->first) * HS_HUGE_SIZE,
-							       .mark = i,
-							       .from = p->from,
-							       .to = p->to };
+			j.tables[j.nr_partial++] = (struct spot){ .gpa = p->gpa + (huge[i] - p->first) * HS_HUGE_SIZE,
+								  .mark = i,
+								  .from = p->from,
+								  .to = p->to };
 		}
 	}
-	if (j.nr_spots)
-		rc = run_job(&j, HS_WALK_PTE_PAGE, nr);
-	free(j.spots);
+	if (j.nr_partial)
+		rc = run_job(&j, nr);
+	free(j.tables);
 	return rc;
 }

@@ -29,12 +29,9 @@ struct hs_nested_piece {
 /* A window in which mappings are split: dirty logging is on by our doing. See nested_log.c. */
 struct hs_nested_log {
 	struct hs_kvm_guard *guard; /* NULL: never needed so far */
-	uint64_t kvm;
-	bool open; /* logging may be on by our doing */
+	bool open;                  /* logging may be on by our doing */
 	uint64_t since_us;
 	uint64_t next_recovery_us;
-	size_t left; /* slots left logged at the last closing: the VMM uses it */
-	uint64_t nr_windows, nr_left;
 };
 
 struct hs_nested_view {
@@ -116,8 +113,8 @@ int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 /* Ends the window, if one is open: logging off, or left to the VMM. -EAGAIN and the like: not now. */
 HS_MUST_USE int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err);
-/* Ends a window that is older than that, whoever forgot it. */
-HS_MUST_USE int hs_nested_log_check(struct hs_nested_view *v, uint64_t limit_us, struct hs_error *err);
+/* Ends a window that is older than any may be, whoever forgot it. */
+HS_MUST_USE int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err);
 /* Ends a window that a killed run has left open, once it is surely nobody's. */
 void hs_nested_log_recover(struct hs_nested_view *v);
 /* The view ends. */

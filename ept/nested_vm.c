@@ -128,13 +128,18 @@ int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *
 
 /* ---- slots ---- */
 
+static bool same_piece(const struct hs_nested_piece *a, const struct hs_nested_piece *b)
+{
+	return a->first == b->first && a->nr == b->nr && a->gpa == b->gpa && a->from == b->from && a->to == b->to;
+}
+
 static void add_piece(struct hs_nested_view *v, struct hs_nested_piece piece)
 {
 	if (!piece.nr)
 		return;
 	/* The same memory in the other address space: both have their tables, and all tables are read. */
 	for (size_t i = 0; i < v->nr_pieces; i++)
-		if (!memcmp(&v->pieces[i], &piece, sizeof(piece)))
+		if (same_piece(&v->pieces[i], &piece))
 			return;
 	v->pieces[v->nr_pieces++] = piece;
 }

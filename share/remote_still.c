@@ -36,6 +36,16 @@ struct others {
 	size_t nr, room;
 };
 
+static DIR *open_tasks(const struct hs_remote *r)
+{
+	int fd = openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!d && fd >= 0)
+		close(fd);
+	return d;
+}
+
 static bool is_known(const struct others *o, pid_t tid)
 {
 	if (tid == o->caller)
@@ -74,19 +84,37 @@ static int seize(struct others *o, pid_t tid)
 	return 0;
 }
 
+/*
+ * A thread in uninterruptible sleep would not come to a stop, and all others would wait for it. Asked before any of
+ * them is stopped; what falls asleep after it is given STILL_US.
+ */
+static bool any_in_driver(const struct hs_remote *r)
+{
+	DIR *d = open_tasks(r);
+	struct hs_remote_status st;
+	bool found = false;
+	struct dirent *e;
+
+	while (d && !found && (e = readdir(d)) != NULL) {
+		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
+
+		found = tid > 0 && !hs_remote_read_status(r->proc_fd, tid, &st) && st.state == 'D';
+	}
+	if (d)
+		(void)closedir(d);
+	return found;
+}
+
 /* All threads that are not known yet; *nr_new: how many there were. */
 static int seize_new(struct others *o, size_t *nr_new)
 {
-	int fd = openat(o->r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
-	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	DIR *d = open_tasks(o->r);
 	size_t before = o->nr;
 	struct dirent *e;
+	int rc = 0;
 
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
+	if (!d)
 		return -ESRCH;
-	}
 	while (!rc && (e = readdir(d)) != NULL) {
 		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
 
@@ -184,6 +212,8 @@ int hs_remote_still(struct hs_remote *r, const struct hs_remote_call *like, hs_r
 	struct others o = { .r = r };
 	int rc;
 
+	if (any_in_driver(r))
+		return hs_error_set(err, -EAGAIN, "a thread of process %d is in uninterruptible sleep", r->pid);
 	memcpy(want.args, like->args, sizeof(want.args));
 	rc = hs_remote_pick(&s, r, &want, err);
 	if (rc)

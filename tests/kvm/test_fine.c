@@ -145,6 +145,18 @@ START_TEST(test_ept_nested_fine_not_while_vmm_logs)
 }
 END_TEST
 
+/* A window that could not be opened leaves no watch behind. */
+START_TEST(test_ept_nested_fine_refused_leaves_nothing)
+{
+	open_view(&two_slots);
+	good(hs_view_age(view, &err));
+	ck_assert_int_eq(vmm_log(&guest, true), 0);
+	ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
+	close_view();
+	ck_assert_int_eq(access("/sys/fs/bpf/hs-share", F_OK), -1);
+}
+END_TEST
+
 /* The VMM begins to log in a window: it finds every page dirty, and its logging outlives the window. */
 START_TEST(test_ept_nested_fine_vmm_begins_to_log)
 {
@@ -241,6 +253,7 @@ END_TEST
 /* What the VMM switches on is never taken for ours, not even where our call was announced and did not come about. */
 START_TEST(test_ept_nested_fine_guard)
 {
+	bool made = false;
 	static struct hs_kvm_slot slots[HS_KVM_MAX_SLOTS];
 	int pidfd, their_fd = -1, fd;
 	struct hs_kvm_guard *guard;
@@ -263,7 +276,8 @@ START_TEST(test_ept_nested_fine_guard)
 	ck_assert_uint_eq(seen.look.nr_slots, 5);
 	ck_assert_int_eq(hs_kvm_guard_get(&guard, true, &err), -ENOENT);
 	good(hs_kvm_guard_get(&guard, false, &err));
-	good(hs_kvm_guard_begin(guard, seen.look.kvm, fd));
+	good(hs_kvm_guard_begin(guard, seen.look.kvm, fd, &made));
+	ck_assert(made);
 	for (uint32_t i = 0; i < seen.look.nr_slots; i++) {
 		good(hs_kvm_guard_watch(guard, seen.look.kvm, &slots[i], &cookie));
 		ck_assert_int_eq(hs_kvm_guard_ours(guard, seen.look.kvm, &slots[i], 0), HS_NO);
@@ -346,6 +360,7 @@ int main(void)
 	} else {
 		tcase_add_test(t, test_ept_nested_fine_exactly);
 		tcase_add_test(t, test_ept_nested_fine_not_while_vmm_logs);
+		tcase_add_test(t, test_ept_nested_fine_refused_leaves_nothing);
 		tcase_add_test(t, test_ept_nested_fine_vmm_begins_to_log);
 		tcase_add_test(t, test_ept_nested_fine_closed_in_a_window);
 		tcase_add_loop_test(t, test_ept_nested_fine_killed, 0, 2);
