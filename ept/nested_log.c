@@ -356,14 +356,16 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 
 	for (size_t i = 0; i < nr; i++)
 		nr_ours += hs_bit_test(v->split, huge[i]);
-	/* Split in the host's tables, by an earlier run or for sharing. */
+	/* What is not ours was split in the host's tables, by an earlier run or for sharing. */
+	if (!nr_ours)
+		return hs_view_restore(v->inner, huge, nr, results, err);
 	for (size_t i = 0; i < nr && !rc; i++) {
 		if (!hs_bit_test(v->split, huge[i]))
 			rc = hs_view_restore(v->inner, &huge[i], 1, results ? &results[i] : NULL, err);
 		else if (results)
 			results[i] = 0;
 	}
-	if (rc || !nr_ours)
+	if (rc)
 		return rc;
 	if (nr_ours == v->nr_split) {
 		rc = hs_nested_log_close(v, err);
