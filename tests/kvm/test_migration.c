@@ -54,7 +54,7 @@ static void start(struct qemu *q, int nr, bool incoming)
 		close(to[1]);
 		(void)execl(QEMU, QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine",
 			    "q35,accel=kvm,sata=off,i8042=off,hpet=off,vmport=off", "-m", RAM, "-kernel", GUEST,
-			    "-monitor", "stdio", "-debugcon", debugcon, incoming ? "-incoming" : "-S",
+			    "-monitor", "stdio", "-debugcon", debugcon, "-no-reboot", incoming ? "-incoming" : "-S",
 			    incoming ? uri : NULL, NULL);
 		_exit(127);
 	}
@@ -76,7 +76,10 @@ static void tell(struct qemu *q, const char *command)
 	ck_assert_int_eq(write(q->monitor, command, len), (ssize_t)len);
 }
 
-/* Passes that the guest has told of; the test ends when it has lost a write. -1 instead of that when `may_lose`. */
+/*
+ * Passes that the guest has told of; the test ends when it has lost a write, or has reset itself, which ends QEMU. -1
+ * instead of that when `may_lose`.
+ */
 static long passes(const struct qemu *q, bool may_lose)
 {
 	char last = 0;
