@@ -1,6 +1,6 @@
 /*
- * A migration from one QEMU to another while the guest is looked into: no write of the guest may be lost. The guest
- * (migration_guest.S) notices by itself. HS_MIGRATIONS: how many.
+ * A migration from one QEMU to another, or a calculation of the dirty rate, while the guest is looked into: no write of
+ * the guest may be lost. The guest (migration_guest.S) notices by itself. HS_MIGRATIONS: how many.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,8 +30,9 @@ static struct hs_error err;
 
 struct qemu {
 	pid_t pid;
-	int monitor;     /* its human monitor's input */
-	char output[64]; /* file of what the guest tells */
+	int monitor;      /* its human monitor's input */
+	char output[64];  /* file of what the guest tells */
+	char answers[64]; /* file of what its monitor says */
 };
 
 static void start(struct qemu *q, int nr, bool incoming)
@@ -39,18 +40,19 @@ static void start(struct qemu *q, int nr, bool incoming)
 	int to[2];
 
 	(void)snprintf(q->output, sizeof(q->output), "/tmp/guest-%d", nr);
+	(void)snprintf(q->answers, sizeof(q->answers), "/tmp/monitor-%d", nr);
 	(void)unlink(q->output);
 	ck_assert_int_eq(pipe(to), 0);
 	q->pid = fork();
 	ck_assert_int_ge(q->pid, 0);
 	if (!q->pid) {
 		char debugcon[80], uri[] = "unix:" SOCKET;
-		int null = open("/dev/null", O_WRONLY);
+		int answers = open(q->answers, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)snprintf(debugcon, sizeof(debugcon), "file:%s", q->output);
 		(void)dup2(to[0], 0);
-		(void)dup2(null, 1); /* the monitor's echo */
+		(void)dup2(answers, 1);
 		close(to[1]);
 		(void)execl(QEMU, QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine",
 			    "q35,accel=kvm,sata=off,i8042=off,hpet=off,vmport=off", "-m", RAM, "-kernel", GUEST,
@@ -317,6 +319,59 @@ START_TEST(test_kvm_migration_would_be_noticed)
 }
 END_TEST
 
+/* What the monitor says of the dirty rate, MB/s; -1: nothing that is measured. */
+static long dirty_rate(struct qemu *q)
+{
+	static const char mark[] = "Dirty rate: ";
+	long rate = -1;
+	char line[512];
+	FILE *f;
+
+	tell(q, "info dirty_rate\n");
+	usleep(500000);
+	f = fopen(q->answers, "re");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, mark, sizeof(mark) - 1))
+			rate = strtol(line + sizeof(mark) - 1, NULL, 10);
+	(void)fclose(f);
+	return rate;
+}
+
+/* The other use of the log: the same holds for it, whether it begins in a window or is there when one is tried. */
+START_TEST(test_kvm_migration_dirty_rate)
+{
+	struct qemu q;
+	struct looker l;
+
+	start(&q, 200, false);
+	tell(&q, "cont\n");
+	await_passes(&q, 2);
+	open_looker(&l, q.pid);
+	open_window(&l);
+	ck_assert_uint_eq(l.windows, 1);
+	tell(&q, "calc_dirty_rate -b 5\n");
+	usleep(1000000);
+	close_window(&l);
+	open_window(&l);
+	ck_assert_uint_eq(l.windows, 1);
+	ck_assert_uint_eq(l.refused, 1);
+	ck_assert_int_eq(hs_view_age(l.view, &err), -EBUSY);
+	/* It ends, and switches logging off itself: then it is our turn again. */
+	for (int ms = 0; l.windows == 1; ms += 100) {
+		ck_assert_int_lt(ms, 60000);
+		usleep(100000);
+		open_window(&l);
+	}
+	close_window(&l);
+	/* Its figure is right: the guest writes all the time. */
+	ck_assert_int_gt(dirty_rate(&q), 0);
+	await_passes(&q, 2);
+	close_looker(&l);
+	stop(&q);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("kvm/migration");
@@ -327,6 +382,7 @@ int main(void)
 	tcase_set_timeout(t, 350 + 40 * nr_migrations());
 	tcase_add_test(t, test_kvm_migration_loses_nothing);
 	tcase_add_test(t, test_kvm_migration_would_be_noticed);
+	tcase_add_test(t, test_kvm_migration_dirty_rate);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }
