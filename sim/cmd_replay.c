@@ -26,6 +26,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->choice;
 		state->child_inputs[1] = &o->common;
+		state->child_inputs[2] = &o->common;
 		break;
 	case ARGP_KEY_ARG:
 		if (o->trace)
@@ -35,8 +36,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->trace)
 			argp_error(state, "no trace is named; hs-share record writes one");
-		if (o->common.nr_sets || o->common.has_seed)
-			argp_error(state, "--set and --seed are for made-up hosts; a trace is what it is");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -107,6 +106,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { .argp = &hs_lab_choice_argp },
 						      { .argp = &hs_lab_common_argp },
+						      { .argp = &hs_lab_compare_argp },
 						      { 0 } };
 	static const struct argp argp = {
 		.parser = parse,

@@ -184,6 +184,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &s->common;
+		state->child_inputs[1] = &s->common;
 		break;
 	case 'P':
 		parse_param(s, state, arg);
@@ -196,8 +197,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!s->nr_scenarios)
 			argp_error(state, "no scenario is named; hs-lab scenarios lists those that are built in");
-		if (s->common.html || s->common.svg)
-			argp_error(state, "sweep draws no plots: give --csv or --json");
 		if (!s->nr_choices)
 			take_all(s);
 		break;
@@ -275,7 +274,9 @@ static void print(const struct hs_lab_job *jobs, const struct titled_job *titles
 
 int hs_lab_cmd_sweep(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_lab_common_argp }, { 0 } };
+	static const struct argp_child children[] = { { .argp = &hs_lab_common_argp },
+						      { .argp = &hs_lab_hosts_argp },
+						      { 0 } };
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,

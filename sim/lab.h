@@ -51,7 +51,9 @@ struct hs_lab_common {
 	struct hs_lab_options options;
 	struct hs_lab_costs costs;
 };
-extern const struct argp hs_lab_common_argp;
+/* For a struct hs_lab_common; a command takes the parts that it honours: all of them the first, those with made-up
+ * hosts the second, those that set policies side by side the third. */
+extern const struct argp hs_lab_common_argp, hs_lab_hosts_argp, hs_lab_compare_argp;
 
 /* Before parsing; and after: reads the calibration, or says that there is none. */
 void hs_lab_common_init(struct hs_lab_common *c);

@@ -47,11 +47,16 @@ expect 2 '--set: "even" is not KEY=VALUE' run demo --set even
 expect 2 '--jobs: "many" is not a whole number' run demo --jobs many
 expect 2 '--param: there is no setting "speed"; there are rounds' sweep demo --param speed=1
 expect 2 '--param: "max_hot=900": give at most 16 numbers from 0 to 511' sweep demo --param max_hot=900
-expect 2 'sweep draws no plots' sweep demo --html x
-expect 2 '--set and --seed are for made-up hosts' replay x --seed 1
+# What a command would not honour it does not offer.
+for option in set=even=1 seed=1; do
+	expect 2 "unrecognized option '--$option'" replay x "--$option"
+done
+for option in html=x svg=x scan-rate=1 quirks gain-all; do
+	expect 2 "unrecognized option '--$option'" sweep demo "--$option"
+done
 expect 1 'there is no scenario "nothing"; the built-in ones are demo' run nothing
 expect 1 'there is no key "frob" in \[guests' run demo --set frob=1
-expect 1 'the scenario has no \[guests db\]' run demo --set db.even=1
+expect 1 'the scenario demo has no \[guests db\]' run demo --set db.even=1
 expect 1 'even = 120: give a number from 0 to 100' run demo --set even=120
 expect 1 'come to 145 percent' run demo --set web.even=100 --set skewed=45
 expect 1 'cannot open the trace /nonexistent' replay /nonexistent
@@ -82,7 +87,7 @@ figures() { "$program" run demo -q -p hs-share --seconds 15 --set memory=64M "$@
 [ "$(figures --seed 5)" != "$(figures --seed 6)" ] && good || bad "two seeds"
 [ "$(figures --jobs 1)" = "$(figures --jobs 3)" ] && good || bad "runs at a time"
 expect 0 'max_hot +100\*' sweep "$dir/twins.ini" -q --param max_hot=10,100
-expect 0 'tracking alone' claims -q --seconds 12 --set memory=32M
+expect 0 'tracking alone' claims -q --seconds 12 --set vm.memory=32M
 # Recorded guests: the recorded run decides as it did, and no slowdown is told.
 expect 0 '[0-9]+ decisions, 0 of them other than recorded' replay -q "$trace"
 expect 0 '^hs-share .* - ' replay -q "$trace" -p hs-share
