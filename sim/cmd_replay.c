@@ -78,12 +78,24 @@ static void print_exact(const struct hs_replay_stats *exact)
 }
 
 /* A trace of a run that merged: other policies cannot be tried on it, but its own decisions can. */
-static int replay_merging(const char *path, const struct hs_error *why)
+static int replay_merging(const struct replay_options *o, const struct hs_error *why)
 {
+	const struct hs_lab_common *c = &o->common;
 	struct hs_replay_stats exact = { 0 };
 	struct hs_error err = { "" };
 
-	if (replay_exactly(path, &exact, &err))
+	if (c->json || c->csv || c->html || c->svg) {
+		(void)hs_error_set(&err, -ENOTSUP,
+				   "there are no results to write: %.380s; or replay it without --%s, which tells of "
+				   "the recorded run alone",
+				   why->text,
+				   c->json   ? "json"
+				   : c->csv  ? "csv"
+				   : c->html ? "html"
+					     : "svg");
+		return hs_lab_fail(&err);
+	}
+	if (replay_exactly(o->trace, &exact, &err))
 		return hs_lab_fail(&err);
 	(void)fprintf(stderr, "hs-lab: no policy is tried: %s\n", why->text);
 	print_exact(&exact);
@@ -132,7 +144,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	if (!rc)
 		rc = hs_lab_trace_read(&trace, o.trace, &err);
 	if (rc == -ENOTSUP)
-		return replay_merging(o.trace, &err);
+		return replay_merging(&o, &err);
 	if (rc)
 		return hs_lab_fail(&err);
 	if (trace->cut_off)

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Recording living guests: process guests as the demo has them. The trace is whole, replayed it gives each decision again,
 # nothing of the guests was changed; with --merge it has what the kernel shared; cut off or interrupted it is still good.
-# usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK
+# usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK HS_LAB
 set -u
-share=$1 guest=$2 check=$3
+share=$1 guest=$2 check=$3 lab=$4
 dir=$(mktemp -d) passed=0 failed=0
 declare -a pids ins
 
@@ -62,6 +62,10 @@ ok 'ended in the midst' '"$check" "$dir/i" >"$dir/i.json" && [ "$(of i cycles)" 
 ok 'with --merge' 'record --output "$dir/m" --cycles 3 --merge --allow-foreign'
 ok 'what was shared is in it' '"$check" "$dir/m" >"$dir/m.json" && [ "$(of m saved_bytes)" -gt 30000000 ]'
 ok 'replayed it decides the same, with sharing under way' '[ "$(of m cycles)" = 3 ] && [ "$(of m decisions)" -gt 250 ] && [ "$(of m decisions_differ)" = 0 ]'
+ok 'the lab replays the recorded run of it' '"$lab" replay -q "$dir/m" 2>"$dir/err" | grep -qE "[0-9]{3} decisions, 0 of them other" && grep -q "no policy is tried: .*without --merge" "$dir/err"'
+for option in json csv html svg; do
+	ok "and says that it has nothing for --$option" "! \"\$lab\" replay -q \"\$dir/m\" --$option \"\$dir/x\" >\"\$dir/out\" 2>&1 && grep -q 'no results to write: .*without --$option' \"\$dir/out\" && [ ! -e \"\$dir/x\" ]"
+done
 ok 'it was undone' '[ "$(mergeable "${pids[1]}")" = 0 ]'
 echo "could save $(of a could_save_bytes), saved $(of m saved_bytes) bytes"
 
