@@ -45,12 +45,9 @@ PLAIN(max_split, fine.max_split)
 PLAIN(look_again, look_again)
 PLAIN(hash_cold_rounds, hash_cold_rounds)
 
-/* As the service's --rounds: 6 of 10 rounds are hot, all of them cold. */
 static void set_rounds(struct hs_lab_options *o, uint32_t v)
 {
-	o->pipeline.coarse.rounds = v;
-	o->pipeline.coarse.hot_rounds = (v * 6 + 9) / 10;
-	o->pipeline.policy.min_cold_rounds = v;
+	hs_pipeline_config_set_rounds(&o->pipeline, v);
 }
 
 static uint32_t get_rounds(const struct hs_lab_options *o)
@@ -58,13 +55,9 @@ static uint32_t get_rounds(const struct hs_lab_options *o)
 	return o->pipeline.coarse.rounds;
 }
 
-/* As the service's --max-hot. */
 static void set_max_hot(struct hs_lab_options *o, uint32_t v)
 {
-	o->pipeline.policy.max_hot = v;
-	if (o->pipeline.policy.unshare_hot_pages <= v)
-		o->pipeline.policy.unshare_hot_pages = v + 1;
-	o->pipeline.fine.give_up_hot = v;
+	hs_pipeline_config_set_max_hot(&o->pipeline, v);
 }
 
 static uint32_t get_max_hot(const struct hs_lab_options *o)
