@@ -132,7 +132,7 @@ static void no_walks(struct hs_lab_costs *c, const char *why)
 }
 
 /* In turns, so that what else the machine does meets both alike; the same places, so that data caches do. */
-static void measure_walks(struct hs_lab_costs *c)
+static void measure_walks(struct hs_lab_costs *c, const struct hs_clock *clock)
 {
 	void *slack[2];
 	char *mem[2];
@@ -149,7 +149,7 @@ static void measure_walks(struct hs_lab_costs *c)
 		no_walks(c, "the kernel gives no huge pages: transparent huge pages are off");
 		goto out;
 	}
-	for (unsigned int w = 0; w < HS_LAB_NR_WALKS; w++) {
+	for (unsigned int w = 0; w < HS_LAB_NR_WALKS && !hs_lab_cancelled(clock); w++) {
 		double v[HS_LAB_REPS];
 
 		for (unsigned int i = 0; i < HS_LAB_REPS; i++)
@@ -352,22 +352,12 @@ static void name_machine(struct hs_lab_costs *c)
 		(void)strftime(c->measured, sizeof(c->measured), "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err)
+/* Contents, copies and splits, on memory in huge pages. */
+static int measure_huge_pages(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err)
 {
-	struct sysinfo si;
 	void *slack;
-	char *mem;
+	char *mem = map_memory(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
 
-	hs_lab_costs_none(out);
-	name_machine(out);
-	tell("random reads through huge and base mappings");
-	if (sysinfo(&si) == 0 && (uint64_t)si.freeram * si.mem_unit > 3 * READ_BYTES)
-		measure_walks(out);
-	else
-		no_walks(out, "3 GiB of free memory are needed");
-	tell("writes to shared pages");
-	measure_breaks(out);
-	mem = map_memory(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
 	if (!mem)
 		return hs_error_set(err, -ENOMEM, "no memory to calibrate with: %u MiB are needed", 2 * NR_HUGE);
 	for (uint32_t p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
@@ -378,6 +368,33 @@ int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), s
 	measure_copies(out, mem);
 	measure_splits(out, mem);
 	unmap_memory(slack, NR_HUGE * HS_HUGE_SIZE);
-	hs_lab_calibrate_live(out, tell);
 	return 0;
+}
+
+int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what),
+		     struct hs_error *err)
+{
+	struct sysinfo si;
+	int rc;
+
+	hs_lab_costs_none(out);
+	name_machine(out);
+	tell("random reads through huge and base mappings");
+	if (sysinfo(&si) == 0 && (uint64_t)si.freeram * si.mem_unit > 3 * READ_BYTES)
+		measure_walks(out, clock);
+	else
+		no_walks(out, "3 GiB of free memory are needed");
+	if (hs_lab_cancelled(clock))
+		goto cancelled;
+	tell("writes to shared pages");
+	measure_breaks(out);
+	rc = measure_huge_pages(out, tell, err);
+	if (rc)
+		return rc;
+	if (!hs_lab_cancelled(clock))
+		hs_lab_calibrate_live(out, clock, tell);
+	if (!hs_lab_cancelled(clock))
+		return 0;
+cancelled:
+	return hs_error_set(err, -ECANCELED, "interrupted");
 }

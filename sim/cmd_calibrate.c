@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "wallclock.h"
+
 struct calibrate_options {
 	const char *output;
 	bool json, quiet;
@@ -77,7 +79,8 @@ int hs_lab_cmd_calibrate(int argc, char **argv)
 	int status = 0;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	if (hs_lab_calibrate(&costs, tell, &err))
+	hs_wallclock_catch_signals(); /* KSM is given back first */
+	if (hs_lab_calibrate(&costs, &hs_wallclock, tell, &err))
 		return hs_lab_fail(&err);
 	if (o.json) {
 		status = print_json(&costs);

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "hs/clock.h"
 #include "hs/error.h"
 
 #define HS_LAB_WALK_FIRST 8U  /* 256 base pages in use */
@@ -60,8 +61,10 @@ json_t *hs_lab_costs_json(const struct hs_lab_costs *c); /* NULL: out of memory 
 
 /*
  * Measures on this machine; takes some twenty seconds. Page tables, clear_refs and ksmd need root: without it, or where
- * KSM is somebody else's, those constants stay unknown, with the reason. Everything is put back.
+ * KSM is somebody else's, those constants stay unknown, with the reason. Everything is put back. -ECANCELED: the clock
+ * says that the end is asked for; -ENOMEM.
  */
-HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err);
+HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what),
+				 struct hs_error *err);
 
 #endif

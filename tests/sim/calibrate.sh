@@ -1,6 +1,6 @@
 #!/bin/bash
 # hs-lab calibrate on this machine: every constant is a number, or unknown with a reason; the file is read again; KSM is
-# as it was. Figures are not judged. usage: calibrate.sh PROGRAM
+# as it was, also when it is interrupted. Figures are not judged. usage: calibrate.sh PROGRAM
 set -u
 program=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
@@ -26,5 +26,24 @@ timeout 100 "$program" run demo -q -p ksm --seconds 5 --set memory=64M --calibra
 	fail "run with the calibration"
 grep -q "measured $(jq -r .measured "$dir/c.json") on" "$dir/table" || fail "the table does not tell the calibration"
 jq -e '.costs.break_ns > 0' "$dir/r.json" >/dev/null || fail "the results do not hold the costs"
+# interrupted SIGNAL UNTIL: it is ended by that signal when UNTIL, a condition, has become true; 0: KSM is given back, and
+# neither a process nor a file is left.
+interrupted() {
+	local pid children rc
+	"$program" calibrate -o "$dir/none.json" 2>"$dir/told" >"$dir/printed" &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null && ! eval "$2"; do read -rt 0.02 <> <(:) || :; done
+	children=$(cat "/proc/$pid/task/$pid/children")
+	kill -"$1" "$pid" || fail "it ended before \"$2\""
+	wait "$pid"
+	rc=$?
+	[ "$rc" = 1 ] && grep -q '^hs-lab: interrupted' "$dir/told" || fail "SIG$1: status $rc, $(cat "$dir/told")"
+	[ ! -e "$dir/none.json" ] && [ ! -s "$dir/printed" ] || fail "SIG$1: something was written"
+	for pid in $children; do [ ! -d "/proc/$pid" ] || fail "SIG$1: process $pid is left"; done
+	[ "$(knobs)" = "$before" ] || fail "SIG$1: KSM is not as it was: $(knobs)"
+}
+interrupted INT 'grep -q "random reads" "$dir/told"'
+[ "$(id -u)" != 0 ] || interrupted TERM '[ "$(knobs)" != "$before" ]'
+
 [ "$failed" = 0 ] && echo "calibration: $(jq -c '[to_entries[] | select(.key | endswith("_ns"))] | from_entries' "$dir/c.json")"
 exit "$failed"
