@@ -28,7 +28,10 @@ static const struct argp_option common_options[] = {
 	{ "json", OPT_JSON, "FILE", 0, "Write all results as JSON; - is standard output, instead of the table.", 10 },
 	{ "csv", OPT_CSV, "FILE", 0, "Write a row for each run.", 10 },
 	{ "calibration", OPT_CALIBRATION, "FILE", 0,
-	  "What things cost, as hs-lab calibrate wrote it. Default: hs-lab/calibration.json in the cache folder.", 10 },
+	  "What things cost, as hs-lab calibrate wrote it. Default: " HS_LAB_COSTS_OF_MACHINE
+	  ", or where there is none "
+	  "hs-lab/calibration.json in your cache folder.",
+	  10 },
 	{ NULL, 0, NULL, 0, "Hosts:", 11 },
 	{ "seconds", OPT_SECONDS, "N", 0, "Simulated time. Default: as the scenario or the trace says.", 11 },
 	{ NULL, 0, NULL, 0, "Work:", 13 },
@@ -193,7 +196,7 @@ int hs_lab_common_finish(struct hs_lab_common *c, struct hs_error *err)
 	char path[4096];
 	int rc;
 
-	hs_lab_costs_path(path, sizeof(path));
+	hs_lab_costs_path_to_read(path, sizeof(path));
 	c->options.costs = &c->costs;
 	rc = hs_lab_costs_read(&c->costs, c->calibration ? c->calibration : path, err);
 	if (rc != -ENOENT || c->calibration)
