@@ -4,40 +4,13 @@
 # usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK HS_LAB
 set -u
 share=$1 guest=$2 check=$3 lab=$4
-dir=$(mktemp -d) passed=0 failed=0
-declare -a pids ins
+. "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 
-cleanup() {
-	for fd in "${ins[@]}"; do exec {fd}>&-; done
-	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
-	rm -rf "$dir"
-}
-trap cleanup EXIT
-
-ok() { # WHAT CONDITION
-	if eval "$2"; then passed=$((passed + 1)); else
-		failed=$((failed + 1))
-		echo "FAILED: $1"
-		echo "  $2"
-	fi
-}
-
-start_guest() { # SEED
-	mkfifo "$dir/in$1"
-	"$guest" --seed="$1" --huge=48 --rate=200000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
-	pids[$1]=$!
-	exec {ins[$1]}>"$dir/in$1"
-	until grep -q ready "$dir/out$1"; do
-		kill -0 "${pids[$1]}" || exit 1
-		read -rt 0.1 <> <(:) || :
-	done
-}
 of() { jq -r ".$2" "$dir/$1.json"; }
-mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
 record() { timeout 120 "$share" record -q --pid "${pids[1]}" --pid "${pids[2]}" --interval 200 "$@" 2>"$dir/err"; }
 
-start_guest 1
-start_guest 2
+for i in 1 2; do start_guest $i; done
+for i in 1 2; do until_true 60 "grep -q ready \"\$dir/out$i\"" || exit 1; done
 
 ok 'a recording of two cycles' 'record --output "$dir/a" --cycles 2'
 ok 'nobody else may read it' '[ "$(stat -c %a "$dir/a")" = 600 ]'
@@ -68,6 +41,4 @@ for option in json csv html svg; do
 done
 ok 'it was undone' '[ "$(mergeable "${pids[1]}")" = 0 ]'
 echo "could save $(of a could_save_bytes), saved $(of m saved_bytes) bytes"
-
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish
