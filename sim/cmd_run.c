@@ -47,7 +47,7 @@ int hs_lab_cmd_run(int argc, char **argv)
 		.parser = parse,
 		.args_doc = "SCENARIO",
 		.doc = "Run policies on a simulated host and compare what they save and what that costs. SCENARIO is "
-		       "the name of one that is built in, or a file.",
+		       "the name of one that is built in, or a file; a file of such a name is given as ./NAME.",
 		.children = children,
 	};
 	struct hs_error err = { "" };

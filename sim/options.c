@@ -238,12 +238,12 @@ static int set(struct hs_lab_scenario *s, const char *text, struct hs_error *err
 int hs_lab_common_scenario(const struct hs_lab_common *c, const char *name, struct hs_lab_scenario *out,
 			   struct hs_error *err)
 {
-	int rc;
+	const bool path = strpbrk(name, "/.") != NULL;
+	int rc = path ? -ENOENT : hs_lab_scenario_built_in(out, name, err);
 
-	if (strchr(name, '/') || strchr(name, '.') || access(name, F_OK) == 0)
+	/* What lies in the working folder does not stand before what is built in. */
+	if (rc == -ENOENT && (path || access(name, F_OK) == 0))
 		rc = hs_lab_scenario_read(out, name, err);
-	else
-		rc = hs_lab_scenario_built_in(out, name, err);
 	for (size_t i = 0; !rc && i < c->nr_sets; i++)
 		rc = set(out, c->sets[i], err);
 	if (c->seconds > 0)

@@ -2,7 +2,7 @@
 # hs-lab as a person meets it: help, wrong uses that name what is wrong, files that are written, the same seed twice.
 # usage: lab.sh PROGRAM TRACE
 set -u
-program=$1 trace=$2
+program=$(readlink -f "$1") trace=$(readlink -f "$2")
 dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 export HS_LAB_CALIBRATION=$dir/none.json
@@ -68,6 +68,17 @@ expect 0 '^demo +Three guests' scenarios
 expect 0 '^\[guests web\]' scenarios demo
 expect 1 'there is no scenario "x"' scenarios x
 
+# A file or a folder of a built-in's name does not stand before it; given as a path it is taken; a folder is no file.
+mkdir "$dir/here" "$dir/here/skewed"
+printf '[guests mine]\nmemory = 4M\n' | tee "$dir/here/demo" >"$dir/here/other"
+cd "$dir/here" || exit 1
+expect 0 'demo: 2304 MiB of guests' run demo -q -p none --seconds 1
+expect 0 'demo: 4 MiB of guests' run ./demo -q -p none --seconds 1
+expect 0 'skewed: 4096 MiB of guests' run skewed -q -p none --seconds 1
+expect 0 'other: 4 MiB of guests' run other -q -p none --seconds 1
+expect 1 'cannot read the scenario ./skewed: Is a directory' run ./skewed
+expect 1 "cannot read the scenario $dir/none: No such file" run "$dir/none"
+cd - >/dev/null || exit 1
 # A small host; the table, and every kind of file.
 printf '[host]\nseconds = 12\n[guests a]\ncount = 2\nmemory = 16M\nsame_group = 100\naccesses = 0\n' >"$dir/twins.ini"
 expect 0 'not calibrated' run "$dir/twins.ini" -p none
