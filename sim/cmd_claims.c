@@ -135,7 +135,7 @@ int hs_lab_cmd_claims(int argc, char **argv)
 	report.jobs = jobs;
 	report.costs = &c.costs;
 	status = rc ? hs_lab_fail(&err) : hs_lab_report_all(&report, &c);
-	if (!status && !(c.json && strcmp(c.json, "-") == 0))
+	if (!status && hs_lab_wants_table(&c))
 		conclude(jobs);
 	free(jobs);
 	return status;

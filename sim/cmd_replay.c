@@ -162,7 +162,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	report.nr = o.choice.nr;
 	report.costs = &o.common.costs;
 	status = rc ? hs_lab_fail(&err) : hs_lab_report_all(&report, &o.common);
-	if (!status && !trace->cut_off && !(o.common.json && strcmp(o.common.json, "-") == 0))
+	if (!status && !trace->cut_off && hs_lab_wants_table(&o.common))
 		print_exact(&exact);
 	free(jobs);
 	hs_lab_trace_destroy(trace);

@@ -234,14 +234,6 @@ static int make_jobs(const struct sweep *s, struct hs_lab_job *jobs, struct titl
 	return 0;
 }
 
-static const char *known(char buf[32], const char *format, double v)
-{
-	if (isnan(v))
-		return "-";
-	(void)snprintf(buf, 32, format, v);
-	return buf;
-}
-
 static void print(const struct hs_lab_job *jobs, const struct titled_job *titles, size_t nr)
 {
 	for (size_t i = 0; i < nr; i++) {
@@ -258,8 +250,8 @@ static void print(const struct hs_lab_job *jobs, const struct titled_job *titles
 		(void)printf("%-19s %6u%s %10.1f %10.1f %9.1f%% %10s %9s %9s %7" PRIu64 " %10.1f %9" PRIu64 "\n",
 			     titles[i].choice->param->name, titles[i].value, titles[i].is_default ? "*" : " ",
 			     (double)r->saved_bytes / MIB, r->saved_mean_bytes / MIB, 100 * r->hot_huge,
-			     known(a, "%.3f%%", 100 * r->slowdown), known(b, "%.2f", r->cpu_seconds),
-			     known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
+			     hs_lab_known(a, "%.3f%%", 100 * r->slowdown), hs_lab_known(b, "%.2f", r->cpu_seconds),
+			     hs_lab_known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
 			     r->counts.breaks);
 	}
 	(void)printf("* the default\n");
@@ -298,15 +290,12 @@ int hs_lab_cmd_sweep(int argc, char **argv)
 		rc = hs_lab_jobs_run(jobs, report.nr, s.common.jobs, s.common.quiet, &err);
 	report.jobs = jobs;
 	report.costs = &s.common.costs;
-	if (rc)
-		status = hs_lab_fail(&err);
-	else
-		status = hs_lab_report_files(&report, &s.common);
-	if (!status && !(s.common.json && strcmp(s.common.json, "-") == 0)) {
+	if (!rc && hs_lab_wants_table(&s.common)) {
 		print(jobs, titles, report.nr);
 		(void)putchar('\n');
 		hs_lab_print_costs(stdout, &s.common.costs);
 	}
+	status = rc ? hs_lab_fail(&err) : hs_lab_report_files(&report, &s.common);
 	free(jobs);
 	free(titles);
 	return status;

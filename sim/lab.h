@@ -82,6 +82,11 @@ struct hs_lab_report {
 	const struct hs_lab_costs *costs;
 };
 
+/* Whether the table is printed: JSON on standard output comes instead of it. */
+bool hs_lab_wants_table(const struct hs_lab_common *c);
+/* A number, or a dash where it is unknown. */
+const char *hs_lab_known(char buf[32], const char *format, double v);
+
 /* Prints the table, and writes what was asked for. 0 or the exit status. */
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c);
 /* The same without the table. */

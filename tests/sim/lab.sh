@@ -64,6 +64,17 @@ expect 1 "there is no calibration at $dir/mine.json" run demo --calibration "$di
 echo '{"format": "something else"}' >"$dir/other.json"
 expect 1 'is no calibration of this version' run demo --calibration "$dir/other.json"
 expect 1 "cannot write $dir/no/such/x.csv" run demo -p none --seconds 1 --csv "$dir/no/such/x.csv"
+# Where nothing can be written that is told, whatever it was.
+for option in json csv html; do
+	expect 1 'cannot write /dev/full: No space left' run demo -p none --seconds 1 -q "--$option=/dev/full"
+done
+mkdir "$dir/full" && ln -s /dev/full "$dir/full/demo-trade.svg"
+expect 1 "cannot write $dir/full/demo-trade.svg: No space left" run demo -p none --seconds 1 -q --svg "$dir/full"
+for command in 'run demo -p none --seconds 1 -q' 'run demo -p none --seconds 1 -q --json -' 'sweep demo --seconds 1 -q -P max_hot=1' \
+	"replay $trace -p none -q" 'claims --seconds 1 -q --set memory=16M' 'scenarios' 'scenarios demo' '--help'; do
+	said=$(timeout 60 "$program" $command 2>&1 >/dev/full)
+	[ $? = 1 ] && grep -q 'cannot write all of standard output' <<<"$said" && good || bad "$command to a full disk: $said"
+done
 expect 0 '^demo +Three guests' scenarios
 expect 0 '^\[guests web\]' scenarios demo
 expect 1 'there is no scenario "x"' scenarios x
