@@ -8,7 +8,7 @@
 
 struct calibrate_options {
 	const char *output;
-	bool json, quiet;
+	bool json;
 };
 
 enum { OPT_OUTPUT = 'o', OPT_JSON = 256 };

@@ -76,12 +76,10 @@ static bool read_all(int fd, void *buf, size_t n)
 	return true;
 }
 
-static void send_progress(void *ctx, const struct hs_lab_policy *p, double seconds, double of)
+static void send_progress(void *ctx, double seconds)
 {
 	const struct message m = { .kind = MSG_PROGRESS, .seconds = seconds };
 
-	(void)p;
-	(void)of;
 	if (!write_all(*(const int *)ctx, &m, sizeof(m)))
 		_exit(HS_EXIT_FAILED); /* nobody waits for the result any more */
 }

@@ -55,7 +55,7 @@ static void on_sample(void *ctx, uint64_t now_us)
 	struct hot_count c = { 0 };
 
 	if (run->progress)
-		run->progress(run->progress_ctx, r->policy, (double)now_us / 1e6, r->seconds);
+		run->progress(run->progress_ctx, (double)now_us / 1e6);
 	if (r->nr_points == HS_LAB_MAX_POINTS)
 		return;
 	for_huge(run->h, count_hot, &c);
@@ -99,7 +99,7 @@ static void count_missed(void *ctx, struct hs_lab_guest *g, hs_huge_nr huge)
 		if ((!merged && !hs_bits_test(&may, i)) || !hs_lab_can_share(t->h, g, page))
 			continue;
 		content = hs_sim_content(g->view, page);
-		could = &t->could[content * t->h->nr_groups + (t->h->blind ? 0 : g->group)];
+		could = &t->could[hs_lab_cell(t->h, g, content)];
 		if (t->counting)
 			(*could)++;
 		else if (!merged && (content == 0 || *could > 1))
@@ -135,7 +135,7 @@ static int compare_to_truth(struct hs_lab_host *h, struct hs_lab_result *r, stru
 {
 	struct truth t = { .h = h, .r = r, .counting = true };
 
-	t.could = calloc((h->nr_pooled + 1) * h->nr_groups, sizeof(*t.could));
+	t.could = calloc(hs_lab_cells(h), sizeof(*t.could));
 	if (!t.could)
 		return hs_error_set(err, -ENOMEM, "out of memory to compare the run with the truth");
 	for_huge(h, count_missed, &t);
