@@ -167,7 +167,8 @@ static int hear(struct pool *p, struct worker *w, struct hs_error *err)
 		return 0;
 	}
 	if (m.kind == MSG_ERROR)
-		return hs_error_set(err, m.code, "%s, policy %s: %.400s", job->title, job->policy->name, m.err.text);
+		return hs_error_set(err, m.code, "%s, policy %s: %.400s", job->title, job->policy->name,
+				    m.err.text[0] ? m.err.text : strerror(-m.code));
 	if (!read_all(w->fd, &job->result, sizeof(job->result)))
 		goto died;
 	p->done++;

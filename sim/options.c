@@ -100,7 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		c->seconds = number(state, "--seconds", arg, 0.1, 1e7);
 		break;
 	case OPT_SEED:
-		c->seed = whole(state, "--seed", arg, UINT64_MAX);
+		c->seed = whole(state, "--seed", arg, HS_LAB_MAX_SEED);
 		c->has_seed = true;
 		break;
 	case OPT_JOBS:

@@ -150,9 +150,9 @@ static int set_u64(const char *key, const char *value, uint64_t *out, struct hs_
 	char *end;
 
 	errno = 0;
-	*out = strtoull(value, &end, 0);
-	if (end == value || *end || errno || value[0] == '-')
-		return bad_value(err, key, value, "a whole number");
+	*out = strtoull(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || *out > HS_LAB_MAX_SEED)
+		return bad_value(err, key, value, "a whole number below 2^63");
 	return 0;
 }
 

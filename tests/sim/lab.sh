@@ -43,6 +43,8 @@ expect 2 '--policy: there is no "best"; there are none, ksm' run demo -p best
 expect 2 '--policy: ksm is named twice' run demo -p ksm -p ksm
 expect 2 '--seconds: "soon" is not a number' run demo --seconds soon
 expect 2 '--seed: "-1" is not a whole number' run demo --seed -1
+expect 2 '--seed: "9223372036854775808" is not a whole number up to 9223372036854775807' run demo --seed 9223372036854775808
+expect 0 '"seed": 9223372036854775807' run demo -p none --seconds 1 -q --json - --seed 9223372036854775807
 expect 2 '--set: "even" is not KEY=VALUE' run demo --set even
 expect 2 '--jobs: "many" is not a whole number' run demo --jobs many
 expect 2 '--param: there is no setting "speed"; there are rounds' sweep demo --param speed=1
