@@ -43,25 +43,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static int open_replay(struct hs_replay **out, const char *path, struct hs_error *err)
-{
-	struct hs_trace_reader *reader;
-	FILE *f = fopen(path, "re");
-	int rc;
-
-	if (!f)
-		return hs_error_set(err, -errno, "cannot open the trace %s: %s", path, strerror(errno));
-	rc = hs_trace_reader_create(&reader, f, path, err);
-	return rc ? rc : hs_replay_create(out, reader, err);
-}
-
 /* The recorded run again, decision by decision. */
 static int replay_exactly(const char *path, struct hs_replay_stats *out, struct hs_error *err)
 {
 	struct hs_pipeline *p = NULL;
 	struct hs_replay *r = NULL;
-	int rc = open_replay(&r, path, err);
+	struct hs_trace_reader *reader;
+	int rc = hs_trace_reader_open(&reader, path, err);
 
+	if (!rc)
+		rc = hs_replay_create(&r, reader, err);
 	if (!rc)
 		rc = hs_replay_pipeline(&p, r, err);
 	if (!rc)

@@ -218,13 +218,9 @@ int hs_lab_trace_read(struct hs_lab_trace **out, const char *path, struct hs_err
 {
 	struct hs_trace_reader *reader = NULL;
 	struct hs_lab_trace *t;
-	FILE *f = fopen(path, "re");
-	int rc;
+	int rc = hs_trace_reader_open(&reader, path, err);
 
 	*out = NULL;
-	if (!f)
-		return hs_error_set(err, -errno, "cannot open the trace %s: %s", path, strerror(errno));
-	rc = hs_trace_reader_create(&reader, f, path, err);
 	if (rc)
 		return rc;
 	t = calloc(1, sizeof(*t));

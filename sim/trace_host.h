@@ -52,7 +52,7 @@ struct hs_lab_trace {
 };
 
 /*
- * Reads a whole trace. Errors of hs_trace_reader_create and hs_trace_next; -ENOTSUP: pages were merged while it was
+ * Reads a whole trace. Errors of hs_trace_reader_open and hs_trace_next; -ENOTSUP: pages were merged while it was
  * recorded, so that what it shows came of that too; -ENODATA: it has no guest that was looked at for a round. A trace
  * that was cut off is taken as far as it goes.
  */

@@ -206,6 +206,9 @@ struct hs_trace_reader;
  */
 HS_MUST_USE int hs_trace_reader_create(struct hs_trace_reader **out, FILE *f, const char *name, struct hs_error *err);
 
+/* The same of a file by its path, which names it in errors; or -errno of opening it. */
+HS_MUST_USE int hs_trace_reader_open(struct hs_trace_reader **out, const char *path, struct hs_error *err);
+
 const struct hs_trace_header *hs_trace_reader_header(const struct hs_trace_reader *r);
 
 /*
