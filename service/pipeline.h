@@ -4,7 +4,7 @@
  *   view -> coarse -> (content) -> fine -> policy -> index -> share -> ledger
  *
  * A cycle is a window of coarse rounds, a look at contents, a fine phase for what promises a gain, decisions, and a
- * burst. The commands and, later, the service drive it; nothing here prints. One thread owns a pipeline and all its
+ * burst. The commands, the service and the lab drive it; nothing here prints. One thread owns a pipeline and all its
  * guests.
  */
 #ifndef SERVICE_PIPELINE_H

@@ -14,6 +14,11 @@ double hs_lab_median(double *v, unsigned int n); /* sorts v */
 /* Fills a base page with what no other number's page has. */
 void hs_lab_fill_page(void *page, unsigned long long number);
 
+/* Memory on huge-page borders, with this advice; *slack is what to unmap, HS_HUGE_SIZE more. NULL: there is none. */
+char *hs_lab_map(size_t bytes, int advice, void **slack);
+/* These stay unknown, and why. */
+void hs_lab_unknown(struct hs_lab_costs *c, enum hs_lab_cost first, enum hs_lab_cost last, const char *why);
+
 /* Whether the end is asked for. */
 static inline bool hs_lab_cancelled(const struct hs_clock *clock)
 {

@@ -30,13 +30,12 @@ struct child {
 static void live(uint32_t number, int ready)
 {
 	const size_t bytes = NR_HUGE * HS_HUGE_SIZE;
-	char *mem = mmap(NULL, bytes + HS_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *start = (char *)(((uintptr_t)mem + HS_HUGE_SIZE - 1) & ~(HS_HUGE_SIZE - 1));
+	void *slack;
+	char *start = hs_lab_map(bytes, MADV_HUGEPAGE, &slack);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (mem == MAP_FAILED || getppid() == 1)
+	if (!start || getppid() == 1)
 		_exit(1);
-	(void)madvise(start, bytes, MADV_HUGEPAGE);
 	for (uint32_t p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
 		hs_lab_fill_page(start + p * HS_BASE_SIZE,
 				 p < NR_HUGE / 2 * HS_BASE_PER_HUGE ? p : p + (number + 1ULL) * 10000000);
@@ -87,14 +86,6 @@ static void end_child(struct child *c)
 		while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 		(void)close(c->ready);
-	}
-}
-
-static void give_up(struct hs_lab_costs *out, enum hs_lab_cost first, enum hs_lab_cost last, const char *why)
-{
-	for (int i = (int)first; i <= (int)last; i++) {
-		out->ns[i] = NAN;
-		(void)snprintf(out->why_not[i], sizeof(out->why_not[i]), "%.159s", why);
 	}
 }
 
@@ -214,8 +205,8 @@ void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *cloc
 	int rc = 0;
 
 	if (geteuid()) {
-		give_up(out, HS_LAB_COST_READ, HS_LAB_COST_READ, "needs root");
-		give_up(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, "needs root");
+		hs_lab_unknown(out, HS_LAB_COST_READ, HS_LAB_COST_READ, "needs root");
+		hs_lab_unknown(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, "needs root");
 		return;
 	}
 	tell("page tables of a process");
@@ -231,14 +222,15 @@ void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *cloc
 	if (rc) {
 		const char *why = err.text[0] ? err.text : strerror(-rc);
 
-		give_up(out, HS_LAB_COST_READ, HS_LAB_COST_READ, why);
-		give_up(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, why);
+		hs_lab_unknown(out, HS_LAB_COST_READ, HS_LAB_COST_READ, why);
+		hs_lab_unknown(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, why);
 		goto out;
 	}
 	tell("ksmd");
 	rc = measure_ksmd(out, &host, clock, c, &err);
 	if (rc)
-		give_up(out, HS_LAB_COST_KSM_SCAN, HS_LAB_COST_KSM_MERGE, err.text[0] ? err.text : strerror(-rc));
+		hs_lab_unknown(out, HS_LAB_COST_KSM_SCAN, HS_LAB_COST_KSM_MERGE,
+			       err.text[0] ? err.text : strerror(-rc));
 out:
 	end_child(&c[0]);
 	end_child(&c[1]);

@@ -43,7 +43,7 @@ struct hs_lab_costs {
 	char measured[32]; /* when: ISO 8601 */
 };
 
-/* "access_huge_ns", ...: in JSON; and what it is, for people. */
+/* "break_ns", ...: in JSON; and what it is, for people. */
 const char *hs_lab_cost_name(enum hs_lab_cost c);
 const char *hs_lab_cost_what(enum hs_lab_cost c);
 
