@@ -218,10 +218,10 @@ static int sim_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int
 static void take_read_time(struct sim_view *s, uint64_t nr)
 {
 	s->stats.nr_read += nr;
-	if (!s->read_clock)
+	if (!s->clock)
 		return;
 	s->read_left_ns += nr * s->read_ns;
-	hs_sim_pass_time(s->read_clock, s->read_left_ns / 1000);
+	hs_sim_pass_time(s->clock, s->read_left_ns / 1000);
 	s->read_left_ns %= 1000;
 }
 

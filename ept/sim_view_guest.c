@@ -61,20 +61,26 @@ void hs_sim_do_collapse(struct sim_view *s, struct sim_huge *h)
 	huge_again(s, h);
 }
 
+/* An access: true when the huge entry has taken it, an absent page as the fault makes it. */
+static bool take_huge(struct sim_huge *h)
+{
+	if (h->entry == SIM_NONE) {
+		h->entry = SIM_HUGE;
+		h->folio = true;
+	}
+	if (h->entry == SIM_HUGE)
+		h->accessed = true;
+	return h->entry == SIM_HUGE;
+}
+
 void hs_sim_access(struct hs_view *v, hs_base_nr page, bool write)
 {
 	struct sim_view *s = sim_of(v);
 	struct sim_huge *h = huge_of_page(s, page);
 	unsigned int i = page % HS_BASE_PER_HUGE;
 
-	if (h->entry == SIM_NONE) {
-		h->entry = SIM_HUGE;
-		h->folio = true;
-	}
-	if (h->entry == SIM_HUGE) {
-		h->accessed = true;
+	if (take_huge(h))
 		return;
-	}
 	hs_bits_set(&h->present, i);
 	hs_bits_set(&h->young, i);
 	if (write && hs_bits_test(&h->merged, i)) {
@@ -87,16 +93,8 @@ void hs_sim_access_huge(struct hs_view *v, hs_huge_nr huge, const struct hs_bits
 {
 	struct sim_huge *h = huge_at(sim_of(v), huge);
 
-	if (!hs_bits_count(which))
+	if (!hs_bits_count(which) || take_huge(h))
 		return;
-	if (h->entry == SIM_NONE) {
-		h->entry = SIM_HUGE;
-		h->folio = true;
-	}
-	if (h->entry == SIM_HUGE) {
-		h->accessed = true;
-		return;
-	}
 	h->present = hs_bits_or(h->present, *which);
 	h->young = hs_bits_or(h->young, *which);
 }
@@ -246,12 +244,9 @@ void hs_sim_set_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t cal
 	s->page_us = page_us;
 }
 
-void hs_sim_set_read_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t read_ns)
+void hs_sim_set_read_cost(struct hs_view *v, uint64_t read_ns)
 {
-	struct sim_view *s = sim_of(v);
-
-	s->read_clock = clock;
-	s->read_ns = read_ns;
+	sim_of(v)->read_ns = read_ns;
 }
 
 void hs_sim_stats(const struct hs_view *v, struct hs_sim_stats *out)

@@ -28,11 +28,10 @@ struct sim_view {
 	bool gone;
 	uint64_t fail_call;
 	int fail_error;
-	struct hs_sim_clock *clock; /* NULL: calls take no time */
+	struct hs_sim_clock *clock; /* NULL: nothing takes time */
 	uint64_t call_us, page_us;
-	struct hs_sim_clock *read_clock; /* NULL: reading takes no time */
-	uint64_t read_ns;                /* a base page */
-	uint64_t read_left_ns;           /* taken, but less than a microsecond */
+	uint64_t read_ns;      /* a base page */
+	uint64_t read_left_ns; /* taken, but less than a microsecond */
 	struct hs_sim_stats stats;
 };
 

@@ -88,10 +88,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->look.cfg.share.cpu_percent = o->look.cfg.cpu_percent;
 		break;
 	case OPT_MAX_HOT:
-		o->look.cfg.policy.max_hot = hs_parse_u32(state, "--max-hot", arg, 0, 511);
-		if (o->look.cfg.policy.unshare_hot_pages <= o->look.cfg.policy.max_hot)
-			o->look.cfg.policy.unshare_hot_pages = o->look.cfg.policy.max_hot + 1;
-		o->look.cfg.fine.give_up_hot = o->look.cfg.policy.max_hot;
+		hs_pipeline_config_set_max_hot(&o->look.cfg, hs_parse_u32(state, "--max-hot", arg, 0, 511));
 		break;
 	case OPT_VMA:
 		o->look.cfg.share.vma_percent = hs_parse_u32(state, "--vma-percent", arg, 1, 90);

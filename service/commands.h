@@ -27,9 +27,6 @@ struct hs_pid_list {
 void hs_parse_pid(struct argp_state *state, const char *option, const char *arg, struct hs_pid_list *list);
 uint32_t hs_parse_u32(struct argp_state *state, const char *option, const char *arg, uint32_t min, uint32_t max);
 
-/* --rounds: the coarse window's length; the thresholds keep their share of it: 6 of 10 rounds hot, all of them cold. */
-void hs_parse_rounds(struct argp_state *state, const char *arg, struct hs_pipeline_config *cfg);
-
 /* Bytes with an optional suffix K, M or G (powers of 1024). */
 uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char *arg);
 

@@ -253,11 +253,11 @@ int hs_config_parse(struct hs_config *out, const char *text, size_t len, const c
 	if (rc)
 		return hs_error_set(err, -EINVAL, "%.80s:%d: neither [section], nor key = value, nor a comment", name,
 				    rc);
-	/* The fine phase gives up where the policy would not share any more. */
-	cfg.pipeline.fine.give_up_hot = cfg.pipeline.policy.max_hot;
 	rc = check_whole(&r);
 	if (rc)
 		return rc;
+	/* What has no key of its own follows. */
+	hs_pipeline_config_set_max_hot(&cfg.pipeline, cfg.pipeline.policy.max_hot);
 	*out = cfg;
 	return 0;
 }

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "procstat.h"
 
 static const struct hs_guest_report *report_of(const struct hs_worker_snapshot *snap, pid_t pid)
 {
@@ -95,23 +96,6 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	}
 }
 
-static uint64_t resident_bytes(const struct hs_host *host)
-{
-	unsigned long long size, resident;
-	char path[4200];
-	uint64_t bytes = 0;
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "%s/self/statm", host->proc_dir);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	if (fscanf(f, "%llu %llu", &size, &resident) == 2)
-		bytes = resident * (uint64_t)sysconf(_SC_PAGESIZE);
-	(void)fclose(f);
-	return bytes;
-}
-
 static uint64_t own_cpu_us(void)
 {
 	struct rusage u;
@@ -186,7 +170,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->psi_some_avg10 = d->pressure.psi_some_avg10;
 	m->scan_cpu_us = d->snap.cpu_us;
 	m->process_cpu_us = own_cpu_us();
-	m->rss_bytes = resident_bytes(&d->host);
+	m->rss_bytes = hs_resident_bytes(&d->host);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;

@@ -20,28 +20,6 @@ static void journal_path(const struct hs_host *host, pid_t pid, char out[4096])
 	(void)snprintf(out, 4096, "%s/split-%d", host->state_dir, pid);
 }
 
-uint64_t hs_start_time(const struct hs_host *host, pid_t pid)
-{
-	char path[4096], line[1024];
-	uint64_t ticks = 0;
-	FILE *f;
-	char *s;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/stat", host->proc_dir, pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	if (fgets(line, sizeof(line), f) && (s = strrchr(line, ')')) != NULL) {
-		/* after ") ": field 3 is next, field 22 is 19 further on */
-		for (int field = 3; s && field <= 22; field++)
-			s = strchr(s + 1, ' ');
-		if (s)
-			ticks = strtoull(s + 1, NULL, 10);
-	}
-	(void)fclose(f);
-	return ticks;
-}
-
 int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge, size_t nr,
 		     struct hs_error *err)
 {

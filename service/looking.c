@@ -25,7 +25,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		l->quiet = true;
 		break;
 	case OPT_ROUNDS:
-		hs_parse_rounds(state, arg, &l->cfg);
+		hs_pipeline_config_set_rounds(&l->cfg, hs_parse_u32(state, "--rounds", arg, 1, 64));
 		break;
 	case OPT_INTERVAL:
 		l->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);

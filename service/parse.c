@@ -42,13 +42,6 @@ uint32_t hs_parse_u32(struct argp_state *state, const char *option, const char *
 	return (uint32_t)v;
 }
 
-void hs_parse_rounds(struct argp_state *state, const char *arg, struct hs_pipeline_config *cfg)
-{
-	cfg->coarse.rounds = hs_parse_u32(state, "--rounds", arg, 1, 64);
-	cfg->coarse.hot_rounds = (cfg->coarse.rounds * 6 + 9) / 10;
-	cfg->policy.min_cold_rounds = cfg->coarse.rounds;
-}
-
 uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char *arg)
 {
 	unsigned long long v = 0;

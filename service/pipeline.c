@@ -24,6 +24,22 @@ const struct hs_pipeline_config hs_pipeline_config_default = {
 	.look_again = 8,
 };
 
+void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t rounds)
+{
+	cfg->coarse.rounds = rounds;
+	cfg->coarse.hot_rounds = (rounds * 6 + 9) / 10;
+	cfg->policy.min_cold_rounds = rounds;
+	cfg->policy.unshare_hot_rounds = cfg->coarse.hot_rounds;
+}
+
+void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot)
+{
+	cfg->policy.max_hot = max_hot;
+	if (cfg->policy.unshare_hot_pages <= max_hot)
+		cfg->policy.unshare_hot_pages = max_hot + 1;
+	cfg->fine.give_up_hot = max_hot;
+}
+
 static uint64_t thread_cpu_us(void)
 {
 	struct timespec ts;

@@ -4,7 +4,7 @@
  *   view -> coarse -> (content) -> fine -> policy -> index -> share -> ledger
  *
  * A cycle is a window of coarse rounds, a look at contents, a fine phase for what promises a gain, decisions, and a
- * burst. The commands and, later, the service drive it; nothing here prints. One thread owns a pipeline and all its
+ * burst. The commands, the service and the lab drive it; nothing here prints. One thread owns a pipeline and all its
  * guests.
  */
 #ifndef SERVICE_PIPELINE_H
@@ -34,6 +34,14 @@ struct hs_pipeline_config {
 	bool no_fine;              /* mappings are never split (--no-fine, --dry-run) */
 };
 extern const struct hs_pipeline_config hs_pipeline_config_default;
+
+/*
+ * The settings that others hang on, with these. A coarse window of so many rounds (1 to 64): the thresholds keep their
+ * share of it, 6 of 10 rounds hot, all of them cold. At most so many of 512 base pages hot (0 to 511): the fine phase
+ * gives up above it, and what is unshared as hot stays above it.
+ */
+void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t rounds);
+void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot);
 
 struct hs_pipeline;
 

@@ -30,14 +30,12 @@ double hs_own_cpu_seconds(void)
 
 int hs_json_print(json_t *object)
 {
-	int rc = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
+	const int rc = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
 
+	if (!object)
+		(void)fprintf(stderr, "hs-share: out of memory\n");
 	json_decref(object);
-	if (rc || putchar('\n') == EOF || fflush(stdout)) {
-		(void)fprintf(stderr, "hs-share: cannot write the JSON object to standard output\n");
-		return HS_EXIT_FAILED;
-	}
-	return 0;
+	return rc || putchar('\n') == EOF || fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
 void hs_print_table(FILE *f, const struct hs_guest_report *r, size_t nr, const struct hs_pipeline_totals *t)

@@ -1,7 +1,8 @@
-/* What /proc says of one process. */
+/* What /proc says of a process and of the machine. */
 #ifndef SERVICE_PROCSTAT_H
 #define SERVICE_PROCSTAT_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -9,5 +10,11 @@
 
 /* Start time in clock ticks since boot (field 22 of stat): with the pid it names a process for good. 0: it is gone. */
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid);
+
+/* Memory that this process has, now. 0: unknown. */
+uint64_t hs_resident_bytes(const struct hs_host *host);
+
+/* The first processor's model name, cut where there is no room. "": unknown. */
+void hs_cpu_model(const struct hs_host *host, char *out, size_t size);
 
 #endif

@@ -1,6 +1,7 @@
 #include "hs/program.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,9 +24,9 @@ static void usage(const struct hs_program *p, FILE *f)
 		      p->name, p->name, p->exit_status);
 }
 
-int hs_program_main(const struct hs_program *p, int argc, char **argv)
+static int run(const struct hs_program *p, int argc, char **argv)
 {
-	char name[64];
+	static char name[64];
 
 	argp_err_exit_status = HS_EXIT_USAGE;
 	if (argc < 2) {
@@ -52,4 +53,18 @@ int hs_program_main(const struct hs_program *p, int argc, char **argv)
 		(void)fprintf(stderr, " %s", p->commands[i].name);
 	(void)fprintf(stderr, "\n");
 	return HS_EXIT_USAGE;
+}
+
+int hs_program_main(const struct hs_program *p, int argc, char **argv)
+{
+	const int status = run(p, argc, argv);
+
+	/* What a command printed may lie in the buffer until now, and a disk may be full. */
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	/* Why an earlier write failed is no longer known. */
+	(void)fprintf(stderr, "%s: cannot write all of standard output%s%s\n", p->name, errno ? ": " : "",
+		      errno ? strerror(errno) : "");
+	return status ? status : HS_EXIT_FAILED;
 }

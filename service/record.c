@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "procstat.h"
+
 /* ---- the header ---- */
 
 static void settings_of(struct hs_trace_settings *out, const struct hs_pipeline_config *cfg)
@@ -36,27 +38,6 @@ static void replay_config(struct hs_pipeline_config *out, const struct hs_trace_
 	out->observe = true;
 }
 
-/* The first processor's model name. */
-static void cpu_model(const struct hs_host *host, char *out, size_t size)
-{
-	char path[4096], line[512];
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "%s/cpuinfo", host->proc_dir);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		char *value = strchr(line, ':');
-
-		if (strncmp(line, "model name", 10) != 0 || !value)
-			continue;
-		value += strspn(value, ": \t");
-		(void)snprintf(out, size, "%.*s", (int)strcspn(value, "\n"), value);
-		break;
-	}
-	if (f)
-		(void)fclose(f);
-}
-
 void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, const struct hs_pipeline_config *cfg)
 {
 	struct utsname u;
@@ -70,7 +51,7 @@ void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, c
 	(void)snprintf(out->program, sizeof(out->program), "hs-share %s", HS_VERSION);
 	if (uname(&u) == 0)
 		(void)snprintf(out->kernel, sizeof(out->kernel), "%.127s", u.release);
-	cpu_model(host, out->cpu, sizeof(out->cpu));
+	hs_cpu_model(host, out->cpu, sizeof(out->cpu));
 	settings_of(&out->settings, cfg);
 }
 

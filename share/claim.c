@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #include "hostfile.h"
-#include "vmas.h"
 
 #define HEADER "hs-share claim 1"
 #define PREFIX "claim-"
@@ -29,7 +28,7 @@ void hs_claim_finish(struct hs_claim *c)
 	memset(c, 0, sizeof(*c));
 }
 
-int hs_claim_add(struct hs_claim *c, uint64_t start, uint64_t end)
+static int add(struct hs_claim *c, uint64_t start, uint64_t end)
 {
 	if (c->nr && c->ranges[c->nr - 1].end == start) {
 		c->ranges[c->nr - 1].end = end;
@@ -48,15 +47,18 @@ int hs_claim_add(struct hs_claim *c, uint64_t start, uint64_t end)
 	return 0;
 }
 
-static int visit(void *ctx, const struct hs_vma *vma)
+int hs_claim_note(struct hs_claim *c, const struct hs_vma *vma)
 {
-	struct hs_claim *c = ctx;
-
 	/* Mergeable and never huge is our own mark: of a guest that is about to be added, or is owed its undoing. */
 	if (!vma->mergeable || vma->nohugepage)
 		return 0;
 	c->ksm_bytes += vma->ksm_bytes;
-	return hs_claim_add(c, vma->start, vma->end);
+	return add(c, vma->start, vma->end);
+}
+
+static int visit(void *ctx, const struct hs_vma *vma)
+{
+	return hs_claim_note(ctx, vma);
 }
 
 int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err)
@@ -114,7 +116,7 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *o
 		whole = strcmp(line, "end\n") == 0;
 		if (!whole)
 			rc = sscanf(line, "%" SCNx64 " %" SCNx64, &start, &end) == 2 && start < end
-				 ? hs_claim_add(out, start, end)
+				 ? add(out, start, end)
 				 : -ENOENT;
 	}
 	(void)fclose(f);
@@ -224,7 +226,7 @@ static int visit_giving(void *ctx, const struct hs_vma *vma)
 			g->later = true;
 			continue;
 		}
-		rc = hs_claim_add(&g->now, start, end);
+		rc = add(&g->now, start, end);
 		if (rc)
 			return rc;
 	}

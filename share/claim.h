@@ -9,6 +9,7 @@
 #include "hs/error.h"
 #include "hs/host.h"
 #include "hs/remote.h"
+#include "vmas.h"
 
 /* Ranges of one process. */
 struct hs_claim {
@@ -21,7 +22,9 @@ struct hs_claim {
 };
 void hs_claim_finish(struct hs_claim *c);
 
-HS_MUST_USE int hs_claim_add(struct hs_claim *c, uint64_t start, uint64_t end); /* -ENOMEM */
+/* Adds what one VMA of the process has to be claimed, if anything: for who goes over all of them anyway. In the order
+ * of addresses. -ENOMEM. */
+HS_MUST_USE int hs_claim_note(struct hs_claim *c, const struct hs_vma *vma);
 
 /* The process's mergeable memory that does not carry our own mark. nr 0: there is none. -ESRCH. */
 HS_MUST_USE int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err);

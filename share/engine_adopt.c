@@ -14,19 +14,19 @@
 
 #include "claim.h"
 #include "engine.h"
-#include "vmas.h"
 
 struct adopt {
 	struct hs_engine_guest *g;
 	bool *nohuge_seen;        /* [nr_huge]: NOHUGEPAGE without MERGEABLE */
 	bool *hugepage_in_region; /* [nr_regions] */
 	bool seen;                /* any VMA of the guest's memory */
+	struct hs_claim foreign;  /* what is mergeable in the process and not ours */
 };
 
-static int mark_range(struct adopt *a, const struct hs_vma *vma, hs_base_nr start, hs_base_nr end)
+static void mark_range(struct adopt *a, const struct hs_vma *vma, hs_base_nr start, hs_base_nr end)
 {
 	if (vma->mergeable && !vma->nohugepage)
-		return 0; /* the VMM's: take_foreign */
+		return; /* the VMM's: take_foreign */
 	for (hs_base_nr p = start; p < end; p++) {
 		struct hs_engine_huge *h = &a->g->huge[p / HS_BASE_PER_HUGE];
 
@@ -38,16 +38,14 @@ static int mark_range(struct adopt *a, const struct hs_vma *vma, hs_base_nr star
 			p |= HS_BASE_PER_HUGE - 1; /* on to the next huge page */
 		}
 	}
-	return 0;
 }
 
 static int visit(void *ctx, const struct hs_vma *vma)
 {
 	struct adopt *a = ctx;
 	const struct hs_view *v = a->g->view;
-	int rc = 0;
 
-	for (size_t i = 0; i < v->nr_regions && !rc; i++) {
+	for (size_t i = 0; i < v->nr_regions; i++) {
 		const struct hs_region *r = &v->regions[i];
 		uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
 		uint64_t start = vma->start > r->hva.v ? vma->start : r->hva.v;
@@ -59,14 +57,14 @@ static int visit(void *ctx, const struct hs_vma *vma)
 		a->seen = true;
 		a->hugepage_in_region[i] |= vma->hugepage;
 		if (vma->mergeable || vma->nohugepage)
-			rc = mark_range(a, vma, first + (hs_base_nr)((start - r->hva.v) >> HS_BASE_SHIFT),
-					first + (hs_base_nr)((end - r->hva.v) >> HS_BASE_SHIFT));
+			mark_range(a, vma, first + (hs_base_nr)((start - r->hva.v) >> HS_BASE_SHIFT),
+				   first + (hs_base_nr)((end - r->hva.v) >> HS_BASE_SHIFT));
 		if (!vma->hugepage)
 			continue;
 		for (uint64_t at = start - r->hva.v; at < end - r->hva.v; at = (at | (HS_HUGE_SIZE - 1)) + 1)
 			a->g->huge[r->first_huge + (at >> HS_HUGE_SHIFT)].thp = HS_ENGINE_HUGEPAGE;
 	}
-	return rc;
+	return hs_claim_note(&a->foreign, vma);
 }
 
 /* What is ours of the NOHUGEPAGE marks, and what was below our marks. Base pages adopted. */
@@ -126,28 +124,26 @@ static int count_vmas(struct hs_engine_guest *g)
  * What is mergeable in the process and not ours: QEMU marks all its memory, small pieces that are no guest memory to us
  * included. It gets that back when we are done.
  */
-static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs_error *err)
+static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, const struct hs_claim *c, struct hs_error *err)
 {
-	struct hs_claim c;
-	int rc = hs_claim_find(&s->host, g->view->pid, &c, err);
+	int rc = 0;
 
-	if (rc || !c.nr)
-		return rc;
-	if (c.ksm_bytes)
-		rc = hs_engine_room(s, c.ksm_bytes, "ending the sharing that somebody else began", err);
+	if (!c->nr)
+		return 0;
+	if (c->ksm_bytes)
+		rc = hs_engine_room(s, c->ksm_bytes, "ending the sharing that somebody else began", err);
 	if (!rc)
-		rc = hs_claim_record(&s->host, &c, err);
+		rc = hs_claim_record(&s->host, c, err);
 	if (!rc) {
 		s->claimed = true;
-		rc = hs_claim_take(&s->host, &c, g->remote, err);
+		rc = hs_claim_take(&s->host, c, g->remote, err);
 	}
-	hs_claim_finish(&c);
 	return rc;
 }
 
 int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err)
 {
-	struct adopt a = { .g = g };
+	struct adopt a = { .g = g, .foreign = { .pid = g->view->pid } };
 	int rc = -ENOMEM;
 
 	a.nohuge_seen = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*a.nohuge_seen));
@@ -169,8 +165,9 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 		goto out;
 	}
 	if (!s->cfg.dry_run)
-		rc = take_foreign(s, g, err);
+		rc = take_foreign(s, g, &a.foreign, err);
 out:
+	hs_claim_finish(&a.foreign);
 	free(a.nohuge_seen);
 	free(a.hugepage_in_region);
 	return rc;

@@ -15,7 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hs/host.h"
 #include "hs/index.h"
+#include "procstat.h"
 #include "random.h"
 
 #ifndef MADV_COLLAPSE
@@ -56,14 +58,20 @@ void hs_lab_fill_page(void *page, unsigned long long number)
 		w[i] = hs_lab_next(&state) | 1;
 }
 
-static void unknown(struct hs_lab_costs *c, enum hs_lab_cost which, const char *why)
+void hs_lab_unknown(struct hs_lab_costs *c, enum hs_lab_cost first, enum hs_lab_cost last, const char *why)
 {
-	c->ns[which] = NAN;
-	(void)snprintf(c->why_not[which], sizeof(c->why_not[which]), "%s", why);
+	for (int i = (int)first; i <= (int)last; i++) {
+		c->ns[i] = NAN;
+		(void)snprintf(c->why_not[i], sizeof(c->why_not[i]), "%.159s", why);
+	}
 }
 
-/* Memory on huge-page borders; `slack` is what to unmap. NULL: none. */
-static char *map_memory(size_t bytes, int advice, void **slack)
+static void unknown(struct hs_lab_costs *c, enum hs_lab_cost which, const char *why)
+{
+	hs_lab_unknown(c, which, which, why);
+}
+
+char *hs_lab_map(size_t bytes, int advice, void **slack)
 {
 	char *p = mmap(NULL, bytes + HS_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
@@ -125,31 +133,26 @@ static bool is_huge(const char *mem)
 	return huge;
 }
 
-static void no_walks(struct hs_lab_costs *c, const char *why)
-{
-	for (unsigned int i = 0; i < HS_LAB_NR_WALKS; i++)
-		unknown(c, (enum hs_lab_cost)(HS_LAB_COST_WALK + i), why);
-}
-
 /* In turns, so that what else the machine does meets both alike; the same places, so that data caches do. */
-static void measure_walks(struct hs_lab_costs *c)
+static void measure_walks(struct hs_lab_costs *c, const struct hs_clock *clock)
 {
 	void *slack[2];
 	char *mem[2];
 
-	mem[0] = map_memory(READ_BYTES, MADV_NOHUGEPAGE, &slack[0]);
-	mem[1] = map_memory(READ_BYTES, MADV_HUGEPAGE, &slack[1]);
+	mem[0] = hs_lab_map(READ_BYTES, MADV_NOHUGEPAGE, &slack[0]);
+	mem[1] = hs_lab_map(READ_BYTES, MADV_HUGEPAGE, &slack[1]);
 	if (!mem[0] || !mem[1]) {
-		no_walks(c, "no memory");
+		hs_lab_unknown(c, HS_LAB_COST_WALK, HS_LAB_COST_WALK_LAST, "no memory");
 		goto out;
 	}
 	for (int huge = 0; huge < 2; huge++)
 		memset(mem[huge], 1, READ_BYTES);
 	if (!is_huge(mem[1])) {
-		no_walks(c, "the kernel gives no huge pages: transparent huge pages are off");
+		hs_lab_unknown(c, HS_LAB_COST_WALK, HS_LAB_COST_WALK_LAST,
+			       "the kernel gives no huge pages: transparent huge pages are off");
 		goto out;
 	}
-	for (unsigned int w = 0; w < HS_LAB_NR_WALKS; w++) {
+	for (unsigned int w = 0; w < HS_LAB_NR_WALKS && !hs_lab_cancelled(clock); w++) {
 		double v[HS_LAB_REPS];
 
 		for (unsigned int i = 0; i < HS_LAB_REPS; i++)
@@ -205,7 +208,7 @@ static void measure_breaks(struct hs_lab_costs *c)
 {
 	double v[HS_LAB_REPS];
 	void *slack;
-	char *mem = map_memory(BREAK_PAGES * HS_BASE_SIZE, MADV_NOHUGEPAGE, &slack);
+	char *mem = hs_lab_map(BREAK_PAGES * HS_BASE_SIZE, MADV_NOHUGEPAGE, &slack);
 
 	if (!mem) {
 		unknown(c, HS_LAB_COST_BREAK, "no memory");
@@ -229,7 +232,7 @@ static void measure_copies(struct hs_lab_costs *c, const char *from)
 	for (unsigned int i = 0; i < HS_LAB_REPS; i++) {
 		double start_ns;
 		void *slack;
-		char *to = map_memory(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
+		char *to = hs_lab_map(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
 
 		if (!to) {
 			unknown(c, HS_LAB_COST_COPY_HUGE, "no memory");
@@ -329,45 +332,29 @@ static void measure_contents(struct hs_lab_costs *c, const char *mem)
 
 static void name_machine(struct hs_lab_costs *c)
 {
-	char line[256], cpu[80] = "unknown processor";
-	FILE *f = fopen("/proc/cpuinfo", "re");
+	const struct hs_host host = HS_HOST_DEFAULT;
+	char cpu[80];
 	struct utsname u;
 	struct sysinfo si;
 	time_t now = time(NULL);
 	struct tm tm;
 
-	while (f && fgets(line, sizeof(line), f))
-		if (strncmp(line, "model name", 10) == 0 && strchr(line, ':')) {
-			(void)snprintf(cpu, sizeof(cpu), "%.79s", strchr(line, ':') + 2);
-			cpu[strcspn(cpu, "\n")] = '\0';
-			break;
-		}
-	if (f)
-		(void)fclose(f);
+	hs_cpu_model(&host, cpu, sizeof(cpu));
 	if (uname(&u) || sysinfo(&si))
 		return;
-	(void)snprintf(c->machine, sizeof(c->machine), "%s, %ld processors, %.0f GiB, Linux %.32s", cpu,
-		       sysconf(_SC_NPROCESSORS_ONLN), (double)si.totalram * si.mem_unit / (1 << 30), u.release);
+	(void)snprintf(c->machine, sizeof(c->machine), "%s, %ld processors, %.0f GiB, Linux %.32s",
+		       cpu[0] ? cpu : "unknown processor", sysconf(_SC_NPROCESSORS_ONLN),
+		       (double)si.totalram * si.mem_unit / (1 << 30), u.release);
 	if (gmtime_r(&now, &tm))
 		(void)strftime(c->measured, sizeof(c->measured), "%Y-%m-%dT%H:%M:%SZ", &tm);
 }
 
-int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err)
+/* Contents, copies and splits, on memory in huge pages. */
+static int measure_huge_pages(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err)
 {
-	struct sysinfo si;
 	void *slack;
-	char *mem;
+	char *mem = hs_lab_map(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
 
-	hs_lab_costs_none(out);
-	name_machine(out);
-	tell("random reads through huge and base mappings");
-	if (sysinfo(&si) == 0 && (uint64_t)si.freeram * si.mem_unit > 3 * READ_BYTES)
-		measure_walks(out);
-	else
-		no_walks(out, "3 GiB of free memory are needed");
-	tell("writes to shared pages");
-	measure_breaks(out);
-	mem = map_memory(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
 	if (!mem)
 		return hs_error_set(err, -ENOMEM, "no memory to calibrate with: %u MiB are needed", 2 * NR_HUGE);
 	for (uint32_t p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
@@ -378,6 +365,33 @@ int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), s
 	measure_copies(out, mem);
 	measure_splits(out, mem);
 	unmap_memory(slack, NR_HUGE * HS_HUGE_SIZE);
-	hs_lab_calibrate_live(out, tell);
 	return 0;
+}
+
+int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what),
+		     struct hs_error *err)
+{
+	struct sysinfo si;
+	int rc;
+
+	hs_lab_costs_none(out);
+	name_machine(out);
+	tell("random reads through huge and base mappings");
+	if (sysinfo(&si) == 0 && (uint64_t)si.freeram * si.mem_unit > 3 * READ_BYTES)
+		measure_walks(out, clock);
+	else
+		hs_lab_unknown(out, HS_LAB_COST_WALK, HS_LAB_COST_WALK_LAST, "3 GiB of free memory are needed");
+	if (hs_lab_cancelled(clock))
+		goto cancelled;
+	tell("writes to shared pages");
+	measure_breaks(out);
+	rc = measure_huge_pages(out, tell, err);
+	if (rc)
+		return rc;
+	if (!hs_lab_cancelled(clock))
+		hs_lab_calibrate_live(out, clock, tell);
+	if (!hs_lab_cancelled(clock))
+		return 0;
+cancelled:
+	return hs_error_set(err, -ECANCELED, "interrupted");
 }

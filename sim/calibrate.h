@@ -2,6 +2,8 @@
 #ifndef SIM_CALIBRATE_H
 #define SIM_CALIBRATE_H
 
+#include <stdbool.h>
+
 #include "cost.h"
 
 #define HS_LAB_REPS 5U /* the median of so many counts */
@@ -12,8 +14,19 @@ double hs_lab_median(double *v, unsigned int n); /* sorts v */
 /* Fills a base page with what no other number's page has. */
 void hs_lab_fill_page(void *page, unsigned long long number);
 
+/* Memory on huge-page borders, with this advice; *slack is what to unmap, HS_HUGE_SIZE more. NULL: there is none. */
+char *hs_lab_map(size_t bytes, int advice, void **slack);
+/* These stay unknown, and why. */
+void hs_lab_unknown(struct hs_lab_costs *c, enum hs_lab_cost first, enum hs_lab_cost last, const char *why);
+
+/* Whether the end is asked for. */
+static inline bool hs_lab_cancelled(const struct hs_clock *clock)
+{
+	return clock->sleep_us(clock->ctx, 0) != 0;
+}
+
 /* Reading, ageing, sampling, and ksmd: on processes of our own. What cannot be measured stays unknown, with the reason.
- */
-void hs_lab_calibrate_live(struct hs_lab_costs *out, void (*tell)(const char *what));
+ * The clock may ask for the end: then it ends early. */
+void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what));
 
 #endif

@@ -12,7 +12,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "hs/share.h"
@@ -31,13 +30,12 @@ struct child {
 static void live(uint32_t number, int ready)
 {
 	const size_t bytes = NR_HUGE * HS_HUGE_SIZE;
-	char *mem = mmap(NULL, bytes + HS_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *start = (char *)(((uintptr_t)mem + HS_HUGE_SIZE - 1) & ~(HS_HUGE_SIZE - 1));
+	void *slack;
+	char *start = hs_lab_map(bytes, MADV_HUGEPAGE, &slack);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (mem == MAP_FAILED || getppid() == 1)
+	if (!start || getppid() == 1)
 		_exit(1);
-	(void)madvise(start, bytes, MADV_HUGEPAGE);
 	for (uint32_t p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
 		hs_lab_fill_page(start + p * HS_BASE_SIZE,
 				 p < NR_HUGE / 2 * HS_BASE_PER_HUGE ? p : p + (number + 1ULL) * 10000000);
@@ -47,8 +45,10 @@ static void live(uint32_t number, int ready)
 		(void)pause();
 }
 
-static int start_child(struct child *c, uint32_t number)
+/* Returns when its memory is filled, or the end is asked for. */
+static int start_child(struct child *c, uint32_t number, const struct hs_clock *clock)
 {
+	ssize_t n;
 	char byte;
 	int fds[2];
 
@@ -63,7 +63,10 @@ static int start_child(struct child *c, uint32_t number)
 	c->ready = fds[0];
 	if (c->pid < 0)
 		return -errno;
-	return read(fds[0], &byte, 1) == 1 ? 0 : -ENOMEM;
+	do
+		n = read(fds[0], &byte, 1);
+	while (n < 0 && errno == EINTR && !hs_lab_cancelled(clock));
+	return n == 1 ? 0 : n ? -errno : -ENOMEM;
 }
 
 static int open_child(struct child *c, const struct hs_host *host, struct hs_error *err)
@@ -83,14 +86,6 @@ static void end_child(struct child *c)
 		while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
 			;
 		(void)close(c->ready);
-	}
-}
-
-static void give_up(struct hs_lab_costs *out, enum hs_lab_cost first, enum hs_lab_cost last, const char *why)
-{
-	for (int i = (int)first; i <= (int)last; i++) {
-		out->ns[i] = NAN;
-		(void)snprintf(out->why_not[i], sizeof(out->why_not[i]), "%.159s", why);
 	}
 }
 
@@ -143,27 +138,10 @@ static int measure_looks(struct hs_lab_costs *out, struct hs_view *v, struct hs_
 
 /* ---- ksmd ---- */
 
-static uint64_t now_us(void *ctx)
-{
-	struct timespec ts;
-
-	(void)ctx;
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-static int sleep_us(void *ctx, uint64_t us)
-{
-	(void)ctx;
-	(void)usleep((useconds_t)us);
-	return 0;
-}
-
 /* Wants [from, to) of both children's huge pages to be shared and lets ksmd do it. */
-static int burst(struct hs_share *s, struct child *c, uint32_t from, uint32_t to, struct hs_share_burst *out,
-		 struct hs_error *err)
+static int burst(struct hs_share *s, const struct hs_clock *clock, struct child *c, uint32_t from, uint32_t to,
+		 struct hs_share_burst *out, struct hs_error *err)
 {
-	const struct hs_clock clock = { .now_us = now_us, .sleep_us = sleep_us };
 	const struct hs_bits512 full = hs_bits_full();
 	struct hs_share_applied applied;
 	int rc = 0;
@@ -175,14 +153,15 @@ static int burst(struct hs_share *s, struct child *c, uint32_t from, uint32_t to
 			rc = hs_share_apply(s, c[i].id, &applied, err);
 	}
 	if (!rc)
-		rc = hs_share_burst(s, &clock, out, err);
+		rc = hs_share_burst(s, clock, out, err);
 	for (int i = 0; !rc && i < 2; i++)
 		rc = hs_share_verify(s, c[i].id, err);
 	return rc;
 }
 
 /* First pages that nobody is equal to: going over them. Then those that are the same in both: merging, above that. */
-static int measure_ksmd(struct hs_lab_costs *out, const struct hs_host *host, struct child *c, struct hs_error *err)
+static int measure_ksmd(struct hs_lab_costs *out, const struct hs_host *host, const struct hs_clock *clock,
+			struct child *c, struct hs_error *err)
 {
 	struct hs_share_config cfg = hs_share_config_default;
 	struct hs_share_burst own, same;
@@ -196,9 +175,9 @@ static int measure_ksmd(struct hs_lab_costs *out, const struct hs_host *host, st
 	for (int i = 0; !rc && i < 2; i++)
 		rc = hs_share_add_guest(s, "calibration", c[i].view, c[i].remote, &c[i].id, &adopted, err);
 	if (!rc)
-		rc = burst(s, c, NR_HUGE / 2, NR_HUGE, &own, err);
+		rc = burst(s, clock, c, NR_HUGE / 2, NR_HUGE, &own, err);
 	if (!rc)
-		rc = burst(s, c, 0, NR_HUGE / 2, &same, err);
+		rc = burst(s, clock, c, 0, NR_HUGE / 2, &same, err);
 	if (rc)
 		goto out;
 	hs_share_ledger(s, UINT32_MAX, &ledger);
@@ -218,7 +197,7 @@ out:
 	return rc;
 }
 
-void hs_lab_calibrate_live(struct hs_lab_costs *out, void (*tell)(const char *what))
+void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what))
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct child c[2] = { { .pid = 0 }, { .pid = 0 } };
@@ -226,13 +205,13 @@ void hs_lab_calibrate_live(struct hs_lab_costs *out, void (*tell)(const char *wh
 	int rc = 0;
 
 	if (geteuid()) {
-		give_up(out, HS_LAB_COST_READ, HS_LAB_COST_READ, "needs root");
-		give_up(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, "needs root");
+		hs_lab_unknown(out, HS_LAB_COST_READ, HS_LAB_COST_READ, "needs root");
+		hs_lab_unknown(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, "needs root");
 		return;
 	}
 	tell("page tables of a process");
 	for (uint32_t i = 0; !rc && i < 2; i++) {
-		rc = start_child(&c[i], i);
+		rc = start_child(&c[i], i, clock);
 		if (!rc)
 			rc = open_child(&c[i], &host, &err);
 	}
@@ -243,14 +222,15 @@ void hs_lab_calibrate_live(struct hs_lab_costs *out, void (*tell)(const char *wh
 	if (rc) {
 		const char *why = err.text[0] ? err.text : strerror(-rc);
 
-		give_up(out, HS_LAB_COST_READ, HS_LAB_COST_READ, why);
-		give_up(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, why);
+		hs_lab_unknown(out, HS_LAB_COST_READ, HS_LAB_COST_READ, why);
+		hs_lab_unknown(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, why);
 		goto out;
 	}
 	tell("ksmd");
-	rc = measure_ksmd(out, &host, c, &err);
+	rc = measure_ksmd(out, &host, clock, c, &err);
 	if (rc)
-		give_up(out, HS_LAB_COST_KSM_SCAN, HS_LAB_COST_KSM_MERGE, err.text[0] ? err.text : strerror(-rc));
+		hs_lab_unknown(out, HS_LAB_COST_KSM_SCAN, HS_LAB_COST_KSM_MERGE,
+			       err.text[0] ? err.text : strerror(-rc));
 out:
 	end_child(&c[0]);
 	end_child(&c[1]);

@@ -2,18 +2,22 @@
 #include "lab.h"
 
 #include <math.h>
+#include <string.h>
+
+#include "wallclock.h"
 
 struct calibrate_options {
 	const char *output;
-	bool json, quiet;
+	bool json;
 };
 
 enum { OPT_OUTPUT = 'o', OPT_JSON = 256 };
 
 static const struct argp_option options[] = {
 	{ "output", OPT_OUTPUT, "FILE", 0,
-	  "Where to write it; - writes no file. Default: hs-lab/calibration.json in the cache folder, which the other "
-	  "commands read.",
+	  "Where to write it; - writes no file. Default: " HS_LAB_COSTS_OF_MACHINE " as root, which the other commands "
+	  "read whoever runs them; as another user hs-lab/calibration.json in the cache folder, which they read where "
+	  "there is no such file.",
 	  0 },
 	{ "json", OPT_JSON, NULL, 0, "Print JSON instead of a table.", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
@@ -77,7 +81,8 @@ int hs_lab_cmd_calibrate(int argc, char **argv)
 	int status = 0;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	if (hs_lab_calibrate(&costs, tell, &err))
+	hs_wallclock_catch_signals(); /* KSM is given back first */
+	if (hs_lab_calibrate(&costs, &hs_wallclock, tell, &err))
 		return hs_lab_fail(&err);
 	if (o.json) {
 		status = print_json(&costs);
@@ -90,12 +95,11 @@ int hs_lab_cmd_calibrate(int argc, char **argv)
 			else
 				(void)printf("%12.1f ns %s\n", costs.ns[i], hs_lab_cost_what((enum hs_lab_cost)i));
 	}
-	hs_lab_costs_path(path, sizeof(path));
-	if (o.output && o.output[0] == '-' && !o.output[1])
+	hs_lab_costs_path_to_write(path, sizeof(path));
+	if (o.output && strcmp(o.output, "-") == 0)
 		return status;
 	if (hs_lab_costs_write(&costs, o.output ? o.output : path, &err))
 		return hs_lab_fail(&err);
-	if (!be_quiet)
-		(void)fprintf(stderr, "written to %s\n", o.output ? o.output : path);
+	(void)fprintf(stderr, "written to %s\n", o.output ? o.output : path);
 	return status;
 }

@@ -16,11 +16,17 @@ static const struct hs_lab_policy *const compared[] = { &hs_lab_ksm,       &hs_l
 static const char *const scenarios[] = { "skewed", "unskewed", "skewed, nothing to share" };
 #define NR_SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
 
+static const struct argp_child children[] = {
+	{ .argp = &hs_lab_common_argp }, { .argp = &hs_lab_hosts_argp }, { .argp = &hs_lab_compare_argp }, { 0 }
+};
+#define NR_CHILDREN 3
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	switch (key) {
 	case ARGP_KEY_INIT:
-		state->child_inputs[0] = state->input;
+		for (int i = 0; i < NR_CHILDREN; i++)
+			state->child_inputs[i] = state->input;
 		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "\"%s\" is not an option; claims takes no further words", arg);
@@ -97,7 +103,6 @@ static void conclude(const struct hs_lab_job *jobs)
 
 int hs_lab_cmd_claims(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_lab_common_argp }, { 0 } };
 	static const struct argp argp = {
 		.parser = parse,
 		.doc = "Repeat the shape of HugeScope's comparison of page sharing: KSM, Ingens' policy, zero scan, "
@@ -130,7 +135,7 @@ int hs_lab_cmd_claims(int argc, char **argv)
 	report.jobs = jobs;
 	report.costs = &c.costs;
 	status = rc ? hs_lab_fail(&err) : hs_lab_report_all(&report, &c);
-	if (!status && !(c.json && strcmp(c.json, "-") == 0))
+	if (!status && hs_lab_wants_table(&c))
 		conclude(jobs);
 	free(jobs);
 	return status;

@@ -26,6 +26,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->choice;
 		state->child_inputs[1] = &o->common;
+		state->child_inputs[2] = &o->common;
 		break;
 	case ARGP_KEY_ARG:
 		if (o->trace)
@@ -35,8 +36,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->trace)
 			argp_error(state, "no trace is named; hs-share record writes one");
-		if (o->common.nr_sets || o->common.has_seed)
-			argp_error(state, "--set and --seed are for made-up hosts; a trace is what it is");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -44,25 +43,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static int open_replay(struct hs_replay **out, const char *path, struct hs_error *err)
-{
-	struct hs_trace_reader *reader;
-	FILE *f = fopen(path, "re");
-	int rc;
-
-	if (!f)
-		return hs_error_set(err, -errno, "cannot open the trace %s: %s", path, strerror(errno));
-	rc = hs_trace_reader_create(&reader, f, path, err);
-	return rc ? rc : hs_replay_create(out, reader, err);
-}
-
 /* The recorded run again, decision by decision. */
 static int replay_exactly(const char *path, struct hs_replay_stats *out, struct hs_error *err)
 {
 	struct hs_pipeline *p = NULL;
 	struct hs_replay *r = NULL;
-	int rc = open_replay(&r, path, err);
+	struct hs_trace_reader *reader;
+	int rc = hs_trace_reader_open(&reader, path, err);
 
+	if (!rc)
+		rc = hs_replay_create(&r, reader, err);
 	if (!rc)
 		rc = hs_replay_pipeline(&p, r, err);
 	if (!rc)
@@ -79,12 +69,24 @@ static void print_exact(const struct hs_replay_stats *exact)
 }
 
 /* A trace of a run that merged: other policies cannot be tried on it, but its own decisions can. */
-static int replay_merging(const char *path, const struct hs_error *why)
+static int replay_merging(const struct replay_options *o, const struct hs_error *why)
 {
+	const struct hs_lab_common *c = &o->common;
 	struct hs_replay_stats exact = { 0 };
 	struct hs_error err = { "" };
 
-	if (replay_exactly(path, &exact, &err))
+	if (c->json || c->csv || c->html || c->svg) {
+		(void)hs_error_set(&err, -ENOTSUP,
+				   "there are no results to write: %.380s; or replay it without --%s, which tells of "
+				   "the recorded run alone",
+				   why->text,
+				   c->json   ? "json"
+				   : c->csv  ? "csv"
+				   : c->html ? "html"
+					     : "svg");
+		return hs_lab_fail(&err);
+	}
+	if (replay_exactly(o->trace, &exact, &err))
 		return hs_lab_fail(&err);
 	(void)fprintf(stderr, "hs-lab: no policy is tried: %s\n", why->text);
 	print_exact(&exact);
@@ -107,6 +109,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { .argp = &hs_lab_choice_argp },
 						      { .argp = &hs_lab_common_argp },
+						      { .argp = &hs_lab_compare_argp },
 						      { 0 } };
 	static const struct argp argp = {
 		.parser = parse,
@@ -132,7 +135,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	if (!rc)
 		rc = hs_lab_trace_read(&trace, o.trace, &err);
 	if (rc == -ENOTSUP)
-		return replay_merging(o.trace, &err);
+		return replay_merging(&o, &err);
 	if (rc)
 		return hs_lab_fail(&err);
 	if (trace->cut_off)
@@ -150,7 +153,7 @@ int hs_lab_cmd_replay(int argc, char **argv)
 	report.nr = o.choice.nr;
 	report.costs = &o.common.costs;
 	status = rc ? hs_lab_fail(&err) : hs_lab_report_all(&report, &o.common);
-	if (!status && !trace->cut_off && !(o.common.json && strcmp(o.common.json, "-") == 0))
+	if (!status && !trace->cut_off && hs_lab_wants_table(&o.common))
 		print_exact(&exact);
 	free(jobs);
 	hs_lab_trace_destroy(trace);

@@ -18,6 +18,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->choice;
 		state->child_inputs[1] = &o->common;
+		state->child_inputs[2] = &o->common;
+		state->child_inputs[3] = &o->common;
 		break;
 	case ARGP_KEY_ARG:
 		if (o->scenario)
@@ -38,12 +40,14 @@ int hs_lab_cmd_run(int argc, char **argv)
 {
 	static const struct argp_child children[] = { { .argp = &hs_lab_choice_argp },
 						      { .argp = &hs_lab_common_argp },
+						      { .argp = &hs_lab_hosts_argp },
+						      { .argp = &hs_lab_compare_argp },
 						      { 0 } };
 	static const struct argp argp = {
 		.parser = parse,
 		.args_doc = "SCENARIO",
 		.doc = "Run policies on a simulated host and compare what they save and what that costs. SCENARIO is "
-		       "the name of one that is built in, or a file.",
+		       "the name of one that is built in, or a file; a file of such a name is given as ./NAME.",
 		.children = children,
 	};
 	struct hs_error err = { "" };

@@ -45,12 +45,9 @@ PLAIN(max_split, fine.max_split)
 PLAIN(look_again, look_again)
 PLAIN(hash_cold_rounds, hash_cold_rounds)
 
-/* As the service's --rounds: 6 of 10 rounds are hot, all of them cold. */
 static void set_rounds(struct hs_lab_options *o, uint32_t v)
 {
-	o->pipeline.coarse.rounds = v;
-	o->pipeline.coarse.hot_rounds = (v * 6 + 9) / 10;
-	o->pipeline.policy.min_cold_rounds = v;
+	hs_pipeline_config_set_rounds(&o->pipeline, v);
 }
 
 static uint32_t get_rounds(const struct hs_lab_options *o)
@@ -58,13 +55,9 @@ static uint32_t get_rounds(const struct hs_lab_options *o)
 	return o->pipeline.coarse.rounds;
 }
 
-/* As the service's --max-hot. */
 static void set_max_hot(struct hs_lab_options *o, uint32_t v)
 {
-	o->pipeline.policy.max_hot = v;
-	if (o->pipeline.policy.unshare_hot_pages <= v)
-		o->pipeline.policy.unshare_hot_pages = v + 1;
-	o->pipeline.fine.give_up_hot = v;
+	hs_pipeline_config_set_max_hot(&o->pipeline, v);
 }
 
 static uint32_t get_max_hot(const struct hs_lab_options *o)
@@ -184,6 +177,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &s->common;
+		state->child_inputs[1] = &s->common;
 		break;
 	case 'P':
 		parse_param(s, state, arg);
@@ -196,8 +190,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!s->nr_scenarios)
 			argp_error(state, "no scenario is named; hs-lab scenarios lists those that are built in");
-		if (s->common.html || s->common.svg)
-			argp_error(state, "sweep draws no plots: give --csv or --json");
 		if (!s->nr_choices)
 			take_all(s);
 		break;
@@ -242,14 +234,6 @@ static int make_jobs(const struct sweep *s, struct hs_lab_job *jobs, struct titl
 	return 0;
 }
 
-static const char *known(char buf[32], const char *format, double v)
-{
-	if (isnan(v))
-		return "-";
-	(void)snprintf(buf, 32, format, v);
-	return buf;
-}
-
 static void print(const struct hs_lab_job *jobs, const struct titled_job *titles, size_t nr)
 {
 	for (size_t i = 0; i < nr; i++) {
@@ -266,8 +250,8 @@ static void print(const struct hs_lab_job *jobs, const struct titled_job *titles
 		(void)printf("%-19s %6u%s %10.1f %10.1f %9.1f%% %10s %9s %9s %7" PRIu64 " %10.1f %9" PRIu64 "\n",
 			     titles[i].choice->param->name, titles[i].value, titles[i].is_default ? "*" : " ",
 			     (double)r->saved_bytes / MIB, r->saved_mean_bytes / MIB, 100 * r->hot_huge,
-			     known(a, "%.3f%%", 100 * r->slowdown), known(b, "%.2f", r->cpu_seconds),
-			     known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
+			     hs_lab_known(a, "%.3f%%", 100 * r->slowdown), hs_lab_known(b, "%.2f", r->cpu_seconds),
+			     hs_lab_known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
 			     r->counts.breaks);
 	}
 	(void)printf("* the default\n");
@@ -275,7 +259,9 @@ static void print(const struct hs_lab_job *jobs, const struct titled_job *titles
 
 int hs_lab_cmd_sweep(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_lab_common_argp }, { 0 } };
+	static const struct argp_child children[] = { { .argp = &hs_lab_common_argp },
+						      { .argp = &hs_lab_hosts_argp },
+						      { 0 } };
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
@@ -304,15 +290,12 @@ int hs_lab_cmd_sweep(int argc, char **argv)
 		rc = hs_lab_jobs_run(jobs, report.nr, s.common.jobs, s.common.quiet, &err);
 	report.jobs = jobs;
 	report.costs = &s.common.costs;
-	if (rc)
-		status = hs_lab_fail(&err);
-	else
-		status = hs_lab_report_files(&report, &s.common);
-	if (!status && !(s.common.json && strcmp(s.common.json, "-") == 0)) {
+	if (!rc && hs_lab_wants_table(&s.common)) {
 		print(jobs, titles, report.nr);
 		(void)putchar('\n');
 		hs_lab_print_costs(stdout, &s.common.costs);
 	}
+	status = rc ? hs_lab_fail(&err) : hs_lab_report_files(&report, &s.common);
 	free(jobs);
 	free(titles);
 	return status;

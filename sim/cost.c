@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static const struct {
 	const char *name, *what;
@@ -57,16 +59,28 @@ void hs_lab_costs_none(struct hs_lab_costs *out)
 	}
 }
 
-void hs_lab_costs_path(char *out, size_t size)
+static void find_path(char *out, size_t size, bool machine)
 {
 	const char *path = getenv("HS_LAB_CALIBRATION"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 
 	if (path && path[0])
 		(void)snprintf(out, size, "%s", path);
+	else if (machine)
+		(void)snprintf(out, size, "%s", HS_LAB_COSTS_OF_MACHINE);
 	else if (cache && cache[0])
 		(void)snprintf(out, size, "%s/hs-lab/calibration.json", cache);
 	else
 		(void)snprintf(out, size, "%s/.cache/hs-lab/calibration.json", home ? home : "");
+}
+
+void hs_lab_costs_path_to_write(char *out, size_t size)
+{
+	find_path(out, size, geteuid() == 0);
+}
+
+void hs_lab_costs_path_to_read(char *out, size_t size)
+{
+	find_path(out, size, access(HS_LAB_COSTS_OF_MACHINE, F_OK) == 0);
 }
 
 json_t *hs_lab_costs_json(const struct hs_lab_costs *c)
@@ -158,14 +172,17 @@ static int make_folders(const char *path)
 int hs_lab_costs_write(const struct hs_lab_costs *c, const char *path, struct hs_error *err)
 {
 	json_t *out = hs_lab_costs_json(c);
+	mode_t mask;
 	int rc;
 
 	if (!out)
 		return hs_error_set(err, -ENOMEM, "out of memory");
+	mask = umask(S_IWGRP | S_IWOTH);
 	rc = make_folders(path);
 	errno = 0;
 	if (!rc && json_dump_file(out, path, JSON_INDENT(2)))
 		rc = errno ? -errno : -EIO;
+	(void)umask(mask);
 	json_decref(out);
 	return rc ? hs_error_set(err, rc, "cannot write the calibration %s: %s", path, strerror(-rc)) : 0;
 }

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "hs/clock.h"
 #include "hs/error.h"
 
 #define HS_LAB_WALK_FIRST 8U  /* 256 base pages in use */
@@ -42,26 +43,33 @@ struct hs_lab_costs {
 	char measured[32]; /* when: ISO 8601 */
 };
 
-/* "access_huge_ns", ...: in JSON; and what it is, for people. */
+/* "break_ns", ...: in JSON; and what it is, for people. */
 const char *hs_lab_cost_name(enum hs_lab_cost c);
 const char *hs_lab_cost_what(enum hs_lab_cost c);
 
 /* Nothing is known. */
 void hs_lab_costs_none(struct hs_lab_costs *out);
 
-/* Where calibrations are kept: $HS_LAB_CALIBRATION, or hs-lab/calibration.json in the user's cache folder. */
-void hs_lab_costs_path(char *out, size_t size);
+/*
+ * Where a calibration is kept: in $HS_LAB_CALIBRATION if that is set. Else root's is the machine's, for everybody, as
+ * only root's is whole; another user's lies in the cache folder of that user. The machine's is looked for first.
+ */
+#define HS_LAB_COSTS_OF_MACHINE "/var/cache/hs-lab/calibration.json"
+void hs_lab_costs_path_to_write(char *out, size_t size);
+void hs_lab_costs_path_to_read(char *out, size_t size);
 
 /* -ENOENT: there is no such file; -EINVAL: it is none of ours; or -errno. */
 HS_MUST_USE int hs_lab_costs_read(struct hs_lab_costs *out, const char *path, struct hs_error *err);
-/* Makes the folder when it is missing. */
+/* Makes the folder when it is missing. Everybody may read it. */
 HS_MUST_USE int hs_lab_costs_write(const struct hs_lab_costs *c, const char *path, struct hs_error *err);
 json_t *hs_lab_costs_json(const struct hs_lab_costs *c); /* NULL: out of memory */
 
 /*
  * Measures on this machine; takes some twenty seconds. Page tables, clear_refs and ksmd need root: without it, or where
- * KSM is somebody else's, those constants stay unknown, with the reason. Everything is put back.
+ * KSM is somebody else's, those constants stay unknown, with the reason. Everything is put back. -ECANCELED: the clock
+ * says that the end is asked for; -ENOMEM.
  */
-HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err);
+HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what),
+				 struct hs_error *err);
 
 #endif

@@ -69,8 +69,8 @@ struct hs_lab_host {
 	bool blind; /* sharing takes no account of trust groups; set before anything is merged */
 
 	uint64_t nr_pooled;
-	uint32_t *live;   /* [(nr_pooled + 1) * nr_groups]: present pages of each content and group */
-	uint32_t *merged; /* the same: merged ones; all in group 0 when blind */
+	uint32_t *live;   /* [content * nr_groups + group]: present pages */
+	uint32_t *merged; /* [hs_lab_cell]: merged ones */
 	uint64_t next_own;
 	uint64_t present;        /* base pages that have memory when nothing is shared */
 	uint64_t saved;          /* frames that sharing spares, now */
@@ -96,6 +96,17 @@ void hs_lab_host_destroy(struct hs_lab_host *h); /* takes NULL; closes the views
 
 /* The clock ends all sleeping after so many seconds of the host. */
 void hs_lab_host_end_after(struct hs_lab_host *h, double seconds);
+
+/* Tables of a number for each content and group: their size, and a guest's cell; all are in group 0 when blind. */
+static inline size_t hs_lab_cells(const struct hs_lab_host *h)
+{
+	return (h->nr_pooled + 1) * h->nr_groups;
+}
+
+static inline size_t hs_lab_cell(const struct hs_lab_host *h, const struct hs_lab_guest *g, uint64_t content)
+{
+	return content * h->nr_groups + (h->blind ? 0 : g->group);
+}
 
 static inline hs_huge_nr hs_lab_huge(hs_base_nr page)
 {

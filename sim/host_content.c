@@ -193,7 +193,7 @@ static void fill_guest(struct hs_lab_host *h, struct hs_lab_guest *g, struct dra
 /* Room to count nr_pooled contents. */
 static int make_counts(struct hs_lab_host *h, struct hs_error *err)
 {
-	const size_t cells = (h->nr_pooled + 1) * h->nr_groups;
+	const size_t cells = hs_lab_cells(h);
 
 	if (h->nr_pooled >= UINT32_MAX)
 		return hs_error_set(err, -ENOSPC, "%s: %llu contents that several pages have; at most 2^32",

@@ -12,7 +12,7 @@
 
 static uint32_t *cell_of(const struct hs_lab_host *h, const struct hs_lab_guest *g, uint64_t content)
 {
-	return &h->merged[content * h->nr_groups + (h->blind ? 0 : g->group)];
+	return &h->merged[hs_lab_cell(h, g, content)];
 }
 
 static void count_merged(struct hs_lab_host *h, const struct hs_lab_guest *g, uint64_t content, bool more)
@@ -202,7 +202,7 @@ static int recount_guest(const struct hs_lab_host *h, const struct hs_lab_guest 
 
 			if (content <= h->nr_pooled) {
 				r->live[content * h->nr_groups + g->group]++;
-				r->merged[content * h->nr_groups + (h->blind ? 0 : g->group)] += is;
+				r->merged[hs_lab_cell(h, g, content)] += is;
 			} else if (is) {
 				return hs_error_set(err, -EINVAL, "guest %s, page %u is merged with nobody's content",
 						    g->name, page);
@@ -250,7 +250,7 @@ static int compare(const struct hs_lab_host *h, struct recount *r, struct hs_err
 
 bool hs_lab_consistent(const struct hs_lab_host *h, struct hs_error *err)
 {
-	const size_t cells = (h->nr_pooled + 1) * h->nr_groups;
+	const size_t cells = hs_lab_cells(h);
 	struct recount r = { .live = calloc(cells, sizeof(*r.live)), .merged = calloc(cells, sizeof(*r.merged)) };
 	int rc = 0;
 

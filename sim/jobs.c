@@ -76,12 +76,10 @@ static bool read_all(int fd, void *buf, size_t n)
 	return true;
 }
 
-static void send_progress(void *ctx, const struct hs_lab_policy *p, double seconds, double of)
+static void send_progress(void *ctx, double seconds)
 {
 	const struct message m = { .kind = MSG_PROGRESS, .seconds = seconds };
 
-	(void)p;
-	(void)of;
 	if (!write_all(*(const int *)ctx, &m, sizeof(m)))
 		_exit(HS_EXIT_FAILED); /* nobody waits for the result any more */
 }
@@ -169,7 +167,8 @@ static int hear(struct pool *p, struct worker *w, struct hs_error *err)
 		return 0;
 	}
 	if (m.kind == MSG_ERROR)
-		return hs_error_set(err, m.code, "%s, policy %s: %.400s", job->title, job->policy->name, m.err.text);
+		return hs_error_set(err, m.code, "%s, policy %s: %.400s", job->title, job->policy->name,
+				    m.err.text[0] ? m.err.text : strerror(-m.code));
 	if (!read_all(w->fd, &job->result, sizeof(job->result)))
 		goto died;
 	p->done++;

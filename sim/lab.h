@@ -51,7 +51,9 @@ struct hs_lab_common {
 	struct hs_lab_options options;
 	struct hs_lab_costs costs;
 };
-extern const struct argp hs_lab_common_argp;
+/* For a struct hs_lab_common; a command takes the parts that it honours: all of them the first, those with made-up
+ * hosts the second, those that set policies side by side the third. */
+extern const struct argp hs_lab_common_argp, hs_lab_hosts_argp, hs_lab_compare_argp;
 
 /* Before parsing; and after: reads the calibration, or says that there is none. */
 void hs_lab_common_init(struct hs_lab_common *c);
@@ -79,6 +81,11 @@ struct hs_lab_report {
 	size_t nr;
 	const struct hs_lab_costs *costs;
 };
+
+/* Whether the table is printed: JSON on standard output comes instead of it. */
+bool hs_lab_wants_table(const struct hs_lab_common *c);
+/* A number, or a dash where it is unknown. */
+const char *hs_lab_known(char buf[32], const char *format, double v);
 
 /* Prints the table, and writes what was asked for. 0 or the exit status. */
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c);

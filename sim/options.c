@@ -22,19 +22,34 @@ enum {
 	OPT_GAIN_ALL,
 };
 
-static const struct argp_option options[] = {
+/* Those of one group stand under the one heading, whichever part they come from. */
+static const struct argp_option common_options[] = {
 	{ NULL, 0, NULL, 0, "Results:", 10 },
 	{ "json", OPT_JSON, "FILE", 0, "Write all results as JSON; - is standard output, instead of the table.", 10 },
 	{ "csv", OPT_CSV, "FILE", 0, "Write a row for each run.", 10 },
-	{ "html", OPT_HTML, "FILE", 0, "Write a report with plots, in one file that needs no network.", 10 },
-	{ "svg", OPT_SVG, "FOLDER", 0, "Write the plots as SVG files.", 10 },
 	{ "calibration", OPT_CALIBRATION, "FILE", 0,
-	  "What things cost, as hs-lab calibrate wrote it. Default: hs-lab/calibration.json in the cache folder.", 10 },
+	  "What things cost, as hs-lab calibrate wrote it. Default: " HS_LAB_COSTS_OF_MACHINE
+	  ", or where there is none "
+	  "hs-lab/calibration.json in your cache folder.",
+	  10 },
 	{ NULL, 0, NULL, 0, "Hosts:", 11 },
+	{ "seconds", OPT_SECONDS, "N", 0, "Simulated time. Default: as the scenario or the trace says.", 11 },
+	{ NULL, 0, NULL, 0, "Work:", 13 },
+	{ "jobs", OPT_JOBS, "N", 0, "Runs at a time. Default: as many as there are processors.", 13 },
+	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 13 },
+	{ 0 },
+};
+
+static const struct argp_option hosts_options[] = {
 	{ "set", OPT_SET, "KEY=VALUE", 0,
 	  "Change a key of all guests of the scenario, or of one section: NAME.KEY=VALUE. Repeat it for more.", 11 },
-	{ "seconds", OPT_SECONDS, "N", 0, "Simulated time. Default: as the scenario says.", 11 },
 	{ "seed", OPT_SEED, "N", 0, "Another host of the same kind. Default: as the scenario says.", 11 },
+	{ 0 },
+};
+
+static const struct argp_option compare_options[] = {
+	{ "html", OPT_HTML, "FILE", 0, "Write a report with plots, in one file that needs no network.", 10 },
+	{ "svg", OPT_SVG, "FOLDER", 0, "Write the plots as SVG files.", 10 },
 	{ NULL, 0, NULL, 0, "Policies:", 12 },
 	{ "scan-rate", OPT_RATE, "PAGES", 0,
 	  "Base pages a second that the rivals' scanner goes over; 0: all of them each second. Default: 125000, the "
@@ -42,9 +57,6 @@ static const struct argp_option options[] = {
 	  12 },
 	{ "quirks", OPT_QUIRKS, NULL, 0, "hugescope with what the artifact does by mistake.", 12 },
 	{ "gain-all", OPT_GAIN_ALL, NULL, 0, "The oracle takes every saving, whatever it costs the guests.", 12 },
-	{ NULL, 0, NULL, 0, "Work:", 13 },
-	{ "jobs", OPT_JOBS, "N", 0, "Runs at a time. Default: as many as there are processors.", 13 },
-	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 13 },
 	{ 0 },
 };
 
@@ -88,7 +100,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		c->seconds = number(state, "--seconds", arg, 0.1, 1e7);
 		break;
 	case OPT_SEED:
-		c->seed = whole(state, "--seed", arg, UINT64_MAX);
+		c->seed = whole(state, "--seed", arg, HS_LAB_MAX_SEED);
 		c->has_seed = true;
 		break;
 	case OPT_JOBS:
@@ -124,7 +136,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-const struct argp hs_lab_common_argp = { .options = options, .parser = parse };
+const struct argp hs_lab_common_argp = { .options = common_options, .parser = parse };
+const struct argp hs_lab_hosts_argp = { .options = hosts_options, .parser = parse };
+const struct argp hs_lab_compare_argp = { .options = compare_options, .parser = parse };
 
 /* ---- which policies ---- */
 
@@ -182,7 +196,7 @@ int hs_lab_common_finish(struct hs_lab_common *c, struct hs_error *err)
 	char path[4096];
 	int rc;
 
-	hs_lab_costs_path(path, sizeof(path));
+	hs_lab_costs_path_to_read(path, sizeof(path));
 	c->options.costs = &c->costs;
 	rc = hs_lab_costs_read(&c->costs, c->calibration ? c->calibration : path, err);
 	if (rc != -ENOENT || c->calibration)
@@ -217,19 +231,19 @@ static int set(struct hs_lab_scenario *s, const char *text, struct hs_error *err
 		rc = hs_lab_scenario_set(s, &s->kinds[i], dot ? dot + 1 : key, value, err);
 	}
 	if (!any)
-		return hs_error_set(err, -ENOENT, "--set %s: the scenario has no [guests %s]", text, name);
+		return hs_error_set(err, -ENOENT, "--set %s: the scenario %s has no [guests %s]", text, s->name, name);
 	return rc;
 }
 
 int hs_lab_common_scenario(const struct hs_lab_common *c, const char *name, struct hs_lab_scenario *out,
 			   struct hs_error *err)
 {
-	int rc;
+	const bool path = strpbrk(name, "/.") != NULL;
+	int rc = path ? -ENOENT : hs_lab_scenario_built_in(out, name, err);
 
-	if (strchr(name, '/') || strchr(name, '.') || access(name, F_OK) == 0)
+	/* What lies in the working folder does not stand before what is built in. */
+	if (rc == -ENOENT && (path || access(name, F_OK) == 0))
 		rc = hs_lab_scenario_read(out, name, err);
-	else
-		rc = hs_lab_scenario_built_in(out, name, err);
 	for (size_t i = 0; !rc && i < c->nr_sets; i++)
 		rc = set(out, c->sets[i], err);
 	if (c->seconds > 0)

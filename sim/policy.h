@@ -34,7 +34,6 @@ struct hs_lab_spent {
 	uint64_t hashed;
 	uint64_t compared;
 	uint64_t own_bytes; /* memory for its records */
-	uint64_t looked;    /* huge pages whose base pages were told apart */
 };
 
 struct hs_lab_policy {

@@ -27,7 +27,7 @@ struct hs_share_policy {
 	const struct hs_lab_costs *costs;
 	struct hs_pipeline *pipeline;
 	struct wish **wishes; /* [guest][huge] */
-	uint32_t *pending;    /* [content * groups + group]: wanted pages that are not merged; zero between bursts */
+	uint32_t *pending;    /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
 	uint64_t rest_us, nr_huge;
 };
 
@@ -98,7 +98,7 @@ static struct hs_bits512 open_wishes(const struct hs_share_policy *s, uint32_t g
 
 static uint32_t *pending_of(const struct hs_share_policy *s, const struct hs_lab_guest *g, uint64_t content)
 {
-	return &s->pending[content * s->h->nr_groups + g->group];
+	return &s->pending[hs_lab_cell(s->h, g, content)];
 }
 
 /* ---- a burst ---- */
@@ -189,7 +189,7 @@ static int merge(void *ctx, uint64_t *news, struct hs_error *err)
 			count_pending(s, &s->h->guests[i], huge);
 		}
 	rc = run_burst(s);
-	memset(s->pending, 0, (s->h->nr_pooled + 1) * s->h->nr_groups * sizeof(*s->pending));
+	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
 	verify(s);
 	*news = s->h->counts.merged - before;
 	return rc;
@@ -232,7 +232,7 @@ static void take_time(struct hs_share_policy *s, struct hs_view *v)
 {
 	const double *ns = s->costs->ns;
 
-	hs_sim_set_read_cost(v, &s->h->sim, at_least_0(ns[HS_LAB_COST_READ]) + at_least_0(ns[HS_LAB_COST_HASH]));
+	hs_sim_set_read_cost(v, at_least_0(ns[HS_LAB_COST_READ]) + at_least_0(ns[HS_LAB_COST_HASH]));
 	hs_sim_set_cost(v, &s->h->sim, 0,
 			(at_least_0(ns[HS_LAB_COST_SPLIT]) + at_least_0(ns[HS_LAB_COST_RESTORE])) / 2000);
 }
@@ -250,7 +250,7 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 	s->costs = o->costs;
 	s->rest_us = REST_FIRST_US;
 	s->wishes = calloc(h->nr_guests, sizeof(*s->wishes));
-	s->pending = calloc((h->nr_pooled + 1) * h->nr_groups, sizeof(*s->pending));
+	s->pending = calloc(hs_lab_cells(h), sizeof(*s->pending));
 	if (!s->wishes || !s->pending)
 		goto nomem;
 	rc = hs_pipeline_create(&s->pipeline, &host, &o->pipeline, &h->clock, err);
@@ -299,7 +299,6 @@ static void spent(void *self, struct hs_lab_spent *out)
 		.aged = aged,
 		.sampled = t.rounds * s->nr_huge,
 		.split = t.fine.nr_split,
-		.looked = t.fine.nr_split,
 		.restored = t.fine.nr_restored,
 		.read = read,
 		.hashed = t.pages_hashed,

@@ -246,7 +246,7 @@ static void spent(void *self, struct hs_lab_spent *out)
 		struct hs_fine_stats st;
 
 		hs_fine_stats(x->phase, &st);
-		out->split = out->looked = st.nr_split;
+		out->split = st.nr_split;
 		out->restored = st.nr_restored;
 		out->own_bytes += nr_huge * sizeof(struct look);
 	}

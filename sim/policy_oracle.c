@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define HORIZON_US UINT64_C(60000000)
 #define STEP_US    UINT64_C(1000000)
@@ -30,7 +31,7 @@ struct oracle {
 	size_t nr_events, room;
 	size_t entered, left; /* events before these are inside the horizon, or past */
 	uint8_t **doomed;     /* [guest][page]: writes within the horizon; UINT8_MAX: so many that it stays doomed */
-	uint32_t *pending;    /* [content * groups + group]; zero between looks */
+	uint32_t *pending;    /* [hs_lab_cell]; zero between looks */
 	uint32_t *phases;     /* [guest]: as of the last look */
 	const struct hs_lab_host *future; /* while it is being seen */
 };
@@ -110,7 +111,7 @@ static struct hs_bits512 allowed(const struct oracle *o, const struct hs_lab_gue
 
 static uint32_t *pending_of(const struct oracle *o, const struct hs_lab_guest *g, uint64_t content)
 {
-	return &o->pending[content * o->h->nr_groups + g->group];
+	return &o->pending[hs_lab_cell(o->h, g, content)];
 }
 
 /* Of what is allowed: pages that are not merged and have an identical one. */
@@ -130,7 +131,7 @@ static struct hs_bits512 fresh(const struct oracle *o, const struct hs_lab_guest
 	return bits;
 }
 
-enum walk { WALK_UNSHARE, WALK_COUNT, WALK_MERGE, WALK_FORGET };
+enum walk { WALK_UNSHARE, WALK_COUNT, WALK_MERGE };
 
 static void walk_huge(struct oracle *o, struct hs_lab_guest *g, hs_huge_nr huge, enum walk walk)
 {
@@ -153,24 +154,23 @@ static void walk_huge(struct oracle *o, struct hs_lab_guest *g, hs_huge_nr huge,
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 
-		if (walk == WALK_FORGET && hs_lab_can_share(o->h, g, page))
-			*pending_of(o, g, hs_sim_content(g->view, page)) = 0;
 		if (!hs_bits_test(&new, i))
 			continue;
 		if (walk == WALK_MERGE)
 			hs_lab_merge(o->h, g, page);
-		else if (walk == WALK_COUNT && hs_lab_can_share(o->h, g, page))
+		else if (hs_lab_can_share(o->h, g, page))
 			(*pending_of(o, g, hs_sim_content(g->view, page)))++;
 	}
 }
 
 static void look(struct oracle *o)
 {
-	for (enum walk walk = WALK_UNSHARE; walk <= WALK_FORGET; walk++)
+	for (enum walk walk = WALK_UNSHARE; walk <= WALK_MERGE; walk++)
 		for (uint32_t i = 0; i < o->h->nr_guests; i++)
 			for (hs_huge_nr huge = 0; huge < o->h->guests[i].nr_huge; huge++)
 				if (hs_sim_state(o->h->guests[i].view, huge) != HS_MAP_ABSENT)
 					walk_huge(o, &o->h->guests[i], huge, walk);
+	memset(o->pending, 0, hs_lab_cells(o->h) * sizeof(*o->pending));
 }
 
 static int step(void *self, struct hs_error *err)
@@ -215,7 +215,7 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 	if (!o)
 		return hs_error_set(err, rc, "out of memory");
 	*o = (struct oracle){ .h = h, .policy = opt->pipeline.policy, .gain_all = opt->gain_all, .dirty = true };
-	o->pending = calloc((h->nr_pooled + 1) * h->nr_groups, sizeof(*o->pending));
+	o->pending = calloc(hs_lab_cells(h), sizeof(*o->pending));
 	o->doomed = calloc(h->nr_guests, sizeof(*o->doomed));
 	o->phases = calloc(h->nr_guests, sizeof(*o->phases));
 	for (uint32_t i = 0; o->doomed && i < h->nr_guests; i++) {

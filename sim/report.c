@@ -18,8 +18,7 @@ size_t hs_lab_report_group(const struct hs_lab_report *r, size_t first)
 	return n;
 }
 
-/* A number, or a dash where it is unknown. */
-static const char *known(char buf[32], const char *format, double v)
+const char *hs_lab_known(char buf[32], const char *format, double v)
 {
 	if (isnan(v))
 		return "-";
@@ -53,8 +52,8 @@ static void print_row(FILE *f, const struct hs_lab_result *r)
 	(void)fprintf(f, "%-19s %10.1f %10.1f %7.1f%% %9.1f%% %10s %9s %9s %7" PRIu64 " %10.1f %9" PRIu64 "\n",
 		      r->policy->label, (double)r->saved_bytes / MIB, r->saved_mean_bytes / MIB,
 		      100 * (double)r->saved_bytes / (double)r->memory_bytes, 100 * r->hot_huge,
-		      known(a, "%.2f%%", 100 * r->slowdown), known(b, "%.2f", r->cpu_seconds),
-		      known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
+		      hs_lab_known(a, "%.2f%%", 100 * r->slowdown), hs_lab_known(b, "%.2f", r->cpu_seconds),
+		      hs_lab_known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,
 		      r->counts.breaks + r->counts.breaks_huge);
 }
 
@@ -194,29 +193,56 @@ void hs_lab_report_csv(FILE *f, const struct hs_lab_report *r)
 
 /* ---- files ---- */
 
+static int cannot_write(const char *path)
+{
+	(void)fprintf(stderr, "hs-lab: cannot write %s: %s\n", path, strerror(errno ? errno : EIO));
+	return HS_EXIT_FAILED;
+}
+
+/* f: as fopen gave it, and written to; errno was 0 before that. */
+static int close_file(FILE *f, const char *path)
+{
+	const bool ok = f && !ferror(f);
+
+	return (f && fclose(f)) || !ok ? cannot_write(path) : 0;
+}
+
 static int write_file(const char *path, const struct hs_lab_report *r,
 		      void (*write)(FILE *f, const struct hs_lab_report *r))
 {
 	FILE *f = fopen(path, "we");
-	bool ok = f != NULL;
 
-	if (f) {
+	errno = f ? 0 : errno;
+	if (f)
 		write(f, r);
-		ok = !ferror(f);
-		ok = fclose(f) == 0 && ok;
-	}
-	if (!ok)
-		(void)fprintf(stderr, "hs-lab: cannot write %s: %s\n", path, strerror(errno));
-	return ok ? 0 : HS_EXIT_FAILED;
+	return close_file(f, path);
 }
 
-static void write_json(FILE *f, const struct hs_lab_report *r)
+static int print_json(FILE *f, const json_t *j)
+{
+	return json_dumpf(j, f, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) || fputc('\n', f) == EOF ? HS_EXIT_FAILED : 0;
+}
+
+static int write_json(const char *path, const struct hs_lab_report *r, bool to_stdout)
 {
 	json_t *j = hs_lab_report_json(r);
+	FILE *f = NULL;
+	int status;
 
-	if (j && json_dumpf(j, f, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0)
-		(void)fputc('\n', f);
+	if (!j) {
+		(void)fprintf(stderr, "hs-lab: out of memory for the JSON of the results\n");
+		return HS_EXIT_FAILED;
+	}
+	if (to_stdout) {
+		status = print_json(stdout, j);
+	} else {
+		f = fopen(path, "we");
+		errno = f ? 0 : errno;
+		status = f ? print_json(f, j) : 0;
+		status |= close_file(f, path);
+	}
 	json_decref(j);
+	return status;
 }
 
 typedef void plot(FILE *f, const struct hs_lab_report *r, size_t first, size_t nr);
@@ -237,25 +263,27 @@ static int write_plots(const char *folder, const struct hs_lab_report *r)
 		n = hs_lab_report_group(r, i);
 		for (size_t k = 0; k < sizeof(plots) / sizeof(plots[0]); k++) {
 			FILE *f;
-			bool ok;
 
 			(void)snprintf(path, sizeof(path), "%s/%s-%s.svg", folder, r->jobs[i].title, plots[k].name);
 			f = fopen(path, "we");
+			errno = f ? 0 : errno;
 			if (f)
 				plots[k].draw(f, r, i, n);
-			ok = f && !ferror(f);
-			if ((f && fclose(f)) || !ok) {
-				(void)fprintf(stderr, "hs-lab: cannot write %s: %s\n", path, strerror(errno));
+			if (close_file(f, path))
 				return HS_EXIT_FAILED;
-			}
 		}
 	}
 	return 0;
 }
 
+bool hs_lab_wants_table(const struct hs_lab_common *c)
+{
+	return !c->json || strcmp(c->json, "-") != 0;
+}
+
 int hs_lab_report_all(const struct hs_lab_report *r, const struct hs_lab_common *c)
 {
-	if (!c->json || strcmp(c->json, "-") != 0)
+	if (hs_lab_wants_table(c))
 		hs_lab_print_table(stdout, r);
 	return hs_lab_report_files(r, c);
 }
@@ -264,12 +292,8 @@ int hs_lab_report_files(const struct hs_lab_report *r, const struct hs_lab_commo
 {
 	int status = 0;
 
-	if (c->json && strcmp(c->json, "-") == 0)
-		write_json(stdout, r);
-	if (fflush(stdout))
-		status = HS_EXIT_FAILED;
-	if (c->json && strcmp(c->json, "-") != 0)
-		status |= write_file(c->json, r, write_json);
+	if (c->json)
+		status = write_json(c->json, r, !hs_lab_wants_table(c));
 	if (c->csv)
 		status |= write_file(c->csv, r, hs_lab_report_csv);
 	if (c->html)

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "hs/host.h"
+#include "procstat.h"
 
 const char *const hs_lab_rate_names[HS_LAB_RATE_BINS] = { "none",    "below 1",  "1 to 10", "to 100",
 							  "to 1000", "to 10000", "more" };
@@ -55,7 +57,7 @@ static void on_sample(void *ctx, uint64_t now_us)
 	struct hot_count c = { 0 };
 
 	if (run->progress)
-		run->progress(run->progress_ctx, r->policy, (double)now_us / 1e6, r->seconds);
+		run->progress(run->progress_ctx, (double)now_us / 1e6);
 	if (r->nr_points == HS_LAB_MAX_POINTS)
 		return;
 	for_huge(run->h, count_hot, &c);
@@ -99,7 +101,7 @@ static void count_missed(void *ctx, struct hs_lab_guest *g, hs_huge_nr huge)
 		if ((!merged && !hs_bits_test(&may, i)) || !hs_lab_can_share(t->h, g, page))
 			continue;
 		content = hs_sim_content(g->view, page);
-		could = &t->could[content * t->h->nr_groups + (t->h->blind ? 0 : g->group)];
+		could = &t->could[hs_lab_cell(t->h, g, content)];
 		if (t->counting)
 			(*could)++;
 		else if (!merged && (content == 0 || *could > 1))
@@ -135,7 +137,7 @@ static int compare_to_truth(struct hs_lab_host *h, struct hs_lab_result *r, stru
 {
 	struct truth t = { .h = h, .r = r, .counting = true };
 
-	t.could = calloc((h->nr_pooled + 1) * h->nr_groups, sizeof(*t.could));
+	t.could = calloc(hs_lab_cells(h), sizeof(*t.could));
 	if (!t.could)
 		return hs_error_set(err, -ENOMEM, "out of memory to compare the run with the truth");
 	for_huge(h, count_missed, &t);
@@ -201,21 +203,9 @@ void hs_lab_apply_costs(struct hs_lab_result *r, const struct hs_lab_costs *c)
 	    price((double)n->scanned, ns[HS_LAB_COST_KSM_SCAN]) + price((double)n->merged, ns[HS_LAB_COST_KSM_MERGE]);
 }
 
-static uint64_t resident_bytes(void)
-{
-	unsigned long long pages = 0, resident = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-
-	if (!f)
-		return 0;
-	if (fscanf(f, "%llu %llu", &pages, &resident) != 2)
-		resident = 0;
-	(void)fclose(f);
-	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static void take_figures(struct hs_lab_result *r, const struct hs_lab_host *h)
 {
+	const struct hs_host proc = HS_HOST_DEFAULT;
 	const double all = h->counts.accesses_huge + h->counts.accesses_base;
 
 	r->memory_bytes = h->present * HS_BASE_SIZE;
@@ -228,7 +218,7 @@ static void take_figures(struct hs_lab_result *r, const struct hs_lab_host *h)
 	for (uint32_t i = 0; i < r->nr_points; i++)
 		r->saved_mean_bytes += (double)r->points[i].saved_bytes / r->nr_points;
 	r->converged_s = converged(r);
-	r->resident_bytes = resident_bytes();
+	r->resident_bytes = hs_resident_bytes(&proc);
 }
 
 static double now_s(void)

@@ -42,8 +42,8 @@ struct hs_lab_result {
 extern const char *const hs_lab_rate_names[HS_LAB_RATE_BINS];
 extern const char *const hs_lab_skew_names[HS_LAB_SKEW_BINS];
 
-/* Told now and then how far the run is. */
-typedef void hs_lab_progress(void *ctx, const struct hs_lab_policy *p, double seconds, double of);
+/* Told now and then how far the run is, in simulated seconds. */
+typedef void hs_lab_progress(void *ctx, double seconds);
 
 /*
  * Runs the policy on a host made from the scenario. Errors of making the host and of the policy; a host whose counts do

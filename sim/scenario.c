@@ -150,9 +150,9 @@ static int set_u64(const char *key, const char *value, uint64_t *out, struct hs_
 	char *end;
 
 	errno = 0;
-	*out = strtoull(value, &end, 0);
-	if (end == value || *end || errno || value[0] == '-')
-		return bad_value(err, key, value, "a whole number");
+	*out = strtoull(value, &end, 10);
+	if (value[0] < '0' || value[0] > '9' || *end || errno || *out > HS_LAB_MAX_SEED)
+		return bad_value(err, key, value, "a whole number below 2^63");
 	return 0;
 }
 
@@ -267,14 +267,21 @@ static int finish(struct reading *r, const char *name, int line)
 int hs_lab_scenario_read(struct hs_lab_scenario *out, const char *path, struct hs_error *err)
 {
 	struct reading r = { .s = out, .err = err };
-	int line;
+	FILE *f = fopen(path, "re");
+	int line = 0, why = 0;
 
-	begin(out, path);
-	line = ini_parse(path, on_line, &r);
-	if (line < 0)
-		return hs_error_set(err, errno ? -errno : -EIO, "cannot read the scenario %s: %s", path,
-				    strerror(errno));
-	return finish(&r, path, line);
+	if (f) {
+		begin(out, path);
+		errno = 0;
+		line = ini_parse_file(f, on_line, &r);
+		if (ferror(f)) /* a folder can be opened, but not read */
+			why = errno ? errno : EIO;
+		(void)fclose(f);
+	} else {
+		why = errno;
+	}
+	return why ? hs_error_set(err, -why, "cannot read the scenario %s: %s", path, strerror(why))
+		   : finish(&r, path, line);
 }
 
 int hs_lab_scenario_parse(struct hs_lab_scenario *out, const char *name, const char *text, struct hs_error *err)

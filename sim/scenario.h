@@ -61,9 +61,11 @@ struct hs_lab_kind {
 
 struct hs_lab_trace;
 
+#define HS_LAB_MAX_SEED ((uint64_t)INT64_MAX) /* JSON's whole numbers have a sign */
+
 struct hs_lab_scenario {
 	char name[HS_LAB_NAME_MAX];
-	uint64_t seed;
+	uint64_t seed;  /* at most HS_LAB_MAX_SEED */
 	double seconds; /* how long it runs */
 	uint32_t nr_kinds;
 	struct hs_lab_kind kinds[HS_LAB_MAX_KINDS];

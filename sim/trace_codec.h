@@ -18,8 +18,7 @@
 #define HS_TRACE_BLOCK_HEAD  20                        /* magic, packed bytes, raw bytes, checksum of 8 bytes */
 #define HS_TRACE_BLOCK_MAGIC UINT32_C(0x4b4c4248)      /* "HBLK" */
 
-#define HS_TRACE_MAX_RAW    (1U << 20) /* bytes of a block before compression */
-#define HS_TRACE_MAX_RECORD (1U << 19) /* bytes of a record: what the bounds in hs/trace.h can come to, and more */
+#define HS_TRACE_MAX_RAW (1U << 20) /* bytes of a block before compression */
 #define HS_TRACE_FULL_BLOCK                                                                                            \
 	(1U << 18) /* a block is written when it has so many: larger ones compress little better                       \
 		    */

@@ -17,7 +17,6 @@ static void traced_finish(struct hs_lab_traced *g)
 	free(g->read);
 	free(g->hot);
 	free(g->state);
-	free(g->looked);
 	free(g->accessed);
 	free(g->rounds);
 	free(g->changes);
@@ -70,9 +69,8 @@ static int take_guest(struct hs_lab_trace *t, const struct hs_trace_record *r)
 	g->read = calloc(n, sizeof(*g->read));
 	g->hot = calloc(n, sizeof(*g->hot));
 	g->state = calloc(n, sizeof(*g->state));
-	g->looked = calloc(n, sizeof(*g->looked));
 	g->accessed = calloc(n, sizeof(*g->accessed));
-	return g->content && g->latest && g->read && g->hot && g->state && g->looked && g->accessed ? 0 : -ENOMEM;
+	return g->content && g->latest && g->read && g->hot && g->state && g->accessed ? 0 : -ENOMEM;
 }
 
 /* One coarse round may come in several records, all of one time. */
@@ -103,7 +101,7 @@ static int take_huge(struct hs_lab_traced *g, const struct hs_trace_record *r)
 		if (s->accessed == HS_NO)
 			continue;
 		round->accessed[h / 64] |= UINT64_C(1) << (h % 64);
-		g->accessed[h]++;
+		g->accessed[h] = true;
 	}
 	return 0;
 }
@@ -115,7 +113,6 @@ static void take_base(struct hs_lab_traced *g, const struct hs_trace_record *r)
 
 		if (s->state != HS_MAP_SPLIT && s->state != HS_MAP_PARTIAL)
 			continue;
-		g->looked[r->u.base.huge[i]] = true;
 		g->hot[r->u.base.huge[i]] = hs_bits_or(g->hot[r->u.base.huge[i]], s->accessed);
 	}
 }
@@ -221,13 +218,9 @@ int hs_lab_trace_read(struct hs_lab_trace **out, const char *path, struct hs_err
 {
 	struct hs_trace_reader *reader = NULL;
 	struct hs_lab_trace *t;
-	FILE *f = fopen(path, "re");
-	int rc;
+	int rc = hs_trace_reader_open(&reader, path, err);
 
 	*out = NULL;
-	if (!f)
-		return hs_error_set(err, -errno, "cannot open the trace %s: %s", path, strerror(errno));
-	rc = hs_trace_reader_create(&reader, f, path, err);
 	if (rc)
 		return rc;
 	t = calloc(1, sizeof(*t));

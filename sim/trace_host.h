@@ -31,10 +31,9 @@ struct hs_lab_traced {
 	uint32_t *content;       /* [nr_huge * 512]: as first read */
 	uint32_t *latest;        /* the same, as last read */
 	struct hs_bits512 *read; /* [nr_huge]: base pages whose content is known */
-	struct hs_bits512 *hot;  /* [nr_huge]: met by the fine phase */
+	struct hs_bits512 *hot;  /* [nr_huge]: met by the fine phase; none: it did not look, or met none */
 	uint8_t *state;          /* [nr_huge]: enum hs_map_state at the first round */
-	bool *looked;            /* [nr_huge]: the fine phase looked at it */
-	uint32_t *accessed;      /* [nr_huge]: rounds accessed */
+	bool *accessed;          /* [nr_huge]: in any round */
 	struct hs_lab_round *rounds;
 	size_t nr_rounds, room_rounds;
 	struct hs_lab_change *changes;
@@ -53,7 +52,7 @@ struct hs_lab_trace {
 };
 
 /*
- * Reads a whole trace. Errors of hs_trace_reader_create and hs_trace_next; -ENOTSUP: pages were merged while it was
+ * Reads a whole trace. Errors of hs_trace_reader_open and hs_trace_next; -ENOTSUP: pages were merged while it was
  * recorded, so that what it shows came of that too; -ENODATA: it has no guest that was looked at for a round. A trace
  * that was cut off is taken as far as it goes.
  */

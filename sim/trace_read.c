@@ -178,6 +178,16 @@ int hs_trace_reader_create(struct hs_trace_reader **out, FILE *f, const char *na
 	return rc;
 }
 
+int hs_trace_reader_open(struct hs_trace_reader **out, const char *path, struct hs_error *err)
+{
+	FILE *f = fopen(path, "re");
+
+	*out = NULL;
+	if (!f)
+		return hs_error_set(err, -errno, "cannot open the trace %s: %s", path, strerror(errno));
+	return hs_trace_reader_create(out, f, path, err);
+}
+
 const struct hs_trace_header *hs_trace_reader_header(const struct hs_trace_reader *r)
 {
 	return &r->header;

@@ -30,7 +30,8 @@ static int fail(struct hs_trace_writer *w, int rc, const char *what)
 	return w->error;
 }
 
-int hs_trace_writer_error(const struct hs_trace_writer *w, struct hs_error *err)
+/* The first error, or 0. */
+static int error_of(const struct hs_trace_writer *w, struct hs_error *err)
 {
 	if (w->error)
 		(void)hs_error_set(err, w->error, "%s", w->why.text);
@@ -86,7 +87,6 @@ static int append(struct hs_trace_writer *w, const struct hs_trace_record *r, si
 		return fail(w, -EINVAL, why);
 	}
 	w->stats.nr_records++;
-	w->stats.raw_bytes += w->raw.len - before;
 	return w->raw.len >= HS_TRACE_FULL_BLOCK ? write_block(w) : 0;
 }
 
@@ -107,7 +107,7 @@ int hs_trace_write(struct hs_trace_writer *w, const struct hs_trace_record *r, s
 			break;
 		from += nr;
 	} while (bound && from < r->nr);
-	return hs_trace_writer_error(w, err);
+	return error_of(w, err);
 }
 
 static int flush(struct hs_trace_writer *w)
@@ -118,7 +118,7 @@ static int flush(struct hs_trace_writer *w)
 int hs_trace_flush(struct hs_trace_writer *w, struct hs_error *err)
 {
 	(void)flush(w);
-	return hs_trace_writer_error(w, err);
+	return error_of(w, err);
 }
 
 void hs_trace_writer_stats(const struct hs_trace_writer *w, struct hs_trace_writer_stats *out)
@@ -171,7 +171,7 @@ int hs_trace_writer_create(struct hs_trace_writer **out, FILE *f, const char *na
 		(void)fail(w, -ENOMEM, "out of memory for a trace");
 	else
 		(void)begin(w, header);
-	rc = hs_trace_writer_error(w, err);
+	rc = error_of(w, err);
 	if (rc)
 		writer_free(w);
 	else
@@ -191,7 +191,7 @@ int hs_trace_writer_close(struct hs_trace_writer *w, struct hs_error *err)
 	if (fclose(w->f) && !w->error)
 		(void)fail_errno(w);
 	w->f = NULL;
-	rc = hs_trace_writer_error(w, err);
+	rc = error_of(w, err);
 	writer_free(w);
 	return rc;
 }

@@ -33,8 +33,8 @@ struct active {
 
 struct hs_lab_work {
 	uint64_t seed;
-	uint32_t nr_turning; /* huge pages that classes are handed out to */
-	uint32_t first_absent, first_stream;
+	uint32_t nr_turning; /* the first huge pages, that classes are handed out to; absent ones follow */
+	uint32_t first_stream;
 	uint32_t multiplier; /* of the permutation; shares no divisor with nr_turning */
 	uint32_t nr_even, nr_skewed, nr_warm;
 	uint32_t phase, turned;  /* how far the permutation is turned */
@@ -79,7 +79,7 @@ static enum hs_lab_class class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 
 	if (huge >= w->first_stream)
 		return HS_LAB_STREAM;
-	if (huge >= w->first_absent)
+	if (huge >= w->nr_turning)
 		return HS_LAB_ABSENT;
 	rank = rank_of(w, huge);
 	if (rank < w->nr_even)
@@ -183,7 +183,7 @@ static void begin_phase(struct hs_lab_guest *g)
 
 	w->nr_active = 0;
 	w->weight_sum = 0;
-	for (hs_huge_nr huge = 0; huge < w->first_absent; huge++) {
+	for (hs_huge_nr huge = 0; huge < w->nr_turning; huge++) {
 		const enum hs_lab_class class = class_of(g, huge);
 
 		if (class == HS_LAB_EVEN || class == HS_LAB_SKEWED)
@@ -317,7 +317,7 @@ static void write_cold(struct hs_lab_host *h, struct hs_lab_guest *g, uint64_t t
 	const double gib = (double)g->nr_huge / 512;
 
 	for (uint32_t n = hs_lab_poisson(&random, g->kind->cold_writes * gib * HS_LAB_TICK_US / 1e6); n; n--) {
-		const hs_base_nr page = hs_lab_below(hs_lab_next(&random), w->first_absent * HS_BASE_PER_HUGE);
+		const hs_base_nr page = hs_lab_below(hs_lab_next(&random), w->nr_turning * HS_BASE_PER_HUGE);
 
 		if (class_of(g, hs_lab_huge(page)) == HS_LAB_COLD)
 			write_page(h, g, page, hs_lab_next(&random));
@@ -363,7 +363,7 @@ static void tick(struct hs_lab_host *h, struct hs_lab_guest *g, uint64_t nr)
 	for (uint32_t i = 0; g->kind->write > 0 && i < w->nr_active; i++)
 		if (!w->active[i].settled && w->active[i].class != HS_LAB_WARM)
 			write_hot(h, g, &w->active[i], nr);
-	if (g->kind->cold_writes > 0 && w->first_absent)
+	if (g->kind->cold_writes > 0 && w->nr_turning)
 		write_cold(h, g, nr);
 	if (g->kind->stream_rate > 0 && w->first_stream < g->nr_huge)
 		go_through(h, g);
@@ -393,14 +393,14 @@ int hs_lab_work_create(struct hs_lab_host *h, struct hs_lab_guest *g)
 	if (nr_stream + nr_absent > g->nr_huge)
 		nr_absent = g->nr_huge - nr_stream;
 	w->first_stream = g->nr_huge - nr_stream;
-	w->first_absent = w->nr_turning = w->first_stream - nr_absent;
+	w->nr_turning = w->first_stream - nr_absent;
 	w->nr_even = share(g->nr_huge, k->even);
 	w->nr_skewed = share(g->nr_huge, k->skewed);
 	w->nr_warm = share(g->nr_huge, k->warm);
 	for (w->multiplier = w->nr_turning * 5 / 8 | 1; w->nr_turning && gcd(w->multiplier, w->nr_turning) != 1;)
 		w->multiplier += 2;
 	w->phase_end_tick = k->phase_seconds > 0 ? (uint64_t)(k->phase_seconds * 1e6 / HS_LAB_TICK_US) : UINT64_MAX;
-	w->active = calloc((size_t)w->first_absent + 1, sizeof(*w->active));
+	w->active = calloc((size_t)w->nr_turning + 1, sizeof(*w->active));
 	if (!w->active)
 		return -ENOMEM;
 	begin_phase(g);

@@ -23,7 +23,10 @@ struct hs_program {
 	size_t nr_commands;
 };
 
-/* Finds the command and hands the rest over; --help, --version and wrong use are answered here. The exit status. */
+/*
+ * Finds the command and hands the rest over; --help, --version and wrong use are answered here. The exit status; where
+ * something that was printed could not be written, standard error says so and it is not 0.
+ */
 int hs_program_main(const struct hs_program *p, int argc, char **argv);
 
 #endif

@@ -113,8 +113,8 @@ void hs_sim_fail_call(struct hs_view *v, uint64_t call, int error);
 /* From now on each call of the view takes call_us, and each huge page split or restored page_us more, on this clock. */
 void hs_sim_set_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t call_us, uint64_t page_us);
 
-/* From now on each base page that is read takes read_ns on this clock. */
-void hs_sim_set_read_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t read_ns);
+/* From now on each base page that is read takes read_ns on the clock of hs_sim_set_cost. */
+void hs_sim_set_read_cost(struct hs_view *v, uint64_t read_ns);
 
 struct hs_sim_stats {
 	uint64_t nr_calls;    /* of the view */

@@ -7,7 +7,7 @@
  * pages were equal, and nothing about what was in them. Numbers mean nothing outside their own trace.
  *
  * Records stand in the order of the calls that they tell of: sample, read, age is told from age, sample, read. So a
- * replay can answer the same calls with the same results (hs/replay.h).
+ * replay can answer the same calls with the same results (hs/record.h).
  */
 #ifndef HS_TRACE_H
 #define HS_TRACE_H
@@ -177,20 +177,16 @@ HS_MUST_USE int hs_trace_writer_create(struct hs_trace_writer **out, FILE *f, co
 
 /*
  * Writes a record; arrays longer than the bounds become several records. A time before the last one's counts as the
- * last one's. -EINVAL: what no reader would take (the text says what). Errors of writing last: each later call, and
- * hs_trace_writer_error, answer the first one.
+ * last one's. -EINVAL: what no reader would take (the text says what). Errors of writing last: each later call answers
+ * the first one.
  */
 HS_MUST_USE int hs_trace_write(struct hs_trace_writer *w, const struct hs_trace_record *r, struct hs_error *err);
 
 /* Gives what has been written so far to the operating system: after a crash the trace is readable up to here. */
 HS_MUST_USE int hs_trace_flush(struct hs_trace_writer *w, struct hs_error *err);
 
-/* The first error, or 0. */
-HS_MUST_USE int hs_trace_writer_error(const struct hs_trace_writer *w, struct hs_error *err);
-
 struct hs_trace_writer_stats {
 	uint64_t nr_records;
-	uint64_t raw_bytes;  /* of records before compression */
 	uint64_t file_bytes; /* written */
 };
 void hs_trace_writer_stats(const struct hs_trace_writer *w, struct hs_trace_writer_stats *out);
@@ -209,6 +205,9 @@ struct hs_trace_reader;
  * what reading gave.
  */
 HS_MUST_USE int hs_trace_reader_create(struct hs_trace_reader **out, FILE *f, const char *name, struct hs_error *err);
+
+/* The same of a file by its path, which names it in errors; or -errno of opening it. */
+HS_MUST_USE int hs_trace_reader_open(struct hs_trace_reader **out, const char *path, struct hs_error *err);
 
 const struct hs_trace_header *hs_trace_reader_header(const struct hs_trace_reader *r);
 

@@ -48,14 +48,14 @@ done
 
 commands=$("$lab" --help | awk '/^  [a-z]/ { print $1 }')
 same 'hs-lab: commands' "$(sort <<<"$commands")" "$(awk '$1 == ".Ss" { print $2 }' "$man/hs-lab.1" | sort)"
-of_all=$(section hs-lab.1 'Sh OPTIONS OF RUNS' | named)
 for command in $commands; do
 	have=$(section hs-lab.1 "Ss $command" | named)
-	case $command in
-	calibrate | scenarios) ;;
-	claims) have=$of_all ;;
-	*) have=$(printf '%s\n' "$have" "$of_all" | grep . | sort -u) ;;
-	esac
+	for part in 'ALL RUNS' 'MADE-UP HOSTS' 'COMPARISONS'; do
+		part=$(section hs-lab.1 "Sh OPTIONS OF $part")
+		# The words before its list are the commands that take these.
+		sed '/^\.Bl/,$d' <<<"$part" | grep -qE "^\.Cm $command( ,)?\$" &&
+			have=$(printf '%s\n' "$have" "$(named <<<"$part")" | grep . | sort -u)
+	done
 	# No option at all is told as such: two empty lists would prove nothing.
 	want=$("$lab" "$command" --help | offered)
 	same "hs-lab $command" "${want:-none}" "${have:-none}"

@@ -267,7 +267,8 @@ START_TEST(test_ept_sim_view_reading_takes_time)
 	struct hs_bits512 want = { { 7 } }, got;
 	struct hs_sim_stats st;
 
-	hs_sim_set_read_cost(v, &clock, 300);
+	hs_sim_set_cost(v, &clock, 0, 0);
+	hs_sim_set_read_cost(v, 300);
 	/* 900 ns are no microsecond yet, twice that are. */
 	ck_assert_int_eq(hs_view_read(v, 0, &want, buf, &got, NULL), 0);
 	ck_assert_uint_eq(clock.now_us, 0);

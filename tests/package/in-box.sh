@@ -3,7 +3,7 @@
 set -u
 here=$(dirname "$(readlink -f "$0")")
 folder=$1 script=$2
-files=("$here/$script" "$3" "$4")
+files=("$here/$script" "$here/../service/lib.sh" "$3" "$4")
 options=()
 [ "$script" != unit.sh ] || options=(--systemd)
 mkdir -p "$folder"

@@ -2,17 +2,8 @@
 # cmake --install: below /usr, and below a prefix of its own. usage: install.sh CMAKE BUILD_DIR
 set -u
 cmake=$1 build=$2
-passed=0 failed=0
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+. "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 
-ok() {
-	if eval "$2"; then passed=$((passed + 1)); else
-		failed=$((failed + 1))
-		echo "FAILED: $1"
-		echo "  $2"
-	fi
-}
 unit_start() { sed -n 's/^ExecStart=//p' "$1"/lib/systemd/system/hs-shared.service; }
 
 ok 'below /usr, staged' 'DESTDIR="$dir/stage" "$cmake" --install "$build" --prefix /usr >/dev/null'
@@ -25,7 +16,15 @@ done
 ok 'the unit starts it without more' '[ "$(unit_start "$s/usr")" = /usr/sbin/hs-shared ]'
 ok 'nothing but the programs can be run' '[ "$(find "$s" -type f -perm /111 | wc -l)" = 3 ]'
 ok 'every file can be read by all, and written by the owner alone' '[ -z "$(find "$s" -type f \( ! -perm -444 -o -perm /022 \))" ]'
-ok 'links between the documents hold' 'cd "$s/usr/share/doc/hs-share" && for f in README.md docs/*.md; do for l in $(grep -oE "\]\([^)#:]+\)" $f | tr -d "()" | tr -d "]"); do [ -e "$(dirname $f)/$l" ] || { echo "$f: $l"; exit 1; }; done; done'
+links_hold() (
+	cd "$s/usr/share/doc/hs-share" || exit
+	for f in README.md docs/*.md; do
+		for l in $(grep -oE "\]\([^)#:]+\)" "$f" | tr -d "()" | tr -d "]"); do
+			[ -e "$(dirname "$f")/$l" ] || { echo "$f: $l"; exit 1; }
+		done
+	done
+)
+ok 'links between the documents hold' links_hold
 
 p=$dir/prefix
 ok 'below a prefix of its own' '"$cmake" --install "$build" --prefix "$p" >/dev/null'
@@ -36,5 +35,4 @@ stage" ]'
 echo '# mine' >"$p/etc/hs-share/hs-share.conf"
 ok 'a second time' '"$cmake" --install "$build" --prefix "$p" >/dev/null'
 ok 'leaves a configuration that is there' '[ "$(cat "$p/etc/hs-share/hs-share.conf")" = "# mine" ]'
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -4,33 +4,23 @@
 # a systemd that has nothing but what this needs. usage: unit.sh PACKAGE HS_GUEST
 set -u
 package=$1 guest=$2
-passed=0 failed=0
 unit=hs-shared.service conf=/etc/hs-share/hs-share.conf
-pids=() ins=()
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C SYSTEMD_PAGER=
 
-ok() {
-	if eval "$2"; then passed=$((passed + 1)); else
-		failed=$((failed + 1))
-		echo "FAILED: $1"
-		echo "  $2"
-	fi
-}
-until_true() { # SECONDS CONDITION
-	local end=$((SECONDS + $1))
-	while ! eval "$2"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.2
-	done
-}
+. ./lib.sh
+logs=(/box/dpkg.log /box/log)
+as=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 skip() {
 	echo "SKIPPED package unit: $1"
 	exit 77
 }
 dpkg_() { dpkg "$@" >>/box/dpkg.log 2>&1 </dev/null || { tail -20 /box/dpkg.log; return 1; }; }
-knobs() { grep -H '' /sys/kernel/mm/ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan,max_page_sharing} 2>/dev/null; }
-ksm_pages() { awk '/^KSM:/ { kib += $2 } END { print kib / 4 }' "/proc/$1/smaps"; }
 shown() { systemctl show -P "$1" $unit; }
+
+nothing_is_shared() {
+	local p
+	for p in "${pids[@]}"; do [ "$(ksm_pages "$p")" = 0 ] || return; done
+}
 
 # ---- a systemd with a handful of units
 prepare() {
@@ -54,7 +44,7 @@ prepare() {
 }
 
 drive() {
-	until_true 20 '[ -d /run/systemd/system ] && systemctl is-system-running 2>/dev/null | grep -qE "running|degraded"' || { echo 'FAILED: systemd does not run'; systemctl --no-pager --failed; return; }
+	until_true 20 '[ -d /run/systemd/system ] && systemctl is-system-running 2>/dev/null | grep -qE "running|degraded"' || { echo 'FAILED: systemd does not run'; systemctl --no-pager --failed; return 1; }
 	knobs_before=$(knobs)
 
 	# ---- installed: it is started, with the configuration of the administrator that was there before
@@ -94,10 +84,7 @@ drive() {
 		echo "SKIPPED package unit sharing: $(cat /box/no-sharing)"
 	else
 		for i in 1 2; do
-			mkfifo /box/in$i
-			setpriv --reuid=nobody --regid=nogroup --clear-groups "$guest" --seed=$i --huge=32 --rate=200000 </box/in$i >/box/out$i 2>&1 &
-			pids[$i]=$!
-			exec {ins[$i]}>/box/in$i
+			start_guest $i 32
 			hs-share opt-in --pid "${pids[$i]}" --group web >/dev/null
 		done
 		hs-share mode save >/dev/null
@@ -116,14 +103,13 @@ drive() {
 	[ ${#pids[@]} = 0 ] || ok 'and sharing stays' '[ "$(ksm_pages ${pids[1]})" -gt 2000 ]'
 
 	# ---- off, and gone
-	ok 'off undoes it' 'hs-share mode off >/dev/null && for p in "${pids[@]}"; do [ "$(ksm_pages $p)" = 0 ] || exit 1; done'
+	ok 'off undoes it' 'hs-share mode off >/dev/null && nothing_is_shared'
 	ok 'no trouble was told' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
 	ok 'purge ends it' 'dpkg_ -P hs-share && until_true 10 "! systemctl is-active -q $unit"'
 	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e $conf ]'
 	ok 'nothing failed on the way' '[ -z "$(systemctl --failed --no-legend --plain)" ]'
 	for p in "${pids[@]}"; do kill -KILL $p; done
-	[ "$failed" = 0 ] || { echo '-- dpkg:'; cat /box/dpkg.log; echo '-- the service:'; cat /box/log; }
-	echo "$passed passed, $failed failed"
+	finish
 }
 
 for program in /lib/systemd/systemd ip setpriv curl jq; do
@@ -131,8 +117,7 @@ for program in /lib/systemd/systemd ip setpriv curl jq; do
 done
 prepare >/box/prepare.log 2>&1
 (
-	drive 2>&1
-	[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
+	drive 2>&1 && [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
 	systemctl exit $?
 ) &
 export container=hs-share-test

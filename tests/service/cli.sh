@@ -22,6 +22,13 @@ expect() {
 expect 2 'Usage: hs-share COMMAND'
 expect 0 'inspect .*look at one guest' --help
 expect 0 '^hs-share [0-9]' --version
+said=$("$program" --help 2>&1 >/dev/full)
+if [ $? = 1 ] && [ "$said" = 'hs-share: cannot write all of standard output: No space left on device' ]; then
+	passed=$((passed + 1))
+else
+	failed=$((failed + 1))
+	echo "FAILED --help to a full disk: $said"
+fi
 expect 2 'no command "frobnicate"; the commands are: run inspect record unshare' frobnicate
 for command in run inspect record unshare; do
 	expect 0 '--pid=PID' "$command" --help

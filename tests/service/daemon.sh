@@ -97,7 +97,14 @@ stop_guest 3
 ok 'a guest that ends is forgotten' 'until_true 20 "[ \$(status_of http://x/v1/guests/$g3) = 404 ]"'
 ok 'off undoes the rest' 'hs mode off >/dev/null && [ "$(ksm_pages ${pids[2]})" = 0 ] && [ "$(mergeable ${pids[2]})" = 0 ]'
 ok 'and gives the knobs back' '[ "$knobs_before" = "$(knobs)" ]'
-ok 'all commands answer' 'for c in status guests stats report history diagnose mode; do hs $c >/dev/null && hs $c --json | jq -e . >/dev/null || exit 1; done; hs watch --count 1 | grep -q GUEST'
+commands_answer() {
+	local c
+	for c in status guests stats report history diagnose mode; do
+		hs $c >/dev/null && hs $c --json | jq -e . >/dev/null || return
+	done
+	hs watch --count 1 | grep -q GUEST
+}
+ok 'all commands answer' commands_answer
 
 # ---- on a terminal of 80 columns
 tty() { # COMMAND: what it writes to a terminal; no keys

@@ -1,9 +1,11 @@
-# What the scripts that run a daemon share. Source it with $shared (hs-shared), $share (hs-share) and $guest (hs-guest)
-# set; it makes $dir, where $dir/conf is the daemon's configuration, and cleans up at the end.
+# What scripts that count checks share, above all those that run a daemon or guests. Source it with those of $shared
+# (hs-shared), $share (hs-share) and $guest (hs-guest) set that are used; it makes $dir, where $dir/conf is the daemon's
+# configuration, and cleans up at the end.
 
 dir=$(mktemp -d) passed=0 failed=0 daemon=
-declare -a pids ins
+declare -a pids=() ins=()
 sock=$dir/control.sock
+logs=("$dir/log") # shown when something failed
 
 cleanup() {
 	[ -z "$daemon" ] || { kill -KILL "$daemon"; wait "$daemon"; } 2>/dev/null
@@ -13,7 +15,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-ok() { # WHAT CONDITION
+ok() { # WHAT CONDITION, which is evaluated here: it may set variables, and `exit` in it would end the script
 	if eval "$2"; then passed=$((passed + 1)); else
 		failed=$((failed + 1))
 		echo "FAILED: $1"
@@ -55,9 +57,10 @@ stop_daemon() {
 	return $status
 }
 
+as=() # a program and its options that a guest is run by, as another user for instance
 start_guest() { # SEED [HUGE_PAGES [RATE]]
 	mkfifo "$dir/in$1"
-	"$guest" --seed="$1" --huge="${2:-48}" --rate="${3:-200000}" <"$dir/in$1" >"$dir/out$1" 2>&1 &
+	"${as[@]}" "$guest" --seed="$1" --huge="${2:-48}" --rate="${3:-200000}" <"$dir/in$1" >"$dir/out$1" 2>&1 &
 	pids[$1]=$!
 	exec {ins[$1]}>"$dir/in$1"
 }
@@ -81,7 +84,10 @@ verify_guest() { # SEED: no byte is wrong
 
 # The closing line; false when something failed.
 finish() {
-	[ "$failed" = 0 ] || { echo '-- the log:'; cat "$dir/log"; }
+	local log
+	[ "$failed" = 0 ] || for log in "${logs[@]}"; do
+		[ ! -e "$log" ] || { echo "-- $(basename "$log"):"; cat "$log"; }
+	done
 	echo "$passed passed, $failed failed"
 	[ "$failed" = 0 ]
 }

@@ -73,6 +73,43 @@ static void teardown(void)
 	pipeline = NULL;
 }
 
+/* What hangs on a setting goes with it: nothing becomes impossible, and the default is the default. */
+START_TEST(test_service_pipeline_config_rounds)
+{
+	struct hs_pipeline_config cfg = hs_pipeline_config_default;
+
+	hs_pipeline_config_set_rounds(&cfg, hs_pipeline_config_default.coarse.rounds);
+	ck_assert_mem_eq(&cfg.coarse, &hs_pipeline_config_default.coarse, sizeof(cfg.coarse));
+	ck_assert_mem_eq(&cfg.policy, &hs_pipeline_config_default.policy, sizeof(cfg.policy));
+	for (uint32_t n = 1; n <= 64; n++) {
+		hs_pipeline_config_set_rounds(&cfg, n);
+		ck_assert_uint_eq(cfg.coarse.rounds, n);
+		ck_assert_uint_ge(cfg.coarse.hot_rounds, 1);
+		ck_assert_uint_le(cfg.coarse.hot_rounds, n);
+		ck_assert_uint_eq(cfg.policy.min_cold_rounds, n);
+		ck_assert_uint_ge(cfg.policy.unshare_hot_rounds, cfg.coarse.hot_rounds);
+		ck_assert_uint_le(cfg.policy.unshare_hot_rounds, n);
+	}
+}
+END_TEST
+
+START_TEST(test_service_pipeline_config_max_hot)
+{
+	struct hs_pipeline_config cfg = hs_pipeline_config_default;
+
+	hs_pipeline_config_set_max_hot(&cfg, hs_pipeline_config_default.policy.max_hot);
+	ck_assert_mem_eq(&cfg.fine, &hs_pipeline_config_default.fine, sizeof(cfg.fine));
+	ck_assert_mem_eq(&cfg.policy, &hs_pipeline_config_default.policy, sizeof(cfg.policy));
+	for (uint32_t n = 0; n <= 511; n++) {
+		cfg = hs_pipeline_config_default;
+		hs_pipeline_config_set_max_hot(&cfg, n);
+		ck_assert_uint_eq(cfg.policy.max_hot, n);
+		ck_assert_uint_eq(cfg.fine.give_up_hot, n);
+		ck_assert_uint_gt(cfg.policy.unshare_hot_pages, n);
+	}
+}
+END_TEST
+
 START_TEST(test_service_pipeline_counts)
 {
 	struct hs_guest_report r[2];
@@ -345,6 +382,8 @@ int main(void)
 	tcase_add_test(c, test_service_pipeline_guests_come_and_go);
 	tcase_add_test(c, test_service_pipeline_could_save);
 	tcase_add_test(c, test_service_pipeline_observes_without_splitting);
+	tcase_add_test(own, test_service_pipeline_config_rounds);
+	tcase_add_test(own, test_service_pipeline_config_max_hot);
 	tcase_add_test(own, test_service_pipeline_trouble_is_the_guests_own);
 	tcase_add_test(own, test_service_pipeline_guest_goes);
 	tcase_add_test(own, test_service_pipeline_cancelled);

@@ -9,7 +9,7 @@
 START_TEST(test_sim_scenario_reads_all)
 {
 	static const char text[] =
-	    "[host]\nseed = 7\nseconds = 12.5\n"
+	    "[host]\nseed = 010\nseconds = 12.5\n"
 	    "[guests web]\ncount = 3\nmemory = 1G\ngroup = blue\neven = 12.5\nbimodal = yes\nrun = 4\n"
 	    "[guests db]\nmemory = 2M\n";
 	struct hs_error err = { "" };
@@ -17,7 +17,7 @@ START_TEST(test_sim_scenario_reads_all)
 
 	ck_assert_msg(hs_lab_scenario_parse(&s, "some/where/mine.ini", text, &err) == 0, "%s", err.text);
 	ck_assert_str_eq(s.name, "mine");
-	ck_assert_uint_eq(s.seed, 7);
+	ck_assert_uint_eq(s.seed, 10);
 	ck_assert_double_eq(s.seconds, 12.5);
 	ck_assert_uint_eq(s.nr_kinds, 2);
 	ck_assert_uint_eq(s.kinds[0].count, 3);
@@ -50,6 +50,9 @@ static const struct {
 	{ "[guests a]\nfrob = 1\n", "line 2: there is no key \"frob\"" },
 	{ "[host]\nmemory = 1G\n", "there is no key \"memory\" in [host]" },
 	{ "[host]\nseed = x\n", "seed = x: give a whole number" },
+	{ "[host]\nseed = 0x10\n", "seed = 0x10: give a whole number" },
+	{ "[host]\nseed = +1\n", "seed = +1: give a whole number" },
+	{ "[host]\nseed = 9223372036854775808\n", "give a whole number below 2^63" },
 	{ "[machine]\nseed = 1\n", "there is no section [machine]" },
 	{ "seed = 1\n", "there is no section []" },
 	{ "[guests a]\nwhat\n", "line 2: this is no \"key = value\"" },

@@ -10,15 +10,6 @@
 
 #include "record.h"
 
-static FILE *open_trace(const char *path)
-{
-	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
-
-	if (!f)
-		(void)fprintf(stderr, "hs-trace-check: cannot read %s: %s\n", path, strerror(errno));
-	return f;
-}
-
 static int fail(const struct hs_error *err)
 {
 	(void)fprintf(stderr, "hs-trace-check: %s\n", err->text);
@@ -153,7 +144,6 @@ static int count(struct counts *c, const struct hs_trace_record *r)
 
 static int read_trace(const char *path, struct counts *c, json_t *out)
 {
-	FILE *f = open_trace(path);
 	const struct hs_trace_record *r;
 	struct hs_trace_reader *reader;
 	struct hs_error err = { "" };
@@ -162,9 +152,10 @@ static int read_trace(const char *path, struct counts *c, json_t *out)
 	int rc;
 
 	json_object_set_new(out, "records", types);
-	if (!f)
-		return 1;
-	rc = hs_trace_reader_create(&reader, f, path, &err);
+	if (strcmp(path, "-") == 0)
+		rc = hs_trace_reader_create(&reader, stdin, path, &err);
+	else
+		rc = hs_trace_reader_open(&reader, path, &err);
 	if (rc)
 		return fail(&err);
 	json_object_set_new(out, "merging", json_boolean(hs_trace_reader_header(reader)->settings.merging));
@@ -213,7 +204,6 @@ static void add_reports(struct hs_pipeline *p, json_t *out)
 
 static int replay_trace(const char *path, json_t *out)
 {
-	FILE *f = open_trace(path);
 	struct hs_trace_reader *reader;
 	struct hs_error err = { "" };
 	struct hs_replay_stats st;
@@ -221,9 +211,7 @@ static int replay_trace(const char *path, json_t *out)
 	struct hs_replay *r;
 	int rc;
 
-	if (!f)
-		return 1;
-	rc = hs_trace_reader_create(&reader, f, path, &err);
+	rc = hs_trace_reader_open(&reader, path, &err);
 	if (!rc)
 		rc = hs_replay_create(&r, reader, &err);
 	if (rc)

@@ -1,43 +1,16 @@
 #!/bin/bash
 # Recording living guests: process guests as the demo has them. The trace is whole, replayed it gives each decision again,
 # nothing of the guests was changed; with --merge it has what the kernel shared; cut off or interrupted it is still good.
-# usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK
+# usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK HS_LAB
 set -u
-share=$1 guest=$2 check=$3
-dir=$(mktemp -d) passed=0 failed=0
-declare -a pids ins
+share=$1 guest=$2 check=$3 lab=$4
+. "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 
-cleanup() {
-	for fd in "${ins[@]}"; do exec {fd}>&-; done
-	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
-	rm -rf "$dir"
-}
-trap cleanup EXIT
-
-ok() { # WHAT CONDITION
-	if eval "$2"; then passed=$((passed + 1)); else
-		failed=$((failed + 1))
-		echo "FAILED: $1"
-		echo "  $2"
-	fi
-}
-
-start_guest() { # SEED
-	mkfifo "$dir/in$1"
-	"$guest" --seed="$1" --huge=48 --rate=200000 <"$dir/in$1" >"$dir/out$1" 2>&1 &
-	pids[$1]=$!
-	exec {ins[$1]}>"$dir/in$1"
-	until grep -q ready "$dir/out$1"; do
-		kill -0 "${pids[$1]}" || exit 1
-		read -rt 0.1 <> <(:) || :
-	done
-}
 of() { jq -r ".$2" "$dir/$1.json"; }
-mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
 record() { timeout 120 "$share" record -q --pid "${pids[1]}" --pid "${pids[2]}" --interval 200 "$@" 2>"$dir/err"; }
 
-start_guest 1
-start_guest 2
+for i in 1 2; do start_guest $i; done
+for i in 1 2; do until_true 60 "grep -q ready \"\$dir/out$i\"" || exit 1; done
 
 ok 'a recording of two cycles' 'record --output "$dir/a" --cycles 2'
 ok 'nobody else may read it' '[ "$(stat -c %a "$dir/a")" = 600 ]'
@@ -62,8 +35,10 @@ ok 'ended in the midst' '"$check" "$dir/i" >"$dir/i.json" && [ "$(of i cycles)" 
 ok 'with --merge' 'record --output "$dir/m" --cycles 3 --merge --allow-foreign'
 ok 'what was shared is in it' '"$check" "$dir/m" >"$dir/m.json" && [ "$(of m saved_bytes)" -gt 30000000 ]'
 ok 'replayed it decides the same, with sharing under way' '[ "$(of m cycles)" = 3 ] && [ "$(of m decisions)" -gt 250 ] && [ "$(of m decisions_differ)" = 0 ]'
+ok 'the lab replays the recorded run of it' '"$lab" replay -q "$dir/m" 2>"$dir/err" | grep -qE "[0-9]{3} decisions, 0 of them other" && grep -q "no policy is tried: .*without --merge" "$dir/err"'
+for option in json csv html svg; do
+	ok "and says that it has nothing for --$option" "! \"\$lab\" replay -q \"\$dir/m\" --$option \"\$dir/x\" >\"\$dir/out\" 2>&1 && grep -q 'no results to write: .*without --$option' \"\$dir/out\" && [ ! -e \"\$dir/x\" ]"
+done
 ok 'it was undone' '[ "$(mergeable "${pids[1]}")" = 0 ]'
 echo "could save $(of a could_save_bytes), saved $(of m saved_bytes) bytes"
-
-echo "$passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

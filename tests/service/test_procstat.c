@@ -1,0 +1,119 @@
+/* What is read below /proc of processes and of the machine, and what is made of what cannot be read. */
+#include "hs_test.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "procstat.h"
+
+static const struct hs_host real = HS_HOST_DEFAULT;
+static char dir[64];
+static struct hs_host made;
+
+static void setup(void)
+{
+	(void)snprintf(dir, sizeof(dir), "/tmp/hs-procstat-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	made = (struct hs_host){ .proc_dir = dir };
+}
+
+static void path_of(char out[128], const char *name)
+{
+	(void)snprintf(out, 128, "%s/%s", dir, name);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	char path[128];
+	FILE *f;
+
+	path_of(path, name);
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static void teardown(void)
+{
+	static const char *const names[] = { "cpuinfo", "self/statm", "self", "7/stat", "7" };
+	char path[128];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		path_of(path, names[i]);
+		ck_assert(remove(path) == 0 || errno == ENOENT);
+	}
+	ck_assert_int_eq(rmdir(dir), 0);
+}
+
+static void make_folder(const char *name)
+{
+	char path[128];
+
+	path_of(path, name);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+}
+
+START_TEST(test_service_procstat_start_time)
+{
+	pid_t pid;
+
+	ck_assert_uint_gt(hs_start_time(&real, getpid()), 0);
+	/* A process that has ended and was waited for is gone. */
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_uint_eq(hs_start_time(&real, pid), 0);
+	/* A name may hold anything. */
+	make_folder("7");
+	write_file("7/stat", "7 (a) b) 9 (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21\n");
+	ck_assert_uint_eq(hs_start_time(&made, 7), 4711);
+}
+END_TEST
+
+START_TEST(test_service_procstat_resident_bytes)
+{
+	ck_assert_uint_gt(hs_resident_bytes(&real), 0);
+	ck_assert_uint_eq(hs_resident_bytes(&made), 0);
+	make_folder("self");
+	write_file("self/statm", "5000 321 1 1 1 1 1\n");
+	ck_assert_uint_eq(hs_resident_bytes(&made), 321 * (uint64_t)sysconf(_SC_PAGESIZE));
+	write_file("self/statm", "none\n");
+	ck_assert_uint_eq(hs_resident_bytes(&made), 0);
+}
+END_TEST
+
+START_TEST(test_service_procstat_cpu_model)
+{
+	char model[16] = "before";
+
+	hs_cpu_model(&made, model, sizeof(model));
+	ck_assert_str_eq(model, "");
+	write_file("cpuinfo", "processor\t: 0\nmodel\t\t: 49\nmodel name\t: First 9000\nmodel name\t: Second\n");
+	hs_cpu_model(&made, model, sizeof(model));
+	ck_assert_str_eq(model, "First 9000");
+	write_file("cpuinfo", "model name\t: One that has a long name\n");
+	hs_cpu_model(&made, model, sizeof(model));
+	ck_assert_str_eq(model, "One that has a ");
+	write_file("cpuinfo", "processor\t: 0\n");
+	hs_cpu_model(&made, model, sizeof(model));
+	ck_assert_str_eq(model, "");
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("service/procstat");
+	TCase *c = tcase_create("procstat");
+
+	tcase_add_checked_fixture(c, setup, teardown);
+	tcase_add_test(c, test_service_procstat_start_time);
+	tcase_add_test(c, test_service_procstat_resident_bytes);
+	tcase_add_test(c, test_service_procstat_cpu_model);
+	suite_add_tcase(s, c);
+	return hs_test_run(s);
+}
