@@ -1,5 +1,6 @@
 /* The command on real guests: two QEMU machines under KVM with a skewed workload, looked at and shared. */
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <string.h>
 #include <unistd.h>
@@ -8,7 +9,9 @@
 #include "hs_test.h"
 
 #define NR_HUGE     40
-#define PATIENCE_MS 300000
+#define PATIENCE_MS 100000 /* a guest is up after 10 to 25 s */
+#define NOT_UP      "/tmp/not-up"
+#define TRY_AGAIN   75 /* EX_TEMPFAIL: host.sh does */
 
 static struct hs_error err;
 
@@ -66,8 +69,14 @@ START_TEST(test_kvm_qemu_shares)
 
 	start(&g[0], 1);
 	start(&g[1], 2);
-	for (int i = 0; i < 2; i++)
-		OK(hs_guest_wait_ready(g[i], PATIENCE_MS, NULL, &err));
+	for (int i = 0; i < 2; i++) {
+		int rc = hs_guest_wait_ready(g[i], PATIENCE_MS, NULL, &err);
+
+		/* Nothing of ours has touched it yet: the emulation's fault. */
+		if (rc)
+			(void)close(open(NOT_UP, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+		ck_assert_msg(!rc, "%s", err.text);
+	}
 	hs_guest_layout_count(hs_guest_layout(g[0]), &truth);
 
 	(void)snprintf(command, sizeof(command), "hs-share inspect --pid %d --interval 400 --json --quiet",
@@ -109,11 +118,13 @@ int main(void)
 {
 	Suite *s = suite_create("kvm/qemu");
 	TCase *t = tcase_create("qemu");
+	int rc;
 
 	if (access("/dev/kvm", R_OK | W_OK) || access("/bin/vmlinuz", R_OK))
 		return hs_test_skip("kvm/qemu", "there is no /dev/kvm, or no guest kernel");
 	tcase_set_timeout(t, 380);
 	tcase_add_test(t, test_kvm_qemu_shares);
 	suite_add_tcase(s, t);
-	return hs_test_run(s);
+	rc = hs_test_run(s);
+	return access(NOT_UP, F_OK) ? rc : TRY_AGAIN;
 }
