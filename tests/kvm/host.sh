@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs a program on a KVM host of its own: a machine under QEMU's software emulation of an AMD processor with nested
-# paging, with Debian's kernel and nothing but that program, its libraries and busybox. Needs no /dev/kvm and no root.
+# Runs a program on a KVM host of its own: a machine under software emulation of a processor with nested paging (AMD's by
+# QEMU, Intel's by Bochs), with Debian's kernel and nothing but that program, its libraries and busybox. Needs no
+# /dev/kvm and no root.
 # usage: host.sh SERIES DIR PROGRAM[:FILE...] [ARG...]
 #   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files
 #   FILE      further files that the program wants to find in /bin (those below /usr: there); programs bring their
@@ -10,7 +11,8 @@
 #   HS_KVM_ENV      NAME=VALUE for the program
 #   HS_KVM_OPTIONS  of the module kvm
 #   HS_KVM_TIMEOUT  seconds (380)
-#   HS_KVM_THREADS  single, multi (single)
+#   HS_KVM_CPU      amd, or intel: one processor, of the Haswell kind, and slow (amd)
+#   HS_KVM_THREADS  for amd: single, multi (single)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 series=$1 dir=$2 files=$3
@@ -19,8 +21,13 @@ kernel=$dir/kernel-$series
 program=${files%%:*}
 name=$(basename "$program")
 
-for need in qemu-system-x86_64 cpio busybox; do
-	command -v "$need" >/dev/null || { echo "SKIPPED kvm host $series: no $need (packages qemu-system-x86, cpio, busybox-static)"; exit 77; }
+case ${HS_KVM_CPU:=amd} in
+amd) needs=(qemu-system-x86_64) packages=qemu-system-x86 ;;
+intel) needs=(bochs grub-mkrescue xorriso mformat unshare) packages="bochs, bochsbios, vgabios, grub-pc-bin, grub-common, xorriso, mtools" ;;
+*) echo "host.sh: HS_KVM_CPU is amd or intel, not \"$HS_KVM_CPU\"" >&2; exit 2 ;;
+esac
+for need in "${needs[@]}" cpio busybox; do
+	command -v "$need" >/dev/null || { echo "SKIPPED kvm host $series: no $need (packages $packages, cpio, busybox-static)"; exit 77; }
 done
 if ldd "$(command -v busybox)" >/dev/null 2>&1; then
 	echo "SKIPPED kvm host $series: busybox needs libraries; install the package busybox-static"
@@ -28,7 +35,7 @@ if ldd "$(command -v busybox)" >/dev/null 2>&1; then
 fi
 "$here/kernel.sh" "$series" "$kernel"
 
-run=$dir/$name-$series${HS_KVM_RUN:+-$HS_KVM_RUN}
+run=$dir/$name-$series-$HS_KVM_CPU${HS_KVM_RUN:+-$HS_KVM_RUN}
 rm -rf "$run"
 mkdir -p "$run/root"/{bin,dev,proc,sys,run,tmp,modules,etc}
 cp "$(command -v busybox)" "$run/root/bin/busybox"
@@ -62,13 +69,53 @@ rm -rf "$run/root"
 #          garbage, a panic while the kernel patched itself.
 # So: multi where guests are whole machines with a kernel, single elsewhere.
 limit=${HS_KVM_TIMEOUT:-380}
-emulate() {
-	status=0
+append="console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}"
+
+emulate_amd() {
 	timeout "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
 		-machine q35,smm=off,sata=off,hpet=off,vmport=off,mem-merge=off -accel "tcg,thread=${HS_KVM_THREADS:-single}" \
 		-cpu EPYC,+svm,+npt -smp 2 -m "${HS_KVM_RAM:-2048}M" -kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
-		-append "console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}" \
-		-serial "file:$run/console" -serial "file:$run/output" </dev/null 2>"$run/qemu" || status=$?
+		-append "$append" -serial "file:$run/console" -serial "file:$run/output" </dev/null 2>"$run/emulator"
+}
+
+# Bochs boots from a medium, has a screen that is on the network (here one of its own, that leads nowhere), and ends with
+# a panic of its own when the machine is restarted. Its clock goes by instructions: 50 million are a second.
+emulate_intel() {
+	rm -rf "$run/medium"
+	mkdir -p "$run/medium/boot/grub"
+	cp "$kernel/vmlinuz" "$run/initramfs" "$run/medium/boot/"
+	printf 'set timeout=0\nmenuentry host {\nlinux /boot/vmlinuz %s quiet\ninitrd /boot/initramfs\n}\n' "$append" >"$run/medium/boot/grub/grub.cfg"
+	grub-mkrescue -o "$run/iso" "$run/medium" >"$run/emulator" 2>&1 || return
+	rm -rf "$run/medium"
+	cat >"$run/bochsrc" <<-END
+		config_interface: textconfig
+		display_library: rfb, options="timeout=0"
+		cpu: model=corei7_haswell_4770, count=1, ips=50000000, reset_on_triple_fault=0
+		memory: guest=${HS_KVM_RAM:-1024}, host=${HS_KVM_RAM:-1024}
+		romimage: file=/usr/share/bochs/BIOS-bochs-latest
+		vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+		pci: enabled=1, chipset=i440fx
+		ata0: enabled=1
+		ata0-master: type=cdrom, path=$run/iso, status=inserted
+		boot: cdrom
+		com1: enabled=1, mode=file, dev=$run/console
+		com2: enabled=1, mode=file, dev=$run/output
+		plugin_ctrl: speaker=false, gameport=false, parallel=false, iodebug=false
+		clock: sync=none
+		log: $run/bochs.log
+		panic: action=fatal
+		error: action=ignore
+		info: action=ignore
+	END
+	echo c >"$run/bochs.go" # Debian's has a debugger in it, which wants to be told to go
+	timeout "$limit" unshare -rn bochs -q -f "$run/bochsrc" -rc "$run/bochs.go" </dev/null >"$run/emulator" 2>&1
+}
+
+emulate() {
+	status=0
+	: >"$run/console"
+	: >"$run/output"
+	"emulate_$HS_KVM_CPU" || status=$?
 	result=$(sed -n 's/^kvm-host: exit status \([0-9]*\).*$/\1/p' "$run/output" | tail -1)
 }
 emulate
@@ -84,12 +131,12 @@ if [ -n "$why" ]; then
 	echo "host.sh: second attempt; the first ended with: $why"
 	emulate
 fi
-rm -f "$run/initramfs"
+rm -f "$run/initramfs" "$run/iso"
 tr -d '\r' <"$run/output" | grep -v '^kvm-host: exit status' || true
 if [ -z "$result" ]; then
-	echo "host.sh: the host ended without a result (QEMU's status $status, limit $limit s); the end of its console, $run/console:" >&2
+	echo "host.sh: the host ended without a result (the emulator's status $status, limit $limit s); the end of its console, $run/console:" >&2
 	tail -n 40 "$run/console" >&2
-	tail -n 3 "$run/qemu" >&2
+	tail -n 3 "$run/emulator" >&2
 	exit 1
 fi
 if [ "$result" != 0 ] && [ "$result" != 77 ]; then

@@ -16,7 +16,7 @@ load() {
 }
 load irqbypass
 load kvm "$(cat /etc/kvm-options)"
-load kvm-amd
+if grep -qw vmx /proc/cpuinfo; then load kvm-intel; else load kvm-amd; fi
 [ -e /dev/kvm ] || echo "kvm-host: there is no /dev/kvm"
 kvm-keeper || echo "kvm-host: the keeper does not run"
 cd /tmp

@@ -1,5 +1,5 @@
 #!/bin/bash
-# One of Debian's cloud kernels, as a KVM host for tests: DIR/vmlinuz and the modules that KVM on AMD needs.
+# One of Debian's cloud kernels, as a KVM host for tests: DIR/vmlinuz and the modules that KVM needs.
 # usage: kernel.sh SERIES DIR     SERIES: 6.1 or 6.12
 # The installed kernel is taken where it is of that series; otherwise the package is fetched by apt (and not installed).
 # Exit status 77: there is no such kernel here.
@@ -10,7 +10,7 @@ case $series in
 6.12) package=linux-image-6.12-cloud-amd64 ;;
 *) echo "kernel.sh: there is no series \"$series\"; there are 6.1 and 6.12" >&2; exit 2 ;;
 esac
-modules=(irqbypass kvm kvm-amd)
+modules=(irqbypass kvm kvm-amd kvm-intel)
 
 complete() {
 	local m
