@@ -1,6 +1,6 @@
 #!/bin/bash
 # Builds a kernel with page_idle, which Debian's kernels lack, from Debian's linux-source package, as a KVM host for tests:
-# DIR/vmlinuz and modules, as kernel.sh has them. Takes about ten minutes on two cores, 2.5 GiB of disk meanwhile; a
+# DIR/vmlinuz and modules, as kernel.sh has them. Takes eleven minutes of processor time, and 3 GiB of disk meanwhile; a
 # second run finds it done.
 # usage: build_kernel.sh SERIES DIR     SERIES: 6.1-idle or 6.12-idle; the configuration is kernel.config
 # Exit status 77: something that building takes is not here; which is printed.
@@ -47,9 +47,14 @@ run() {
 }
 : >"$dir/build.log"
 run allnoconfig
-# An option whose conditions are not met goes without a word.
-if lost=$(grep '^CONFIG' "$here/kernel.config" | grep -vxFf "$dir/source/.config"); then
-	echo "build_kernel.sh: $package does not take these lines of kernel.config:" $lost >&2
+# An option whose conditions are not met goes without a word. (One that this series does not know is not missed.)
+lost=()
+for line in $(grep '^CONFIG' "$here/kernel.config" | grep -vxFf "$dir/source/.config" || true); do
+	option=${line%%=*}
+	grep -rqsE --include='Kconfig*' "^(menu)?config ${option#CONFIG_}\$" "$dir/source" && lost+=("$line")
+done
+if [ ${#lost[@]} -gt 0 ]; then
+	echo "build_kernel.sh: $package does not take these lines of kernel.config: ${lost[*]}" >&2
 	exit 1
 fi
 run -j"${HS_KERNEL_JOBS:-2}" bzImage modules

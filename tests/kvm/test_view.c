@@ -251,6 +251,46 @@ START_TEST(test_ept_nested_others_untouched)
 }
 END_TEST
 
+/* Pages that a second process maps as well: the guest's accesses are seen, and the other's stay recorded. */
+START_TEST(test_ept_nested_shared_by_fork)
+{
+	struct hs_huge_sample s[NR_HUGE];
+	struct hs_view *other;
+	uint32_t list[NR_HUGE], seen, ms = 0;
+	bool in[NR_HUGE];
+
+	open_view(&two_slots);
+	ck_assert_int_eq(hs_view_open_host(&other, &host, vmm_copy(&guest), NULL, UINT64_C(8) << 20, &err), 0);
+	ck_assert_uint_eq(other->nr_huge, NR_HUGE);
+	do {
+		(void)usleep(1000);
+		ck_assert_int_eq(hs_view_sample_huge(other, 0, NR_HUGE, s, &err), 0);
+		seen = 0;
+		for (uint32_t i = 0; i < NR_HUGE; i++)
+			seen += s[i].accessed == HS_YES;
+	} while (seen < NR_HUGE && ms++ < 10000);
+	ck_assert_uint_eq(seen, NR_HUGE);
+	srandom(13);
+	for (int round = 0; round < 20; round++) {
+		uint32_t nr = random_set(in, list, NR_HUGE, HS_BASE_PER_HUGE);
+
+		age();
+		vmm_touch(&guest, list, nr, false);
+		sample(s);
+		for (uint32_t i = 0; i < NR_HUGE; i++)
+			ck_assert_msg(s[i].accessed == (in[i] ? HS_YES : HS_NO), "round %d, huge page %u: %u", round, i,
+				      s[i].accessed);
+		ck_assert_int_eq(hs_view_sample_huge(other, 0, NR_HUGE, s, &err), 0);
+		for (uint32_t i = 0; i < NR_HUGE; i++) {
+			ck_assert_uint_eq(s[i].state, HS_MAP_HUGE);
+			ck_assert_uint_eq(s[i].accessed, HS_YES);
+		}
+	}
+	hs_view_close(other);
+	close_view();
+}
+END_TEST
+
 /* Base pages, where the host maps base pages. */
 START_TEST(test_ept_nested_base_accessed_exactly)
 {
@@ -373,6 +413,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, test_ept_nested_never_hidden);
 	tcase_add_test(t, test_ept_nested_cost);
 	tcase_add_test(t, test_ept_nested_others_untouched);
+	tcase_add_test(t, test_ept_nested_shared_by_fork);
 	tcase_add_test(t, test_ept_nested_base_accessed_exactly);
 	tcase_add_test(t, test_ept_nested_sees_the_vmm);
 	tcase_add_test(t, test_ept_nested_unknown_after_slots_change);

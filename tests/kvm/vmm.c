@@ -30,7 +30,7 @@
 #define SECOND    (1U << 16) /* a slot's number in the second address space */
 #define BOX_SLOT  31U
 
-enum op { OP_TOUCH, OP_SPIN, OP_UNSPIN, OP_HOST_TOUCH, OP_FILL, OP_CHECK, OP_LOG, OP_DIRTY, OP_PLUG };
+enum op { OP_TOUCH, OP_SPIN, OP_UNSPIN, OP_HOST_TOUCH, OP_FILL, OP_CHECK, OP_LOG, OP_DIRTY, OP_PLUG, OP_COPY };
 
 /* The first words are the guest's: see the code below. */
 struct vmm_box {
@@ -233,6 +233,19 @@ static int contents(struct machine *m, uint32_t page, uint32_t content, bool wri
 	return 0;
 }
 
+static pid_t copy(const struct machine *m)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (uint32_t i = 0; i < m->cfg->nr_huge; i++)
+		(void)*(volatile char *)(m->ram + i * HS_HUGE_SIZE);
+	for (;;)
+		(void)pause();
+}
+
 static void serve(struct machine *m)
 {
 	struct vmm_box *box = m->box;
@@ -267,6 +280,9 @@ static void serve(struct machine *m)
 		break;
 	case OP_PLUG:
 		box->answer = set_slot(m, m->cfg->nr_slots - 1, 0, box->arg);
+		break;
+	case OP_COPY:
+		box->answer = copy(m);
 		break;
 	default:
 		box->answer = -EINVAL;
@@ -438,6 +454,11 @@ int vmm_dirty(struct vmm *m, uint32_t slot)
 void vmm_plug(struct vmm *m, bool in)
 {
 	ck_assert_int_eq(ask(m, OP_PLUG, 0, in), 0);
+}
+
+pid_t vmm_copy(struct vmm *m)
+{
+	return ask(m, OP_COPY, 0, 0);
 }
 
 uint64_t vmm_smaps_kb(const struct vmm *m, const char *field)

@@ -62,6 +62,8 @@ int vmm_log(struct vmm *m, bool on);
 int vmm_dirty(struct vmm *m, uint32_t slot);
 /* Takes the last slot away from the guest, or gives it back: KVM builds all nested tables anew after it. */
 void vmm_plug(struct vmm *m, bool in);
+/* Makes a second process that maps the same RAM, reads each huge page once, and waits for the first one's end. */
+pid_t vmm_copy(struct vmm *m);
 
 /* From the kernel's files: kB of a field of the process's smaps_rollup; one of KVM's counters of this VM; -1: none. */
 uint64_t vmm_smaps_kb(const struct vmm *m, const char *field);
