@@ -106,7 +106,7 @@ int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why)
 		return hs_error_set(why, -errno, "%s cannot be opened: %s", path, strerror(errno));
 	(void)snprintf(path, sizeof(path), "%s/self/pagemap", host->proc_dir);
 	pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
-	rc = pagemap_fd < 0 ? -errno : try_bitmap(fd, pagemap_fd);
+	rc = pagemap_fd < 0 ? -EPERM : try_bitmap(fd, pagemap_fd);
 	if (pagemap_fd >= 0)
 		close(pagemap_fd);
 	if (!rc)
