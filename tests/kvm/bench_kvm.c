@@ -59,7 +59,7 @@ static struct counts now(void)
 
 static void row(const char *what, const struct counts *a, const struct counts *b)
 {
-	printf("| %-64s | %8lld | %8" PRIu64 " | %8lld | %6lld | %6" PRIu64 " | %9lld | %9" PRId64 " |\n", what,
+	printf("| %-70s | %8lld | %8" PRIu64 " | %8lld | %6lld | %6" PRIu64 " | %9lld | %9" PRId64 " |\n", what,
 	       b->faults - a->faults, b->minor - a->minor, b->exits - a->exits, b->flushes - a->flushes,
 	       b->calls - a->calls, b->pages_2m, (int64_t)b->huge_kb / 2048);
 }
@@ -167,7 +167,7 @@ START_TEST(bench_kvm)
 	must(hs_remote_open(&remote, &host, guest.pid, &err));
 	touch(NR_HUGE);
 	printf("a guest of %d MiB\n\n", NR_HUGE * 2);
-	printf("| %-64s | %8s | %8s | %8s | %6s | %6s | %9s | %9s |\n", "what", "nested f.", "host f.", "exits",
+	printf("| %-70s | %8s | %8s | %8s | %6s | %6s | %9s | %9s |\n", "what", "nested f.", "host f.", "exits",
 	       "TLB f.", "calls", "nested 2M", "host 2M");
 	printf("|---|---|---|---|---|---|---|---|\n");
 	bench_nested(&host);
