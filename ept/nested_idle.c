@@ -16,8 +16,10 @@
  *    machine has cached, whatever it drops, if only something was mapped there. When nothing at all is mapped, nothing
  *    is cached. The flush has to come after the last bit is cleared, and so has the look for what is mapped.
  *  - The process's own bits are cleared unflushed as well: so the inner view's ageing, which flushes, comes after it.
- *  - A page that is just being moved, or waits to go on the kernel's list of pages, is passed over without a word. Its
- *    bit stays set: it looks hot for that round.
+ *  - A page that the kernel is just moving is passed over without a word. Its bit stays set: it looks hot for that
+ *    round.
+ *  - Between the look at the process's table and the write, a frame may pass to somebody else. Then one page elsewhere
+ *    loses its accessed bit; the kernel remembers that for its own use (as "young").
  *  - Somebody else who uses page_idle (to measure working sets) finds our guests' pages idle that were in use.
  *
  * Without PAGEMAP_SCAN, before Linux 6.7, there is no call from outside that drops a single page: no flush, and no

@@ -3,6 +3,7 @@
 # DIR/vmlinuz and modules, as kernel.sh has them. Takes eleven minutes of processor time, and 3 GiB of disk meanwhile; a
 # second run finds it done.
 # usage: build_kernel.sh SERIES DIR     SERIES: 6.1-idle or 6.12-idle; the configuration is kernel.config
+#   HS_KERNEL_JOBS  compilers at a time (2)
 # Exit status 77: something that building takes is not here; which is printed.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
