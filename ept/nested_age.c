@@ -159,17 +159,17 @@ int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
 	return drop_range(hs_nested_host(v)->pagemap_fd, start, start + nr * HS_HUGE_SIZE);
 }
 
-int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int base)
+int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int first, unsigned int nr)
 {
-	uint64_t start = hs_view_hva(&v->view, huge).v + base * HS_BASE_SIZE;
+	uint64_t start = hs_view_hva(&v->view, huge).v + first * HS_BASE_SIZE;
 
-	return drop_range(hs_nested_host(v)->pagemap_fd, start, start + HS_BASE_SIZE);
+	return drop_range(hs_nested_host(v)->pagemap_fd, start, start + nr * HS_BASE_SIZE);
 }
 
 typedef int (*run_fn)(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
 /*
- * All huge pages that an ageing is of, a run at a time, each within its region; until fn returns anything but 0. While
+ * All huge pages that an ageing is of, a run at a time, each within its region, until one fails. While
  * dirty logging is on, what is dropped comes back in base pages: then only what is meant to.
  */
 static int each_run(struct hs_nested_view *v, run_fn fn)
@@ -212,7 +212,7 @@ static bool keeps_bits(const struct hs_kvm_seen *now)
 	return true;
 }
 
-/* The order is that of nested_idle.c. */
+/* The steps of nested_idle.c. */
 static int age_by_bit(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc = each_run(v, hs_nested_idle_clear);
@@ -222,12 +222,15 @@ static int age_by_bit(struct hs_nested_view *v, struct hs_error *err)
 	rc = hs_view_age(v->inner, err);
 	if (rc)
 		return rc;
-	rc = each_run(v, hs_nested_idle_flush);
+	v->flushed = false;
+	rc = each_run(v, hs_nested_idle_drop_left);
+	if (!rc)
+		rc = each_run(v, hs_nested_idle_flush);
 	if (rc == -EAGAIN) { /* the tables are being built anew: the next sample knows nothing */
 		v->has_aged = false;
 		return 0;
 	}
-	return rc < 0 ? hs_host_error(hs_nested_host(v), rc, "flush its nested page tables", err) : 0;
+	return rc ? hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err) : 0;
 }
 
 static int age_by_presence(struct hs_nested_view *v, struct hs_error *err)

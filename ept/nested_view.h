@@ -56,7 +56,8 @@ struct hs_nested_view {
 
 	struct hs_kvm_seen aged; /* at the last ageing */
 	bool has_aged;
-	bool by_bit; /* the accessed bit says what was accessed since then; otherwise the entry's being there */
+	bool flushed; /* by the ageing that is under way: something was dropped */
+	bool by_bit;  /* the accessed bit says what was accessed since then; otherwise the entry's being there */
 
 	uint64_t *split; /* one bit for each huge page: split by us, and not restored since */
 	uint32_t nr_split;
@@ -120,19 +121,23 @@ bool hs_nested_ages_ranges(enum hs_nested_ageing ageing);
 const char *hs_nested_ageing_name(enum hs_nested_ageing ageing);
 int hs_nested_age(struct hs_view *view, struct hs_error *err);
 /*
- * Drops the nested entries of huge pages [first, first + nr), which are of one region, or of a single base page. Where
- * ranges can be aged.
+ * Drops the nested entries of huge pages [first, first + nr), which are of one region; or of base pages
+ * [first, first + nr) of one huge page. Where ranges can be aged.
  */
 HS_MUST_USE int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
-HS_MUST_USE int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int base);
+HS_MUST_USE int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int first, unsigned int nr);
 
 /* ---- nested_idle.c ---- */
 
 /* The bitmap, after a trial on pages of this process. -errno, with the reason: it cannot be used. */
 HS_MUST_USE int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why);
-/* Clears the accessed bits of huge pages [first, first + nr), which are of one region; flushes nothing. */
+/*
+ * The steps of an ageing, each of huge pages [first, first + nr), which are of one region: clears accessed bits, as
+ * far as the bitmap does; drops what is accessed still; drops something that is mapped, unless v->flushed says that
+ * this was done already. -EAGAIN: the tables are being built anew.
+ */
 HS_MUST_USE int hs_nested_idle_clear(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
-/* Has the guest's cached translations flushed by dropping something in there. 1: done; 0: nothing is mapped there. */
+HS_MUST_USE int hs_nested_idle_drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 HS_MUST_USE int hs_nested_idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
 /* ---- nested_log.c ---- */

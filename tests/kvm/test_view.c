@@ -186,28 +186,36 @@ END_TEST
 /* Where bits are cleared, the guest has no faults for it but one, and what it has cached is flushed each time. */
 START_TEST(test_ept_nested_cost)
 {
+	enum { NR_BASE = 100 };
+	struct vmm_config cfg = two_slots;
 	struct hs_huge_sample s[NR_HUGE];
+	uint32_t pages[NR_HUGE + NR_BASE], nr = 0;
 	long long faults, flushes;
-	uint32_t pages[NR_HUGE];
 
 	for (uint32_t i = 0; i < NR_HUGE; i++)
-		pages[i] = i * HS_BASE_PER_HUGE + 5;
-	open_view(&two_slots);
-	vmm_touch(&guest, pages, NR_HUGE, true);
+		pages[nr++] = i * HS_BASE_PER_HUGE + 5;
+	for (uint32_t i = 0; i < NR_BASE; i++)
+		pages[nr++] = 21 * HS_BASE_PER_HUGE + 10 + i * 3;
+	cfg.nr_split = 1;
+	cfg.split_huge[0] = 21;
+	cfg.cut_folios = _i;
+	open_view(&cfg);
+	vmm_touch(&guest, pages, nr, true);
 	for (int round = 0; round < 20; round++) {
 		faults = vmm_kvm_stat(&guest, "pf_taken");
 		flushes = vmm_kvm_stat(&guest, "remote_tlb_flush_requests");
 		age();
 		ck_assert_int_gt(vmm_kvm_stat(&guest, "remote_tlb_flush_requests"), flushes);
-		vmm_touch(&guest, pages, NR_HUGE, round & 1);
+		vmm_touch(&guest, pages, nr, round & 1);
 		faults = vmm_kvm_stat(&guest, "pf_taken") - faults;
 		if (by_page_idle())
 			ck_assert_int_le(faults, 1);
 		else
-			ck_assert_int_ge(faults, NR_HUGE);
+			ck_assert_int_ge(faults, nr);
 		sample(s);
 		for (uint32_t i = 0; i < NR_HUGE; i++)
 			ck_assert_uint_eq(s[i].accessed, HS_YES);
+		ck_assert_uint_eq(s[21].nr_accessed, NR_BASE + 1);
 	}
 	close_view();
 }
@@ -291,7 +299,7 @@ START_TEST(test_ept_nested_shared_by_fork)
 }
 END_TEST
 
-/* Base pages, where the host maps base pages. */
+/* Base pages, where the host maps base pages: of what is one huge page for the kernel, or 512 pages. */
 START_TEST(test_ept_nested_base_accessed_exactly)
 {
 	struct vmm_config cfg = two_slots;
@@ -304,6 +312,7 @@ START_TEST(test_ept_nested_base_accessed_exactly)
 	cfg.split_huge[0] = 1;
 	cfg.split_huge[1] = 21;
 	cfg.nr_split = 2;
+	cfg.cut_folios = _i;
 	open_view(&cfg);
 	srandom(12);
 	for (int round = 0; round < 40; round++) {
@@ -411,10 +420,10 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, test_ept_nested_unknown_before_ageing);
 	tcase_add_test(t, test_ept_nested_huge_accessed_exactly);
 	tcase_add_test(t, test_ept_nested_never_hidden);
-	tcase_add_test(t, test_ept_nested_cost);
+	tcase_add_loop_test(t, test_ept_nested_cost, 0, 2);
 	tcase_add_test(t, test_ept_nested_others_untouched);
 	tcase_add_test(t, test_ept_nested_shared_by_fork);
-	tcase_add_test(t, test_ept_nested_base_accessed_exactly);
+	tcase_add_loop_test(t, test_ept_nested_base_accessed_exactly, 0, 2);
 	tcase_add_test(t, test_ept_nested_sees_the_vmm);
 	tcase_add_test(t, test_ept_nested_unknown_after_slots_change);
 	tcase_add_test(t, test_ept_nested_unknown_where_grids_differ);

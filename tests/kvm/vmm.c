@@ -129,6 +129,9 @@ static void make_ram(struct machine *m)
 
 		if (madvise(first, HS_BASE_SIZE, MADV_DONTDUMP) || madvise(first, HS_BASE_SIZE, MADV_DODUMP))
 			die("madvise");
+		/* The kernel cuts a huge page up when a part of it is to be cold. */
+		if (m->cfg->cut_folios && madvise(first, HS_BASE_SIZE, MADV_COLD))
+			die("MADV_COLD");
 	}
 	m->ram = p;
 }

@@ -26,6 +26,7 @@ struct vmm_config {
 	struct vmm_slot slots[VMM_MAX_SLOTS];
 	uint32_t split_huge[VMM_MAX_SLOTS]; /* mapped by base pages in the host's tables */
 	uint32_t nr_split;
+	bool cut_folios; /* they are 512 pages for the kernel, too */
 	bool two_spaces; /* every slot in KVM's second address space (system management mode) as well, as QEMU has it */
 	bool no_manual;  /* dirty logging without manual protection */
 };
