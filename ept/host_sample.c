@@ -316,6 +316,7 @@ bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge)
 
 struct frame_job {
 	uint64_t pfn[HS_BASE_PER_HUGE]; /* 0: none, or unknown */
+	struct hs_bits512 writable;
 	uint64_t phys_mask;
 };
 
@@ -328,16 +329,25 @@ static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, cons
 	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
 		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
 			j->pfn[b] = hs_x86_pmd_pfn(req->entry, j->phys_mask) + b;
+		if (req->entry & HS_X86_WRITE)
+			j->writable = hs_bits_full();
 	} else if (req->status == HS_WALK_COPIED) {
 		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-			if (hs_x86_pte(page[b]) == HS_X86_PAGE)
+			if (hs_x86_pte(page[b]) == HS_X86_PAGE) {
 				j->pfn[b] = hs_x86_pte_pfn(page[b], j->phys_mask);
+				if (page[b] & HS_X86_WRITE)
+					hs_bits_set(&j->writable, b);
+			}
 	}
 }
 
-static void put_flags(struct hs_frame *f, uint64_t flags)
+/*
+ * Linux 6.12 says of every anonymous page that it is KSM's (fs/proc/page.c compares one bit too few). But KSM's pages
+ * are never mapped writable, and others nearly always are.
+ */
+static void put_flags(struct hs_frame *f, uint64_t flags, bool writable)
 {
-	f->flags = (flags & HS_KPF_KSM ? (uint32_t)HS_FRAME_KSM : 0) |
+	f->flags = ((flags & HS_KPF_KSM) && !writable ? (uint32_t)HS_FRAME_KSM : 0) |
 		   (flags & HS_KPF_ZERO ? (uint32_t)HS_FRAME_ZERO : 0) |
 		   (flags & HS_KPF_HUGE_FOLIO ? (uint32_t)HS_FRAME_HUGE : 0);
 }
@@ -373,7 +383,7 @@ int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS
 			return hs_host_error(v, rc, "read the flags of its page frames", err);
 		for (unsigned int i = 0; i < run && !rc; i++) {
 			out[b + i].pfn = before.pfn[b + i];
-			put_flags(&out[b + i], flags[i]);
+			put_flags(&out[b + i], flags[i], hs_bits_test(&before.writable, b + i));
 		}
 	}
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &after);

@@ -1,7 +1,8 @@
 /*
  * Ageing of nested entries: what makes the next access to a page visible again.
  *
- * KVM offers no call that clears the accessed bits of a guest's nested entries from outside. But the kernel tells KVM
+ * Where the kernel has page_idle, that clears the accessed bits themselves, and costs no fault: nested_idle.c. Few
+ * distributions' kernels have it. KVM itself offers no such call. But the kernel tells KVM
  * when it is about to change how a range of the process's memory is mapped, and KVM drops its entries for that range,
  * flushes, and maps each page again when the guest touches it next. So the entry's being there is the accessed bit:
  * each entry that is touched costs one fault, 2 MiB at a time where the host's page is huge and nothing is logged. Two
@@ -93,21 +94,41 @@ static bool has_soft_dirty(const struct hs_host *host)
 	return found;
 }
 
-enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, struct hs_error *err)
+enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, int *idle_fd, struct hs_error *why)
 {
-	if (has_scan(host))
+	bool scan = has_scan(host);
+	int fd = hs_nested_idle_open(host, why);
+
+	*idle_fd = -1;
+	if (fd >= 0 && scan) {
+		*idle_fd = fd;
+		return HS_NESTED_AGE_IDLE;
+	}
+	if (fd >= 0) {
+		close(fd);
+		(void)hs_error_set(why, -ENOTSUP,
+				   "page_idle leaves cached translations, which nothing flushes before Linux 6.7");
+	}
+	if (scan)
 		return HS_NESTED_AGE_SCAN;
 	if (has_soft_dirty(host))
 		return HS_NESTED_AGE_SOFT_DIRTY;
-	(void)hs_error_set(err, -ENOTSUP,
+	(void)hs_error_set(why, -ENOTSUP,
 			   "this kernel offers no way to age a KVM guest's nested page tables: use Linux 6.7 or later, "
 			   "or one with CONFIG_MEM_SOFT_DIRTY=y");
 	return HS_NESTED_AGE_NONE;
 }
 
+bool hs_nested_ages_ranges(enum hs_nested_ageing ageing)
+{
+	return ageing == HS_NESTED_AGE_IDLE || ageing == HS_NESTED_AGE_SCAN;
+}
+
 const char *hs_nested_ageing_name(enum hs_nested_ageing ageing)
 {
 	switch (ageing) {
+	case HS_NESTED_AGE_IDLE:
+		return "page_idle";
 	case HS_NESTED_AGE_SCAN:
 		return "PAGEMAP_SCAN";
 	case HS_NESTED_AGE_SOFT_DIRTY:
@@ -120,9 +141,12 @@ const char *hs_nested_ageing_name(enum hs_nested_ageing ageing)
 
 const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct hs_error *err)
 {
-	enum hs_nested_ageing ageing = hs_nested_choose_ageing(host, err);
+	int idle_fd;
+	enum hs_nested_ageing ageing = hs_nested_choose_ageing(host, &idle_fd, err);
 
-	*fine = ageing == HS_NESTED_AGE_SCAN && hs_kvm_guard_can_pin();
+	if (idle_fd >= 0)
+		close(idle_fd);
+	*fine = hs_nested_ages_ranges(ageing) && hs_kvm_guard_can_pin();
 	return ageing == HS_NESTED_AGE_NONE ? NULL : hs_nested_ageing_name(ageing);
 }
 
@@ -135,28 +159,35 @@ int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
 	return drop_range(hs_nested_host(v)->pagemap_fd, start, start + nr * HS_HUGE_SIZE);
 }
 
-static int drop_regions(struct hs_nested_view *v)
+int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int first, unsigned int nr)
 {
-	int rc = 0;
+	uint64_t start = hs_view_hva(&v->view, huge).v + first * HS_BASE_SIZE;
 
-	for (size_t i = 0; i < v->view.nr_regions && !rc; i++)
-		rc = hs_nested_drop(v, v->view.regions[i].first_huge, v->view.regions[i].nr_huge);
-	return rc;
+	return drop_range(hs_nested_host(v)->pagemap_fd, start, start + nr * HS_BASE_SIZE);
 }
 
-/* Runs of what is split, each within its region. */
-static int drop_split(struct hs_nested_view *v)
+typedef int (*run_fn)(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
+
+/*
+ * All huge pages that an ageing is of, a run at a time, each within its region, until one fails. While
+ * dirty logging is on, what is dropped comes back in base pages: then only what is meant to.
+ */
+static int each_run(struct hs_nested_view *v, run_fn fn)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < v->view.nr_regions && !rc; i++) {
 		const struct hs_region *r = &v->view.regions[i];
 
+		if (!v->log.open) {
+			rc = fn(v, r->first_huge, r->nr_huge);
+			continue;
+		}
 		for (hs_huge_nr h = r->first_huge, end = h + r->nr_huge, to; h < end && !rc; h = to + 1) {
 			for (to = h; to < end && hs_bit_test(v->split, to); to++)
 				;
 			if (to > h)
-				rc = hs_nested_drop(v, h, to - h);
+				rc = fn(v, h, to - h);
 		}
 	}
 	return rc;
@@ -172,12 +203,44 @@ static int drop_process(struct hs_nested_view *v)
 	return n < 0 ? -errno : 0;
 }
 
-/* While dirty logging is on, what is dropped comes back in base pages: then only what is meant to. */
-static int drop(struct hs_nested_view *v)
+/* What KVM records without the hardware's help has no accessed bit. */
+static bool keeps_bits(const struct hs_kvm_seen *now)
 {
-	if (v->ageing == HS_NESTED_AGE_SOFT_DIRTY)
-		return drop_process(v);
-	return v->log.open ? drop_split(v) : drop_regions(v);
+	for (uint32_t i = 0; i < now->look.nr_roots; i++)
+		if (now->roots[i].ad_disabled && !now->roots[i].invalid)
+			return false;
+	return true;
+}
+
+/* The steps of nested_idle.c. */
+static int age_by_bit(struct hs_nested_view *v, struct hs_error *err)
+{
+	int rc = each_run(v, hs_nested_idle_clear);
+
+	if (rc)
+		return hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err);
+	rc = hs_view_age(v->inner, err);
+	if (rc)
+		return rc;
+	v->flushed = false;
+	rc = each_run(v, hs_nested_idle_drop_left);
+	if (!rc)
+		rc = each_run(v, hs_nested_idle_flush);
+	if (rc == -EAGAIN) { /* the tables are being built anew: the next sample knows nothing */
+		v->has_aged = false;
+		return 0;
+	}
+	return rc ? hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err) : 0;
+}
+
+static int age_by_presence(struct hs_nested_view *v, struct hs_error *err)
+{
+	int rc = hs_view_age(v->inner, err);
+
+	if (rc)
+		return rc;
+	rc = v->ageing == HS_NESTED_AGE_SOFT_DIRTY ? drop_process(v) : each_run(v, hs_nested_drop);
+	return rc ? hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err) : 0;
 }
 
 /*
@@ -205,13 +268,10 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 				    "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
 				    "calculation): its guest is left alone meanwhile",
 				    (int)view->pid);
-	rc = hs_view_age(v->inner, err);
-	if (rc)
-		return rc;
-	rc = drop(v);
-	if (rc)
-		return hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err);
 	v->aged = now;
 	v->has_aged = true;
-	return 0;
+	v->by_bit = v->ageing == HS_NESTED_AGE_IDLE && keeps_bits(&now);
+	rc = v->by_bit ? age_by_bit(v, err) : age_by_presence(v, err);
+	v->has_aged &= !rc;
+	return rc;
 }

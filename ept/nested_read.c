@@ -22,6 +22,7 @@ struct spot {
 /* What is looked at by tables of huge entries, and then by tables of base entries, for each set of tables. */
 struct job {
 	struct hs_nested_view *v;
+	bool presence; /* an entry's being there is what is asked for, not its bit */
 	struct hs_nested_mark *marks;
 	struct spot *spots; /* whole huge pages */
 	size_t nr_spots;
@@ -29,11 +30,6 @@ struct job {
 	struct spot *tables;
 	size_t nr_partial, nr_tables;
 };
-
-static bool by_presence(const struct hs_nested_view *v)
-{
-	return v->ageing != HS_NESTED_AGE_NONE; /* all ways that there are drop entries */
-}
 
 static void mark_bits(struct hs_nested_mark *m, const struct spot *s, const struct hs_bits512 *accessed)
 {
@@ -52,7 +48,7 @@ static void mark_leaf(struct job *j, struct hs_nested_mark *m, const struct spot
 	const struct hs_bits512 all = hs_bits_full();
 
 	m->huge |= (entry & HS_NESTED_PRESENT) != 0;
-	switch (hs_nested_accessed(entry, j->v->kind, by_presence(j->v))) {
+	switch (hs_nested_accessed(entry, j->v->kind, j->presence)) {
 	case HS_YES:
 		mark_bits(m, s, &all);
 		break;
@@ -111,7 +107,7 @@ static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const
 		mark_leaf(j, m, s, req->entry);
 		break;
 	case HS_WALK_COPIED:
-		m->unknown |= !hs_nested_decode_table(page, j->v->kind, by_presence(j->v), &accessed);
+		m->unknown |= !hs_nested_decode_table(page, j->v->kind, j->presence, &accessed);
 		mark_bits(m, s, &accessed);
 		break;
 	default:
@@ -204,9 +200,10 @@ static void mark_blind(const struct hs_nested_view *v, hs_huge_nr huge, struct h
 	m->unknown |= hs_bit_test(v->blind, huge);
 }
 
-int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, struct hs_nested_mark *marks)
+static int mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, bool presence,
+		      struct hs_nested_mark *marks)
 {
-	struct job j = { .v = v, .marks = marks };
+	struct job j = { .v = v, .presence = presence, .marks = marks };
 	size_t most;
 	int rc = -ENOMEM;
 
@@ -230,11 +227,54 @@ int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr
 	return rc;
 }
 
+int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, struct hs_nested_mark *marks)
+{
+	return mark_range(v, first, nr, !v->by_bit, marks);
+}
+
+/* Of what is blind nothing is said, so it need not be visible either. */
+static int find_marked(const struct hs_nested_view *v, hs_huge_nr first, uint32_t nr,
+		       const struct hs_nested_mark *marks, hs_huge_nr *huge, unsigned int *base)
+{
+	int rc = -ENOENT;
+
+	for (uint32_t i = 0; i < nr; i++) {
+		if (hs_bit_test(v->blind, first + i))
+			continue;
+		for (unsigned int n = 0; n < HS_BASE_PER_HUGE; n++) {
+			if (!hs_bits_test(&marks[i].accessed, n))
+				continue;
+			*huge = first + i;
+			*base = n;
+			return 0;
+		}
+		if (marks[i].unknown)
+			rc = -EAGAIN;
+	}
+	return rc;
+}
+
+int hs_nested_find_mapped(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, hs_huge_nr *huge, unsigned int *base)
+{
+	struct hs_nested_mark *marks = calloc(HS_BASE_PER_HUGE, sizeof(*marks));
+	int rc = marks ? -ENOENT : -ENOMEM;
+
+	for (uint32_t done = 0, n; done < nr && rc == -ENOENT; done += n) {
+		n = nr - done < HS_BASE_PER_HUGE ? nr - done : HS_BASE_PER_HUGE;
+		memset(marks, 0, n * sizeof(*marks));
+		rc = mark_range(v, first + done, n, true, marks);
+		if (!rc)
+			rc = find_marked(v, first + done, n, marks, huge, base);
+	}
+	free(marks);
+	return rc;
+}
+
 /* ---- single huge pages: by their own tables ---- */
 
 int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *huge, size_t nr, struct hs_nested_mark *marks)
 {
-	struct job j = { .v = v, .marks = marks };
+	struct job j = { .v = v, .presence = !v->by_bit, .marks = marks };
 	int rc = 0;
 
 	j.tables = calloc(nr * v->nr_pieces + 1, sizeof(*j.tables));

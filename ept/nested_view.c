@@ -7,7 +7,7 @@
  * ageing. Of accesses both are asked, since the VMM's own (emulated devices, vhost) show in the host's tables alone.
  *
  * The parts: kvm_walk.bpf.c looks at KVM's description of the VM, nested_vm.c makes sense of it, nested_read.c reads
- * the tables by the walk that reads the host's, nested_age.c ages.
+ * the tables by the walk that reads the host's, nested_age.c and nested_idle.c age.
  */
 #include "nested_view.h"
 
@@ -31,6 +31,8 @@ static void close_view(struct hs_view *view)
 	hs_kvm_walk_put(v->kvm);
 	if (v->vm_fd >= 0)
 		close(v->vm_fd);
+	if (v->idle_fd >= 0)
+		close(v->idle_fd);
 	free(v->pieces);
 	free(v->blind);
 	free(v->split);
@@ -197,11 +199,12 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	v->kvm = kvm;
 	v->vm_fd = vm_fd;
 	v->their_fd = their_fd;
+	v->idle_fd = -1;
 	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
 	v->split = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->split));
 	rc = v->blind && v->split ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");
 	if (!rc) {
-		v->ageing = hs_nested_choose_ageing(host, &why);
+		v->ageing = hs_nested_choose_ageing(host, &v->idle_fd, &why);
 		if (v->ageing == HS_NESTED_AGE_NONE)
 			rc = hs_error_set(err, -ENOTSUP, "process %d: %s", (int)v->view.pid, why.text);
 	}
@@ -216,8 +219,8 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	 * Logging without "manual" and "initially set" would protect and split everything; with a ring it would fill
 	 * that. And ageing has to be of exactly what is split.
 	 */
-	if (v->ageing != HS_NESTED_AGE_SCAN || now.look.dirty_ring || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
-	    !hs_nested_host(v)->remote)
+	if (!hs_nested_ages_ranges(v->ageing) || now.look.dirty_ring ||
+	    (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH || !hs_nested_host(v)->remote)
 		v->ops.split = NULL;
 	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",
 		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", hs_nested_ageing_name(v->ageing));

@@ -11,6 +11,7 @@
 /* How the accessed state of nested entries is cleared; see nested_age.c. */
 enum hs_nested_ageing {
 	HS_NESTED_AGE_NONE = 0,
+	HS_NESTED_AGE_IDLE,       /* page_idle clears the accessed bits of exactly a range; PAGEMAP_SCAN is there too */
 	HS_NESTED_AGE_SCAN,       /* PAGEMAP_SCAN drops the entries of exactly a range */
 	HS_NESTED_AGE_SOFT_DIRTY, /* clear_refs 4 drops all entries of the process */
 };
@@ -44,6 +45,7 @@ struct hs_nested_view {
 	int their_fd; /* the guest's process's number for it */
 	enum hs_nested_kind kind;
 	enum hs_nested_ageing ageing;
+	int idle_fd; /* page_idle's bitmap; -1: not used */
 
 	/* As of the slots' generation in `aged`. */
 	struct hs_nested_piece *pieces;
@@ -54,6 +56,8 @@ struct hs_nested_view {
 
 	struct hs_kvm_seen aged; /* at the last ageing */
 	bool has_aged;
+	bool flushed; /* by the ageing that is under way: something was dropped */
+	bool by_bit;  /* the accessed bit says what was accessed since then; otherwise the entry's being there */
 
 	uint64_t *split; /* one bit for each huge page: split by us, and not restored since */
 	uint32_t nr_split;
@@ -98,14 +102,43 @@ HS_MUST_USE int hs_nested_mark_range(struct hs_nested_view *v, hs_huge_nr first,
 HS_MUST_USE int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *huge, size_t nr,
 				    struct hs_nested_mark *marks);
 
+/*
+ * A base page of huge pages [first, first + nr) that a nested entry maps, of whatever size, accessed or not. -ENOENT:
+ * there is none; -EAGAIN: cannot be told; -ESRCH, -ENOMEM.
+ */
+HS_MUST_USE int hs_nested_find_mapped(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, hs_huge_nr *huge,
+				      unsigned int *base);
+
 /* ---- nested_age.c ---- */
 
-/* What this kernel offers. HS_NESTED_AGE_NONE with the reason in err. */
-enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, struct hs_error *err);
+/*
+ * What this kernel offers, the best of it, tried. HS_NESTED_AGE_IDLE: with the bitmap open in *idle_fd, to be closed by
+ * the caller; otherwise -1, and `why` says why not. HS_NESTED_AGE_NONE with the reason for that.
+ */
+enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, int *idle_fd, struct hs_error *why);
+/* Whether chosen huge pages can be aged, and dropped, without the others. */
+bool hs_nested_ages_ranges(enum hs_nested_ageing ageing);
 const char *hs_nested_ageing_name(enum hs_nested_ageing ageing);
 int hs_nested_age(struct hs_view *view, struct hs_error *err);
-/* Drops the nested entries of huge pages [first, first + nr), which are of one region. By HS_NESTED_AGE_SCAN alone. */
+/*
+ * Drops the nested entries of huge pages [first, first + nr), which are of one region; or of base pages
+ * [first, first + nr) of one huge page. Where ranges can be aged.
+ */
 HS_MUST_USE int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
+HS_MUST_USE int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int first, unsigned int nr);
+
+/* ---- nested_idle.c ---- */
+
+/* The bitmap, after a trial on pages of this process. -errno, with the reason: it cannot be used. */
+HS_MUST_USE int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why);
+/*
+ * The steps of an ageing, each of huge pages [first, first + nr), which are of one region: clears accessed bits, as
+ * far as the bitmap does; drops what is accessed still; drops something that is mapped, unless v->flushed says that
+ * this was done already. -EAGAIN: the tables are being built anew.
+ */
+HS_MUST_USE int hs_nested_idle_clear(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
+HS_MUST_USE int hs_nested_idle_drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
+HS_MUST_USE int hs_nested_idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
 /* ---- nested_log.c ---- */
 

@@ -239,8 +239,9 @@ static void kvm(struct hs_findings *l)
 			? ""
 			: "it takes Linux 6.7 or later, and /sys/fs/bpf mounted (mount -t bpf bpf /sys/fs/bpf); see "
 			  "docs/kvm.md",
-		    "guests under KVM are seen through nested page tables, aged by %s; hot huge pages %s",
-		    p->nested_ageing, p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
+		    "guests under KVM are seen through nested page tables, aged by %s%s%.150s; hot huge pages %s",
+		    p->nested_ageing, p->nested_why.text[0] ? ", for " : "", p->nested_why.text,
+		    p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
 }
 
 /* In kB as /proc/meminfo has it; 0: unknown. */

@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-select=(-LE long)
+select=(-LE 'long|kernelbuild')
 for arg in "$@"; do
 	case $arg in
 	--long) select=() ;;

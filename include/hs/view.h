@@ -105,18 +105,19 @@ HS_MUST_USE int hs_view_open_host(struct hs_view **out, const struct hs_host *ho
 /*
  * Opens the guest with process id `pid` through the tables that show its accesses: KVM's nested page tables, read by
  * BPF, when it runs under KVM; the host's otherwise. Everything else as hs_view_open_host. An ageing of nested tables
- * drops their entries (one fault of the guest for each that it touches again); a sample before the first ageing, or
- * after the VM's memory was laid out anew, is unknown. Further errors: -ENOTSUP a guest under KVM whose nested tables
- * cannot be read or aged on this kernel, or that runs virtual machines of its own (the text says which; no view would
- * be sound); -EAGAIN its memory slots change all the time.
+ * drops their entries (one fault of the guest for each that it touches again), but where the kernel has page_idle; a
+ * sample before the first ageing, or after the VM's memory was laid out anew, is unknown. Further errors: -ENOTSUP a
+ * guest under KVM whose nested tables cannot be read or aged on this kernel, or that runs virtual machines of its own
+ * (the text says which; no view would be sound); -EAGAIN its memory slots change all the time.
  */
 HS_MUST_USE int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
 			     uint64_t min_bytes, struct hs_error *err);
 
 /*
- * How nested page tables are aged on this kernel: "PAGEMAP_SCAN", "soft dirty"; NULL: not at all, with the reason in
- * err. *fine: whether hot huge pages can be looked into, as far as the kernel and /sys/fs/bpf decide it. For reports;
- * needs no guest.
+ * How nested page tables are aged on this kernel: "page_idle", "PAGEMAP_SCAN", "soft dirty", the first of them that
+ * works; NULL: not at all, with the reason in err. When it is not page_idle, which costs the guest no faults, err says
+ * why not. *fine: whether hot huge pages can be looked into, as far as the kernel and /sys/fs/bpf decide it. For
+ * reports; needs no guest.
  */
 const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct hs_error *err);
 

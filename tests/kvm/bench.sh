@@ -1,8 +1,11 @@
 #!/bin/bash
-# The counts of bench_kvm on both kernels. usage: bench.sh BUILD_DIR_OF_TESTS_KVM
+# The counts of bench_kvm. usage: bench.sh BUILD_DIR_OF_TESTS_KVM [SERIES...]     SERIES: of kernel.sh; 6.1 and 6.12
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
-for series in 6.1 6.12; do
+build=$1
+shift
+[ $# -gt 0 ] || set -- 6.1 6.12
+for series in "$@"; do
 	echo "== Linux $series"
-	"$here/host.sh" "$series" "$1" "$1/bench_kvm"
+	"$here/host.sh" "$series" "$build" "$build/bench_kvm"
 done

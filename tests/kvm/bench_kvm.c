@@ -49,7 +49,7 @@ static struct counts now(void)
 	hs_remote_stats(remote, &st);
 	return (struct counts){ .faults = vmm_kvm_stat(&guest, "pf_taken"),
 				.exits = vmm_kvm_stat(&guest, "exits"),
-				.flushes = vmm_kvm_stat(&guest, "remote_tlb_flush"),
+				.flushes = vmm_kvm_stat(&guest, "remote_tlb_flush_requests"),
 				.pages_2m = vmm_kvm_stat(&guest, "pages_2m"),
 				.minor = minor_faults(guest.pid),
 				.huge_kb = vmm_smaps_kb(&guest, "AnonHugePages"),
@@ -59,7 +59,7 @@ static struct counts now(void)
 
 static void row(const char *what, const struct counts *a, const struct counts *b)
 {
-	printf("| %-64s | %8lld | %8" PRIu64 " | %8lld | %6lld | %6" PRIu64 " | %9lld | %9" PRId64 " |\n", what,
+	printf("| %-70s | %8lld | %8" PRIu64 " | %8lld | %6lld | %6" PRIu64 " | %9lld | %9" PRId64 " |\n", what,
 	       b->faults - a->faults, b->minor - a->minor, b->exits - a->exits, b->flushes - a->flushes,
 	       b->calls - a->calls, b->pages_2m, (int64_t)b->huge_kb / 2048);
 }
@@ -89,7 +89,7 @@ static void touch_inside(void)
 	vmm_touch(&guest, pages, NR_SPLIT * HOT_BASE, true);
 }
 
-static void bench_coarse(struct hs_view *v, const char *way, uint32_t nr)
+static void bench_coarse(struct hs_view *v, uint32_t nr)
 {
 	static struct hs_huge_sample s[NR_HUGE];
 	struct counts a, b;
@@ -105,7 +105,7 @@ static void bench_coarse(struct hs_view *v, const char *way, uint32_t nr)
 	b = now();
 	for (uint32_t i = 0; i < NR_HUGE; i++)
 		seen += s[i].accessed == HS_YES;
-	(void)snprintf(what, sizeof(what), "a round, %s: %u of %u huge pages in use, %u seen", way, nr, NR_HUGE, seen);
+	(void)snprintf(what, sizeof(what), "a round: %u of %u huge pages in use, %u seen", nr, NR_HUGE, seen);
 	row(what, &a, &b);
 }
 
@@ -139,31 +139,82 @@ static void bench_fine(struct hs_view *v, const char *way, int samples)
 	row("... and back, every huge page touched once", &b, &a);
 }
 
+static struct hs_view *open_nested(const struct hs_host *of)
+{
+	struct hs_view *v;
+
+	must(hs_view_open(&v, of, guest.pid, remote, UINT64_C(64) << 20, &err));
+	printf("| %s |\n", v->ops->name);
+	return v;
+}
+
+static void bench_nested(const struct hs_host *of)
+{
+	struct hs_view *v = open_nested(of);
+
+	bench_coarse(v, 0);
+	bench_coarse(v, NR_HUGE / 8);
+	bench_coarse(v, NR_HUGE);
+	if (hs_view_can_split(v))
+		bench_fine(v, "nested entries split", 5);
+	hs_view_close(v);
+}
+
+/* As after sharing: the host itself maps some huge pages by base pages. */
+static void bench_base(const struct hs_host *of)
+{
+	static struct hs_huge_sample s[NR_SPLIT];
+	struct hs_view *v = open_nested(of);
+	struct counts a, b;
+	char what[96];
+	uint32_t seen = 0;
+
+	must(hs_view_age(v, &err));
+	touch_inside();
+	a = now();
+	must(hs_view_age(v, &err));
+	touch_inside();
+	must(hs_view_sample_huge(v, 0, NR_SPLIT, s, &err));
+	b = now();
+	for (uint32_t i = 0; i < NR_SPLIT; i++)
+		seen += s[i].nr_accessed;
+	(void)snprintf(what, sizeof(what), "a round: %d huge pages in base pages, %d of these in use, %u seen",
+		       NR_SPLIT, NR_SPLIT * HOT_BASE, seen);
+	row(what, &a, &b);
+	hs_view_close(v);
+}
+
 /* A test in form, for what the guest's functions expect of their caller. */
 START_TEST(bench_kvm)
 {
 	const struct vmm_config cfg = {
 		.nr_huge = NR_HUGE, .nr_slots = 1, .slots = { { 0x40000000, 0, NR_HUGE } }, .two_spaces = true
 	};
-	struct hs_view *nested, *plain;
+	struct hs_host hosts[2] = { HS_HOST_DEFAULT, HS_HOST_DEFAULT };
+	const int nr_ways = access("/sys/kernel/mm/page_idle/bitmap", F_OK) ? 1 : 2;
+	hs_huge_nr huge[NR_SPLIT];
+	struct hs_view *plain;
 
+	hosts[1].sys_dir = "/none"; /* without page_idle */
+	for (hs_huge_nr i = 0; i < NR_SPLIT; i++)
+		huge[i] = i;
 	ck_assert(vmm_start(&guest, &cfg));
 	must(hs_remote_open(&remote, &host, guest.pid, &err));
-	must(hs_view_open(&nested, &host, guest.pid, remote, UINT64_C(64) << 20, &err));
-	must(hs_view_open_host(&plain, &host, guest.pid, remote, UINT64_C(64) << 20, &err));
 	touch(NR_HUGE);
-	printf("%s; a guest of %d MiB\n\n", nested->ops->name, NR_HUGE * 2);
-	printf("| %-64s | %8s | %8s | %8s | %6s | %6s | %9s | %9s |\n", "what", "nested f.", "host f.", "exits",
+	printf("a guest of %d MiB\n\n", NR_HUGE * 2);
+	printf("| %-70s | %8s | %8s | %8s | %6s | %6s | %9s | %9s |\n", "what", "nested f.", "host f.", "exits",
 	       "TLB f.", "calls", "nested 2M", "host 2M");
 	printf("|---|---|---|---|---|---|---|---|\n");
-	bench_coarse(nested, "nested", 0);
-	bench_coarse(nested, "nested", NR_HUGE / 8);
-	bench_coarse(nested, "nested", NR_HUGE);
-	if (hs_view_can_split(nested))
-		bench_fine(nested, "nested entries split", 5);
+	for (int i = 0; i < nr_ways; i++)
+		bench_nested(&hosts[i]);
+	must(hs_view_open_host(&plain, &host, guest.pid, remote, UINT64_C(64) << 20, &err));
+	printf("| %s |\n", plain->ops->name);
 	bench_fine(plain, "the host's mapping split", 5);
+	must(hs_view_split(plain, huge, NR_SPLIT, NULL, &err));
+	for (int i = 0; i < nr_ways; i++)
+		bench_base(&hosts[i]);
+	must(hs_view_restore(plain, huge, NR_SPLIT, NULL, &err));
 	hs_view_close(plain);
-	hs_view_close(nested);
 	hs_remote_close(remote);
 	vmm_stop(&guest);
 }

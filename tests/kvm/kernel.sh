@@ -1,6 +1,6 @@
 #!/bin/bash
 # One of Debian's cloud kernels, as a KVM host for tests: DIR/vmlinuz and the modules that KVM needs.
-# usage: kernel.sh SERIES DIR     SERIES: 6.1 or 6.12
+# usage: kernel.sh SERIES DIR     SERIES: 6.1 or 6.12; 6.1-idle or 6.12-idle: built with page_idle by build_kernel.sh
 # The installed kernel is taken where it is of that series; otherwise the package is fetched by apt (and not installed).
 # Exit status 77: there is no such kernel here.
 set -euo pipefail
@@ -8,7 +8,8 @@ series=$1 dir=$2
 case $series in
 6.1) package=linux-image-cloud-amd64 ;;
 6.12) package=linux-image-6.12-cloud-amd64 ;;
-*) echo "kernel.sh: there is no series \"$series\"; there are 6.1 and 6.12" >&2; exit 2 ;;
+6.1-idle | 6.12-idle) exec "$(dirname "$(readlink -f "$0")")/build_kernel.sh" "$series" "$dir" ;;
+*) echo "kernel.sh: there is no series \"$series\"; there are 6.1, 6.12, 6.1-idle and 6.12-idle" >&2; exit 2 ;;
 esac
 modules=(irqbypass kvm kvm-amd kvm-intel)
 

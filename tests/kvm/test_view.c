@@ -10,8 +10,9 @@
 #include "vmm.h"
 
 #define NR_HUGE 32
+#define BITMAP  "/sys/kernel/mm/page_idle/bitmap"
 
-static const struct hs_host host = HS_HOST_DEFAULT;
+static struct hs_host host = HS_HOST_DEFAULT;
 static struct vmm guest;
 static struct hs_view *view;
 static struct hs_error err;
@@ -68,16 +69,53 @@ static uint32_t random_set(bool *in, uint32_t *list, uint32_t n, uint32_t pages_
 	return nr;
 }
 
-START_TEST(test_ept_nested_name)
+/* A host that is this one, but has no page_idle. */
+static void hide_page_idle(void)
+{
+	host.sys_dir = "/none";
+}
+
+/* What this kernel offers, as its own files and its version say. */
+static const char *best_way(void)
 {
 	struct utsname u;
 
-	open_view(&two_slots);
 	ck_assert_int_eq(uname(&u), 0);
-	ck_assert_str_eq(view->ops->name, strncmp(u.release, "6.1.", 4) == 0
-					      ? "nested page tables (NPT), aged by soft dirty"
-					      : "nested page tables (NPT), aged by PAGEMAP_SCAN");
+	if (strncmp(u.release, "6.1.", 4) == 0)
+		return "soft dirty";
+	return access(BITMAP, F_OK) || strcmp(host.sys_dir, "/sys") != 0 ? "PAGEMAP_SCAN" : "page_idle";
+}
+
+static bool by_page_idle(void)
+{
+	return strcmp(best_way(), "page_idle") == 0;
+}
+
+START_TEST(test_ept_nested_name)
+{
+	char expected[96];
+
+	open_view(&two_slots);
+	(void)snprintf(expected, sizeof(expected), "nested page tables (NPT), aged by %s", best_way());
+	ck_assert_str_eq(view->ops->name, expected);
 	close_view();
+}
+END_TEST
+
+/* The report that needs no guest says the same, and why page_idle is not used. */
+START_TEST(test_ept_nested_report)
+{
+	const char *way;
+	bool fine;
+
+	way = hs_view_nested_ageing(&host, &fine, &err);
+	ck_assert_str_eq(way, best_way());
+	ck_assert_int_eq(fine, strcmp(way, "soft dirty") != 0);
+	if (!by_page_idle())
+		ck_assert_msg(strstr(err.text, access(BITMAP, F_OK) || strcmp(host.sys_dir, "/sys") != 0
+						   ? "has no page_idle"
+						   : "nothing flushes before Linux 6.7") != NULL,
+			      "%s", err.text);
 }
 END_TEST
 
@@ -145,7 +183,123 @@ START_TEST(test_ept_nested_never_hidden)
 }
 END_TEST
 
-/* Base pages, where the host maps base pages. */
+/* Where bits are cleared, the guest has no faults for it but one, and what it has cached is flushed each time. */
+START_TEST(test_ept_nested_cost)
+{
+	enum { NR_BASE = 100 };
+	struct vmm_config cfg = two_slots;
+	struct hs_huge_sample s[NR_HUGE];
+	uint32_t pages[NR_HUGE + NR_BASE], nr = 0;
+	long long faults, flushes;
+
+	for (uint32_t i = 0; i < NR_HUGE; i++)
+		pages[nr++] = i * HS_BASE_PER_HUGE + 5;
+	for (uint32_t i = 0; i < NR_BASE; i++)
+		pages[nr++] = 21 * HS_BASE_PER_HUGE + 10 + i * 3;
+	cfg.nr_split = 1;
+	cfg.split_huge[0] = 21;
+	cfg.cut_folios = _i;
+	open_view(&cfg);
+	vmm_touch(&guest, pages, nr, true);
+	for (int round = 0; round < 20; round++) {
+		faults = vmm_kvm_stat(&guest, "pf_taken");
+		flushes = vmm_kvm_stat(&guest, "remote_tlb_flush_requests");
+		age();
+		ck_assert_int_gt(vmm_kvm_stat(&guest, "remote_tlb_flush_requests"), flushes);
+		vmm_touch(&guest, pages, nr, round & 1);
+		faults = vmm_kvm_stat(&guest, "pf_taken") - faults;
+		if (by_page_idle())
+			ck_assert_int_le(faults, 1);
+		else
+			ck_assert_int_ge(faults, nr);
+		sample(s);
+		for (uint32_t i = 0; i < NR_HUGE; i++)
+			ck_assert_uint_eq(s[i].accessed, HS_YES);
+		ck_assert_uint_eq(s[21].nr_accessed, NR_BASE + 1);
+	}
+	close_view();
+}
+END_TEST
+
+/* What other processes have accessed stays what it is, beside the guest's memory. */
+START_TEST(test_ept_nested_others_untouched)
+{
+	enum { NR = 8 };
+	const size_t len = NR * HS_HUGE_SIZE;
+	struct hs_huge_sample s[NR];
+	struct hs_view *other;
+	hs_huge_nr first = 0;
+	char *p;
+	int rc;
+
+	open_view(&two_slots); /* first: the guest's process is made from this one */
+	p = mmap(NULL, len + HS_HUGE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert(p != MAP_FAILED);
+	p += -(uintptr_t)p & (HS_HUGE_SIZE - 1);
+	ck_assert_int_eq(madvise(p, len, MADV_HUGEPAGE), 0);
+	memset(p, 1, len);
+	rc = hs_view_open_host(&other, &host, getpid(), NULL, len, &err);
+	ck_assert_msg(!rc, "%s", err.text);
+	while (hs_view_hva(other, first).v != (uintptr_t)p)
+		ck_assert_uint_lt(++first, other->nr_huge);
+	for (int round = 0; round < 5; round++) {
+		age();
+		ck_assert_int_eq(hs_view_sample_huge(other, first, NR, s, &err), 0);
+		for (int i = 0; i < NR; i++) {
+			ck_assert_uint_eq(s[i].state, HS_MAP_HUGE);
+			ck_assert_uint_eq(s[i].accessed, HS_YES);
+		}
+	}
+	ck_assert_int_eq(hs_view_age(other, &err), 0);
+	ck_assert_int_eq(hs_view_sample_huge(other, first, NR, s, &err), 0);
+	for (int i = 0; i < NR; i++)
+		ck_assert_uint_eq(s[i].accessed, HS_NO);
+	hs_view_close(other);
+	close_view();
+}
+END_TEST
+
+/* Pages that a second process maps as well: the guest's accesses are seen, and the other's stay recorded. */
+START_TEST(test_ept_nested_shared_by_fork)
+{
+	struct hs_huge_sample s[NR_HUGE];
+	struct hs_view *other;
+	uint32_t list[NR_HUGE], seen, ms = 0;
+	bool in[NR_HUGE];
+
+	open_view(&two_slots);
+	ck_assert_int_eq(hs_view_open_host(&other, &host, vmm_copy(&guest), NULL, UINT64_C(8) << 20, &err), 0);
+	ck_assert_uint_eq(other->nr_huge, NR_HUGE);
+	do {
+		(void)usleep(1000);
+		ck_assert_int_eq(hs_view_sample_huge(other, 0, NR_HUGE, s, &err), 0);
+		seen = 0;
+		for (uint32_t i = 0; i < NR_HUGE; i++)
+			seen += s[i].accessed == HS_YES;
+	} while (seen < NR_HUGE && ms++ < 10000);
+	ck_assert_uint_eq(seen, NR_HUGE);
+	srandom(13);
+	for (int round = 0; round < 20; round++) {
+		uint32_t nr = random_set(in, list, NR_HUGE, HS_BASE_PER_HUGE);
+
+		age();
+		vmm_touch(&guest, list, nr, false);
+		sample(s);
+		for (uint32_t i = 0; i < NR_HUGE; i++)
+			ck_assert_msg(s[i].accessed == (in[i] ? HS_YES : HS_NO), "round %d, huge page %u: %u", round, i,
+				      s[i].accessed);
+		ck_assert_int_eq(hs_view_sample_huge(other, 0, NR_HUGE, s, &err), 0);
+		for (uint32_t i = 0; i < NR_HUGE; i++) {
+			ck_assert_uint_eq(s[i].state, HS_MAP_HUGE);
+			ck_assert_uint_eq(s[i].accessed, HS_YES);
+		}
+	}
+	hs_view_close(other);
+	close_view();
+}
+END_TEST
+
+/* Base pages, where the host maps base pages: of what is one huge page for the kernel, or 512 pages. */
 START_TEST(test_ept_nested_base_accessed_exactly)
 {
 	struct vmm_config cfg = two_slots;
@@ -158,6 +312,7 @@ START_TEST(test_ept_nested_base_accessed_exactly)
 	cfg.split_huge[0] = 1;
 	cfg.split_huge[1] = 21;
 	cfg.nr_split = 2;
+	cfg.cut_folios = _i;
 	open_view(&cfg);
 	srandom(12);
 	for (int round = 0; round < 40; round++) {
@@ -257,6 +412,24 @@ START_TEST(test_ept_nested_guest_ends)
 }
 END_TEST
 
+static void add_tests(TCase *t)
+{
+	tcase_set_timeout(t, 100);
+	tcase_add_test(t, test_ept_nested_name);
+	tcase_add_test(t, test_ept_nested_report);
+	tcase_add_test(t, test_ept_nested_unknown_before_ageing);
+	tcase_add_test(t, test_ept_nested_huge_accessed_exactly);
+	tcase_add_test(t, test_ept_nested_never_hidden);
+	tcase_add_loop_test(t, test_ept_nested_cost, 0, 2);
+	tcase_add_test(t, test_ept_nested_others_untouched);
+	tcase_add_test(t, test_ept_nested_shared_by_fork);
+	tcase_add_loop_test(t, test_ept_nested_base_accessed_exactly, 0, 2);
+	tcase_add_test(t, test_ept_nested_sees_the_vmm);
+	tcase_add_test(t, test_ept_nested_unknown_after_slots_change);
+	tcase_add_test(t, test_ept_nested_unknown_where_grids_differ);
+	tcase_add_test(t, test_ept_nested_guest_ends);
+}
+
 int main(void)
 {
 	Suite *s = suite_create("kvm/view");
@@ -264,16 +437,13 @@ int main(void)
 
 	if (access("/dev/kvm", R_OK | W_OK))
 		return hs_test_skip("kvm/view", "there is no /dev/kvm");
-	tcase_set_timeout(t, 100);
-	tcase_add_test(t, test_ept_nested_name);
-	tcase_add_test(t, test_ept_nested_unknown_before_ageing);
-	tcase_add_test(t, test_ept_nested_huge_accessed_exactly);
-	tcase_add_test(t, test_ept_nested_never_hidden);
-	tcase_add_test(t, test_ept_nested_base_accessed_exactly);
-	tcase_add_test(t, test_ept_nested_sees_the_vmm);
-	tcase_add_test(t, test_ept_nested_unknown_after_slots_change);
-	tcase_add_test(t, test_ept_nested_unknown_where_grids_differ);
-	tcase_add_test(t, test_ept_nested_guest_ends);
+	add_tests(t);
 	suite_add_tcase(s, t);
+	if (!access(BITMAP, F_OK)) { /* the next best way, too */
+		t = tcase_create("view without page_idle");
+		tcase_add_checked_fixture(t, hide_page_idle, NULL);
+		add_tests(t);
+		suite_add_tcase(s, t);
+	}
 	return hs_test_run(s);
 }

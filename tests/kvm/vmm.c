@@ -5,7 +5,6 @@
 #include "vmm.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -30,7 +29,7 @@
 #define SECOND    (1U << 16) /* a slot's number in the second address space */
 #define BOX_SLOT  31U
 
-enum op { OP_TOUCH, OP_SPIN, OP_UNSPIN, OP_HOST_TOUCH, OP_FILL, OP_CHECK, OP_LOG, OP_DIRTY, OP_PLUG };
+enum op { OP_TOUCH, OP_SPIN, OP_UNSPIN, OP_HOST_TOUCH, OP_FILL, OP_CHECK, OP_LOG, OP_DIRTY, OP_PLUG, OP_COPY };
 
 /* The first words are the guest's: see the code below. */
 struct vmm_box {
@@ -129,6 +128,9 @@ static void make_ram(struct machine *m)
 
 		if (madvise(first, HS_BASE_SIZE, MADV_DONTDUMP) || madvise(first, HS_BASE_SIZE, MADV_DODUMP))
 			die("madvise");
+		/* The kernel cuts a huge page up when a part of it is to be cold. */
+		if (m->cfg->cut_folios && madvise(first, HS_BASE_SIZE, MADV_COLD))
+			die("MADV_COLD");
 	}
 	m->ram = p;
 }
@@ -234,6 +236,19 @@ static int contents(struct machine *m, uint32_t page, uint32_t content, bool wri
 	return 0;
 }
 
+static pid_t copy(const struct machine *m)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (uint32_t i = 0; i < m->cfg->nr_huge; i++)
+		(void)*(volatile char *)(m->ram + i * HS_HUGE_SIZE);
+	for (;;)
+		(void)pause();
+}
+
 static void serve(struct machine *m)
 {
 	struct vmm_box *box = m->box;
@@ -268,6 +283,9 @@ static void serve(struct machine *m)
 		break;
 	case OP_PLUG:
 		box->answer = set_slot(m, m->cfg->nr_slots - 1, 0, box->arg);
+		break;
+	case OP_COPY:
+		box->answer = copy(m);
 		break;
 	default:
 		box->answer = -EINVAL;
@@ -441,47 +459,7 @@ void vmm_plug(struct vmm *m, bool in)
 	ck_assert_int_eq(ask(m, OP_PLUG, 0, in), 0);
 }
 
-uint64_t vmm_smaps_kb(const struct vmm *m, const char *field)
+pid_t vmm_copy(struct vmm *m)
 {
-	char path[64], line[256];
-	unsigned long long kb = 0;
-	size_t len = strlen(field);
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)m->pid);
-	f = fopen(path, "r");
-	ck_assert_ptr_nonnull(f);
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, field, len) && line[len] == ':')
-			kb = strtoull(line + len + 1, NULL, 10);
-	(void)fclose(f);
-	return kb;
-}
-
-/* KVM's folder of a VM is called PID-FD. */
-long long vmm_kvm_stat(const struct vmm *m, const char *name)
-{
-	static const char dir[] = "/sys/kernel/debug/kvm";
-	char want[32], path[512];
-	long long value = -1;
-	struct dirent *e;
-	DIR *d = opendir(dir);
-
-	(void)snprintf(want, sizeof(want), "%d-", (int)m->pid);
-	while (d && value < 0 && (e = readdir(d)) != NULL) {
-		FILE *f;
-
-		if (strncmp(e->d_name, want, strlen(want)) != 0)
-			continue;
-		(void)snprintf(path, sizeof(path), "%s/%s/%s", dir, e->d_name, name);
-		f = fopen(path, "r");
-		if (!f)
-			continue;
-		if (fscanf(f, "%lld", &value) != 1)
-			value = -1;
-		(void)fclose(f);
-	}
-	if (d)
-		(void)closedir(d);
-	return value;
+	return ask(m, OP_COPY, 0, 0);
 }

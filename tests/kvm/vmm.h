@@ -26,6 +26,7 @@ struct vmm_config {
 	struct vmm_slot slots[VMM_MAX_SLOTS];
 	uint32_t split_huge[VMM_MAX_SLOTS]; /* mapped by base pages in the host's tables */
 	uint32_t nr_split;
+	bool cut_folios; /* they are 512 pages for the kernel, too */
 	bool two_spaces; /* every slot in KVM's second address space (system management mode) as well, as QEMU has it */
 	bool no_manual;  /* dirty logging without manual protection */
 };
@@ -62,6 +63,8 @@ int vmm_log(struct vmm *m, bool on);
 int vmm_dirty(struct vmm *m, uint32_t slot);
 /* Takes the last slot away from the guest, or gives it back: KVM builds all nested tables anew after it. */
 void vmm_plug(struct vmm *m, bool in);
+/* Makes a second process that maps the same RAM, reads each huge page once, and waits for the first one's end. */
+pid_t vmm_copy(struct vmm *m);
 
 /* From the kernel's files: kB of a field of the process's smaps_rollup; one of KVM's counters of this VM; -1: none. */
 uint64_t vmm_smaps_kb(const struct vmm *m, const char *field);

@@ -220,12 +220,13 @@ START_TEST(test_service_diagnose_probe)
 	probe.bpf = -EPERM;
 	probe.nested_ageing = "soft dirty";
 	probe.nested_fine = false;
+	(void)hs_error_set(&probe.nested_why, -ENOENT, "this kernel has no page_idle");
 	look();
 	check("kernel", HS_FINDING_OBSTACLE, "older than 6.1");
 	check("machine", HS_FINDING_OBSTACLE, "aarch64");
 	check("root", HS_FINDING_WARNING, "not run as root");
 	check("bpf", HS_FINDING_OBSTACLE, "no permission");
-	check("kvm", HS_FINDING_NOTE, "aged by soft dirty; hot huge pages are not");
+	check("kvm", HS_FINDING_NOTE, "aged by soft dirty, for this kernel has no page_idle; hot huge pages are not");
 	probe.bpf = -ENOSYS;
 	probe.nested_ageing = NULL;
 	(void)hs_error_set(&probe.nested_why, -ENOTSUP, "no way to age");
