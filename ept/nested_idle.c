@@ -108,12 +108,32 @@ static int try_bitmap(int bitmap_fd, int pagemap_fd)
 	return rc;
 }
 
+/* Intel's processors before Haswell keep no accessed bits in nested tables, and kvm_intel can be told not to. */
+static bool has_no_bits(const char *sys_dir)
+{
+	char path[512], answer = 0;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%s/module/kvm_intel/parameters/eptad", sys_dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, &answer, 1) != 1)
+		answer = 'N';
+	close(fd);
+	return answer == 'N';
+}
+
 int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why)
 {
+	const char *sys_dir = host->sys_dir ? host->sys_dir : "/sys";
 	char path[512];
 	int fd, pagemap_fd, rc;
 
-	(void)snprintf(path, sizeof(path), "%s/kernel/mm/page_idle/bitmap", host->sys_dir ? host->sys_dir : "/sys");
+	if (has_no_bits(sys_dir))
+		return hs_error_set(why, -ENOTSUP,
+				    "KVM keeps no accessed bits in nested page tables here (kvm_intel's eptad is N)");
+	(void)snprintf(path, sizeof(path), "%s/kernel/mm/page_idle/bitmap", sys_dir);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0 && errno == ENOENT)
 		return hs_error_set(why, -ENOENT, "this kernel has no page_idle (CONFIG_IDLE_PAGE_TRACKING)");

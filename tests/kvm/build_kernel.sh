@@ -12,7 +12,7 @@ case $series in
 6.1-idle | 6.12-idle) package=linux-source-${series%-idle} ;;
 *) echo "build_kernel.sh: there is no series \"$series\"; there are 6.1-idle and 6.12-idle" >&2; exit 2 ;;
 esac
-modules=(virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd)
+modules=(virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd arch/x86/kvm/kvm-intel)
 
 mkdir -p "$dir"
 dir=$(readlink -f "$dir")

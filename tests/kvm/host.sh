@@ -9,7 +9,7 @@
 # Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
 #   HS_KVM_RAM      MiB of the host (2048)
 #   HS_KVM_ENV      NAME=VALUE for the program
-#   HS_KVM_OPTIONS  of the module kvm
+#   HS_KVM_OPTIONS  of the module kvm; HS_KVM_VENDOR_OPTIONS: of kvm-amd or kvm-intel
 #   HS_KVM_TIMEOUT  seconds (380)
 #   HS_KVM_CPU      amd, or intel: one processor, of the Haswell kind, and slow (amd)
 #   HS_KVM_THREADS  for amd: single, multi (single)
@@ -57,6 +57,7 @@ done
 unset IFS
 printf '%q ' env ${HS_KVM_ENV:-} "/bin/$name" "$@" >"$run/root/etc/command"
 printf '%s' "${HS_KVM_OPTIONS:-}" >"$run/root/etc/kvm-options"
+printf '%s' "${HS_KVM_VENDOR_OPTIONS:-}" >"$run/root/etc/kvm-vendor-options"
 cp "$here/init.sh" "$run/root/init"
 chmod 755 "$run/root/init"
 (cd "$run/root" && find . -print0 | cpio --quiet --null -o -H newc -R 0:0) >"$run/initramfs"

@@ -10,13 +10,16 @@ mount -t bpf bpf /sys/fs/bpf 2>/dev/null
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
 ip link set lo up
+stty -F /dev/ttyS1 115200 # Bochs takes the time that it would take
 exec >/dev/ttyS1 2>&1
 load() {
 	insmod "/modules/$1.ko" $2 || echo "kvm-host: cannot load $1.ko"
 }
 load irqbypass
 load kvm "$(cat /etc/kvm-options)"
-if grep -qw vmx /proc/cpuinfo; then load kvm-intel; else load kvm-amd; fi
+vendor=kvm-amd
+grep -qw vmx /proc/cpuinfo && vendor=kvm-intel
+load $vendor "$(cat /etc/kvm-vendor-options)"
 [ -e /dev/kvm ] || echo "kvm-host: there is no /dev/kvm"
 kvm-keeper || echo "kvm-host: the keeper does not run"
 cd /tmp
@@ -24,5 +27,5 @@ sh -c "$(cat /etc/command)" </dev/null
 echo "kvm-host: exit status $?"
 sync
 # The serial line is drained before the machine goes.
-sleep 0.2
+sleep 0.5
 reboot -f

@@ -142,7 +142,7 @@ static void make_machine(struct machine *m, char *shared)
 						 .memory_size = HS_BASE_SIZE + 70 * HS_BASE_SIZE,
 						 .userspace_addr = (uintptr_t)shared };
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = { 3 } };
-	/* Interrupts on, of which there are none: Bochs lets a guest that has them off go on, whatever its host wants. */
+	/* Interrupts on, of which there are none: under Bochs a guest that has them off keeps its host from its own. */
 	struct kvm_regs regs = { .rip = BOX_GPA, .rflags = 0x202 };
 	struct kvm_sregs sregs;
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
