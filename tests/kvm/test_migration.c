@@ -350,7 +350,7 @@ START_TEST(test_kvm_migration_dirty_rate)
 	open_looker(&l, q.pid);
 	open_window(&l);
 	ck_assert_uint_eq(l.windows, 1);
-	tell(&q, "calc_dirty_rate -b 5\n");
+	tell(&q, "calc_dirty_rate -b 10\n");
 	usleep(1000000);
 	close_window(&l);
 	open_window(&l);
