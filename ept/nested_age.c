@@ -1,12 +1,12 @@
 /*
  * Ageing of nested entries: what makes the next access to a page visible again.
  *
- * Where the kernel has page_idle, that clears the accessed bits themselves, and costs no fault: nested_idle.c. Few
- * distributions' kernels have it. KVM itself offers no such call. But the kernel tells KVM
- * when it is about to change how a range of the process's memory is mapped, and KVM drops its entries for that range,
- * flushes, and maps each page again when the guest touches it next. So the entry's being there is the accessed bit:
- * each entry that is touched costs one fault, 2 MiB at a time where the host's page is huge and nothing is logged. Two
- * calls do that while they leave the process's own mappings as they are:
+ * Where the kernel has page_idle, that clears the accessed bits themselves, and costs no fault: nested_idle.c. Debian's
+ * kernels have not. KVM itself offers no such call. But the kernel tells KVM when it is about to change how a range of
+ * the process's memory is mapped, and KVM drops its entries for that range, flushes, and maps each page again when the
+ * guest touches it next. So the entry's being there is the accessed bit: each entry that is touched costs one fault,
+ * 2 MiB at a time where the host's page is huge and nothing is logged. Two calls do that while they leave the process's
+ * own mappings as they are:
  *
  *  PAGEMAP_SCAN   (Linux 6.7) with PM_SCAN_WP_MATCHING on /proc/PID/pagemap. It write-protects for a userfaultfd in
  *                 asynchronous mode, which guests' memory has not: nothing is protected, but the range's entries are
@@ -15,7 +15,7 @@
  *                 write to each page costs a fault as well. Another user of soft dirty (CRIU) on this guest would lose
  *                 what it tracks.
  *
- * The VMM's own accesses (emulated devices, vhost) go through the host's page tables: these are aged too, first.
+ * The VMM's own accesses (emulated devices, vhost) go through the host's page tables: these are aged too.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -169,8 +169,8 @@ int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int 
 typedef int (*run_fn)(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
 /*
- * All huge pages that an ageing is of, a run at a time, each within its region, until one fails. While
- * dirty logging is on, what is dropped comes back in base pages: then only what is meant to.
+ * All huge pages that an ageing is of, a run at a time, each within its region, until one fails. While dirty logging is
+ * on, what is dropped comes back in base pages: then only what is meant to.
  */
 static int each_run(struct hs_nested_view *v, run_fn fn)
 {

@@ -4,10 +4,10 @@
  *
  * While dirty logging is on for a memory slot, KVM maps each page that is touched anew by a base entry. So a huge page
  * is split by switching logging on and dropping its entry (nested_age.c); the next touches come back as base entries,
- * one by one, whose being there is the accessed bit. With logging off again KVM drops such tables, and the next touch
- * maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has set "initially
- * set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all: such a VM is
- * left alone.)
+ * one by one, whose being there, or accessed bit, tells of each. With logging off again KVM drops such tables, and the
+ * next touch maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has set
+ * "initially set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all:
+ * such a VM is left alone.)
  *
  * The VMM has another use for the same logging: migration, and the dirty rate. Not one dirty bit may be lost to it.
  *  - We never read or clear dirty bits. All of them are set when logging begins, so whoever uses them finds every page
