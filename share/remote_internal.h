@@ -33,6 +33,7 @@ struct hs_remote_status {
 	pid_t tracer; /* 0: none */
 	int seccomp;  /* 0 none, 1 strict, 2 filter */
 	bool shadow_stack;
+	unsigned long switches; /* how often it has gone to sleep */
 	char comm[17];
 };
 

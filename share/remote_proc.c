@@ -77,6 +77,8 @@ int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out)
 		out->tracer = (pid_t)strtol(v, NULL, 10);
 	if ((v = field(buf, "Seccomp")))
 		out->seccomp = (int)strtol(v, NULL, 10);
+	if ((v = field(buf, "voluntary_ctxt_switches")))
+		out->switches = strtoul(v, NULL, 10);
 	if ((v = field(buf, "x86_Thread_features"))) {
 		const char *hit = strstr(v, "shstk");
 

@@ -21,6 +21,7 @@
 #include "remote_batch.h"
 #include "remote_session.h"
 
+#define STUCK_US 20000U  /* longer than a disk takes */
 #define STILL_US 200000U /* for all threads to come to a stop: it takes microseconds unless one sleeps in a driver */
 
 struct other {
@@ -85,24 +86,38 @@ static int seize(struct others *o, pid_t tid)
 }
 
 /*
- * A thread in uninterruptible sleep would not come to a stop, and all others would wait for it. Asked before any of
- * them is stopped; what falls asleep after it is given STILL_US.
+ * A thread that is stuck in uninterruptible sleep would not come to a stop, and all others would wait for it. Asked
+ * before any of them is stopped. One that waits for a disk has gone on by the second look; what falls asleep after it
+ * is given STILL_US.
  */
-static bool any_in_driver(const struct hs_remote *r)
+static bool any_is_stuck(const struct hs_remote *r)
 {
+	struct {
+		pid_t tid;
+		unsigned long switches;
+	} asleep[16];
 	DIR *d = open_tasks(r);
 	struct hs_remote_status st;
-	bool found = false;
+	size_t nr = 0;
 	struct dirent *e;
 
-	while (d && !found && (e = readdir(d)) != NULL) {
+	while (d && nr < sizeof(asleep) / sizeof(asleep[0]) && (e = readdir(d)) != NULL) {
 		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
 
-		found = tid > 0 && !hs_remote_read_status(r->proc_fd, tid, &st) && st.state == 'D';
+		if (tid > 0 && !hs_remote_read_status(r->proc_fd, tid, &st) && st.state == 'D') {
+			asleep[nr].tid = tid;
+			asleep[nr++].switches = st.switches;
+		}
 	}
 	if (d)
 		(void)closedir(d);
-	return found;
+	if (nr)
+		(void)usleep(STUCK_US);
+	for (size_t i = 0; i < nr; i++)
+		if (!hs_remote_read_status(r->proc_fd, asleep[i].tid, &st) && st.state == 'D' &&
+		    st.switches == asleep[i].switches)
+			return true;
+	return false;
 }
 
 /* All threads that are not known yet; *nr_new: how many there were. */
@@ -212,7 +227,7 @@ int hs_remote_still(struct hs_remote *r, const struct hs_remote_call *like, hs_r
 	struct others o = { .r = r };
 	int rc;
 
-	if (any_in_driver(r))
+	if (any_is_stuck(r))
 		return hs_error_set(err, -EAGAIN, "a thread of process %d is in uninterruptible sleep", r->pid);
 	memcpy(want.args, like->args, sizeof(want.args));
 	rc = hs_remote_pick(&s, r, &want, err);

@@ -160,6 +160,8 @@ static void close_window(struct looker *l)
 		for (int i = 0; i < NR_LOOKED && !rc; i++)
 			if (results[i] == -EAGAIN)
 				rc = -EAGAIN;
+		if (rc == -EAGAIN)
+			usleep(50000);
 	}
 	ck_assert_msg(!rc, "%s", err.text);
 }

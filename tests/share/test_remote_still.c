@@ -206,6 +206,58 @@ START_TEST(test_remote_still_killed)
 }
 END_TEST
 
+/* The parent of a vfork waits in uninterruptible sleep until its child is gone. */
+static void *fork_and_wait(void *arg)
+{
+	struct rg_report *r = arg;
+	pid_t child = vfork();
+
+	if (!child) {
+		atomic_store(&r->ready, 1);
+		while (!atomic_load(&shared->stop))
+			(void)usleep(1000);
+		_exit(0);
+	}
+	return NULL;
+}
+
+static int body_stuck(struct rg_report *r)
+{
+	pthread_t t;
+
+	if (pthread_create(&t, NULL, count_on, &shared->count[1]) || pthread_create(&t, NULL, fork_and_wait, r))
+		return 1;
+	while (!atomic_load(&r->stop))
+		(void)pause();
+	return 0;
+}
+
+/* Nobody is stopped for a thread that will not come to a stop. */
+START_TEST(test_remote_still_stuck)
+{
+	const struct hs_remote_call like = { .nr = SYS_getpid, .data_arg = -1 };
+	struct hs_error err = { "" };
+	struct rg_guest g;
+	struct hs_remote *r;
+	struct ctx c = { 0 };
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	g = rg_start(body_stuck, NULL);
+	rg_wait_ready(&g, false);
+	ck_assert_int_eq(hs_remote_open(&r, &host, g.pid, NULL), 0);
+	ck_assert_int_eq(hs_remote_run_still(r, &like, ask, &c, &err), -EAGAIN);
+	ck_assert_msg(strstr(err.text, "uninterruptible sleep") != NULL, "%s", err.text);
+	ck_assert_int_eq(c.round, 0);
+	atomic_store(&shared->stop, 1);
+	still(r, &c, 0);
+	ck_assert_int_eq(c.round, 3);
+	hs_remote_close(r);
+	rg_kill(&g);
+	munmap(shared, sizeof(*shared));
+}
+END_TEST
+
 START_TEST(test_remote_still_dry)
 {
 	const struct hs_remote_call like = { .nr = SYS_getpid, .data_arg = -1 };
@@ -230,6 +282,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_remote_still_stands_and_goes_on);
 	tcase_add_test(t, test_remote_still_killed);
+	tcase_add_test(t, test_remote_still_stuck);
 	tcase_add_test(t, test_remote_still_dry);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
