@@ -107,7 +107,8 @@ enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, int *i
 	if (fd >= 0) {
 		close(fd);
 		(void)hs_error_set(why, -ENOTSUP,
-				   "page_idle leaves cached translations, which nothing flushes before Linux 6.7");
+				   "page_idle leaves cached translations, which nothing flushes without PAGEMAP_SCAN "
+				   "(Linux 6.7)");
 	}
 	if (scan)
 		return HS_NESTED_AGE_SCAN;

@@ -24,6 +24,10 @@
  * accessed bit; the kernel remembers that for its own use (as "young"). And somebody else who uses page_idle, to
  * measure working sets, finds our guests' pages idle that were in use.
  *
+ * The other way round, whoever clears accessed bits between our ageing and our sample (reclaim when memory is short,
+ * DAMON, page_idle) takes from us that a page was accessed before that. A hot one is accessed again at once; one that
+ * is touched once in an interval may look cold, and costs a fault when it was shared.
+ *
  * Without PAGEMAP_SCAN, before Linux 6.7, there is no call from outside that drops a single page: no flush, and no
  * page_idle.
  */
@@ -48,12 +52,14 @@ static int write_word(int bitmap_fd, uint64_t word_nr, uint64_t word)
 	do {
 		n = pwrite(bitmap_fd, &word, sizeof(word), (off_t)(word_nr * sizeof(word)));
 	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	return n == (ssize_t)sizeof(word) ? 0 : -EIO;
+	/*
+	 * The kernel takes the last word of all, when memory ends within it, and says 0 (or -ENXIO for what has no
+	 * frame). Whether bits were taken is not relied upon: what is accessed still is dropped.
+	 */
+	return n < 0 && errno != ENXIO ? -errno : 0;
 }
 
-/* Frames that follow one another share their words. -ENXIO: there is no such frame. */
+/* Frames that follow one another share their words. */
 static int set_idle(int bitmap_fd, const uint64_t *frames, uint32_t nr)
 {
 	int rc = 0;
@@ -84,7 +90,7 @@ static bool is_idle(int bitmap_fd, uint64_t frame)
 /* On pages of our own. 0, -EPERM: the kernel does not tell their frames; -EIO: it did nothing. */
 static int try_bitmap(int bitmap_fd, int pagemap_fd)
 {
-	const uint64_t frame_bits = (UINT64_C(1) << 55) - 1;
+	const uint64_t frame_bits = (UINT64_C(1) << 55) - 1, present = UINT64_C(1) << 63;
 	uint64_t entries[TRIAL_PAGES];
 	volatile unsigned char *pages;
 	off_t at;
@@ -93,6 +99,8 @@ static int try_bitmap(int bitmap_fd, int pagemap_fd)
 	pages = mmap(NULL, TRIAL_PAGES * HS_BASE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (pages == MAP_FAILED)
 		return -errno;
+	/* In a huge page only the first one would count. */
+	(void)madvise((void *)pages, TRIAL_PAGES * HS_BASE_SIZE, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < TRIAL_PAGES; i++)
 		pages[i * HS_BASE_SIZE] = 1;
 	at = (off_t)((uintptr_t)pages / HS_BASE_SIZE * sizeof(*entries));
@@ -101,7 +109,7 @@ static int try_bitmap(int bitmap_fd, int pagemap_fd)
 	for (size_t i = 0; i < TRIAL_PAGES && rc; i++) {
 		const uint64_t frame = entries[i] & frame_bits;
 
-		if (frame)
+		if (frame && (entries[i] & present))
 			rc = !set_idle(bitmap_fd, &frame, 1) && is_idle(bitmap_fd, frame) ? 0 : -EIO;
 	}
 	munmap((void *)pages, TRIAL_PAGES * HS_BASE_SIZE);
@@ -227,18 +235,21 @@ static int clear_marked(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr,
 
 /* ---- what is left ---- */
 
+/*
+ * By one call, since each makes KVM flush all that the virtual machine has cached. What lies between and was not
+ * accessed goes as well: it comes back with its accessed bit set when it is touched.
+ */
 static int drop_marked(struct hs_nested_view *v, hs_huge_nr huge, const struct hs_bits512 *accessed)
 {
-	int rc = 0;
+	unsigned int a = 0, b = HS_BASE_PER_HUGE;
+	int rc;
 
-	for (unsigned int a = 0, b; a < HS_BASE_PER_HUGE && !rc; a = b + 1) {
-		for (b = a; b < HS_BASE_PER_HUGE && hs_bits_test(accessed, b); b++)
-			;
-		if (b == a)
-			continue;
-		rc = hs_nested_drop_base(v, huge, a, b - a);
-		v->flushed |= !rc;
-	}
+	while (!hs_bits_test(accessed, a))
+		a++;
+	while (!hs_bits_test(accessed, b - 1))
+		b--;
+	rc = hs_nested_drop_base(v, huge, a, b - a);
+	v->flushed |= !rc;
 	return rc;
 }
 

@@ -57,6 +57,51 @@ START_TEST(test_ept_nested_idle_unopenable)
 }
 END_TEST
 
+static void say_eptad(const char *answer)
+{
+	static const char *const parts[] = { "module", "module/kvm_intel", "module/kvm_intel/parameters" };
+	char path[96];
+	FILE *f;
+
+	for (size_t i = 0; i < 3; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", root, parts[i]);
+		(void)mkdir(path, 0755);
+	}
+	(void)snprintf(path, sizeof(path), "%s/%s/eptad", root, parts[2]);
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(answer, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static void forget_eptad(void)
+{
+	static const char *const parts[] = { "module/kvm_intel/parameters/eptad", "module/kvm_intel/parameters",
+					     "module/kvm_intel", "module" };
+	char path[96];
+
+	for (size_t i = 0; i < 4; i++) {
+		(void)snprintf(path, sizeof(path), "%s/%s", root, parts[i]);
+		ck_assert_int_eq(remove(path), 0);
+	}
+}
+
+/* Without accessed bits it is not even looked for; what is not a clear answer counts as none. */
+START_TEST(test_ept_nested_idle_no_bits)
+{
+	static const char *const none[] = { "N\n", "" };
+
+	for (size_t i = 0; i < 2; i++) {
+		say_eptad(none[i]);
+		ck_assert_int_eq(hs_nested_idle_open(&host, &err), -ENOTSUP);
+		ck_assert_msg(strstr(err.text, "eptad") != NULL, "%s", err.text);
+	}
+	say_eptad("Y\n");
+	ck_assert_int_eq(hs_nested_idle_open(&host, &err), -ENOENT);
+	forget_eptad();
+}
+END_TEST
+
 /* It takes what is written, and nothing comes of it. */
 START_TEST(test_ept_nested_idle_without_effect)
 {
@@ -98,6 +143,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_ept_nested_idle_absent);
 	tcase_add_test(t, test_ept_nested_idle_unopenable);
+	tcase_add_test(t, test_ept_nested_idle_no_bits);
 	tcase_add_test(t, test_ept_nested_idle_without_effect);
 	tcase_add_test(t, test_ept_nested_idle_hidden_frames);
 	suite_add_tcase(s, t);

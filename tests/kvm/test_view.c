@@ -133,7 +133,7 @@ START_TEST(test_ept_nested_report)
 	if (!by_page_idle())
 		ck_assert_msg(strstr(err.text, has_no_bits()      ? "no accessed bits"
 					       : !has_page_idle() ? "has no page_idle"
-								  : "nothing flushes before Linux 6.7") != NULL,
+								  : "nothing flushes without PAGEMAP_SCAN") != NULL,
 			      "%s", err.text);
 }
 END_TEST
