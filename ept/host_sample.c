@@ -343,7 +343,8 @@ static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, cons
 
 /*
  * Linux 6.12 says of every anonymous page that it is KSM's (fs/proc/page.c compares one bit too few). But KSM's pages
- * are never mapped writable, and others nearly always are.
+ * are never mapped writable, and others nearly always are. (What a fork shares, and what ksmd has just looked at, is
+ * not: it is taken for KSM's there until it is written to.)
  */
 static void put_flags(struct hs_frame *f, uint64_t flags, bool writable)
 {
@@ -354,7 +355,8 @@ static void put_flags(struct hs_frame *f, uint64_t flags, bool writable)
 
 /*
  * A frame may leave this guest and serve another while its flags are read. So the table is read again afterwards, and
- * what is not mapped to the same frame any more is unknown: for the rest, the flags were those of the guest's page.
+ * what is not mapped to the same frame, in the same way, any more is unknown: for the rest, the flags were those of the
+ * guest's page.
  */
 int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err)
 {
@@ -388,7 +390,8 @@ int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS
 	}
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &after);
 	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-		if (rc || after.pfn[b] != out[b].pfn)
+		if (rc || after.pfn[b] != out[b].pfn ||
+		    hs_bits_test(&after.writable, b) != hs_bits_test(&before.writable, b))
 			out[b] = (struct hs_frame){ 0 };
 	return rc ? hs_host_error(v, rc, "read its page tables", err) : 0;
 }
