@@ -19,7 +19,12 @@ dir=$(readlink -f "$dir")
 exec 8>"$dir/build-lock"
 flock 8
 # Another configuration is another kernel.
-cmp -s "$here/kernel.config" "$dir/built" && exit 0
+complete() {
+	local m
+	[ -s "$dir/vmlinuz" ] || return 1
+	for m in "${modules[@]}"; do [ -s "$dir/$(basename "$m").ko" ] || return 1; done
+}
+complete && cmp -s "$here/kernel.config" "$dir/built" && exit 0
 
 missing=()
 for p in gcc make flex bison bc libelf-dev dwarves xz-utils; do

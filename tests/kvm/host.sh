@@ -3,11 +3,14 @@
 # QEMU, Intel's by Bochs), with Debian's kernel and nothing but that program, its libraries and busybox. Needs no
 # /dev/kvm and no root.
 # usage: host.sh SERIES DIR PROGRAM[:FILE...] [ARG...]
-#   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files
+#   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files, in DIR/NAME-SERIES-CPU[-RUN]
 #   FILE      further files that the program wants to find in /bin (those below /usr: there); programs bring their
 #             libraries
-# Prints what the program prints; its exit status is the script's. The kernel's console is in DIR/NAME/console.
-#   HS_KVM_RAM      MiB of the host (2048)
+# Prints what the program prints; its exit status is the script's. Its status 75 is taken as
+# "not our doing, try again". The kernel's console is in the file console.
+#   HS_KVM_RAM      MiB of the host (2048; intel: 1024)
+#   HS_KVM_RUN      sets this run's files apart from those of others of the same program
+#   HS_KVM_APPEND   to the kernel's command line
 #   HS_KVM_ENV      NAME=VALUE for the program
 #   HS_KVM_OPTIONS  of the module kvm; HS_KVM_VENDOR_OPTIONS: of kvm-amd or kvm-intel
 #   HS_KVM_TIMEOUT  seconds (380)
@@ -29,6 +32,12 @@ esac
 for need in "${needs[@]}" cpio busybox; do
 	command -v "$need" >/dev/null || { echo "SKIPPED kvm host $series: no $need (packages $packages, cpio, busybox-static)"; exit 77; }
 done
+if [ "$HS_KVM_CPU" = intel ]; then
+	for need in /usr/share/bochs/BIOS-bochs-latest /usr/share/bochs/VGABIOS-lgpl-latest /usr/lib/grub/i386-pc; do
+		[ -e "$need" ] || { echo "SKIPPED kvm host $series: no $need (packages $packages)"; exit 77; }
+	done
+	unshare -rn true 2>/dev/null || { echo "SKIPPED kvm host $series: no network namespace of its own for Bochs's screen (unshare -rn)"; exit 77; }
+fi
 if ldd "$(command -v busybox)" >/dev/null 2>&1; then
 	echo "SKIPPED kvm host $series: busybox needs libraries; install the package busybox-static"
 	exit 77
@@ -83,9 +92,8 @@ emulate_amd() {
 # a panic of its own when the machine is restarted. Its clock goes by instructions: 50 million are a second.
 emulate_intel() {
 	rm -rf "$run/medium"
-	mkdir -p "$run/medium/boot/grub"
-	cp "$kernel/vmlinuz" "$run/initramfs" "$run/medium/boot/"
-	printf 'set timeout=0\nmenuentry host {\nlinux /boot/vmlinuz %s quiet\ninitrd /boot/initramfs\n}\n' "$append" >"$run/medium/boot/grub/grub.cfg"
+	mkdir -p "$run/medium/boot/grub" && cp "$kernel/vmlinuz" "$run/initramfs" "$run/medium/boot/" || return
+	printf 'set timeout=0\nmenuentry host {\nlinux /boot/vmlinuz %s quiet\ninitrd /boot/initramfs\n}\n' "$append" >"$run/medium/boot/grub/grub.cfg" || return
 	grub-mkrescue -o "$run/iso" "$run/medium" >"$run/emulator" 2>&1 || return
 	rm -rf "$run/medium"
 	cat >"$run/bochsrc" <<-END
@@ -120,16 +128,19 @@ emulate() {
 	result=$(sed -n 's/^kvm-host: exit status \([0-9]*\).*$/\1/p' "$run/output" | tail -1)
 }
 emulate
-# Once more, and told: where a guest did not come up, which a program says with status 75, and where the host's kernel
-# broke. What breaks twice has failed.
+# Once more, and told: where a guest did not come up, which a program says with status 75; and where the host's kernel
+# broke under the emulation that is known for it. What breaks twice has failed.
 why=
 if [ "$result" = 75 ]; then
-	why=$(grep -v '^kvm-host' "$run/output" | tail -1 | tr -d '\r')
-elif [ -z "$result" ] && grep -q 'Kernel panic' "$run/console"; then
-	why=$(grep -E 'Oops|int3|BUG|RIP' "$run/console" | head -3 | tr -d '\r')
+	why="a guest that did not come up"
+elif [ -z "$result" ] && [ "${HS_KVM_THREADS:-single}" = multi ] && grep -q 'Kernel panic' "$run/console"; then
+	why="a panic of the host's kernel: $(grep -E 'Oops|int3|BUG|RIP' "$run/console" | head -3 | tr -d '\r' || true)"
 fi
 if [ -n "$why" ]; then
-	echo "host.sh: second attempt; the first ended with: $why"
+	echo "host.sh: second attempt; the first, of which $run/console.1 and output.1 are kept, ended with $why"
+	mv "$run/console" "$run/console.1"
+	mv "$run/output" "$run/output.1"
+	limit=$((limit > SECONDS + 30 ? limit - SECONDS : 30))
 	emulate
 fi
 rm -f "$run/initramfs" "$run/iso"
