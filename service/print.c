@@ -32,7 +32,7 @@ int hs_json_print(json_t *object)
 {
 	const int rc = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;
 
-	if (!object)
+	if (rc && !ferror(stdout))
 		(void)fprintf(stderr, "hs-share: out of memory\n");
 	json_decref(object);
 	return rc || putchar('\n') == EOF || fflush(stdout) ? HS_EXIT_FAILED : 0;

@@ -2,6 +2,7 @@
 #include "cost.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -169,6 +170,27 @@ static int make_folders(const char *path)
 	return 0;
 }
 
+/* At once or not at all: others read it. */
+static int write_whole(const json_t *out, const char *path)
+{
+	char fresh[PATH_MAX];
+	struct stat st;
+	int rc = 0;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* a pipe, a device */
+		(void)snprintf(fresh, sizeof(fresh), "%s", path);
+	else if (snprintf(fresh, sizeof(fresh), "%s.%d", path, (int)getpid()) >= (int)sizeof(fresh))
+		return -ENAMETOOLONG;
+	errno = 0;
+	if (json_dump_file(out, fresh, JSON_INDENT(2)))
+		rc = errno ? -errno : -EIO;
+	else if (strcmp(fresh, path) != 0 && rename(fresh, path))
+		rc = -errno;
+	if (rc && strcmp(fresh, path) != 0)
+		(void)unlink(fresh);
+	return rc;
+}
+
 int hs_lab_costs_write(const struct hs_lab_costs *c, const char *path, struct hs_error *err)
 {
 	json_t *out = hs_lab_costs_json(c);
@@ -179,9 +201,8 @@ int hs_lab_costs_write(const struct hs_lab_costs *c, const char *path, struct hs
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	mask = umask(S_IWGRP | S_IWOTH);
 	rc = make_folders(path);
-	errno = 0;
-	if (!rc && json_dump_file(out, path, JSON_INDENT(2)))
-		rc = errno ? -errno : -EIO;
+	if (!rc)
+		rc = write_whole(out, path);
 	(void)umask(mask);
 	json_decref(out);
 	return rc ? hs_error_set(err, rc, "cannot write the calibration %s: %s", path, strerror(-rc)) : 0;

@@ -218,9 +218,14 @@ static int write_file(const char *path, const struct hs_lab_report *r,
 	return close_file(f, path);
 }
 
+/* What the stream cannot take is told by whoever closes it. */
 static int print_json(FILE *f, const json_t *j)
 {
-	return json_dumpf(j, f, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) || fputc('\n', f) == EOF ? HS_EXIT_FAILED : 0;
+	if (!json_dumpf(j, f, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) && fputc('\n', f) != EOF)
+		return 0;
+	if (!ferror(f))
+		(void)fprintf(stderr, "hs-lab: out of memory for the JSON of the results\n");
+	return HS_EXIT_FAILED;
 }
 
 static int write_json(const char *path, const struct hs_lab_report *r, bool to_stdout)

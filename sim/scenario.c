@@ -257,6 +257,8 @@ static int finish(struct reading *r, const char *name, int line)
 {
 	char why[sizeof(r->err->text)];
 
+	if (line < 0)
+		return hs_error_set(r->err, -ENOMEM, "%s: out of memory", name);
 	if (line > 0) {
 		(void)snprintf(why, sizeof(why), "%s", r->rc && r->err ? r->err->text : "this is no \"key = value\"");
 		return hs_error_set(r->err, -EINVAL, "%s, line %d: %.400s", name, line, why);
