@@ -73,8 +73,8 @@ chmod 755 "$run/root/init"
 rm -rf "$run/root"
 
 # How the two processors are emulated, HS_KVM_THREADS: neither way is faultless in QEMU 7.2.
-#  single  One thread, by turns. At the end of a turn an interrupt that was just injected into a guest is delivered once
-#          more, even while the guest has interrupts switched off: a kernel as guest locks up while it boots.
+#  single  One thread, by turns. Under load a guest may be given an interrupt while it has interrupts off (probably one that
+#          KVM has just injected is delivered twice when a turn ends): a kernel as guest locks up while it boots.
 #  multi   A thread for each. Under load plain migrations without us broke (2 of 110): a QEMU inside gone, a stream of
 #          garbage, a panic while the kernel patched itself.
 # So: multi where guests are whole machines with a kernel, single elsewhere.
