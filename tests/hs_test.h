@@ -1,13 +1,17 @@
 /*
- * What every suite shares: the main function's body. A suite is one Check runner; test names spell the path
- * (test_scan_policy_hot_bloat). A suite that needs what the machine lacks returns hs_test_skip("the reason").
+ * What suites share: the main function's body, and a look at a process's memory. A suite is one Check runner; test
+ * names spell the path (test_scan_policy_hot_bloat). A suite that needs what the machine lacks returns
+ * hs_test_skip("the reason").
  */
 #ifndef HS_TEST_H
 #define HS_TEST_H
 
 #include <check.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
 
 #define HS_TEST_SKIPPED 77
 
@@ -26,6 +30,24 @@ static inline int hs_test_run(Suite *s)
 	failed = srunner_ntests_failed(r);
 	srunner_free(r);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* kB of one field of the process's smaps_rollup; 0: it has no such field. */
+static inline uint64_t hs_test_smaps_kb(pid_t pid, const char *field)
+{
+	char path[64], line[256];
+	unsigned long long kb = 0;
+	size_t len = strlen(field);
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	f = fopen(path, "r");
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f))
+		if (!strncmp(line, field, len) && line[len] == ':')
+			kb = strtoull(line + len + 1, NULL, 10);
+	(void)fclose(f);
+	return kb;
 }
 
 #endif

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <check.h>
+#include "hs_test.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -258,19 +258,7 @@ void vg_fork(struct view_guest *g)
 
 uint64_t vg_smaps_kb(const struct view_guest *g, const char *field)
 {
-	char path[64], line[256];
-	unsigned long long kb = 0;
-	size_t len = strlen(field);
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)g->pid);
-	f = fopen(path, "r");
-	ck_assert_ptr_nonnull(f);
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, field, len) && line[len] == ':')
-			kb = strtoull(line + len + 1, NULL, 10);
-	(void)fclose(f);
-	return kb;
+	return hs_test_smaps_kb(g->pid, field);
 }
 
 uint32_t vg_nr_vmas(const struct view_guest *g)

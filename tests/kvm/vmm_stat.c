@@ -1,27 +1,15 @@
 /* What the kernel's files say of the VMM's process and of its virtual machine. */
-#include <check.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "hs_test.h"
 #include "vmm.h"
 
 uint64_t vmm_smaps_kb(const struct vmm *m, const char *field)
 {
-	char path[64], line[256];
-	unsigned long long kb = 0;
-	size_t len = strlen(field);
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)m->pid);
-	f = fopen(path, "r");
-	ck_assert_ptr_nonnull(f);
-	while (fgets(line, sizeof(line), f))
-		if (!strncmp(line, field, len) && line[len] == ':')
-			kb = strtoull(line + len + 1, NULL, 10);
-	(void)fclose(f);
-	return kb;
+	return hs_test_smaps_kb(m->pid, field);
 }
 
 /* KVM's folder of a VM is called PID-FD. */
