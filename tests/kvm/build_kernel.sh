@@ -18,12 +18,12 @@ mkdir -p "$dir"
 dir=$(readlink -f "$dir")
 exec 8>"$dir/build-lock"
 flock 8
-# Another configuration is another kernel.
 complete() {
 	local m
 	[ -s "$dir/vmlinuz" ] || return 1
 	for m in "${modules[@]}"; do [ -s "$dir/$(basename "$m").ko" ] || return 1; done
 }
+# Another configuration is another kernel.
 complete && cmp -s "$here/kernel.config" "$dir/built" && exit 0
 
 missing=()
