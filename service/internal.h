@@ -65,6 +65,7 @@ struct hs_pipeline {
 	void *progress_ctx;
 	struct hs_pipeline_watcher watcher;
 	uint8_t *buf[2]; /* a huge page each */
+	bool paced;      /* once: the two after it are set */
 	uint64_t paced_wall_us, paced_cpu_us;
 	uint32_t next_group_nr;
 	bool several_groups; /* kept right as guests come and go: it is asked for each base page */

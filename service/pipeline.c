@@ -60,6 +60,13 @@ int hs_pipeline_pace(struct hs_pipeline *p)
 
 	if (!p->cfg.cpu_percent)
 		return 0;
+	if (!p->paced) {
+		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
+		p->paced = true;
+		p->paced_wall_us = p->clock->now_us(p->clock->ctx);
+		p->paced_cpu_us = thread_cpu_us();
+		return 0;
+	}
 	wall = p->clock->now_us(p->clock->ctx) - p->paced_wall_us;
 	cpu = thread_cpu_us() - p->paced_cpu_us;
 	allowed = wall * p->cfg.cpu_percent / 100;
@@ -88,8 +95,6 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 	p->host = *host;
 	p->cfg = *cfg;
 	p->clock = clock;
-	p->paced_wall_us = clock->now_us(clock->ctx);
-	p->paced_cpu_us = thread_cpu_us();
 	for (int i = 0; i < 2; i++) {
 		p->buf[i] = aligned_alloc(HS_BASE_SIZE, HS_HUGE_SIZE);
 		if (!p->buf[i])

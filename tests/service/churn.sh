@@ -14,6 +14,10 @@ knobs_before=$(knobs)
 fail() {
 	echo "FAILED after $SECONDS s: $*"
 	tail -40 "$dir/log"
+	hs status --json
+	hs guests --json
+	knobs
+	grep -H . /proc/$daemon/task/*/{stat,schedstat} 2>/dev/null
 	exit 1
 }
 nap() { read -rt "$1" <> <(:) || :; }

@@ -2,10 +2,12 @@
 #include "hs_test.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "hs/sim_view.h"
-#include "pipeline.h"
+#include "internal.h"
 
 #define NR_HUGE 16
 /* huge pages of each guest: 0..3 evenly hot, 4..7 hot bloat (8 hot base pages), the rest cold */
@@ -367,6 +369,81 @@ START_TEST(test_service_pipeline_observes_without_splitting)
 }
 END_TEST
 
+static uint64_t cpu_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void work(uint64_t us)
+{
+	const uint64_t end = cpu_us() + us;
+
+	while (cpu_us() < end)
+		;
+}
+
+struct paced {
+	struct hs_pipeline *pipeline;
+	uint64_t first_us, slept_us, worked_us, slept_after_pause_us;
+};
+
+static uint64_t paced_us(struct hs_pipeline *p)
+{
+	const uint64_t from = sim.now_us;
+
+	ck_assert_int_eq(hs_pipeline_pace(p), 0);
+	return sim.now_us - from;
+}
+
+static void *use_paced(void *arg)
+{
+	struct paced *x = arg;
+	const uint64_t from = cpu_us();
+
+	x->first_us = paced_us(x->pipeline);
+	work(50000);
+	x->slept_us = paced_us(x->pipeline);
+	x->worked_us = cpu_us() - from;
+
+	ck_assert_int_eq(sim_clock.sleep_us(sim_clock.ctx, UINT64_C(3600000000)), 0);
+	(void)paced_us(x->pipeline);
+	work(50000);
+	x->slept_after_pause_us = paced_us(x->pipeline);
+	return NULL;
+}
+
+/*
+ * The cap counts the CPU time of the thread that works, whoever made the pipeline, and idle time is not saved up: an
+ * hour's pause allows no six minutes of work. On this clock only sleeps take time.
+ */
+START_TEST(test_service_pipeline_cap)
+{
+	struct hs_pipeline_config cfg = hs_pipeline_config_default;
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_error err = { "" };
+	struct paced x = { 0 };
+	pthread_t thread;
+
+	sim = (struct hs_sim_clock){ .now_us = 0 };
+	sim_clock = hs_sim_clock_ops(&sim);
+	cfg.share = hs_share_config_default;
+	cfg.observe = true;
+	cfg.cpu_percent = 10;
+	work(100000); /* more than the other thread will have when it begins */
+	ck_assert_msg(hs_pipeline_create(&x.pipeline, &host, &cfg, &sim_clock, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(pthread_create(&thread, NULL, use_paced, &x), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	hs_pipeline_destroy(x.pipeline);
+	ck_assert_uint_eq(x.first_us, 0);
+	ck_assert_msg(x.slept_us >= 450000 && x.slept_us <= x.worked_us * 10, "slept %lu us after %lu us of work",
+		      x.slept_us, x.worked_us);
+	ck_assert_msg(x.slept_after_pause_us >= 450000, "slept %lu us", x.slept_after_pause_us);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/pipeline");
@@ -386,6 +463,7 @@ int main(void)
 	tcase_add_test(own, test_service_pipeline_config_max_hot);
 	tcase_add_test(own, test_service_pipeline_trouble_is_the_guests_own);
 	tcase_add_test(own, test_service_pipeline_guest_goes);
+	tcase_add_test(own, test_service_pipeline_cap);
 	tcase_add_test(own, test_service_pipeline_cancelled);
 	tcase_set_timeout(c, 60);
 	tcase_set_timeout(own, 60);
