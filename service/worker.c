@@ -1,15 +1,12 @@
 /*
  * The thread, its queues and its clock.
  *
- * Priority: scanning and digesting run as SCHED_IDLE, so that guests go first. While mappings are split for a look, and
- * while ksmd runs, the thread is an ordinary one: both must end in time. SCHED_RESET_ON_FORK keeps the threads that
- * make calls inside a guest ordinary ones always: a guest's thread that is held must not wait for an idle moment of the
- * host.
+ * Priority: scanning and digesting give way to guests (priority.h). While mappings are split for a look, and while ksmd
+ * runs, the thread is an ordinary one: both must end in time.
  */
 #include "worker_internal.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +15,9 @@
 
 #include "log.h"
 #include "thread.h"
+
+/* How often the thread's place is thought over, ms: reading it costs microseconds. */
+#define PLACE_EVERY_MS 50
 
 uint64_t hs_worker_now_us(void)
 {
@@ -84,14 +84,32 @@ static int clock_sleep_us(void *ctx, uint64_t us)
 
 /* ---- what is told ---- */
 
-static void set_priority(struct hs_worker *w, bool idle)
+static void set_place(struct hs_worker *w, enum hs_place place)
 {
-	const struct sched_param param = { 0 };
+	if (place != w->place && hs_priority_set(place))
+		w->place = place;
+}
 
-	if (idle == w->idle_priority)
+/* The work at hand may wait, or not. */
+static void set_priority(struct hs_worker *w, bool may_wait)
+{
+	const uint64_t now_ms = hs_worker_now_us() / 1000;
+	uint64_t run_ns, waited_ns;
+
+	if (!may_wait) {
+		set_place(w, HS_PLACE_ORDINARY);
 		return;
-	if (sched_setscheduler(0, (idle ? SCHED_IDLE : SCHED_OTHER) | SCHED_RESET_ON_FORK, &param) == 0)
-		w->idle_priority = idle;
+	}
+	if (w->place != HS_PLACE_ORDINARY && now_ms - w->place_ms < PLACE_EVERY_MS)
+		return;
+	w->place_ms = now_ms;
+	if (hs_priority_read(&w->cfg.host, &run_ns, &waited_ns) != 0) {
+		set_place(w, HS_PLACE_KSMD); /* nothing would tell that it gets nothing */
+		return;
+	}
+	if (w->place == HS_PLACE_ORDINARY)
+		hs_priority_skip(&w->priority, run_ns, waited_ns);
+	set_place(w, hs_priority_crowded(&w->priority, now_ms, run_ns, waited_ns) ? HS_PLACE_KSMD : HS_PLACE_IDLE);
 }
 
 static void set_stage(struct hs_worker *w, const char *stage)

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "priority.h"
 #include "worker.h"
 
 struct job_item {
@@ -26,8 +27,10 @@ struct hs_worker {
 	enum hs_mode effective;
 	uint64_t retry_engage_at_us;
 	uint64_t rest_ms;
-	int urgency; /* what may interrupt the running stage: enum worker_urgency */
-	bool idle_priority;
+	int urgency;                 /* what may interrupt the running stage: enum worker_urgency */
+	enum hs_place place;         /* among the host's threads */
+	struct hs_priority priority; /* which of them, while the work may wait */
+	uint64_t place_ms;           /* when it was last asked */
 
 	/* ---- under `lock` ---- */
 	pthread_mutex_t lock;

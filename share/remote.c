@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -52,9 +53,13 @@ static void *work(void *arg)
 	/*
 	 * While this thread waits for a processor it holds a thread of the guest. So it goes before ordinary work: it
 	 * needs microseconds at a time, and naps in between. Where that is not allowed, holds last longer on a busy
-	 * host.
+	 * host; but never is it left with a priority of the caller's that gives way.
 	 */
-	(void)sched_setscheduler(0, SCHED_RR, &first);
+	if (sched_setscheduler(0, SCHED_RR, &first) != 0) {
+		first.sched_priority = 0;
+		(void)sched_setscheduler(0, SCHED_OTHER, &first);
+		(void)setpriority(PRIO_PROCESS, 0, 0);
+	}
 	(void)prctl(PR_SET_NAME, "hs-remote");
 	(void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: naps between looks are short */
 	if (j->ops)

@@ -4,6 +4,9 @@ set_tests_properties(service_daemon PROPERTIES LABELS live TIMEOUT 400 RESOURCE_
 add_test(NAME service_auto COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/auto.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest>)
 set_tests_properties(service_auto PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE SKIP_RETURN_CODE 77)
+add_test(NAME service_busy_host COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/busy_host.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
+         $<TARGET_FILE:hs-guest>)
+set_tests_properties(service_busy_host PROPERTIES LABELS live TIMEOUT 200 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
 foreach(seconds 40 3600)
   set(name service_churn)
   set(labels live)
