@@ -81,9 +81,34 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static int take_point(struct scene *s, const struct live_variant *v, void *state, uint64_t start_us,
-		      const struct hs_ksm_counters *ksm0, struct live_point *pt, struct hs_error *err)
+/* What there was before the policy began. */
+struct before {
+	uint64_t start_us, anon_bytes;
+	struct hs_ksm_counters ksm;
+};
+
+/*
+ * All anonymous memory of the host. KSM's own counters would not do to compare: they leave out the zero pages that the
+ * split of a huge page gives back (from Linux 6.12 on), and the policy's own memory.
+ */
+static int anon_bytes(uint64_t *out, struct hs_error *err)
 {
+	char line[128];
+	unsigned long long kib = 0;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "AnonPages: %llu kB", &kib) != 1)
+		;
+	if (f)
+		(void)fclose(f);
+	*out = kib * 1024;
+	return kib ? 0 : hs_error_set(err, -EIO, "cannot read AnonPages from /proc/meminfo");
+}
+
+static int take_point(struct scene *s, const struct live_variant *v, void *state, const struct before *before,
+		      struct live_point *pt, struct hs_error *err)
+{
+	uint64_t anon;
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_ksm_counters ksm;
 	struct scene_mapped mapped;
@@ -93,12 +118,14 @@ static int take_point(struct scene *s, const struct live_variant *v, void *state
 	if (!rc)
 		rc = hs_ksm_counters(&host, &ksm, err);
 	if (!rc)
+		rc = anon_bytes(&anon, err);
+	if (!rc)
 		rc = scene_mapped(s, &mapped, err);
 	if (rc)
 		return rc;
-	pt->t_s = (double)(scene_now_us() - start_us) / 1e6;
-	pt->saved_bytes = (ksm.pages_sharing + ksm.zero_pages) * HS_BASE_SIZE;
-	pt->ksmd_cpu_s = (double)(ksm.ksmd_cpu_us - ksm0->ksmd_cpu_us) / 1e6;
+	pt->t_s = (double)(scene_now_us() - before->start_us) / 1e6;
+	pt->saved_bytes = before->anon_bytes > anon ? before->anon_bytes - anon : 0;
+	pt->ksmd_cpu_s = (double)(ksm.ksmd_cpu_us - before->ksm.ksmd_cpu_us) / 1e6;
 	pt->service_cpu_s = v->cpu_s ? v->cpu_s(state) : 0;
 	pt->accesses_per_s = speed.accesses_per_s;
 	pt->p99_ns = speed.p99_ns;
@@ -138,11 +165,10 @@ static int run_variant(const struct options *o, const struct live_variant *v, st
 	struct hs_guest_config cfg = hs_guest_config_default(HS_GUEST_PROCESS);
 	const struct hs_host host = HS_HOST_DEFAULT;
 	const size_t max = o->seconds * 1000 / LIVE_TICK_MS + 2;
-	struct hs_ksm_counters ksm0;
+	struct before before;
 	struct scene s = { .nr = 0 };
 	void *state = NULL;
 	bool begun = false;
-	uint64_t start_us;
 	int rc;
 
 	r->name = v->name;
@@ -157,17 +183,19 @@ static int run_variant(const struct options *o, const struct live_variant *v, st
 	if (!rc)
 		rc = scene_speeds(&s, BASELINE_TICKS, LIVE_TICK_MS, &r->before, err);
 	if (!rc)
-		rc = hs_ksm_counters(&host, &ksm0, err);
-	start_us = scene_now_us();
+		rc = hs_ksm_counters(&host, &before.ksm, err);
+	if (!rc)
+		rc = anon_bytes(&before.anon_bytes, err);
+	before.start_us = scene_now_us();
 	if (!rc && v->begin) {
 		begun = true;
 		rc = v->begin(&s, &state, err);
 	}
-	while (!rc && r->nr_points < max && scene_now_us() - start_us < o->seconds * UINT64_C(1000000)) {
+	while (!rc && r->nr_points < max && scene_now_us() - before.start_us < o->seconds * UINT64_C(1000000)) {
 		if (v->tick)
 			rc = v->tick(&s, state, err);
 		if (!rc)
-			rc = take_point(&s, v, state, start_us, &ksm0, &r->points[r->nr_points], err);
+			rc = take_point(&s, v, state, &before, &r->points[r->nr_points], err);
 		r->nr_points += !rc;
 	}
 	if (begun && v->end) {
@@ -255,8 +283,8 @@ static struct summary summarize(const struct live_result *r, uint64_t goal)
 		s.reach_s = r->points[at].t_s;
 		s.reach_cpu_s = r->points[at].ksmd_cpu_s + r->points[at].service_cpu_s;
 	}
-	/* While merging: from the first tick that saved anything to the tick with 99 % of its own final saving. */
-	s.merging = phase_of(r, reached(r, 1), own < r->nr_points ? own + 1 : own);
+	/* While merging: from the first tick with a hundredth of its own final saving to the tick with 99 % of it. */
+	s.merging = phase_of(r, reached(r, final_saved(r) / 100 + 1), own < r->nr_points ? own + 1 : own);
 	s.settled = phase_of(r, r->nr_points - r->nr_points / 4, r->nr_points);
 	if (r->mapped.total[HS_GUEST_HOT])
 		s.hot_kept = (double)r->mapped.huge[HS_GUEST_HOT] / r->mapped.total[HS_GUEST_HOT];
