@@ -124,18 +124,18 @@ static void get_status(struct request *r)
 			"effective", hs_mode_name(m->effective), "mode_reason", m->mode_reason, "mode_changes",
 			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->trouble);
 	(void)json_object_update_new(
-	    out, json_pack("{s:{s:s,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
-			   "{s:f,s:f,s:I}}",
-			   "scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "cycles", num(m->cycles),
-			   "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests, "opted_in",
-			   (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
-			   num(m->totals.ledger.saved_bytes), "net_saved_bytes",
-			   (json_int_t)m->totals.ledger.net_saved_bytes, "could_save_bytes", num(could), "libvirt",
-			   "configured", m->libvirt_configured, "connected", m->libvirt_connected, "uri",
-			   m->libvirt_uri, "text", m->libvirt_text, "memory", "total_bytes", num(m->memory_total_bytes),
-			   "available_bytes", num(m->memory_available_bytes), "psi_some_avg10", m->psi_some_avg10,
-			   "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
-			   (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
+	    out, json_pack(
+		     "{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
+		     "{s:f,s:f,s:I}}",
+		     "scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "silent_ms", num(m->silent_ms), "cycles",
+		     num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests,
+		     "opted_in", (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
+		     num(m->totals.ledger.saved_bytes), "net_saved_bytes", (json_int_t)m->totals.ledger.net_saved_bytes,
+		     "could_save_bytes", num(could), "libvirt", "configured", m->libvirt_configured, "connected",
+		     m->libvirt_connected, "uri", m->libvirt_uri, "text", m->libvirt_text, "memory", "total_bytes",
+		     num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes), "psi_some_avg10",
+		     m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
+		     (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
 	if (m->has_totals)
 		(void)json_object_set_new(out, "totals", hs_json_totals(&m->totals));
 	if (m->has_ksm)

@@ -7,8 +7,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "log.h"
 #include "procstat.h"
+
+#define SILENT_MS 60000 /* 12 missed signs, or so long a piece of work as none should be */
 
 static const struct hs_guest_report *report_of(const struct hs_worker_snapshot *snap, pid_t pid)
 {
@@ -134,6 +138,28 @@ static int fill_guests(struct hs_daemon *d)
 	return 0;
 }
 
+/*
+ * The scan's thread may hang where no check of ours can be: in a guest's memory that somebody serves by userfaultfd and
+ * does not, in a lock of the kernel's. A job is left out, since undoing all sharing of a large host takes minutes.
+ */
+static void note_silence(struct hs_daemon *d)
+{
+	const bool silent = d->snap.alive_ms >= SILENT_MS && strcmp(d->snap.stage, "job") != 0;
+
+	if (silent && !d->snap.trouble[0]) {
+		d->snap.trouble_reason = HS_REASON_TROUBLE;
+		(void)snprintf(d->snap.trouble, sizeof(d->snap.trouble),
+			       "the scan's thread (hs-scan) has given no sign of life for %" PRIu64
+			       " s, in stage %s: /proc/%d/task/*/stack tells what it waits for in the kernel",
+			       d->snap.alive_ms / 1000, d->snap.stage, (int)getpid());
+	}
+	if (silent && !d->silence_told)
+		hs_log(HS_LOG_ERROR, "%s", d->snap.trouble);
+	else if (!silent && d->silence_told)
+		hs_log(HS_LOG_WARNING, "the scan's thread goes on");
+	d->silence_told = silent;
+}
+
 const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 {
 	struct hs_model *m = &d->model;
@@ -142,6 +168,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	if (hs_worker_snapshot(d->worker, &snap) == 0) {
 		free(d->snap.reports);
 		d->snap = snap;
+		note_silence(d);
 	} else {
 		free(snap.reports);
 	}
@@ -156,6 +183,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	memcpy(m->trouble, d->snap.trouble, sizeof(m->trouble));
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
+	m->silent_ms = d->snap.alive_ms;
 	m->cycles = d->snap.cycles;
 	m->last_cycle_ms = d->snap.last_cycle_ms;
 	m->libvirt_configured = d->virt != NULL;

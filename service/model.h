@@ -101,6 +101,7 @@ struct hs_model {
 	char trouble[512];        /* what keeps the whole from sharing; "" : nothing */
 	const char *stage;        /* what the scan does now: "coarse", "rest", "idle", ... */
 	uint64_t stage_ms;        /* for how long */
+	uint64_t silent_ms;       /* since the scan's thread last gave a sign of life */
 	uint64_t cycles;
 	uint64_t last_cycle_ms;
 	bool libvirt_configured, libvirt_connected;

@@ -18,6 +18,8 @@
 
 /* How often the thread's place is thought over, ms: reading it costs microseconds. */
 #define PLACE_EVERY_MS 50
+/* A sleeping thread gives a sign of life so often. */
+#define LIFE_EVERY_US 5000000
 
 uint64_t hs_worker_now_us(void)
 {
@@ -68,15 +70,20 @@ static bool interrupted(const struct hs_worker *w)
 static int clock_sleep_us(void *ctx, uint64_t us)
 {
 	struct hs_worker *w = ctx;
-	const uint64_t end = hs_worker_now_us() + us;
-	const struct timespec ts = { .tv_sec = (time_t)(end / 1000000), .tv_nsec = (long)(end % 1000000) * 1000 };
-	int rc = 0;
+	uint64_t now = hs_worker_now_us();
+	const uint64_t end = now + us;
+	int rc;
 
 	(void)pthread_mutex_lock(&w->lock);
-	while (!interrupted(w) && rc != ETIMEDOUT) {
-		rc = pthread_cond_timedwait(&w->wake, &w->lock, &ts);
-		w->snap.alive_ms = hs_worker_now_us() / 1000;
+	for (; !interrupted(w) && now < end; now = hs_worker_now_us()) {
+		const uint64_t until = end - now > LIFE_EVERY_US ? now + LIFE_EVERY_US : end;
+		const struct timespec ts = { .tv_sec = (time_t)(until / 1000000),
+					     .tv_nsec = (long)(until % 1000000) * 1000 };
+
+		w->snap.alive_ms = now / 1000;
+		(void)pthread_cond_timedwait(&w->wake, &w->lock, &ts);
 	}
+	w->snap.alive_ms = now / 1000;
 	rc = interrupted(w) ? -ECANCELED : 0;
 	(void)pthread_mutex_unlock(&w->lock);
 	return rc;
@@ -276,7 +283,6 @@ static void *run(void *arg)
 			set_stage(w, "idle");
 		}
 		w->urgency = WORKER_ANY_JOB;
-		/* Idle: a minute at a time, as a sign of life. */
 		(void)clock_sleep_us(w, work ? w->rest_ms * 1000 : 60000000);
 	}
 	set_priority(w, false);
@@ -376,10 +382,11 @@ int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
 
 int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out)
 {
-	const uint64_t now_ms = hs_worker_now_us() / 1000;
+	uint64_t now_ms;
 	int rc = 0;
 
 	(void)pthread_mutex_lock(&w->lock);
+	now_ms = hs_worker_now_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
 	*out = w->snap;
 	out->reports = calloc(w->snap.nr ? w->snap.nr : 1, sizeof(*out->reports));
 	if (!out->reports) {

@@ -44,7 +44,7 @@ struct hs_worker_snapshot {
 	enum hs_reason trouble_reason;
 	const char *stage;
 	uint64_t stage_ms;
-	uint64_t alive_ms; /* since the thread last gave a sign of life */
+	uint64_t alive_ms; /* since the thread last gave a sign of life; asleep it gives one every 5 s */
 	uint64_t cycles, last_cycle_ms;
 	uint64_t cpu_us;
 	bool has_totals;

@@ -20,7 +20,7 @@ foreach(seconds 40 3600)
   set_tests_properties(${name} PROPERTIES LABELS ${labels} TIMEOUT ${limit} RESOURCE_LOCK ksm RUN_SERIAL TRUE
                        ENVIRONMENT HS_CHURN_SECONDS=${seconds})
 endforeach()
-hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit)
+hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit TIMEOUT 300)
 target_compile_definitions(test_endpoint PRIVATE HS_SHARED="$<TARGET_FILE:hs-shared>")
 add_dependencies(test_endpoint hs-shared)
 

@@ -5,11 +5,13 @@
 #include "hs_test.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -396,25 +398,100 @@ START_TEST(test_service_endpoint_libvirt_hangs)
 }
 END_TEST
 
+/* The daemon's scan thread; 0: there is none yet. */
+static pid_t scan_thread(void)
+{
+	char path[64], name[32];
+	struct dirent *e;
+	pid_t tid = 0;
+	DIR *tasks;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", (int)daemon_pid);
+	tasks = opendir(path);
+	ck_assert_ptr_nonnull(tasks);
+	while (!tid && (e = readdir(tasks))) {
+		FILE *f;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%.16s/comm", (int)daemon_pid, e->d_name);
+		f = fopen(path, "re");
+		if (f && fgets(name, sizeof(name), f) && !strcmp(name, "hs-scan\n"))
+			tid = atoi(e->d_name);
+		if (f)
+			(void)fclose(f);
+	}
+	(void)closedir(tasks);
+	return tid;
+}
+
+static long silent_ms(void)
+{
+	const char *at;
+
+	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+	at = strstr(answer, "\"silent_ms\":");
+	ck_assert_ptr_nonnull(at);
+	return strtol(at + strlen("\"silent_ms\":"), NULL, 10);
+}
+
+/* A scan that hangs is told of, by a daemon that does not. Here a tracer holds its thread, as the kernel would. */
+START_TEST(test_service_endpoint_scan_hangs)
+{
+	pid_t tid = scan_thread();
+	int status;
+	bool told = false;
+
+	for (int i = 0; i < 100 && !tid; i++, tid = scan_thread()) /* it names itself once it runs */
+		(void)usleep(50000);
+	ck_assert_int_gt(tid, 0);
+	ck_assert_int_lt(silent_ms(), 30000);
+	ck_assert_ptr_nonnull(strstr(answer, "\"trouble\":\"\""));
+	ck_assert_int_eq((int)ptrace(PTRACE_SEIZE, tid, NULL, NULL), 0);
+	ck_assert_int_eq((int)ptrace(PTRACE_INTERRUPT, tid, NULL, NULL), 0);
+	ck_assert_int_eq(waitpid(tid, &status, __WALL), tid);
+	for (int i = 0; i < 80 && !told; i++) {
+		const long silent = silent_ms();
+
+		told = strstr(answer, "has given no sign of life for") != NULL;
+		ck_assert_msg(told == (silent >= 60000), "%s", answer);
+		(void)sleep(1);
+	}
+	ck_assert(told);
+	ck_assert_ptr_nonnull(strstr(answer, "in stage idle"));
+	ck_assert_int_eq((int)ptrace(PTRACE_DETACH, tid, NULL, NULL), 0);
+	for (int i = 0; i < 100 && silent_ms() >= 6000; i++)
+		(void)usleep(100000);
+	ck_assert_ptr_nonnull(strstr(answer, "\"trouble\":\"\""));
+	/* An idle thread gives its sign now and then. */
+	for (int i = 0; i < 12; i++) {
+		ck_assert_int_lt(silent_ms(), 30000);
+		(void)sleep(1);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/endpoint");
-	TCase *c = tcase_create("one"), *own = tcase_create("own");
+	TCase *c = tcase_create("one"), *own = tcase_create("own"), *slow = tcase_create("slow");
 
 	if (geteuid() != 0)
 		return hs_test_skip("service/endpoint", "hs-shared needs root");
 	(void)signal(SIGPIPE, SIG_IGN);
 	tcase_add_checked_fixture(c, start, stop);
+	tcase_add_checked_fixture(slow, start, stop);
 	tcase_add_test(c, test_service_endpoint_port_reads_only);
 	tcase_add_test(c, test_service_endpoint_host);
 	tcase_add_test(c, test_service_endpoint_loopback_only);
 	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
 	tcase_add_test(c, test_service_endpoint_diagnose);
+	tcase_add_test(slow, test_service_endpoint_scan_hangs);
 	tcase_add_test(own, test_service_endpoint_ipv6);
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_set_timeout(c, 60);
 	tcase_set_timeout(own, 60);
+	tcase_set_timeout(slow, 150);
 	suite_add_tcase(s, c);
 	suite_add_tcase(s, own);
+	suite_add_tcase(s, slow);
 	return hs_test_run(s);
 }
