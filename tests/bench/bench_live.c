@@ -83,32 +83,42 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 /* What there was before the policy began. */
 struct before {
-	uint64_t start_us, anon_bytes;
+	uint64_t start_us, taken_bytes;
 	struct hs_ksm_counters ksm;
 };
 
 /*
- * All anonymous memory of the host. KSM's own counters would not do to compare: they leave out the zero pages that the
- * split of a huge page gives back (from Linux 6.12 on), and the policy's own memory.
+ * What the guests' memory takes of the host's: what is resident, less what KSM's pages stand for several times. KSM's
+ * counters alone would not do to compare: they leave out the zero pages that the split of a huge page gives back (from
+ * Linux 6.12 on); those, as KSM's own zero pages, are resident no more.
  */
-static int anon_bytes(uint64_t *out, struct hs_error *err)
+static int taken_bytes(const struct scene *s, const struct hs_ksm_counters *ksm, uint64_t *out, struct hs_error *err)
 {
-	char line[128];
-	unsigned long long kib = 0;
-	FILE *f = fopen("/proc/meminfo", "re");
+	uint64_t pages = 0;
 
-	while (f && fgets(line, sizeof(line), f) && sscanf(line, "AnonPages: %llu kB", &kib) != 1)
-		;
-	if (f)
-		(void)fclose(f);
-	*out = kib * 1024;
-	return kib ? 0 : hs_error_set(err, -EIO, "cannot read AnonPages from /proc/meminfo");
+	for (uint32_t i = 0; i < s->nr; i++) {
+		unsigned long long resident = 0;
+		char path[64];
+		FILE *f;
+
+		(void)snprintf(path, sizeof(path), "/proc/%d/statm", (int)hs_guest_pid(s->guests[i]));
+		f = fopen(path, "re");
+		if (f && fscanf(f, "%*u %llu", &resident) != 1)
+			resident = 0;
+		if (f)
+			(void)fclose(f);
+		if (!resident)
+			return hs_error_set(err, -ESRCH, "cannot read %s", path);
+		pages += resident;
+	}
+	*out = (pages > ksm->pages_sharing ? pages - ksm->pages_sharing : 0) * HS_BASE_SIZE;
+	return 0;
 }
 
 static int take_point(struct scene *s, const struct live_variant *v, void *state, const struct before *before,
 		      struct live_point *pt, struct hs_error *err)
 {
-	uint64_t anon;
+	uint64_t taken;
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_ksm_counters ksm;
 	struct scene_mapped mapped;
@@ -118,13 +128,13 @@ static int take_point(struct scene *s, const struct live_variant *v, void *state
 	if (!rc)
 		rc = hs_ksm_counters(&host, &ksm, err);
 	if (!rc)
-		rc = anon_bytes(&anon, err);
+		rc = taken_bytes(s, &ksm, &taken, err);
 	if (!rc)
 		rc = scene_mapped(s, &mapped, err);
 	if (rc)
 		return rc;
 	pt->t_s = (double)(scene_now_us() - before->start_us) / 1e6;
-	pt->saved_bytes = before->anon_bytes > anon ? before->anon_bytes - anon : 0;
+	pt->saved_bytes = before->taken_bytes > taken ? before->taken_bytes - taken : 0;
 	pt->ksmd_cpu_s = (double)(ksm.ksmd_cpu_us - before->ksm.ksmd_cpu_us) / 1e6;
 	pt->service_cpu_s = v->cpu_s ? v->cpu_s(state) : 0;
 	pt->accesses_per_s = speed.accesses_per_s;
@@ -185,7 +195,7 @@ static int run_variant(const struct options *o, const struct live_variant *v, st
 	if (!rc)
 		rc = hs_ksm_counters(&host, &before.ksm, err);
 	if (!rc)
-		rc = anon_bytes(&before.anon_bytes, err);
+		rc = taken_bytes(&s, &before.ksm, &before.taken_bytes, err);
 	before.start_us = scene_now_us();
 	if (!rc && v->begin) {
 		begun = true;

@@ -11,7 +11,7 @@
 /* What is known at one moment. */
 struct live_point {
 	double t_s;
-	uint64_t saved_bytes; /* of anonymous memory, the whole host has so much less than before: see anon_bytes */
+	uint64_t saved_bytes; /* so much less of the host's memory do the guests take than before */
 	double ksmd_cpu_s;    /* since the policy began */
 	double service_cpu_s; /* of whoever drives it: hs-share, or the rival's own tracking */
 	double accesses_per_s;
