@@ -197,6 +197,9 @@ static int check_whole(struct reader *r)
 	if (p->coarse.hot_rounds > p->coarse.rounds)
 		return COMPLAIN_OF(r, "[scan] hot_rounds is more than rounds: nothing could be hot", "scan hot_rounds",
 				   "scan rounds");
+	if (p->hash_cold_rounds > p->coarse.rounds)
+		return COMPLAIN_OF(r, "[scan] hash_cold_rounds is more than rounds: nothing cold would ever be read",
+				   "scan hash_cold_rounds", "scan rounds");
 	if (p->policy.min_cold_rounds < p->coarse.rounds)
 		return COMPLAIN_OF(
 		    r, "[policy] min_cold_rounds is less than [scan] rounds: cold must be as well founded as hot",

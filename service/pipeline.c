@@ -30,6 +30,9 @@ void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t roun
 	cfg->coarse.hot_rounds = (rounds * 6 + 9) / 10;
 	cfg->policy.min_cold_rounds = rounds;
 	cfg->policy.unshare_hot_rounds = cfg->coarse.hot_rounds;
+	/* No more rounds than the window's are ever known: above that nothing cold would be read. */
+	if (cfg->hash_cold_rounds > rounds)
+		cfg->hash_cold_rounds = rounds;
 }
 
 void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot)

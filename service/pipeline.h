@@ -37,8 +37,8 @@ extern const struct hs_pipeline_config hs_pipeline_config_default;
 
 /*
  * The settings that others hang on, with these. A coarse window of so many rounds (1 to 64): the thresholds keep their
- * share of it, 6 of 10 rounds hot, all of them cold. At most so many of 512 base pages hot (0 to 511): the fine phase
- * gives up above it, and what is unshared as hot stays above it.
+ * share of it, 6 of 10 rounds hot, all of them cold, and contents are read after no more than these. At most so many of
+ * 512 base pages hot (0 to 511): the fine phase gives up above it, and what is unshared as hot stays above it.
  */
 void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t rounds);
 void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot);

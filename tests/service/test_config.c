@@ -83,6 +83,10 @@ static const struct {
 	{ "[scan]\nrounds = 5\nhot_rounds = 6\n", "file:3: [scan] hot_rounds is more than rounds: nothing could be "
 						  "hot; hot_rounds = 6, line 3; rounds = 5, line 2" },
 	{ "[scan]\n\nrounds = 5\n", "file:3: [scan] hot_rounds is more than rounds" },
+	{ "[scan]\nhot_rounds = 1\nrounds = 1\n",
+	  "file:3: [scan] hash_cold_rounds is more than rounds: nothing cold would ever be read; hash_cold_rounds = 2, "
+	  "the default; rounds = 1, line 3" },
+	{ "[scan]\nhash_cold_rounds = 11\n", "file:2: [scan] hash_cold_rounds is more than rounds" },
 	{ "[scan]\nrounds = 20\n",
 	  "file:2: [policy] min_cold_rounds is less than [scan] rounds: cold must be as well founded as hot; "
 	  "min_cold_rounds = 10, the default; rounds = 20, line 2" },

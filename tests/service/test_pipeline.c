@@ -83,8 +83,11 @@ START_TEST(test_service_pipeline_config_rounds)
 	hs_pipeline_config_set_rounds(&cfg, hs_pipeline_config_default.coarse.rounds);
 	ck_assert_mem_eq(&cfg.coarse, &hs_pipeline_config_default.coarse, sizeof(cfg.coarse));
 	ck_assert_mem_eq(&cfg.policy, &hs_pipeline_config_default.policy, sizeof(cfg.policy));
-	for (uint32_t n = 1; n <= 64; n++) {
+	ck_assert_uint_eq(cfg.hash_cold_rounds, hs_pipeline_config_default.hash_cold_rounds);
+	for (uint32_t n = 64; n; n--) {
 		hs_pipeline_config_set_rounds(&cfg, n);
+		ck_assert_uint_ge(cfg.hash_cold_rounds, 1);
+		ck_assert_uint_le(cfg.hash_cold_rounds, n);
 		ck_assert_uint_eq(cfg.coarse.rounds, n);
 		ck_assert_uint_ge(cfg.coarse.hot_rounds, 1);
 		ck_assert_uint_le(cfg.coarse.hot_rounds, n);
