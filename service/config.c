@@ -212,9 +212,11 @@ static int check_whole(struct reader *r)
 		return COMPLAIN_OF(
 		    r, "[policy] unshare_hot_pages is not above max_hot: huge pages would go back and forth",
 		    "policy unshare_hot_pages", "policy max_hot");
-	if ((uint64_t)p->fine.samples * p->fine.interval_ms > p->fine.max_window_ms)
-		return COMPLAIN_OF(r, "[fine] samples times interval_ms is more than max_window_ms", "fine samples",
-				   "fine interval_ms", "fine max_window_ms");
+	if ((uint64_t)p->fine.samples * p->fine.interval_ms >= p->fine.max_window_ms)
+		return COMPLAIN_OF(r,
+				   "[fine] samples times interval_ms is not less than max_window_ms: no time is left "
+				   "to bring mappings back",
+				   "fine samples", "fine interval_ms", "fine max_window_ms");
 	if (p->policy.hot_count > p->fine.samples)
 		return COMPLAIN_OF(r, "[policy] hot_count is more than [fine] samples: nothing could be hot",
 				   "policy hot_count", "fine samples");

@@ -92,8 +92,10 @@ static const struct {
 	  "min_cold_rounds = 10, the default; rounds = 20, line 2" },
 	{ "[policy]\nunshare_hot_rounds = 11\n", "file:2: [policy] unshare_hot_rounds is more than [scan] rounds" },
 	{ "[policy]\nmax_hot = 200\n", "file:2: [policy] unshare_hot_pages is not above max_hot" },
-	{ "[fine]\nsamples = 100\n", "file:2: [fine] samples times interval_ms is more than max_window_ms; samples = "
-				     "100, line 2; interval_ms = 200, the default; max_window_ms = 3000, the default" },
+	{ "[fine]\nsamples = 100\n",
+	  "file:2: [fine] samples times interval_ms is not less than max_window_ms: no time is left to bring mappings "
+	  "back; samples = 100, line 2; interval_ms = 200, the default; max_window_ms = 3000, the default" },
+	{ "[fine]\nsamples = 10\ninterval_ms = 300\n", "file:3: [fine] samples times interval_ms is not less than" },
 	{ "[policy]\nhot_count = 6\n", "file:2: [policy] hot_count is more than [fine] samples" },
 	{ "[merge]\nmax_page_sharing = 1\n", "file:2: [merge] max_page_sharing takes 0 or at least 2" },
 	{ "[auto]\noff_available_percent = 10\n", "file:2: [auto] off_available_percent is not above" },
@@ -110,6 +112,32 @@ START_TEST(test_service_config_bad)
 	ck_assert_int_eq(parse(bad[_i].text), -EINVAL);
 	ck_assert_msg(strstr(err.text, bad[_i].names) != NULL, "%s", err.text);
 	ck_assert_uint_eq(hs_config_diff(&before, &cfg, NULL, NULL), 0); /* as it was */
+}
+END_TEST
+
+/* Whatever windows are allowed, the fine phase takes: --check-config may not praise what does not start. */
+START_TEST(test_service_config_windows_are_taken)
+{
+	unsigned int nr_allowed = 0;
+
+	for (uint32_t samples = 1; samples <= 255; samples++) {
+		const uint32_t interval_ms = 3000 / samples;
+
+		for (uint32_t more = 0; more < 2; more++) {
+			struct hs_fine *fine;
+			char text[100];
+
+			(void)snprintf(text, sizeof(text),
+				       "[fine]\nsamples = %u\ninterval_ms = %u\n[policy]\nhot_count = 1\n", samples,
+				       interval_ms + more);
+			if (parse(text))
+				continue;
+			nr_allowed++;
+			ck_assert_msg(hs_fine_create(&fine, &cfg.pipeline.fine) == 0, "%s", text);
+			hs_fine_destroy(fine);
+		}
+	}
+	ck_assert_uint_gt(nr_allowed, 100);
 }
 END_TEST
 
@@ -219,6 +247,7 @@ int main(void)
 	tcase_add_test(c, test_service_config_empty_is_the_default);
 	tcase_add_test(c, test_service_config_values);
 	tcase_add_loop_test(c, test_service_config_bad, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(c, test_service_config_windows_are_taken);
 	tcase_add_test(c, test_service_config_not_text);
 	tcase_add_test(c, test_service_config_longest_string);
 	tcase_add_test(c, test_service_config_indented);
