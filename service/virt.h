@@ -27,7 +27,6 @@ struct hs_virt_domain {
 	enum hs_reason reason;   /* an obstacle that the domain's XML shows (nosharepages, hugetlbfs, shared memory,
 				    passthrough), bad metadata, no process; NONE: none */
 	char text[256];          /* one sentence on it */
-	uint64_t memory_bytes;
 };
 
 struct hs_virt_config {
@@ -35,7 +34,8 @@ struct hs_virt_config {
 	const char *pid_dir;   /* where libvirt keeps NAME.pid: "/run/libvirt/qemu"; */
 	struct hs_host host;   /* for /proc */
 	uint32_t answer_ms;    /* a request that libvirt has not answered by then is answered with -ETIMEDOUT */
-	uint32_t reconnect_ms; /* after the connection is lost, and between tries; doubles up to a minute */
+	uint32_t reconnect_ms; /* after the connection is lost, and between tries; doubles up to a minute. A domain that
+				  could not be read is read again after it */
 };
 
 struct hs_virt_callbacks {

@@ -134,13 +134,14 @@ static int libvirt_failed(const char *what, struct hs_error *err)
 	return hs_error_set(err, -EIO, "libvirt: %s: %s", what, e && e->message ? e->message : "unknown error");
 }
 
-static void read_wish(virDomainPtr dom, struct hs_virt_domain *out)
+/* Only libvirt's word that there is no element is one: taken for opted out, all its sharing would be undone. */
+static int read_wish(virDomainPtr dom, struct hs_virt_domain *out, struct hs_error *why)
 {
 	char *xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, HS_VIRT_NAMESPACE, 0);
 	struct hs_error err = { "" };
 
 	if (!xml)
-		return; /* no element: not opted in */
+		return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA ? 0 : libvirt_failed(out->name, why);
 	if (hs_virt_parse_metadata(xml, strlen(xml), &out->opt_in, &err)) {
 		memset(&out->opt_in, 0, sizeof(out->opt_in));
 		out->reason = HS_REASON_BAD_METADATA;
@@ -150,6 +151,7 @@ static void read_wish(virDomainPtr dom, struct hs_virt_domain *out)
 			       err.text);
 	}
 	free(xml);
+	return 0;
 }
 
 int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
@@ -157,16 +159,16 @@ int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, stru
 {
 	const char *name = virDomainGetName(dom);
 	char *xml, text[256] = "";
-	virDomainInfo info;
-	int active, persistent;
+	int active, persistent, rc;
 
 	memset(out, 0, sizeof(*out));
 	(void)snprintf(out->opt_in.group, sizeof(out->opt_in.group), "%s", HS_DEFAULT_GROUP);
 	if (virDomainGetUUIDString(dom, out->uuid) < 0 || !name)
 		return libvirt_failed("cannot read a domain's name", err);
 	if (strlen(name) >= sizeof(out->name))
-		return hs_error_set(err, -EIO, "the name of domain %s is longer than %zu characters: it is left alone",
-				    out->uuid, sizeof(out->name) - 1);
+		return hs_error_set(err, -ENAMETOOLONG,
+				    "the name of domain %s is longer than %zu characters: it is left alone", out->uuid,
+				    sizeof(out->name) - 1);
 	(void)snprintf(out->name, sizeof(out->name), "%s", name);
 	active = virDomainIsActive(dom);
 	persistent = virDomainIsPersistent(dom);
@@ -175,11 +177,11 @@ int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, stru
 		return libvirt_failed(name, err);
 	out->running = active == 1;
 	out->persistent = persistent == 1;
-	if (virDomainGetInfo(dom, &info) == 0)
-		out->memory_bytes = (uint64_t)info.memory * 1024;
 	out->reason = hs_virt_obstacle(xml, out->text);
 	free(xml);
-	read_wish(dom, out);
+	rc = read_wish(dom, out, err);
+	if (rc)
+		return rc;
 	if (out->running) {
 		out->pid = pid_of(cfg, out, text);
 		if (!out->pid && !out->reason) {

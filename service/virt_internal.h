@@ -43,6 +43,7 @@ struct hs_virt_request {
 struct hs_virt_known {
 	char uuid[37];
 	bool stale, listed;
+	bool failed; /* it could not be read, which was logged; it is tried again */
 	struct hs_virt_known *next;
 };
 
@@ -87,7 +88,7 @@ void hs_virt_on_retry(int timer, void *arg);
 
 /*
  * All that libvirt, and the process itself, say of a domain. -ENOENT: it is neither running nor defined any more; -EIO:
- * libvirt failed (text in err).
+ * libvirt failed (text in err), nothing is known of it now; -ENAMETOOLONG: its name has no room in ours.
  */
 HS_MUST_USE int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
 				    struct hs_error *err);

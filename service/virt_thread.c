@@ -120,10 +120,11 @@ static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 	if (dom && m)
 		rc = hs_virt_read_domain(dom, &v->cfg, &m->domain, &err);
 	else if (m && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
-		rc = -EIO; /* the connection, most likely: all is read again when it is back */
+		rc = hs_error_set(&err, -EIO, "libvirt: %s", virGetLastErrorMessage());
 	if (dom)
 		(void)virDomainFree(dom);
 	if (rc == 0) {
+		k->failed = false;
 		tell(v, m);
 		return;
 	}
@@ -131,8 +132,15 @@ static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 	if (rc == -ENOENT) {
 		tell_gone(v, k->uuid);
 		forget(v, k);
-	} else if (err.text[0]) {
+		return;
+	}
+	if (err.text[0] && !k->failed)
 		hs_log(HS_LOG_WARNING, "%s", err.text);
+	k->failed = true;
+	/* It stays as it was last heard, which may be out of date: a wish that was withdrawn must not be missed. */
+	if (rc != -ENAMETOOLONG && !v->lost) {
+		k->stale = true;
+		virEventUpdateTimeout(v->timer, (int)v->cfg.reconnect_ms);
 	}
 }
 

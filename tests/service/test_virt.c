@@ -1,6 +1,7 @@
 /* Our element in a domain's metadata, obstacles in its XML, and libvirt's thread against libvirt's own test driver. */
 #include "hs_test.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <libvirt/libvirt.h>
 #include <string.h>
@@ -99,11 +100,28 @@ END_TEST
 
 /* ---- the test driver ---- */
 
+/* libvirt's own, but for so many calls that fail as they do when the connection breaks: for another reason than that
+ * there is no element. */
+static int nr_metadata_fails;
+
+char *virDomainGetMetadata(virDomainPtr domain, int type, const char *uri, unsigned int flags)
+{
+	char *(*own)(virDomainPtr, int, const char *, unsigned int) = NULL;
+	const int no_type = 99;
+
+	*(void **)&own = dlsym(RTLD_NEXT, "virDomainGetMetadata");
+	if (nr_metadata_fails <= 0)
+		return own(domain, type, uri, flags);
+	nr_metadata_fails--;
+	return own(domain, no_type, uri, flags);
+}
+
 static struct {
 	sd_event *loop;
 	struct hs_virt *v;
 	struct hs_virt_domain last;
 	unsigned int nr_domains, nr_gone, nr_done;
+	unsigned int nr_off; /* domains told of that are not opted in */
 	bool up;
 	int rc;
 	char text[512];
@@ -114,6 +132,7 @@ static void on_domain(void *ctx, const struct hs_virt_domain *d)
 	(void)ctx;
 	t.last = *d;
 	t.nr_domains++;
+	t.nr_off += !d->opt_in.on;
 }
 
 static void on_gone(void *ctx, const char *uuid)
@@ -199,6 +218,27 @@ START_TEST(test_service_virt_test_driver)
 }
 END_TEST
 
+/* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
+START_TEST(test_service_virt_read_fails)
+{
+	const struct hs_opt_in on = { .on = true, .group = "web" }, other = { .on = true, .group = "db" };
+
+	start("test:///default");
+	UNTIL(t.up);
+	hs_virt_set_opt_in(t.v, "test", &on, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 1 && t.last.opt_in.on);
+	t.nr_off = 0;
+	nr_metadata_fails = 5; /* more than libvirt's own event of the change makes up for */
+	hs_virt_set_opt_in(t.v, "test", &other, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 2);
+	ck_assert_msg(t.rc == 0, "%s", t.text);
+	UNTIL(strcmp(t.last.opt_in.group, "db") == 0);
+	ck_assert_int_eq(nr_metadata_fails, 0);
+	ck_assert_uint_eq(t.nr_off, 0);
+	stop();
+}
+END_TEST
+
 START_TEST(test_service_virt_no_libvirtd)
 {
 	const struct hs_opt_in on = { .on = true, .group = "web" };
@@ -261,6 +301,7 @@ int main(void)
 	tcase_add_test(c, test_service_virt_format_reads_back);
 	tcase_add_loop_test(c, test_service_virt_obstacles, 0, sizeof(domains) / sizeof(domains[0]));
 	tcase_add_test(c, test_service_virt_test_driver);
+	tcase_add_test(c, test_service_virt_read_fails);
 	tcase_add_test(c, test_service_virt_no_libvirtd);
 	tcase_add_test(c, test_service_virt_hangs);
 	tcase_set_timeout(c, 60);
