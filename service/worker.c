@@ -195,7 +195,7 @@ void hs_worker_publish(struct hs_worker *w)
 	w->snap.cpu_us = thread_cpu_us();
 	(void)pthread_mutex_unlock(&w->lock);
 	free(old);
-	hs_thread_poke(w->event_fd); /* the job that ends the thread is delivered by this one, after all was put back */
+	hs_thread_poke(w->event_fd);
 }
 
 /* ---- the thread ---- */
@@ -224,15 +224,19 @@ static bool do_jobs(struct hs_worker *w)
 		w->urgency = WORKER_NOTHING;
 		set_priority(w, false);
 		set_stage(w, "job");
-		quit |= item->job.kind == HS_JOB_QUIT;
 		hs_worker_do_job(w, item);
+		if (item->job.kind == HS_JOB_QUIT) {
+			/* Delivered when all is put back: the main thread ends with it, and waits for nothing then. */
+			w->quit = item;
+			quit = true;
+			continue;
+		}
 		(void)pthread_mutex_lock(&w->lock);
 		queue_push(&w->finished, item);
 		(void)pthread_mutex_unlock(&w->lock);
-		if (!quit)
-			hs_thread_poke(w->event_fd);
+		hs_thread_poke(w->event_fd);
 	}
-	if (any)
+	if (any && !quit)
 		hs_worker_publish(w);
 	return quit;
 }
@@ -289,6 +293,11 @@ static void *run(void *arg)
 	hs_pipeline_destroy(w->pipeline);
 	w->pipeline = NULL;
 	set_stage(w, "ended");
+	if (w->quit) {
+		(void)pthread_mutex_lock(&w->lock);
+		queue_push(&w->finished, w->quit);
+		(void)pthread_mutex_unlock(&w->lock);
+	}
 	hs_worker_publish(w);
 	return NULL;
 }

@@ -31,6 +31,7 @@ struct hs_worker {
 	enum hs_place place;         /* among the host's threads */
 	struct hs_priority priority; /* which of them, while the work may wait */
 	uint64_t place_ms;           /* when it was last asked */
+	struct job_item *quit;       /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
 
 	/* ---- under `lock` ---- */
 	pthread_mutex_t lock;

@@ -20,6 +20,9 @@ foreach(seconds 40 3600)
   set_tests_properties(${name} PROPERTIES LABELS ${labels} TIMEOUT ${limit} RESOURCE_LOCK ksm RUN_SERIAL TRUE
                        ENVIRONMENT HS_CHURN_SECONDS=${seconds})
 endforeach()
+# The scan's thread is a part of the program alone, and its pipeline is the suite's own.
+hs_suite(test_worker SOURCES test_worker.c ${PROJECT_SOURCE_DIR}/service/worker.c ${PROJECT_SOURCE_DIR}/service/worker_jobs.c
+         LIBS hs_model hs_config PkgConfig::SYSTEMD INCLUDES ${PROJECT_SOURCE_DIR}/service LABELS unit)
 hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit TIMEOUT 300)
 target_compile_definitions(test_endpoint PRIVATE HS_SHARED="$<TARGET_FILE:hs-shared>")
 add_dependencies(test_endpoint hs-shared)
