@@ -140,11 +140,12 @@ static int fill_guests(struct hs_daemon *d)
 
 /*
  * The scan's thread may hang where no check of ours can be: in a guest's memory that somebody serves by userfaultfd and
- * does not, in a lock of the kernel's. A job is left out, since undoing all sharing of a large host takes minutes.
+ * does not, in a lock of the kernel's. Undoing all sharing of a large host takes minutes, and gives a sign at each
+ * step.
  */
 static void note_silence(struct hs_daemon *d)
 {
-	const bool silent = d->snap.alive_ms >= SILENT_MS && strcmp(d->snap.stage, "job") != 0;
+	const bool silent = d->snap.alive_ms >= SILENT_MS;
 
 	if (silent && !d->snap.trouble[0]) {
 		d->snap.trouble_reason = HS_REASON_TROUBLE;

@@ -181,6 +181,7 @@ enum hs_stage {
 	HS_STAGE_DECIDE,
 	HS_STAGE_MERGE,
 	HS_STAGE_VERIFY,
+	HS_STAGE_UNSHARE, /* all of a guest, not what turned hot in a cycle */
 	HS_STAGE_REST,
 };
 /* Told at the start of each step of a stage: `done` of `total`. */

@@ -52,6 +52,11 @@ void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 	g->why_not[0] = '\0';
 }
 
+static void on_unshare(void *ctx, uint64_t done, uint64_t total)
+{
+	hs_pipeline_tell(ctx, HS_STAGE_UNSHARE, done, total);
+}
+
 int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 {
 	int rc;
@@ -61,8 +66,11 @@ int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 	rc = p->share ? 0 : hs_share_create(&p->share, &p->host, &p->cfg.share, err);
 	if (rc)
 		return rc;
-	for (size_t i = 0; i < p->nr_guests; i++)
+	hs_share_on_progress(p->share, on_unshare, p);
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		hs_pipeline_tell(p, HS_STAGE_VERIFY, i, p->nr_guests);
 		(void)share_enter_or_say_why(p, p->guests[i]);
+	}
 	p->unsettled = true; /* what was marked before may not have been merged to the end */
 	return 0;
 }

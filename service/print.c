@@ -107,6 +107,7 @@ void hs_progress_step(void *ctx, enum hs_stage stage, uint64_t done, uint64_t to
 					     [HS_STAGE_DECIDE] = "deciding",
 					     [HS_STAGE_MERGE] = "merging base pages",
 					     [HS_STAGE_VERIFY] = "reading page frames of guest",
+					     [HS_STAGE_UNSHARE] = "unsharing huge pages",
 					     [HS_STAGE_REST] = "resting, seconds" };
 	struct hs_progress *pr = ctx;
 

@@ -132,17 +132,26 @@ static void set_stage(struct hs_worker *w, const char *stage)
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
+void hs_worker_sign_of_life(struct hs_worker *w)
+{
+	set_stage(w, w->snap.stage); /* which this thread alone sets */
+}
+
 static void on_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total)
 {
 	static const char *const names[] = {
-		[HS_STAGE_COARSE] = "coarse", [HS_STAGE_CONTENT] = "content", [HS_STAGE_FINE] = "fine",
-		[HS_STAGE_DECIDE] = "decide", [HS_STAGE_MERGE] = "merge",     [HS_STAGE_VERIFY] = "verify",
-		[HS_STAGE_REST] = "rest",
+		[HS_STAGE_COARSE] = "coarse",   [HS_STAGE_CONTENT] = "content", [HS_STAGE_FINE] = "fine",
+		[HS_STAGE_DECIDE] = "decide",   [HS_STAGE_MERGE] = "merge",     [HS_STAGE_VERIFY] = "verify",
+		[HS_STAGE_UNSHARE] = "unshare", [HS_STAGE_REST] = "rest",
 	};
 	struct hs_worker *w = ctx;
 
 	(void)done;
 	(void)total;
+	if (w->in_job) { /* it stays one, however long */
+		hs_worker_sign_of_life(w);
+		return;
+	}
 	set_priority(w, stage != HS_STAGE_FINE && stage != HS_STAGE_MERGE && stage != HS_STAGE_VERIFY);
 	w->urgency = stage == HS_STAGE_COARSE || stage == HS_STAGE_CONTENT ? WORKER_ANY_JOB : WORKER_URGENT_ONLY;
 	set_stage(w, names[stage]);
@@ -224,7 +233,9 @@ static bool do_jobs(struct hs_worker *w)
 		w->urgency = WORKER_NOTHING;
 		set_priority(w, false);
 		set_stage(w, "job");
+		w->in_job = true;
 		hs_worker_do_job(w, item);
+		w->in_job = false;
 		if (item->job.kind == HS_JOB_QUIT) {
 			/* Delivered when all is put back: the main thread ends with it, and waits for nothing then. */
 			w->quit = item;

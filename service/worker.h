@@ -44,7 +44,8 @@ struct hs_worker_snapshot {
 	enum hs_reason trouble_reason;
 	const char *stage;
 	uint64_t stage_ms;
-	uint64_t alive_ms; /* since the thread last gave a sign of life; asleep it gives one every 5 s */
+	uint64_t alive_ms; /* since the thread last gave a sign of life; asleep it gives one every 5 s, within a job at
+			      each guest and each step of an undo */
 	uint64_t cycles, last_cycle_ms;
 	uint64_t cpu_us;
 	bool has_totals;

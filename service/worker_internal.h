@@ -31,6 +31,7 @@ struct hs_worker {
 	enum hs_place place;         /* among the host's threads */
 	struct hs_priority priority; /* which of them, while the work may wait */
 	uint64_t place_ms;           /* when it was last asked */
+	bool in_job;                 /* progress is a sign of life, and no other stage */
 	struct job_item *quit;       /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
 
 	/* ---- under `lock` ---- */
@@ -65,6 +66,9 @@ void hs_worker_try_engage(struct hs_worker *w);
 void hs_worker_trouble(struct hs_worker *w, enum hs_reason reason, const char *text);
 /* Follows the progress of the pipeline that is the worker's now. */
 void hs_worker_watch_pipeline(struct hs_worker *w);
+
+/* For what takes long within a job. */
+void hs_worker_sign_of_life(struct hs_worker *w);
 
 void hs_worker_publish(struct hs_worker *w);
 uint64_t hs_worker_now_us(void);

@@ -180,6 +180,7 @@ static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_er
 
 		if (guests[i].gone)
 			continue;
+		hs_worker_sign_of_life(w);
 		one = hs_pipeline_add(fresh, guests[i].pid, &opt, err);
 		if (one) {
 			hs_log(HS_LOG_WARNING, "guest %s could not be taken over: %s", guests[i].name, err->text);

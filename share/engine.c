@@ -111,6 +111,12 @@ int hs_share_create(struct hs_share **out, const struct hs_host *host, const str
 	return 0;
 }
 
+void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx)
+{
+	s->progress = fn;
+	s->progress_ctx = ctx;
+}
+
 static void forget(struct hs_engine_guest *g)
 {
 	free(g->name);

@@ -66,6 +66,8 @@ struct hs_share {
 	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */
+	hs_share_progress *progress;
+	void *progress_ctx;
 };
 
 /* The guest, or NULL with the error set (-EINVAL: no such id, -ESRCH: gone). */

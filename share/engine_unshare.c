@@ -133,8 +133,11 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		if (huge[i] >= g->nr_huge)
 			rc = hs_error_set(err, -EINVAL, "%s has no huge page %u", g->name, huge[i]);
 	out->nr_huge = rc ? 0 : nr;
-	for (size_t i = 0; i < nr && !rc; i += STEP)
+	for (size_t i = 0; i < nr && !rc; i += STEP) {
+		if (all && s->progress)
+			s->progress(s->progress_ctx, i, nr);
 		rc = step(&u, huge + i, nr - i < STEP ? nr - i : STEP);
+	}
 	if (!rc && all) {
 		g->nr_vmas = 0;
 		rc = hs_engine_verify(s, g, err); /* so that the ledger says what is left: nothing */

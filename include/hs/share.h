@@ -123,6 +123,11 @@ struct hs_share;
 HS_MUST_USE int hs_share_create(struct hs_share **out, const struct hs_host *host, const struct hs_share_config *cfg,
 				struct hs_error *err);
 
+/* `fn` is told before each step of an hs_share_unshare of all of a guest: `done` of `total` huge pages. NULL: nobody.
+ */
+typedef void hs_share_progress(void *ctx, uint64_t done, uint64_t total);
+void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx);
+
 /* Sharing stays; KSM's knobs are given back. To undo it, unshare first. Takes NULL. */
 void hs_share_destroy(struct hs_share *s);
 

@@ -98,7 +98,7 @@ static int unshared(struct hs_error *err)
 	/* As the real one does, it tells how far it is. */
 	for (unsigned int ms = 0; ms < p.unshare_ms; ms += 100) {
 		nap_ms(100);
-		p.progress(p.progress_ctx, HS_STAGE_MERGE, ms, p.unshare_ms);
+		p.progress(p.progress_ctx, HS_STAGE_UNSHARE, ms, p.unshare_ms);
 	}
 	if (rc)
 		return hs_error_set(err, rc, "call %d fails", call);
@@ -299,6 +299,31 @@ START_TEST(test_service_worker_quit_is_told_last)
 }
 END_TEST
 
+/* However long a job takes, it gives signs of life, and stays the job that it is. */
+START_TEST(test_service_worker_long_job_lives)
+{
+	struct hs_worker_snapshot snap;
+	unsigned int nr = 0;
+
+	add(10);
+	p.unshare_ms = 3000;
+	post((struct hs_job){ .kind = HS_JOB_UNSHARE });
+	UNTIL(p.nr_unshared == 1);
+	while (done.nr < 2) {
+		ck_assert_int_eq(hs_worker_snapshot(worker, &snap), 0);
+		free(snap.reports);
+		if (strcmp(snap.stage, "job") == 0)
+			nr++;
+		else
+			ck_assert_str_ne(snap.stage, "unshare");
+		ck_assert_uint_lt(snap.alive_ms, 1500);
+		(void)sd_event_run(loop, 20000);
+	}
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	ck_assert_uint_gt(nr, 10);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/worker");
@@ -307,6 +332,7 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, test_service_worker_quit_is_told_last);
+	tcase_add_test(c, test_service_worker_long_job_lives);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

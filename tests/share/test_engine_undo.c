@@ -11,11 +11,20 @@
 #include "hostfile.h"
 #include "hs_test.h"
 
+static void on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	uint64_t *sum = ctx;
+
+	ck_assert_uint_eq(done, 0); /* a guest of these is one step */
+	*sum += total;
+}
+
 START_TEST(test_share_engine_unshare)
 {
 	static const hs_huge_nr some[] = { 3, 4, 9 };
 	struct test_smaps before[NR_GUESTS], now;
 	struct hs_share_unshared u;
+	uint64_t told = 0;
 	struct hs_ledger l;
 
 	start_guests();
@@ -24,6 +33,7 @@ START_TEST(test_share_engine_unshare)
 	ck_assert_uint_eq(before[0].huge_bytes, NR_HUGE * HS_HUGE_SIZE);
 	open_engine();
 	share_all();
+	hs_share_on_progress(share, on_progress, &told);
 	ck_assert_msg(hs_share_unshare(share, ids[0], some, 3, &u, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(u.nr_huge, 3);
 	ck_assert_uint_eq(u.nr_collapsed, 3);
@@ -53,6 +63,7 @@ START_TEST(test_share_engine_unshare)
 	}
 	hs_share_ledger(share, UINT32_MAX, &l);
 	ck_assert_uint_eq(l.shared + l.single + l.frames + l.marked + l.wanted + l.saved_bytes, 0);
+	ck_assert_uint_eq(told, NR_GUESTS * (NR_HUGE - HOT_HUGE) - 3); /* of all of a guest, not of a few */
 	close_engine();
 	check_knobs();
 	check_intact();
