@@ -127,7 +127,15 @@ static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_e
 	       "guest %s (process %d) is not opted in, but %llu MiB of it are still marked from before: undoing that",
 	       job->name, (int)job->pid, (unsigned long long)(bytes >> 20));
 	rc = add(w, job, err);
-	return rc ? rc : take_out(w, job->pid, true, err);
+	if (rc == -EEXIST) /* it came in meanwhile, or could not be undone when it was to leave: it stays in */
+		return give_back(w, job->pid, err);
+	if (rc)
+		return rc;
+	rc = take_out(w, job->pid, true, err);
+	/* Nobody asked for it to be a guest: what could not be undone is owed, and not added to. */
+	if (rc)
+		(void)take_out(w, job->pid, false, NULL);
+	return rc;
 }
 
 static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)

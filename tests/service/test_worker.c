@@ -324,6 +324,42 @@ START_TEST(test_service_worker_long_job_lives)
 }
 END_TEST
 
+/* A process that is no guest, and cannot be undone now, is not one afterwards either; it is undone when asked again. */
+START_TEST(test_service_worker_owed_stays_out)
+{
+	const struct hs_job owed = { .kind = HS_JOB_CHECK_OWED, .pid = 10 };
+
+	p.marked = true;
+	p.unshare_rc[0] = -ENOMEM;
+	p.unshare_rc[1] = -EBUSY;
+	do_job(owed);
+	ck_assert_int_eq(done.rc, -ENOMEM);
+	ck_assert_str_eq(done.text, "call 0 fails");
+	ck_assert_uint_eq(p.nr, 0);
+	do_job(owed);
+	ck_assert_int_eq(done.rc, -EBUSY);
+	ck_assert_uint_eq(p.nr, 0);
+	do_job(owed);
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	ck_assert_uint_eq(p.nr, 0);
+	ck_assert_int_eq(p.nr_unshared, 3);
+	ck_assert(!p.engaged && !p.marked);
+	add(10);
+}
+END_TEST
+
+/* One that has become a guest before it was looked at is unshared, and stays one. */
+START_TEST(test_service_worker_owed_of_a_guest)
+{
+	add(10);
+	p.marked = true;
+	do_job((struct hs_job){ .kind = HS_JOB_CHECK_OWED, .pid = 10 });
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	ck_assert_int_eq(p.nr_unshared, 1);
+	ck_assert_uint_eq(p.nr, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/worker");
@@ -333,6 +369,8 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, test_service_worker_quit_is_told_last);
 	tcase_add_test(c, test_service_worker_long_job_lives);
+	tcase_add_test(c, test_service_worker_owed_stays_out);
+	tcase_add_test(c, test_service_worker_owed_of_a_guest);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }
