@@ -18,6 +18,8 @@
 
 /* How often the thread's place is thought over, ms: reading it costs microseconds. */
 #define PLACE_EVERY_MS 50
+/* A sleeping thread that owes an undo looks so often whether it is time for another try. */
+#define RETRY_LOOK_US 5000000
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
 
@@ -209,6 +211,25 @@ void hs_worker_publish(struct hs_worker *w)
 
 /* ---- the thread ---- */
 
+static void begin_job(struct hs_worker *w)
+{
+	w->urgency = WORKER_NOTHING;
+	set_priority(w, false);
+	set_stage(w, "job");
+	w->in_job = true;
+}
+
+/* What an earlier job could not do. */
+static void retry_undo(struct hs_worker *w)
+{
+	if (!w->undo_owed || hs_worker_now_us() < w->retry_undo_at_us)
+		return;
+	begin_job(w);
+	hs_worker_retry_undo(w);
+	w->in_job = false;
+	hs_worker_publish(w);
+}
+
 /* Does what is asked for; true when the thread is to end. */
 static bool do_jobs(struct hs_worker *w)
 {
@@ -230,10 +251,7 @@ static bool do_jobs(struct hs_worker *w)
 		if (!item)
 			break;
 		any = true;
-		w->urgency = WORKER_NOTHING;
-		set_priority(w, false);
-		set_stage(w, "job");
-		w->in_job = true;
+		begin_job(w);
 		hs_worker_do_job(w, item);
 		w->in_job = false;
 		if (item->job.kind == HS_JOB_QUIT) {
@@ -289,16 +307,21 @@ static void *run(void *arg)
 	(void)pthread_setname_np(pthread_self(), "hs-scan");
 	while (!do_jobs(w)) {
 		const bool work = w->effective != HS_MODE_OFF && w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+		uint64_t sleep_us = 60000000;
 
+		retry_undo(w);
 		set_priority(w, true);
 		if (work) {
 			one_cycle(w);
 			set_stage(w, "rest");
+			sleep_us = w->rest_ms * 1000;
 		} else {
 			set_stage(w, "idle");
 		}
 		w->urgency = WORKER_ANY_JOB;
-		(void)clock_sleep_us(w, work ? w->rest_ms * 1000 : 60000000);
+		if (w->undo_owed && sleep_us > RETRY_LOOK_US)
+			sleep_us = RETRY_LOOK_US;
+		(void)clock_sleep_us(w, sleep_us);
 	}
 	set_priority(w, false);
 	hs_pipeline_destroy(w->pipeline);

@@ -32,7 +32,10 @@ struct hs_worker {
 	struct hs_priority priority; /* which of them, while the work may wait */
 	uint64_t place_ms;           /* when it was last asked */
 	bool in_job;                 /* progress is a sign of life, and no other stage */
-	struct job_item *quit;       /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
+	bool undo_owed;              /* the mode was to leave nothing shared, and something could not be undone yet */
+	uint64_t retry_undo_at_us;
+	char undo_text[512];   /* why, as it was logged */
+	struct job_item *quit; /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
 
 	/* ---- under `lock` ---- */
 	pthread_mutex_t lock;
@@ -59,6 +62,9 @@ bool hs_worker_job_is_urgent(enum hs_job_kind kind);
 
 /* Does one job; fills in rc and text. */
 void hs_worker_do_job(struct hs_worker *w, struct job_item *item);
+
+/* undo_owed, and retry_undo_at_us is over. */
+void hs_worker_retry_undo(struct hs_worker *w);
 
 /* Takes the engine when the mode wants it and it is not taken; what prevents it becomes the trouble. */
 void hs_worker_try_engage(struct hs_worker *w);

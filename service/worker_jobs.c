@@ -7,12 +7,14 @@
 #include "worker_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 
 #define RETRY_ENGAGE_US (10 * UINT64_C(1000000)) /* somebody who drives KSM is asked again after so long */
+#define RETRY_UNDO_US   (5 * UINT64_C(1000000))  /* held by a debugger, no memory free: passes soon */
 
 bool hs_worker_job_is_urgent(enum hs_job_kind kind)
 {
@@ -72,6 +74,31 @@ static void give_engine(struct hs_worker *w, bool taken)
 		hs_pipeline_disengage(w->pipeline);
 }
 
+/* -EAGAIN: a guest carries our marks, or may; of all guests, or of those alone that the engine would not have. */
+static int check_unmarked(struct hs_worker *w, bool all, struct hs_error *err)
+{
+	size_t nr = hs_pipeline_report(w->pipeline, NULL, 0);
+	struct hs_guest_report *guests = calloc(nr ? nr : 1, sizeof(*guests));
+	int rc = 0;
+
+	if (!guests)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	nr = hs_pipeline_report(w->pipeline, guests, nr);
+	for (size_t i = 0; i < nr && !rc; i++) {
+		uint64_t bytes = 0;
+		int one;
+
+		if (guests[i].gone || (!all && !guests[i].why_not[0]))
+			continue;
+		one = hs_share_find_owed(&w->cfg.host, guests[i].pid, &bytes, NULL);
+		if (one != -ESRCH && (one || bytes))
+			rc = hs_error_set(err, -EAGAIN, "guest %s: %" PRIu64 " MiB of it are still marked: %s",
+					  guests[i].name, bytes >> 20, guests[i].why_not);
+	}
+	free(guests);
+	return rc;
+}
+
 static int give_back(struct hs_worker *w, pid_t pid, struct hs_error *err)
 {
 	struct hs_share_unshared out = { 0 };
@@ -82,6 +109,9 @@ static int give_back(struct hs_worker *w, pid_t pid, struct hs_error *err)
 		return rc;
 	rc = pid ? hs_pipeline_unshare_pid(w->pipeline, pid, &out, err)
 		 : hs_pipeline_unshare_all(w->pipeline, &out, err);
+	/* Whom the engine would not have was passed over. */
+	if (!rc && !pid)
+		rc = check_unmarked(w, false, err);
 	give_engine(w, taken);
 	if (out.nr_huge)
 		hs_log(HS_LOG_INFO, "unshared %llu huge pages, %llu of them are huge again",
@@ -138,6 +168,31 @@ static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_e
 	return rc;
 }
 
+/* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
+static int undo_all(struct hs_worker *w, struct hs_error *err)
+{
+	int rc = 0;
+
+	/* Without anything to undo, who drives KSM does not matter. */
+	if (hs_pipeline_engaged(w->pipeline) || check_unmarked(w, true, NULL))
+		rc = give_back(w, 0, err);
+	if (rc && strcmp(w->undo_text, err->text) != 0)
+		hs_log(HS_LOG_WARNING, "not everything is unshared yet, and is tried again: %s", err->text);
+	else if (!rc && w->undo_owed)
+		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
+	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
+	w->undo_owed = rc != 0;
+	w->retry_undo_at_us = hs_worker_now_us() + RETRY_UNDO_US;
+	return rc;
+}
+
+void hs_worker_retry_undo(struct hs_worker *w)
+{
+	struct hs_error err = { "" };
+
+	(void)undo_all(w, &err);
+}
+
 static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
 {
 	int rc = 0;
@@ -145,13 +200,16 @@ static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_err
 	w->effective = job->effective;
 	w->retry_engage_at_us = 0;
 	w->rest_ms = 0;
+	w->undo_owed = false;
+	w->undo_text[0] = '\0';
 	if (job->effective == HS_MODE_SAVE) {
 		hs_worker_try_engage(w);
 		return 0;
 	}
 	hs_worker_trouble(w, HS_REASON_NONE, "");
 	if (job->undo)
-		rc = give_back(w, 0, err);
+		rc = undo_all(w, err);
+	/* Also when that failed: with the engine, cycles would share further. */
 	hs_pipeline_disengage(w->pipeline);
 	return rc;
 }

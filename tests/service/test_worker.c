@@ -23,6 +23,7 @@ static struct {
 	_Atomic pid_t refused;     /* hs_pipeline_add: -EBUSY */
 	_Atomic unsigned int unshare_ms, destroy_ms;
 	_Atomic bool marked; /* something of the guests carries our marks */
+	_Atomic bool engine_refuses;
 	pid_t pids[MAX_PIDS];
 	size_t nr;
 	hs_pipeline_progress *progress;
@@ -102,7 +103,8 @@ static int unshared(struct hs_error *err)
 	}
 	if (rc)
 		return hs_error_set(err, rc, "call %d fails", call);
-	p.marked = false;
+	if (!p.engine_refuses)
+		p.marked = false;
 	return 0;
 }
 
@@ -192,8 +194,11 @@ int hs_pipeline_unshare_all(struct hs_pipeline *pipeline, struct hs_share_unshar
 size_t hs_pipeline_report(struct hs_pipeline *pipeline, struct hs_guest_report *out, size_t max)
 {
 	(void)pipeline;
-	for (size_t i = 0; i < p.nr && i < max; i++)
+	for (size_t i = 0; i < p.nr && i < max; i++) {
 		out[i] = (struct hs_guest_report){ .pid = p.pids[i], .name = "guest", .group = "default" };
+		if (p.engaged && p.engine_refuses)
+			(void)snprintf(out[i].why_not, sizeof(out[i].why_not), "it is held by a debugger");
+	}
 	return p.nr;
 }
 
@@ -360,6 +365,48 @@ START_TEST(test_service_worker_owed_of_a_guest)
 }
 END_TEST
 
+/* Auto, after = undo: nobody hears of the job, and there is no other to follow it. */
+START_TEST(test_service_worker_mode_undoes_until_done)
+{
+	struct hs_job job = { .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE };
+	int cycles;
+
+	add(10);
+	do_job(job);
+	UNTIL(p.nr_cycles > 0 && p.engaged);
+	p.marked = true;
+	p.unshare_rc[0] = -EAGAIN;
+	job.effective = HS_MODE_OBSERVE;
+	job.undo = true;
+	do_job(job);
+	ck_assert_int_eq(done.rc, -EAGAIN);
+	ck_assert(!p.engaged); /* or a cycle would share further */
+	cycles = p.nr_cycles;
+	UNTIL(p.nr_unshared == 2);
+	UNTIL(!p.engaged && !p.marked && p.nr_cycles > cycles + 1);
+	ck_assert_int_eq(p.nr_unshared, 2); /* and no more */
+}
+END_TEST
+
+/* A guest that the engine will not have for the moment is not undone by undoing all. */
+START_TEST(test_service_worker_mode_undoes_whom_the_engine_refused)
+{
+	add(10);
+	p.marked = true;
+	p.engine_refuses = true;
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE, .undo = true });
+	ck_assert_int_eq(done.rc, -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(done.text, "held by a debugger"));
+	p.engine_refuses = false;
+	UNTIL(p.nr_unshared == 2);
+	UNTIL(!p.engaged && !p.marked);
+	/* Where nothing is marked, KSM is not taken for it. */
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE, .undo = true });
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_int_eq(p.nr_unshared, 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/worker");
@@ -371,6 +418,8 @@ int main(void)
 	tcase_add_test(c, test_service_worker_long_job_lives);
 	tcase_add_test(c, test_service_worker_owed_stays_out);
 	tcase_add_test(c, test_service_worker_owed_of_a_guest);
+	tcase_add_test(c, test_service_worker_mode_undoes_until_done);
+	tcase_add_test(c, test_service_worker_mode_undoes_whom_the_engine_refused);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }
