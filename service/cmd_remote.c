@@ -230,7 +230,7 @@ static int run_reload(const struct hs_remote_options *o)
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 30, &status), &status, show_done);
+	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status, show_done);
 }
 
 static int run_opt_in(const struct hs_remote_options *o)

@@ -128,18 +128,22 @@ void hs_daemon_end(struct hs_daemon *d, const char *why)
 		(void)sd_event_exit(d->loop, 1);
 }
 
+static void on_reloaded(void *arg, int rc, const char *text)
+{
+	(void)arg;
+	if (!rc)
+		hs_log(HS_LOG_INFO, "configuration read again: %s", text);
+}
+
 static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
 {
-	char text[512];
-
 	(void)s;
 	if (si->ssi_signo != SIGHUP) {
 		hs_daemon_end(arg, si->ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
 		return 0;
 	}
 	(void)sd_notify(0, "STATUS=reading the configuration");
-	if (hs_daemon_reload(arg, text) == 0)
-		hs_log(HS_LOG_INFO, "configuration read again: %s", text);
+	hs_daemon_reload(arg, (struct hs_done){ on_reloaded, NULL });
 	return 0;
 }
 

@@ -105,6 +105,8 @@ HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_da
 /* Brings what the scan's thread has in line with what is wished; soon, not now. */
 void hs_daemon_reconcile_soon(struct hs_daemon *d);
 void hs_daemon_reconcile(struct hs_daemon *d);
+/* The scan's thread has lost some: all are taken out and in again, what is shared of them stays. */
+void hs_daemon_take_in_again(struct hs_daemon *d);
 void hs_daemon_free_guests(struct hs_daemon *d);
 
 /* ---- daemon_control.c ---- */
@@ -118,8 +120,8 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 /* Mode auto: reads the pressure and switches. In any mode it keeps the readings for the statistics. */
 void hs_daemon_poll_pressure(struct hs_daemon *d);
 
-/* Reads the configuration again. The text says what changed, or why nothing did. 0 or -errno. */
-int hs_daemon_reload(struct hs_daemon *d, char text[512]);
+/* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
+void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
 
 /* ---- daemon_diagnose.c ---- */
 

@@ -225,51 +225,111 @@ static void note_change(void *ctx, const char *key, const char *from, const char
 	c->nr_restart += !live;
 }
 
-int hs_daemon_reload(struct hs_daemon *d, char text[512])
+/* A reload that waits until the scan has the new settings, or would not take them. */
+struct reload {
+	struct hs_daemon *d;
+	struct hs_config tried, old;
+	struct hs_done done;
+	char text[512];
+};
+
+static bool same_scan(const struct hs_config *a, const struct hs_config *b)
 {
-	struct changes c = { .text = text, .size = 512 };
+	return memcmp(&a->pipeline, &b->pipeline, sizeof(a->pipeline)) == 0 && a->rest_min_s == b->rest_min_s &&
+	       a->rest_max_s == b->rest_max_s;
+}
+
+static void keep_scan(struct hs_config *cfg, const struct hs_config *old)
+{
+	cfg->pipeline = old->pipeline;
+	cfg->rest_min_s = old->rest_min_s;
+	cfg->rest_max_s = old->rest_max_s;
+}
+
+static void on_configured(void *arg, int rc, const char *text)
+{
+	struct reload *r = arg;
+	char why[512];
+
+	if (rc < 0) {
+		(void)snprintf(why, sizeof(why), "the scan goes on with the old settings: %.400s", text);
+		hs_log(HS_LOG_ERROR, "%s", why);
+		/* So that the next reload sees that they differ, and tries again; unless one came already. */
+		if (same_scan(&r->d->cfg, &r->tried))
+			keep_scan(&r->d->cfg, &r->old);
+	} else if (rc > 0) {
+		hs_daemon_take_in_again(r->d);
+	}
+	finish(r->done, rc < 0 ? rc : 0, rc < 0 ? why : r->text);
+	free(r);
+}
+
+static int configure(struct hs_daemon *d, const struct hs_config *old, const char *text, struct hs_done done)
+{
+	struct hs_job job = { .kind = HS_JOB_CONFIGURE,
+			      .config = d->cfg.pipeline,
+			      .rest_min_s = d->cfg.rest_min_s,
+			      .rest_max_s = d->cfg.rest_max_s };
+	struct reload *r = malloc(sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	r->d = d;
+	r->tried = d->cfg;
+	r->old = *old;
+	r->done = done;
+	(void)snprintf(r->text, sizeof(r->text), "%s", text);
+	job.done = (struct hs_done){ on_configured, r };
+	if (!hs_worker_post(d->worker, &job))
+		return 0;
+	free(r);
+	return -ENOMEM;
+}
+
+void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
+{
+	char text[512] = "";
+	struct changes c = { .text = text, .size = sizeof(text) };
 	struct hs_config fresh, old = d->cfg;
 	struct hs_error err = { "" };
-	int rc = hs_config_load(&fresh, d->config_path, &err);
+	int rc;
 
-	text[0] = '\0';
+	if (d->ending) {
+		finish(done, -ECANCELED, "hs-shared is about to end");
+		return;
+	}
+	rc = hs_config_load(&fresh, d->config_path, &err);
 	if (rc && !(rc == -ENOENT && !d->config_named)) {
 		hs_log(HS_LOG_ERROR, "the configuration stays as it was: %s", err.text);
-		(void)snprintf(text, 512, "%s", err.text);
-		return rc;
+		finish(done, rc, err.text);
+		return;
 	}
 	(void)hs_config_diff(&old, &fresh, note_change, &c);
 	if (!c.nr) {
-		(void)snprintf(text, 512, "nothing changed");
-		return 0;
+		finish(done, 0, "nothing changed");
+		return;
 	}
 	/* What needs a restart stays as it is until then. */
 	hs_config_keep_static(&fresh, &old);
 	d->cfg = fresh;
 	hs_log_level(fresh.log_level);
-	if (memcmp(&old.pipeline, &fresh.pipeline, sizeof(old.pipeline)) != 0 || old.rest_min_s != fresh.rest_min_s ||
-	    old.rest_max_s != fresh.rest_max_s) {
-		const struct hs_job job = { .kind = HS_JOB_CONFIGURE,
-					    .config = fresh.pipeline,
-					    .rest_min_s = fresh.rest_min_s,
-					    .rest_max_s = fresh.rest_max_s };
-
-		if (hs_worker_post(d->worker, &job))
-			hs_log(HS_LOG_ERROR, "out of memory: the scan goes on with the old settings");
-	}
 	hs_daemon_retime(d);
+	rc = same_scan(&fresh, &old) ? 1 : configure(d, &old, text, done);
+	if (rc < 0) {
+		keep_scan(&d->cfg, &old);
+		hs_log(HS_LOG_ERROR, "out of memory: the scan goes on with the old settings");
+		finish(done, rc, "out of memory: the scan goes on with the old settings");
+	}
 	/* A mode that was set by request stays, unless the file itself now says something else. */
 	if (fresh.mode != old.mode)
 		set_mode(d, fresh.mode, fresh.on_off, (struct hs_done){ NULL, NULL });
-	return 0;
+	if (rc > 0)
+		finish(done, 0, text);
 }
 
 static void reload(void *ctx, struct hs_done done)
 {
-	char text[512];
-	int rc = hs_daemon_reload(ctx, text);
-
-	finish(done, rc, text);
+	hs_daemon_reload(ctx, done);
 }
 
 static void diagnose(void *ctx, struct hs_done done)

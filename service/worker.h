@@ -22,7 +22,8 @@ enum hs_job_kind {
 	HS_JOB_LIMIT,      /* pid, wish.max_shared_bytes */
 	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing */
 	HS_JOB_CHECK_OWED, /* pid: undo what an earlier life left shared in a process that is no guest now */
-	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back */
+	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back. -errno: the old one goes
+			      on; above 0: so many guests could not be taken over, and are out */
 	HS_JOB_QUIT,       /* undo; the thread ends */
 };
 

@@ -221,7 +221,7 @@ static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_er
 	struct hs_guest_report *guests = NULL;
 	struct hs_pipeline *fresh = NULL;
 	size_t nr = hs_pipeline_report(w->pipeline, NULL, 0);
-	int rc = 0;
+	int rc = 0, nr_lost = 0;
 
 	cfg.observe = true;
 	cfg.allow_empty = true;
@@ -250,14 +250,14 @@ static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_er
 		one = hs_pipeline_add(fresh, guests[i].pid, &opt, err);
 		if (one) {
 			hs_log(HS_LOG_WARNING, "guest %s could not be taken over: %s", guests[i].name, err->text);
-			rc = one;
+			nr_lost++;
 		}
 	}
 	w->retry_engage_at_us = 0;
 	hs_worker_try_engage(w);
 out:
 	free(guests);
-	return rc;
+	return rc ? rc : nr_lost;
 }
 
 void hs_worker_do_job(struct hs_worker *w, struct job_item *item)
@@ -292,7 +292,7 @@ void hs_worker_do_job(struct hs_worker *w, struct job_item *item)
 		rc = job->undo ? give_back(w, 0, &err) : 0;
 		break;
 	}
-	if (rc && !err.text[0])
+	if (rc < 0 && !err.text[0])
 		(void)snprintf(err.text, sizeof(err.text), "%s", strerror(-rc));
 	item->rc = rc;
 	memcpy(item->text, err.text, sizeof(item->text));

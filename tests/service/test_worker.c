@@ -407,6 +407,33 @@ START_TEST(test_service_worker_mode_undoes_whom_the_engine_refused)
 }
 END_TEST
 
+/* Settings that are refused are told, and the old pipeline goes on; a guest that is lost on the way is told too. */
+START_TEST(test_service_worker_configure)
+{
+	const struct hs_job job = { .kind = HS_JOB_CONFIGURE, .rest_min_s = 1, .rest_max_s = 1 };
+	int cycles;
+
+	add(10);
+	add(11);
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE });
+	p.create_rc = -EINVAL;
+	do_job(job);
+	ck_assert_int_eq(done.rc, -EINVAL);
+	ck_assert_str_eq(done.text, "no pipeline today");
+	ck_assert(p.alive);
+	cycles = p.nr_cycles;
+	UNTIL(p.nr_cycles > cycles + 1);
+	p.create_rc = 0;
+	do_job(job);
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_uint_eq(p.nr, 2);
+	p.refused = 11;
+	do_job(job);
+	ck_assert_int_eq(done.rc, 1);
+	ck_assert_uint_eq(p.nr, 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/worker");
@@ -420,6 +447,7 @@ int main(void)
 	tcase_add_test(c, test_service_worker_owed_of_a_guest);
 	tcase_add_test(c, test_service_worker_mode_undoes_until_done);
 	tcase_add_test(c, test_service_worker_mode_undoes_whom_the_engine_refused);
+	tcase_add_test(c, test_service_worker_configure);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }
