@@ -46,7 +46,7 @@ struct hs_daemon_guest {
 };
 
 struct hs_daemon {
-	struct hs_config cfg;
+	struct hs_config cfg; /* as it was last read: cfg.mode is the file's, not the one that was asked for since */
 	const char *config_path;
 	bool config_named; /* on the command line: it has to be there */
 	struct hs_host host;
@@ -80,8 +80,8 @@ struct hs_daemon {
 
 /* ---- daemon.c ---- */
 
-/* Runs until it is asked to end. Exit status. */
-int hs_daemon_run(const struct hs_config *cfg, const char *config_path, bool config_named);
+/* Runs until it is asked to end. `cfg` is as the file says; it starts in `mode`. Exit status. */
+int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named);
 
 /* Monotonic, of the loop's current turn. */
 uint64_t hs_daemon_now_us(struct hs_daemon *d);

@@ -320,9 +320,10 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 		hs_log(HS_LOG_ERROR, "out of memory: the scan goes on with the old settings");
 		finish(done, rc, "out of memory: the scan goes on with the old settings");
 	}
-	/* A mode that was set by request stays, unless the file itself now says something else. */
+	/* A mode that was set by request, or on the command line, stays, unless the file itself now says something
+	 * else than it did. */
 	if (fresh.mode != old.mode)
-		set_mode(d, fresh.mode, fresh.on_off, (struct hs_done){ NULL, NULL });
+		set_mode(d, fresh.mode, after_default(d, fresh.mode), (struct hs_done){ NULL, NULL });
 	if (rc > 0)
 		finish(done, 0, text);
 }

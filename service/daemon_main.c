@@ -75,6 +75,7 @@ int main(int argc, char **argv)
 	struct hs_config cfg;
 	struct options o = { 0 };
 	struct hs_error err = { "" };
+	enum hs_mode mode;
 	const char *path;
 	int rc;
 
@@ -91,9 +92,11 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "hs-shared: %s\n", err.text);
 		return EXIT_FAILED;
 	}
+	mode = cfg.mode;
 	if (o.mode)
-		(void)!hs_mode_parse(o.mode, &cfg.mode);
+		(void)!hs_mode_parse(o.mode, &mode);
 	if (o.check) {
+		cfg.mode = mode;
 		hs_config_print(stdout, &cfg, false);
 		return fflush(stdout) ? EXIT_FAILED : 0;
 	}
@@ -102,5 +105,5 @@ int main(int argc, char **argv)
 		    stderr, "hs-shared: it needs root (page tables, ptrace, KSM); as a service systemd starts it so\n");
 		return EXIT_FAILED;
 	}
-	return hs_daemon_run(&cfg, path, o.config != NULL);
+	return hs_daemon_run(&cfg, mode, path, o.config != NULL);
 }

@@ -75,10 +75,23 @@ ok 'half a request and garbage leave it well' '{ printf "GET / HTTP"; head -c 50
 kill -KILL "$daemon"; wait "$daemon" 2>/dev/null
 before=$(ksm_pages "${pids[1]}")
 ok 'sharing outlives the daemon' '[ "$before" -gt 2000 ]'
-sed -i 's/^mode = .*/mode = save/' "$dir/conf"
-start_daemon
+start_daemon --mode=save # its file still says observe
 ok 'a restart reads back what is shared' 'until_true 30 "[ \$(field $g1 shared_pages) -gt 2000 ]"'
 ok 'and its guests, with their groups' '[ "$(field $g3 group)" = other ]'
+
+# ---- a reload changes the mode when the file's own has changed, and to observe undoes nothing
+effective() { request http://x/v1/mode | jq -r .effective; }
+sed -i 's/^interval_ms = .*/interval_ms = 70/' "$dir/conf"
+ok 'the mode of the command line outlives a reload of other settings' 'hs reload | grep -q "interval_ms: 60 -> 70" && [ "$(effective)" = save ]'
+sed -i 's/^mode = .*/mode = save/' "$dir/conf"
+ok 'a mode that the file has now is set' 'hs reload | grep -q "mode: observe -> save" && [ "$(effective)" = save ]'
+ok 'sharing goes on' 'until_true 30 "[ \$(field $g1 shared_pages) -gt 2000 ]"'
+sed -i 's/^mode = .*/mode = observe/' "$dir/conf"
+ok 'back to observe' 'hs reload | grep -q "mode: save -> observe" && until_true 20 "[ \$(request http://x/v1/status | jq .ksm_taken) = false ]"'
+ok 'keeps what is shared' 'sleep 1; [ "$(ksm_pages ${pids[1]})" -gt 2000 ] && [ "$(ksm_pages ${pids[2]})" -gt 2000 ]'
+sed -i 's/^mode = .*/mode = save/' "$dir/conf"
+hs reload >/dev/null
+ok 'save reads it back' 'until_true 30 "[ \$(field $g1 shared_pages) -gt 2000 ]"'
 
 # ---- opting out undoes it
 hs opt-out --pid "${pids[1]}" >/dev/null 2>&1
@@ -89,7 +102,7 @@ ok 'its memory is as it was' 'verify_guest 1'
 echo 'nonsense = 1' >>"$dir/conf"
 ok 'a wrong configuration is refused with its line' '! hs reload 2>"$dir/err" >/dev/null && grep -q "no key nonsense" "$dir/err"'
 sed -i '/nonsense/d; s/^interval_ms = .*/interval_ms = 80/' "$dir/conf"
-ok 'a changed one is told' 'hs reload | grep -q "interval_ms: 60 -> 80"'
+ok 'a changed one is told' 'hs reload | grep -q "interval_ms: 70 -> 80"'
 ok 'and sharing goes on' 'until_true 30 "[ \$(field $g2 state) = sharing ]"'
 
 # ---- a guest ends; off undoes; the end

@@ -43,8 +43,8 @@ status_of() { status_of_to /dev/null "$@"; }
 ksm_pages() { awk '/^KSM:/ { kib += $2 } END { print kib / 4 }' "/proc/$1/smaps"; }
 mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
 
-start_daemon() {
-	"$shared" -c "$dir/conf" >>"$dir/log" 2>&1 &
+start_daemon() { # [OPTION...]
+	"$shared" -c "$dir/conf" "$@" >>"$dir/log" 2>&1 &
 	daemon=$!
 	until_true 10 'hs status >/dev/null 2>&1'
 }
