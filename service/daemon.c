@@ -60,11 +60,14 @@ static int on_history(sd_event_source *s, uint64_t us, void *arg)
 {
 	struct hs_daemon *d = arg;
 	const struct hs_model *m = &d->model;
+	char saved[64] = ""; /* without the engine it is not known */
 
 	(void)us;
 	hs_daemon_history_add(d); /* makes the model anew */
-	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests, %llu MiB saved", hs_mode_name(m->effective), m->nr_guests,
-			 (unsigned long long)(m->totals.ledger.saved_bytes >> 20));
+	if (m->engaged)
+		(void)snprintf(saved, sizeof(saved), ", %llu MiB saved",
+			       (unsigned long long)(m->totals.ledger.saved_bytes >> 20));
+	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests%s", hs_mode_name(m->effective), m->nr_guests, saved);
 	return again(s, d->history.resolution_s * UINT64_C(1000000));
 }
 

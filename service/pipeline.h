@@ -101,7 +101,7 @@ struct hs_pipeline_totals {
 	uint64_t index_bytes;
 	uint64_t own_bytes; /* index and records of pages, without libraries */
 	struct hs_fine_stats fine;
-	struct hs_ledger ledger;
+	struct hs_ledger ledger; /* all 0 without the engine: what is shared is not known then */
 };
 
 HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host,

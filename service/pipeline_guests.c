@@ -83,6 +83,8 @@ void hs_pipeline_disengage(struct hs_pipeline *p)
 		hs_pipeline_share_leave(p, p->guests[i]);
 	hs_share_destroy(p->share);
 	p->share = NULL;
+	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is told of it. */
+	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
 }
 
 bool hs_pipeline_engaged(const struct hs_pipeline *p)

@@ -63,9 +63,12 @@ void hs_show_status(const json_t *s)
 		     (double)num(scan, "last_cycle_ms") / 1e3);
 	(void)printf("guests    %" PRId64 " known, %" PRId64 " opted in, %" PRId64 " sharing\n", num(guests, "known"),
 		     num(guests, "opted_in"), num(guests, "sharing"));
-	(void)printf("saved     %s, net %s; could save %s\n", hs_human_bytes(a, num(saving, "saved_bytes")),
-		     hs_human_bytes(b, num(saving, "net_saved_bytes")),
-		     hs_human_bytes(c, num(saving, "could_save_bytes")));
+	if (yes(s, "ksm_taken"))
+		(void)printf("saved     %s, net %s; ", hs_human_bytes(a, num(saving, "saved_bytes")),
+			     hs_human_bytes(b, num(saving, "net_saved_bytes")));
+	else
+		(void)printf("saved     known in mode save only; ");
+	(void)printf("could save %s\n", hs_human_bytes(c, num(saving, "could_save_bytes")));
 	(void)printf("memory    %s of %s available\n", hs_human_bytes(a, num(memory, "available_bytes")),
 		     hs_human_bytes(b, num(memory, "total_bytes")));
 	if (yes(virt, "configured"))
@@ -74,19 +77,30 @@ void hs_show_status(const json_t *s)
 		     hs_human_bytes(a, num(process, "rss_bytes")));
 }
 
-void hs_show_stats(const json_t *s)
+static void show_ledger(const json_t *l, bool known)
 {
-	const json_t *t = json_object_get(s, "totals"), *fine = json_object_get(t, "fine"),
-		     *l = json_object_get(t, "ledger");
-	const json_t *ksm = json_object_get(s, "ksm");
 	char a[32], b[32], c[32];
 
+	if (!known) {
+		(void)printf("saved       known in mode save only\n");
+		return;
+	}
 	(void)printf("saved       %s gross, %s metadata, %s net\n", hs_human_bytes(a, num(l, "saved_bytes")),
 		     hs_human_bytes(b, num(l, "metadata_bytes")), hs_human_bytes(c, num(l, "net_saved_bytes")));
 	(void)printf("base pages  %" PRId64 " wanted, %" PRId64 " mergeable, %" PRId64 " shared on %" PRId64
 		     " frames, %" PRId64 " zero, %" PRId64 " single, %" PRId64 " broken\n",
 		     num(l, "wanted_pages"), num(l, "mergeable_pages"), num(l, "shared_pages"), num(l, "frames"),
 		     num(l, "zero_pages"), num(l, "single_pages"), num(l, "broken_pages"));
+}
+
+void hs_show_stats(const json_t *s)
+{
+	const json_t *t = json_object_get(s, "totals"), *fine = json_object_get(t, "fine"),
+		     *l = json_object_get(t, "ledger");
+	const json_t *ksm = json_object_get(s, "ksm");
+	char a[32], b[32];
+
+	show_ledger(l, yes(s, "ksm_taken"));
 	(void)printf("looked      %" PRId64 " cycles, %" PRId64 " rounds, %" PRId64 " pages digested, %" PRId64
 		     " compared (%" PRId64 " differed)\n",
 		     num(t, "cycles"), num(t, "rounds"), num(t, "pages_hashed"), num(t, "pages_compared"),

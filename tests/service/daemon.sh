@@ -88,6 +88,7 @@ ok 'a mode that the file has now is set' 'hs reload | grep -q "mode: observe -> 
 ok 'sharing goes on' 'until_true 30 "[ \$(field $g1 shared_pages) -gt 2000 ]"'
 sed -i 's/^mode = .*/mode = observe/' "$dir/conf"
 ok 'back to observe' 'hs reload | grep -q "mode: save -> observe" && until_true 20 "[ \$(request http://x/v1/status | jq .ksm_taken) = false ]"'
+ok 'nobody follows what is kept: no figure of it is told, rather than the last one' '[ "$(request http://x/v1/status | jq -c "[.saving.saved_bytes, .totals.ledger.saved_bytes, .totals.ledger.shared_pages]")" = "[0,0,0]" ] && ! request http://x/metrics | grep -q "^hs_share_saved_bytes" && hs status | grep -q "known in mode save only"'
 ok 'keeps what is shared' 'sleep 1; [ "$(ksm_pages ${pids[1]})" -gt 2000 ] && [ "$(ksm_pages ${pids[2]})" -gt 2000 ]'
 sed -i 's/^mode = .*/mode = save/' "$dir/conf"
 hs reload >/dev/null
