@@ -26,7 +26,8 @@
 #define RECONNECT_MS      1000
 #define LIBVIRT_ANSWER_MS 20000    /* below hs-share's own patience with a request */
 #define STUCK_MS          600000   /* no sign of life from the scan's thread for so long: the watchdog may bite */
-#define EXTEND_US         30000000 /* asked of systemd while the end takes its time */
+#define EXTEND_US         30000000 /* asked of systemd while the end takes its time... */
+#define EXTEND_EVERY_US   10000000 /* ...so often */
 
 uint64_t hs_daemon_now_us(struct hs_daemon *d)
 {
@@ -49,10 +50,12 @@ static int on_tick(sd_event_source *s, uint64_t us, void *arg)
 	struct hs_daemon *d = arg;
 
 	(void)us;
+	if (d->ending) {
+		(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d", EXTEND_US);
+		return again(s, EXTEND_EVERY_US);
+	}
 	hs_daemon_poll_pressure(d);
 	hs_daemon_reconcile(d);
-	if (d->ending)
-		(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d", EXTEND_US);
 	return again(s, d->cfg.auto_mode.poll_s * UINT64_C(1000000));
 }
 
@@ -127,6 +130,7 @@ void hs_daemon_end(struct hs_daemon *d, const char *why)
 	d->ending = true;
 	hs_log(HS_LOG_INFO, "%s: ending, what is shared is %s", why, job.undo ? "undone" : "kept");
 	(void)sd_notifyf(0, "STOPPING=1\nSTATUS=ending\nEXTEND_TIMEOUT_USEC=%d", EXTEND_US);
+	(void)again(d->tick, EXTEND_EVERY_US);
 	if (hs_worker_post(d->worker, &job))
 		(void)sd_event_exit(d->loop, 1);
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -25,6 +26,7 @@
 static char dir[64], sock[128], conf[128], answer[65536];
 static uint16_t port;
 static pid_t daemon_pid;
+static const char *more_conf = "";
 
 /* A port that nobody has now; the address tells the family. */
 static uint16_t free_port(void)
@@ -46,8 +48,8 @@ static void write_conf(const char *address, const char *libvirt_uri)
 	ck_assert_ptr_nonnull(f);
 	(void)fprintf(f,
 		      "[service]\nmode = off\nsocket = %s\nstate_dir = %s/state\ntcp_address = %s\ntcp_port = %u\n"
-		      "log_level = error\n[libvirt]\nuri = %s\n",
-		      sock, dir, address, port, libvirt_uri);
+		      "log_level = error\n[libvirt]\nuri = %s\n%s",
+		      sock, dir, address, port, libvirt_uri, more_conf);
 	ck_assert_int_eq(fclose(f), 0);
 }
 
@@ -433,21 +435,30 @@ static long silent_ms(void)
 	return strtol(at + strlen("\"silent_ms\":"), NULL, 10);
 }
 
-/* A scan that hangs is told of, by a daemon that does not. Here a tracer holds its thread, as the kernel would. */
-START_TEST(test_service_endpoint_scan_hangs)
+/* Holds the scan's thread by a tracer, as a lock of the kernel's would. */
+static pid_t hold_scan(void)
 {
 	pid_t tid = scan_thread();
 	int status;
-	bool told = false;
 
 	for (int i = 0; i < 100 && !tid; i++, tid = scan_thread()) /* it names itself once it runs */
 		(void)usleep(50000);
 	ck_assert_int_gt(tid, 0);
-	ck_assert_int_lt(silent_ms(), 30000);
-	ck_assert_ptr_nonnull(strstr(answer, "\"trouble\":\"\""));
 	ck_assert_int_eq((int)ptrace(PTRACE_SEIZE, tid, NULL, NULL), 0);
 	ck_assert_int_eq((int)ptrace(PTRACE_INTERRUPT, tid, NULL, NULL), 0);
 	ck_assert_int_eq(waitpid(tid, &status, __WALL), tid);
+	return tid;
+}
+
+/* A scan that hangs is told of, by a daemon that does not. */
+START_TEST(test_service_endpoint_scan_hangs)
+{
+	bool told = false;
+	pid_t tid;
+
+	ck_assert_int_lt(silent_ms(), 30000);
+	ck_assert_ptr_nonnull(strstr(answer, "\"trouble\":\"\""));
+	tid = hold_scan();
 	for (int i = 0; i < 80 && !told; i++) {
 		const long silent = silent_ms();
 
@@ -469,6 +480,38 @@ START_TEST(test_service_endpoint_scan_hangs)
 }
 END_TEST
 
+/* While the end takes its time, systemd is asked for more of it, however seldom the pressure is read. */
+START_TEST(test_service_endpoint_end_takes_long)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const struct timeval patience = { .tv_sec = 15 };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), nr = 0;
+	char name[64], message[512];
+	pid_t tid;
+
+	(void)snprintf(name, sizeof(name), "@hs-endpoint-%d", (int)getpid());
+	(void)memcpy(addr.sun_path + 1, name + 1, strlen(name) - 1);
+	ck_assert_int_eq(
+	    bind(fd, (struct sockaddr *)&addr, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name))), 0);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	ck_assert_int_eq(setenv("NOTIFY_SOCKET", name, 1), 0);
+	more_conf = "[auto]\npoll_s = 3600\n";
+	start();
+	tid = hold_scan();
+	(void)kill(daemon_pid, SIGTERM);
+	while (nr < 3) {
+		ssize_t n = recv(fd, message, sizeof(message) - 1, 0);
+
+		ck_assert_msg(n > 0, "asked %d times, then no more", nr);
+		message[n] = '\0';
+		nr += strstr(message, "EXTEND_TIMEOUT_USEC=30000000") != NULL;
+	}
+	ck_assert_int_eq((int)ptrace(PTRACE_DETACH, tid, NULL, NULL), 0);
+	stop();
+	(void)close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/endpoint");
@@ -487,6 +530,7 @@ int main(void)
 	tcase_add_test(slow, test_service_endpoint_scan_hangs);
 	tcase_add_test(own, test_service_endpoint_ipv6);
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
+	tcase_add_test(own, test_service_endpoint_end_takes_long);
 	tcase_set_timeout(c, 60);
 	tcase_set_timeout(own, 60);
 	tcase_set_timeout(slow, 150);
