@@ -170,9 +170,15 @@ int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int 
 typedef int (*run_fn)(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
 /*
- * All huge pages that an ageing is of, a run at a time, each within its region, until one fails. While dirty logging is
- * on, what is dropped comes back in base pages: then only what is meant to.
+ * While dirty logging is on, what is dropped comes back in base pages: then only what is meant to. Of what is blind
+ * nothing is said at the sample; and a display's memory, which the VMM logs, would come back so.
  */
+static bool is_aged(const struct hs_nested_view *v, hs_huge_nr huge)
+{
+	return !hs_bit_test(v->blind, huge) && (!v->log.open || hs_bit_test(v->split, huge));
+}
+
+/* All huge pages that an ageing is of, a run at a time, each within its region, until one fails. */
 static int each_run(struct hs_nested_view *v, run_fn fn)
 {
 	int rc = 0;
@@ -180,12 +186,8 @@ static int each_run(struct hs_nested_view *v, run_fn fn)
 	for (size_t i = 0; i < v->view.nr_regions && !rc; i++) {
 		const struct hs_region *r = &v->view.regions[i];
 
-		if (!v->log.open) {
-			rc = fn(v, r->first_huge, r->nr_huge);
-			continue;
-		}
 		for (hs_huge_nr h = r->first_huge, end = h + r->nr_huge, to; h < end && !rc; h = to + 1) {
-			for (to = h; to < end && hs_bit_test(v->split, to); to++)
+			for (to = h; to < end && is_aged(v, to); to++)
 				;
 			if (to > h)
 				rc = fn(v, h, to - h);
@@ -264,7 +266,7 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 	}
 	if (rc)
 		return rc;
-	if (v->nr_logged && !v->log.open)
+	if (v->logs_ram && !v->log.open)
 		return hs_error_set(err, -EBUSY,
 				    "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
 				    "calculation): its guest is left alone meanwhile",

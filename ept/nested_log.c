@@ -12,7 +12,8 @@
  * The VMM has another use for the same logging: migration, and the dirty rate. Not one dirty bit may be lost to it.
  *  - We never read or clear dirty bits. All of them are set when logging begins, so whoever uses them finds every page
  *    dirty until it has cleared its bit itself.
- *  - A window opens only while no slot is logged.
+ *  - A window opens only while the guest's RAM proper is not logged. Slots that are logged then (a display's memory,
+ * all the time; the first ones, when a migration is being set up in this instant) are neither split nor switched.
  *  - The one step that loses bits is switching logging off while the VMM relies on it. KVM does not know: to switch on
  *    what is on already leaves no trace. So the VMM's calls are watched from before logging is switched on
  *    (kvm_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which switches it
@@ -65,17 +66,6 @@ struct step {
 static uint64_t vm_of(const struct hs_nested_view *v)
 {
 	return v->aged.look.kvm;
-}
-
-static bool touches_regions(const struct hs_nested_view *v, const struct hs_kvm_slot *s)
-{
-	for (size_t i = 0; i < v->view.nr_regions; i++) {
-		const struct hs_region *r = &v->view.regions[i];
-
-		if (s->hva < r->hva.v + r->nr_huge * HS_HUGE_SIZE && r->hva.v < s->hva + s->nr_pages * HS_BASE_SIZE)
-			return true;
-	}
-	return false;
 }
 
 /* Of a slot that has no flags but logging, by our doing. */
@@ -142,14 +132,13 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	rc = look(st, &now);
 	if (rc)
 		return rc;
-	for (uint32_t i = 0; i < now.look.nr_slots; i++)
-		if (touches_regions(st->v, &st->slots[i]) && (st->slots[i].flags & KVM_MEM_LOG_DIRTY_PAGES))
-			return -EALREADY;
+	if (hs_nested_logs_ram(st->v, &now.look, st->slots))
+		return -EALREADY;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
 
-		if (!touches_regions(st->v, s) || s->flags)
-			continue; /* read-only, or memory of a kind that KVM alone knows */
+		if (!hs_nested_touches(st->v, s) || s->flags)
+			continue; /* logged for a display, read-only, or memory of a kind that KVM alone knows */
 		rc = hs_kvm_guard_watch(log->guard, vm_of(st->v), s, &cookie);
 		if (rc)
 			return rc;
@@ -183,7 +172,7 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
 
-		if (!touches_regions(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
+		if (!hs_nested_touches(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
 			continue;
 		switch (hs_kvm_guard_ours(log->guard, vm_of(st->v), s, st->min_us)) {
 		case HS_YES:
@@ -228,6 +217,7 @@ static void forget(struct hs_nested_view *v)
 {
 	hs_kvm_guard_end(v->log.guard, vm_of(v));
 	v->log.open = false;
+	v->reread = true; /* what is logged still is the VMM's from now on */
 }
 
 static uint64_t now_us(void)

@@ -50,9 +50,12 @@ struct hs_nested_view {
 	/* As of the slots' generation in `aged`. */
 	struct hs_nested_piece *pieces;
 	size_t nr_pieces;
-	uint64_t *blind; /* one bit for each huge page: its nested entries cannot be found or told */
+	uint64_t
+	    *blind; /* one bit for each huge page: its nested entries cannot be found or told, or the VMM logs it */
 
-	uint32_t nr_logged; /* slots over this memory that are dirty logged, by whomever */
+	uint32_t nr_logged; /* slots over this memory that are dirty logged, but not by a window of ours */
+	bool logs_ram;      /* the guest's RAM proper is among them */
+	bool reread;        /* the above is out of date, though the generation may be the same */
 
 	struct hs_kvm_seen aged; /* at the last ageing */
 	bool has_aged;
@@ -82,6 +85,19 @@ HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk 
 
 /* Whether their_fd is still on that VM: 0, -EBADF. */
 HS_MUST_USE int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm);
+
+/* Whether a slot and this guest's regions have memory in common. */
+bool hs_nested_touches(const struct hs_nested_view *v, const struct hs_kvm_slot *s);
+
+/*
+ * Whether any of the guest's RAM proper is dirty logged, other than by a window of ours. A VMM logs the memory of a
+ * display all the time (QEMU: VGA, bochs-display, QXL), and nothing else for its own use; for a migration or the dirty
+ * rate it logs everything that the guest can write. A display's memory is a region of its own. So what counts is the
+ * region with the largest slot that can be written. Where that is a display's, or is no larger than one's, it cannot be
+ * told from a migration, and is taken for one.
+ */
+bool hs_nested_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look,
+			const struct hs_kvm_slot *slots);
 
 /* Looks at the VM; when its slots are not those of `aged` any more, or there are none yet, reads them anew. */
 HS_MUST_USE int hs_nested_look(struct hs_nested_view *v, struct hs_kvm_seen *now, struct hs_error *err);

@@ -17,6 +17,7 @@
 
 #define VM_FILE          "anon_inode:kvm-vm"
 #define SLOT_LOGGED      (1U << 0) /* KVM_MEM_LOG_DIRTY_PAGES */
+#define SLOT_READONLY    (1U << 1) /* KVM_MEM_READONLY */
 #define SLOT_GUEST_MEMFD (1U << 2) /* KVM_MEM_GUEST_MEMFD: memory that the process itself cannot reach */
 
 /* ---- the descriptor ---- */
@@ -128,6 +129,49 @@ int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *
 
 /* ---- slots ---- */
 
+static bool has_common(const struct hs_kvm_slot *s, const struct hs_region *r)
+{
+	return s->hva < r->hva.v + r->nr_huge * HS_HUGE_SIZE && r->hva.v < s->hva + s->nr_pages * HS_BASE_SIZE;
+}
+
+bool hs_nested_touches(const struct hs_nested_view *v, const struct hs_kvm_slot *s)
+{
+	for (size_t i = 0; i < v->view.nr_regions; i++)
+		if (has_common(s, &v->view.regions[i]))
+			return true;
+	return false;
+}
+
+/* By the VMM, or by anybody but this view's window. */
+static bool is_logged(const struct hs_nested_view *v, uint64_t kvm, const struct hs_kvm_slot *s)
+{
+	return (s->flags & SLOT_LOGGED) && (!v->log.open || hs_kvm_guard_ours(v->log.guard, kvm, s, 0) != HS_YES);
+}
+
+bool hs_nested_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look, const struct hs_kvm_slot *slots)
+{
+	uint64_t in_logged = 0, in_others = 0; /* pages of the largest slot of such regions */
+
+	for (size_t r = 0; r < v->view.nr_regions; r++) {
+		uint64_t largest = 0, *of;
+		bool logged = false;
+
+		for (uint32_t i = 0; i < look->nr_slots; i++) {
+			const struct hs_kvm_slot *s = &slots[i];
+
+			if (!has_common(s, &v->view.regions[r]) || (s->flags & (SLOT_READONLY | SLOT_GUEST_MEMFD)))
+				continue;
+			logged |= is_logged(v, look->kvm, s);
+			if (s->nr_pages > largest)
+				largest = s->nr_pages;
+		}
+		of = logged ? &in_logged : &in_others;
+		if (largest > *of)
+			*of = largest;
+	}
+	return in_logged && in_logged >= in_others;
+}
+
 static bool same_piece(const struct hs_nested_piece *a, const struct hs_nested_piece *b)
 {
 	return a->first == b->first && a->nr == b->nr && a->gpa == b->gpa && a->from == b->from && a->to == b->to;
@@ -144,15 +188,15 @@ static void add_piece(struct hs_nested_view *v, struct hs_nested_piece piece)
 	v->pieces[v->nr_pieces++] = piece;
 }
 
-/* What slot and region have in common: up to three pieces; false: nothing. */
-static bool add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, const struct hs_region *r)
+/* What slot and region have in common: up to three pieces. */
+static void add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, bool logged, const struct hs_region *r)
 {
 	uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
 	uint64_t slot_end = s->hva + s->nr_pages * HS_BASE_SIZE;
 	uint64_t start = s->hva > r->hva.v ? s->hva : r->hva.v;
 	uint64_t end = slot_end < region_end ? slot_end : region_end;
 	uint64_t to_gpa = s->first_frame * HS_BASE_SIZE - s->hva; /* added to an address; wraps around */
-	bool readable = !(s->flags & SLOT_GUEST_MEMFD) && !(to_gpa & (HS_HUGE_SIZE - 1));
+	bool readable = !logged && !(s->flags & SLOT_GUEST_MEMFD) && !(to_gpa & (HS_HUGE_SIZE - 1));
 
 	for (uint64_t at = start, next; at < end; at = next) {
 		uint64_t huge = at & ~(HS_HUGE_SIZE - 1);
@@ -176,7 +220,22 @@ static bool add_overlap(struct hs_nested_view *v, const struct hs_kvm_slot *s, c
 		}
 		add_piece(v, p);
 	}
-	return start < end;
+}
+
+static void use_slots(struct hs_nested_view *v, const struct hs_kvm_look *look, const struct hs_kvm_slot *slots)
+{
+	v->nr_pieces = 0;
+	v->nr_logged = 0;
+	v->logs_ram = hs_nested_logs_ram(v, look, slots);
+	memset(v->blind, 0, ((size_t)v->view.nr_huge + 63) / 64 * sizeof(*v->blind));
+	for (uint32_t i = 0; i < look->nr_slots; i++) {
+		bool logged = is_logged(v, look->kvm, &slots[i]);
+
+		/* What is logged beside RAM that is not is the VMM's own; all of it: the guest is left alone anyway. */
+		v->nr_logged += logged && hs_nested_touches(v, &slots[i]);
+		for (size_t r = 0; r < v->view.nr_regions; r++)
+			add_overlap(v, &slots[i], logged && !v->logs_ram, &v->view.regions[r]);
+	}
 }
 
 static int read_slots(struct hs_nested_view *v, struct hs_kvm_seen *now)
@@ -197,13 +256,8 @@ static int read_slots(struct hs_nested_view *v, struct hs_kvm_seen *now)
 	if (pieces) {
 		free(v->pieces);
 		v->pieces = pieces;
-		v->nr_pieces = 0;
-		v->nr_logged = 0;
-		memset(v->blind, 0, ((size_t)v->view.nr_huge + 63) / 64 * sizeof(*v->blind));
-		for (uint32_t i = 0; i < now->look.nr_slots; i++)
-			for (size_t r = 0; r < v->view.nr_regions; r++)
-				if (add_overlap(v, &slots[i], &v->view.regions[r]))
-					v->nr_logged += (slots[i].flags & SLOT_LOGGED) != 0;
+		v->reread = false;
+		use_slots(v, &now->look, slots);
 	} else if (!rc) {
 		rc = -ENOMEM;
 	}
@@ -258,7 +312,7 @@ int hs_nested_look(struct hs_nested_view *v, struct hs_kvm_seen *now, struct hs_
 {
 	int rc = v->pieces ? hs_kvm_walk_look(v->kvm, v->vm_fd, now, NULL) : 0;
 
-	if (!rc && (!v->pieces || !same_slots(&now->look, &v->aged.look)))
+	if (!rc && (!v->pieces || v->reread || !same_slots(&now->look, &v->aged.look)))
 		rc = read_slots(v, now);
 	if (rc == -ENOMEM)
 		return hs_error_set(err, rc, "no memory for the memory slots of process %d", (int)v->view.pid);

@@ -145,6 +145,58 @@ START_TEST(test_ept_nested_fine_not_while_vmm_logs)
 }
 END_TEST
 
+/* Display memory, which the VMM logs, and reads the log of, all the time: windows of the RAM leave it alone. */
+START_TEST(test_ept_nested_fine_beside_a_display)
+{
+	struct vmm_config cfg = two_slots;
+	const int display = 12 * HS_BASE_PER_HUGE;
+	int results[NR_CHOSEN];
+
+	cfg.display = true;
+	open_view(&cfg);
+	for (int round = 0; round < 3; round++) {
+		const bool migrates = round == 1;
+		struct hs_base_sample s[NR_CHOSEN];
+		const uint32_t page = 5 * HS_BASE_PER_HUGE + 77;
+
+		good(hs_view_age(view, &err));
+		touch_all(true);
+		good(hs_view_split(view, chosen, NR_CHOSEN, results, &err));
+		ck_assert_int_eq(results[0], 0);
+		ck_assert_int_eq(results[1], 0);
+		ck_assert_int_eq(results[2], -ENOENT); /* the display's */
+		good(hs_view_age(view, &err));
+		ck_assert_int_eq(vmm_dirty(&guest, 1), display);
+		vmm_touch(&guest, &page, 1, true);
+		good(hs_view_sample_base(view, chosen, 2, s, &err));
+		ck_assert_uint_eq(s[0].state, HS_MAP_SPLIT);
+		ck_assert_uint_eq(hs_bits_count(&s[0].accessed), 0);
+		ck_assert_uint_eq(hs_bits_count(&s[1].accessed), 1);
+		if (migrates)
+			ck_assert_int_eq(vmm_log(&guest, true), 0);
+		restore_chosen();
+		ck_assert_int_eq(vmm_dirty(&guest, 0), migrates ? 20 * (int)HS_BASE_PER_HUGE : -ENOENT);
+		ck_assert_int_eq(vmm_dirty(&guest, 1), display);
+		if (!migrates)
+			continue;
+		for (int i = 0; i < 2; i++) {
+			ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
+			ck_assert_int_eq(hs_view_age(view, &err), -EBUSY);
+		}
+		ck_assert_int_eq(vmm_log(&guest, false), 0);
+	}
+	/* As large as the RAM, and more: it may be a migration as well. */
+	close_view();
+	cfg.slots[0].nr_huge = 16;
+	cfg.slots[1].first_huge = 16;
+	cfg.slots[1].nr_huge = 16;
+	open_view(&cfg);
+	ck_assert_int_eq(hs_view_age(view, &err), -EBUSY);
+	ck_assert_int_eq(hs_view_split(view, chosen, 1, NULL, &err), -EBUSY);
+	close_view();
+}
+END_TEST
+
 /* A window that could not be opened leaves no watch behind. */
 START_TEST(test_ept_nested_fine_refused_leaves_nothing)
 {
@@ -171,6 +223,7 @@ START_TEST(test_ept_nested_fine_vmm_begins_to_log)
 		restore_chosen();
 		ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
 		ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
+		ck_assert_int_eq(hs_view_age(view, &err), -EBUSY);
 		ck_assert_int_eq(vmm_log(&guest, false), 0);
 		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
 		good(hs_view_age(view, &err));
@@ -360,6 +413,7 @@ int main(void)
 	} else {
 		tcase_add_test(t, test_ept_nested_fine_exactly);
 		tcase_add_test(t, test_ept_nested_fine_not_while_vmm_logs);
+		tcase_add_test(t, test_ept_nested_fine_beside_a_display);
 		tcase_add_test(t, test_ept_nested_fine_refused_leaves_nothing);
 		tcase_add_test(t, test_ept_nested_fine_vmm_begins_to_log);
 		tcase_add_test(t, test_ept_nested_fine_closed_in_a_window);

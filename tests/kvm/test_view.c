@@ -418,6 +418,39 @@ START_TEST(test_ept_nested_unknown_where_grids_differ)
 }
 END_TEST
 
+/* Display memory, which the VMM logs all the time: never cold, and the guest's RAM is seen as ever. */
+START_TEST(test_ept_nested_beside_a_display)
+{
+	struct vmm_config cfg = two_slots;
+	struct hs_huge_sample s[NR_HUGE];
+	uint32_t list[NR_HUGE];
+	bool in[NR_HUGE];
+
+	cfg.display = true;
+	open_view(&cfg);
+	srandom(14);
+	for (int round = 0; round < 10; round++) {
+		uint32_t nr = random_set(in, list, NR_HUGE, HS_BASE_PER_HUGE);
+
+		age();
+		vmm_touch(&guest, list, nr, round & 1);
+		sample(s);
+		for (uint32_t i = 0; i < NR_HUGE; i++)
+			ck_assert_msg(i < 20 ? s[i].accessed == (in[i] ? HS_YES : HS_NO) : s[i].accessed != HS_NO,
+				      "round %d, huge page %u: %u", round, i, s[i].accessed);
+	}
+	/* The RAM as well: a migration. */
+	ck_assert_int_eq(vmm_log(&guest, true), 0);
+	ck_assert_int_eq(hs_view_age(view, &err), -EBUSY);
+	sample(s);
+	for (uint32_t i = 0; i < NR_HUGE; i++)
+		ck_assert_uint_ne(s[i].accessed, HS_NO);
+	ck_assert_int_eq(vmm_log(&guest, false), 0);
+	age();
+	close_view();
+}
+END_TEST
+
 START_TEST(test_ept_nested_guest_ends)
 {
 	struct hs_huge_sample s[NR_HUGE];
@@ -446,6 +479,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, test_ept_nested_sees_the_vmm);
 	tcase_add_test(t, test_ept_nested_unknown_after_slots_change);
 	tcase_add_test(t, test_ept_nested_unknown_where_grids_differ);
+	tcase_add_test(t, test_ept_nested_beside_a_display);
 	tcase_add_test(t, test_ept_nested_guest_ends);
 }
 

@@ -89,15 +89,20 @@ static _Noreturn void die(const char *what)
 	_exit(1);
 }
 
+static bool is_display(const struct vmm_config *cfg, uint32_t slot)
+{
+	return cfg->display && slot == cfg->nr_slots - 1;
+}
+
 static int set_slot(struct machine *m, uint32_t i, uint32_t flags, bool present)
 {
 	const struct vmm_slot *s = &m->cfg->slots[i];
 	struct kvm_userspace_memory_region r = {
 		.slot = i,
-		.flags = flags,
+		.flags = flags | (is_display(m->cfg, i) ? KVM_MEM_LOG_DIRTY_PAGES : 0),
 		.guest_phys_addr = s->gpa,
 		.memory_size = present ? s->nr_huge * HS_HUGE_SIZE : 0,
-		.userspace_addr = (uintptr_t)m->ram + s->first_huge * HS_HUGE_SIZE,
+		.userspace_addr = (uintptr_t)m->ram + (s->first_huge + is_display(m->cfg, i)) * HS_HUGE_SIZE,
 	};
 
 	if (ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &r))
@@ -110,7 +115,7 @@ static int set_slot(struct machine *m, uint32_t i, uint32_t flags, bool present)
 
 static void make_ram(struct machine *m)
 {
-	size_t len = m->cfg->nr_huge * HS_HUGE_SIZE;
+	size_t len = (m->cfg->nr_huge + m->cfg->display) * HS_HUGE_SIZE;
 	char *all = mmap(NULL, len + 2 * HS_HUGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *p = (char *)(((uintptr_t)all + HS_HUGE_SIZE) & ~(uintptr_t)(HS_HUGE_SIZE - 1));
 
@@ -122,6 +127,10 @@ static void make_ram(struct machine *m)
 	for (int tries = 0; madvise(p, len, MADV_COLLAPSE); tries++)
 		if (tries == 50)
 			die("MADV_COLLAPSE");
+	/* What parts a display's memory from the rest, as QEMU's guard pages do. */
+	if (m->cfg->display &&
+	    mprotect(p + m->cfg->slots[m->cfg->nr_slots - 1].first_huge * HS_HUGE_SIZE, HS_HUGE_SIZE, PROT_NONE))
+		die("mprotect");
 	/* A flag at one base page parts the mapping of its huge page, and leaves the page whole. */
 	for (uint32_t i = 0; i < m->cfg->nr_split; i++) {
 		char *first = p + m->cfg->split_huge[i] * HS_HUGE_SIZE;

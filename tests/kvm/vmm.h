@@ -29,6 +29,8 @@ struct vmm_config {
 	bool cut_folios; /* they are 512 pages for the kernel, too */
 	bool two_spaces; /* every slot in KVM's second address space (system management mode) as well, as QEMU has it */
 	bool no_manual;  /* dirty logging without manual protection */
+	/* The last slot is a stretch of its own, always dirty logged, as a display's memory is. Not for vmm_fill. */
+	bool display;
 };
 
 struct vmm_box;
