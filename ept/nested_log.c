@@ -377,7 +377,8 @@ int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
 
-	if (!v->log.open || now_us() - v->log.since_us < FORGOTTEN_US)
+	/* Nothing split: it could be neither opened in full nor closed at once. Nobody will restore anything of it. */
+	if (!v->log.open || (v->nr_split && now_us() - v->log.since_us < FORGOTTEN_US))
 		return 0;
 	rc = hs_nested_log_close(v, err);
 	if (!rc)

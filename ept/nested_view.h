@@ -162,7 +162,7 @@ int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 /* Ends the window, if one is open: logging off, or left to the VMM. -EAGAIN and the like: not now. */
 HS_MUST_USE int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err);
-/* Ends a window that is older than any may be, whoever forgot it. */
+/* Ends a window that is older than any may be, whoever forgot it, or in which nothing is split. */
 HS_MUST_USE int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err);
 /* Ends a window that a killed run has left open, once it is surely nobody's. */
 void hs_nested_log_recover(struct hs_nested_view *v);

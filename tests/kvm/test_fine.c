@@ -12,6 +12,7 @@
 #include "hs_test.h"
 #include "kvm_guard.h"
 #include "kvm_walk.h"
+#include "nested_view.h"
 #include "vmm.h"
 
 #define NR_HUGE 32
@@ -389,6 +390,44 @@ START_TEST(test_ept_nested_fine_not_without_manual)
 }
 END_TEST
 
+/*
+ * A window that could be neither opened in full nor closed at once, since the VMM was busy: logging is on, and nothing
+ * is split. The next ageing ends it, as soon as that can be, and says so until then.
+ */
+START_TEST(test_ept_nested_fine_left_over)
+{
+	struct hs_huge_sample s[NR_HUGE];
+	struct hs_nested_view *v;
+	const uint32_t page = 3 * HS_BASE_PER_HUGE;
+	int rc = -EAGAIN;
+
+	open_view(&two_slots);
+	touch_all(true);
+	split_chosen();
+	v = hs_nested_view(view);
+	memset(v->split, 0, (NR_HUGE + 63) / 64 * sizeof(*v->split));
+	v->nr_split = 0;
+	ck_assert_int_eq(kill(guest.pid, SIGSTOP), 0);
+	ck_assert_int_ne(hs_view_age(view, &err), 0);
+	ck_assert_msg(strstr(err.text, "is stopped") != NULL, "%s", err.text);
+	ck_assert_int_eq(kill(guest.pid, SIGCONT), 0);
+	for (int tries = 0; tries < 20 && rc; tries++) {
+		(void)usleep(50000);
+		rc = hs_view_age(view, &err);
+	}
+	good(rc);
+	ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
+	ck_assert_int_eq(vmm_dirty(&guest, 1), -ENOENT);
+	vmm_touch(&guest, &page, 1, true);
+	good(hs_view_sample_huge(view, 0, NR_HUGE, s, &err));
+	for (uint32_t i = 0; i < NR_HUGE; i++)
+		ck_assert_uint_eq(s[i].accessed, i == 3 ? HS_YES : HS_NO);
+	split_chosen();
+	restore_chosen();
+	close_view();
+}
+END_TEST
+
 /* Where ageing cannot be of a range, there is no looking into huge pages. */
 START_TEST(test_ept_nested_fine_not_here)
 {
@@ -420,6 +459,7 @@ int main(void)
 		tcase_add_loop_test(t, test_ept_nested_fine_killed, 0, 2);
 		tcase_add_test(t, test_ept_nested_fine_guard);
 		tcase_add_test(t, test_ept_nested_fine_slot_goes);
+		tcase_add_test(t, test_ept_nested_fine_left_over);
 		tcase_add_test(t, test_ept_nested_fine_guest_ends);
 		tcase_add_test(t, test_ept_nested_fine_not_without_manual);
 	}
