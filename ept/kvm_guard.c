@@ -11,6 +11,7 @@
 #include <linux/kvm.h>
 #include <linux/magic.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -30,8 +31,8 @@
 /* The number changes with what the program counts and the table holds. */
 #define PIN_ROOT  "/sys/fs/bpf"
 #define PIN_DIR   PIN_ROOT "/hs-share"
-#define PIN_TABLE PIN_DIR "/guard-2-slots"
-#define PIN_LINK  PIN_DIR "/guard-2"
+#define PIN_TABLE PIN_DIR "/guard-3-slots"
+#define PIN_LINK  PIN_DIR "/guard-3"
 
 struct hs_kvm_guard {
 	int table_fd;
@@ -42,16 +43,54 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct hs_kvm_guard *the_guard;
 static unsigned int nr_refs;
 
+static int look_up(const struct hs_kvm_guard *g, uint64_t kvm, uint32_t slot, struct hs_kvm_guard_slot *out)
+{
+	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = slot };
+
+	return bpf_map_lookup_elem(g->table_fd, &key, out);
+}
+
+/* ---- what is left over ---- */
+
+/* A VM whose process is gone; where its number was taken anew, that process's end is waited for. */
+static bool find_dead(const struct hs_kvm_guard *g, uint64_t *kvm)
+{
+	struct hs_kvm_guard_key key, next;
+	struct hs_kvm_guard_slot all;
+	bool more = !bpf_map_get_next_key(g->table_fd, NULL, &next);
+
+	while (more) {
+		key = next;
+		more = !bpf_map_get_next_key(g->table_fd, &key, &next);
+		*kvm = key.kvm;
+		if (look_up(g, key.kvm, HS_KVM_GUARD_ALL, &all) || (kill((pid_t)all.pid, 0) && errno == ESRCH))
+			return true;
+	}
+	return false;
+}
+
+/* Whether anything is watched still. */
+static bool drop_dead(struct hs_kvm_guard *g)
+{
+	struct hs_kvm_guard_key first;
+	uint64_t kvm;
+
+	for (int i = 0; i < HS_KVM_GUARD_MAX && find_dead(g, &kvm); i++)
+		hs_kvm_guard_end(g, kvm);
+	return !bpf_map_get_next_key(g->table_fd, NULL, &first);
+}
+
 /* ---- life ---- */
 
 static int take_pinned(struct hs_kvm_guard *g, bool just_made)
 {
-	struct hs_kvm_guard_key first;
-
 	g->table_fd = bpf_obj_get(PIN_TABLE);
 	g->link_fd = bpf_obj_get(PIN_LINK);
-	/* One that watches nothing may be left over from before the module was loaded anew: of no use any more. */
-	if (g->table_fd >= 0 && g->link_fd >= 0 && (just_made || !bpf_map_get_next_key(g->table_fd, NULL, &first)))
+	/*
+	 * One that watches nothing may be left over from before the module was loaded anew: of no use any more. While a
+	 * VM is there, the module stays.
+	 */
+	if (g->table_fd >= 0 && g->link_fd >= 0 && (just_made || drop_dead(g)))
 		return 0;
 	if (g->table_fd >= 0)
 		close(g->table_fd);
@@ -146,13 +185,11 @@ int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struct hs_error *
 
 void hs_kvm_guard_put(struct hs_kvm_guard *g)
 {
-	struct hs_kvm_guard_key first;
-
 	if (!g)
 		return;
 	pthread_mutex_lock(&lock);
 	if (!--nr_refs) {
-		if (bpf_map_get_next_key(g->table_fd, NULL, &first))
+		if (!drop_dead(g))
 			unpin();
 		close(g->link_fd);
 		close(g->table_fd);
@@ -164,13 +201,6 @@ void hs_kvm_guard_put(struct hs_kvm_guard *g)
 
 /* ---- what is watched ---- */
 
-static int look_up(const struct hs_kvm_guard *g, uint64_t kvm, uint32_t slot, struct hs_kvm_guard_slot *out)
-{
-	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = slot };
-
-	return bpf_map_lookup_elem(g->table_fd, &key, out);
-}
-
 static uint64_t boot_us(void)
 {
 	struct timespec ts;
@@ -179,12 +209,12 @@ static uint64_t boot_us(void)
 	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
 }
 
-int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd, bool *made)
+int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made)
 {
 	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = HS_KVM_GUARD_ALL };
-	const struct hs_kvm_guard_slot none = { 0 };
+	const struct hs_kvm_guard_slot empty = { .pid = (__u32)pid };
 	struct hs_kvm_guard_slot before, after;
-	int rc = bpf_map_update_elem(g->table_fd, &key, &none, BPF_NOEXIST);
+	int rc = bpf_map_update_elem(g->table_fd, &key, &empty, BPF_NOEXIST);
 
 	*made = !rc;
 	if (rc && rc != -EEXIST)

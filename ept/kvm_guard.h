@@ -3,12 +3,15 @@
  * watched slots. Both are pinned in the BPF file system while the table is in use, so that the watch goes on when we
  * are killed, and the next run can tell whether logging that was left on is still ours to switch off.
  *
+ * What is left of VMs whose process is gone is dropped when the watch is taken, and when the last one gives it back.
+ *
  * One for the whole process, counted; calls may come from any thread. Several processes share the pinned one.
  */
 #ifndef HS_EPT_KVM_GUARD_H
 #define HS_EPT_KVM_GUARD_H
 
 #include <linux/types.h>
+#include <sys/types.h>
 
 #include "hs/error.h"
 #include "hs/types.h"
@@ -25,11 +28,12 @@ HS_MUST_USE int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struc
 void hs_kvm_guard_put(struct hs_kvm_guard *g);
 
 /*
- * Begins to watch a VM, and proves that its calls are seen, by one of our own on vm_fd, our descriptor on it (KVM
- * refuses to do it for another process, but is asked). *made: it was not watched before, so it is to be ended if
- * nothing comes of it; otherwise it may be another process's. -ENOTSUP: it is not seen; then the watch has been ended.
+ * Begins to watch a VM, which is that process's, and proves that its calls are seen, by one of our own on vm_fd, our
+ * descriptor on it (KVM refuses to do it for another process, but is asked). *made: it was not watched before, so it is
+ * to be ended if nothing comes of it; otherwise it may be another process's. -ENOTSUP: it is not seen; then the watch
+ * has been ended.
  */
-HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, int vm_fd, bool *made);
+HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made);
 /* Forgets the VM and its slots. */
 void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm);
 

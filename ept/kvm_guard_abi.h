@@ -23,6 +23,8 @@ struct hs_kvm_guard_slot {
 	__u64 first_frame; /* the slot as it was */
 	__u64 nr_pages;
 	__u64 hva;
+	__u32 pid; /* of the VM's process; for HS_KVM_GUARD_ALL alone */
+	__u32 pad;
 };
 
 /* The argument of our call: what KVM reads, and behind it what it does not. */

@@ -252,7 +252,7 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		rc = hs_kvm_guard_get(&log->guard, false, err);
 	if (rc)
 		return rc;
-	rc = hs_kvm_guard_begin(log->guard, vm_of(v), v->vm_fd, &made);
+	rc = hs_kvm_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made);
 	if (rc)
 		return hs_error_set(
 		    err, -ENOTSUP,
@@ -393,6 +393,7 @@ int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err)
 void hs_nested_log_recover(struct hs_nested_view *v)
 {
 	struct hs_nested_log *log = &v->log;
+	bool made;
 
 	if (log->open || !v->ops.split || now_us() < log->next_recovery_us)
 		return;
@@ -401,7 +402,10 @@ void hs_nested_log_recover(struct hs_nested_view *v)
 	if (!hs_kvm_guard_watches(log->guard, vm_of(v)))
 		return;
 	log->next_recovery_us = now_us() + RECOVERY_US;
-	if (!run_step(v, ask_close, ABANDONED_US, NULL))
+	/* What was kept is believed only while it is proven that calls are seen. */
+	if (hs_kvm_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made))
+		return;
+	if (!run_step(v, ask_close, ABANDONED_US, NULL) || made)
 		hs_kvm_guard_end(log->guard, vm_of(v));
 }
 

@@ -304,6 +304,22 @@ START_TEST(test_ept_nested_fine_killed)
 }
 END_TEST
 
+/* The guest of a killed run ends, too: what was kept of it goes, with the watch, which may be older than the module. */
+START_TEST(test_ept_nested_fine_killed_and_guest_ends)
+{
+	ck_assert(vmm_start(&guest, &two_slots));
+	killed_in_a_window();
+	vmm_stop(&guest);
+	ck_assert_int_eq(access("/sys/fs/bpf/hs-share", F_OK), 0);
+	open_view(&two_slots);
+	good(hs_view_age(view, &err));
+	split_chosen();
+	restore_chosen();
+	close_view();
+	ck_assert_int_eq(access("/sys/fs/bpf/hs-share", F_OK), -1);
+}
+END_TEST
+
 /* What the VMM switches on is never taken for ours, not even where our call was announced and did not come about. */
 START_TEST(test_ept_nested_fine_guard)
 {
@@ -330,7 +346,7 @@ START_TEST(test_ept_nested_fine_guard)
 	ck_assert_uint_eq(seen.look.nr_slots, 5);
 	ck_assert_int_eq(hs_kvm_guard_get(&guard, true, &err), -ENOENT);
 	good(hs_kvm_guard_get(&guard, false, &err));
-	good(hs_kvm_guard_begin(guard, seen.look.kvm, fd, &made));
+	good(hs_kvm_guard_begin(guard, seen.look.kvm, guest.pid, fd, &made));
 	ck_assert(made);
 	for (uint32_t i = 0; i < seen.look.nr_slots; i++) {
 		good(hs_kvm_guard_watch(guard, seen.look.kvm, &slots[i], &cookie));
@@ -457,6 +473,7 @@ int main(void)
 		tcase_add_test(t, test_ept_nested_fine_vmm_begins_to_log);
 		tcase_add_test(t, test_ept_nested_fine_closed_in_a_window);
 		tcase_add_loop_test(t, test_ept_nested_fine_killed, 0, 2);
+		tcase_add_test(t, test_ept_nested_fine_killed_and_guest_ends);
 		tcase_add_test(t, test_ept_nested_fine_guard);
 		tcase_add_test(t, test_ept_nested_fine_slot_goes);
 		tcase_add_test(t, test_ept_nested_fine_left_over);
