@@ -218,9 +218,11 @@ SEC("syscall")
 int hs_kvm_look_at(void *ctx)
 {
 	struct kvm *kvm = kvm_of(look.fd);
+	__u32 nr_spaces = bpf_core_field_size(struct kvm, memslots) / sizeof(struct kvm_memslots *);
 
 	(void)ctx;
 	look.end = HS_KVM_LOOK_OK;
+	look.nr_spaces = nr_spaces;
 	look.nr_slots = 0;
 	look.nr_roots = 0;
 	look.shadow_pages = 0;
@@ -233,8 +235,13 @@ int hs_kvm_look_at(void *ctx)
 	look.mm = (__u64)BPF_CORE_READ(kvm, mm);
 	look.manual = BPF_CORE_READ(kvm, manual_dirty_log_protect);
 	look.dirty_ring = BPF_CORE_READ(kvm, dirty_ring_size);
-	for (__u32 space = 0; space < HS_KVM_SPACES && !look.end; space++)
-		take_space(kvm, space);
+	if (!nr_spaces || nr_spaces > HS_KVM_SPACES)
+		look.end = HS_KVM_LOOK_FAULT;
+	for (__u32 space = 0; space < HS_KVM_SPACES; space++) {
+		look.generation[space] = 0;
+		if (space < nr_spaces && !look.end)
+			take_space(kvm, space);
+	}
 	if (!look.end)
 		take_roots(kvm);
 	return 0;

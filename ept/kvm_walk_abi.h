@@ -5,7 +5,7 @@
 #ifndef HS_EPT_KVM_WALK_ABI_H
 #define HS_EPT_KVM_WALK_ABI_H
 
-#define HS_KVM_SPACES    2   /* address spaces: ordinary, and system management mode */
+#define HS_KVM_SPACES    2   /* address spaces at most: ordinary, and system management mode */
 #define HS_KVM_MAX_SLOTS 512 /* of all spaces; QEMU has some tens */
 #define HS_KVM_CHAIN     64  /* slots whose numbers fall into the same bucket */
 #define HS_KVM_MAX_ROOTS 16  /* of nested tables; more than a few are never seen */
@@ -46,13 +46,13 @@ struct hs_kvm_look {
 	__u32 end; /* enum hs_kvm_look_end */
 	__u32 nr_slots;
 	__u32 nr_roots;
-	__u32 dirty_ring; /* its size; not 0: dirty pages are told by a ring instead of bits */
-	__u32 pad;
+	__u32 dirty_ring;                /* its size; not 0: dirty pages are told by a ring instead of bits */
+	__u32 nr_spaces;                 /* that this kernel has: one without CONFIG_KVM_SMM, since Linux 6.2 */
 	__u32 shadow_pages;              /* tables of the shadow MMU are in use: the guest runs guests of its own */
 	__u64 kvm;                       /* struct kvm: tells VMs apart */
 	__u64 mm;                        /* of the process that made it */
 	__u64 manual;                    /* manual_dirty_log_protect */
-	__u64 generation[HS_KVM_SPACES]; /* of the slots */
+	__u64 generation[HS_KVM_SPACES]; /* of the slots; 0 beyond nr_spaces */
 };
 
 #endif
