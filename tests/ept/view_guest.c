@@ -16,7 +16,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN };
+enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT };
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 {
@@ -101,6 +101,9 @@ static void serve(char *p, struct vg_box *box)
 		break;
 	case OP_MADVISE:
 		box->error = madvise(q, box->len, box->arg) ? -errno : 0;
+		break;
+	case OP_PROTECT:
+		box->error = mprotect(q, box->len, box->arg ? PROT_NONE : PROT_READ | PROT_WRITE) ? -errno : 0;
 		break;
 	case OP_UNMAP:
 		box->error = munmap(q, box->len) ? -errno : 0;
@@ -237,6 +240,12 @@ int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int
 {
 	ask(g, OP_MADVISE, first_page, nr_pages, advice);
 	return g->box->error;
+}
+
+void vg_protect(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool none)
+{
+	ask(g, OP_PROTECT, first_page, nr_pages, none);
+	ck_assert_int_eq(g->box->error, 0);
 }
 
 void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages)
