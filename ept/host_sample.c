@@ -26,13 +26,13 @@ struct huge_job {
 	size_t nr_maybe_zero;
 };
 
-static void put_huge(struct hs_huge_sample *s, uint64_t entry)
+static void put_huge(const struct hs_host_view *v, struct hs_huge_sample *s, uint64_t entry)
 {
 	bool accessed = hs_x86_accessed(entry);
 
 	s->state = HS_MAP_HUGE;
 	s->nr_present = HS_BASE_PER_HUGE;
-	s->accessed = accessed ? HS_YES : HS_NO;
+	s->accessed = accessed ? HS_YES : hs_host_tells_no(v, entry) ? HS_NO : HS_UNKNOWN;
 	s->nr_accessed = accessed ? HS_BASE_PER_HUGE : 0;
 }
 
@@ -49,7 +49,7 @@ static void put_entry(struct huge_job *j, hs_huge_nr huge, uint64_t entry)
 		j->tables[j->nr_tables++] = huge;
 		break;
 	case HS_X86_PAGE:
-		put_huge(s, entry);
+		put_huge(j->v, s, entry);
 		if (!(entry & (HS_X86_WRITE | HS_X86_ANY_DIRTY))) {
 			j->maybe_zero[j->nr_maybe_zero] = huge;
 			j->maybe_zero_entry[j->nr_maybe_zero++] = entry;
@@ -81,7 +81,7 @@ static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const
 	struct hs_x86_table t;
 
 	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
-		put_huge(s, req->entry); /* collapsed meanwhile */
+		put_huge(j->v, s, req->entry); /* collapsed meanwhile */
 		return;
 	}
 	if (req->status != HS_WALK_COPIED)
@@ -207,6 +207,8 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 			s->present = hs_bits_full();
 			if (hs_x86_accessed(req->entry))
 				s->accessed = hs_bits_full();
+			else if (!hs_host_tells_no(j->v, req->entry))
+				*s = (struct hs_base_sample){ 0 };
 			break;
 		default:
 			break;

@@ -161,7 +161,8 @@ static int alloc_bits(struct hs_host_view *v)
 	v->split = calloc(words, sizeof(uint64_t));
 	v->owed = calloc(words, sizeof(uint64_t));
 	v->cold = calloc(words, sizeof(uint64_t));
-	return v->gone && v->split && v->owed && v->cold ? 0 : -ENOMEM;
+	v->no_flush = calloc(words, sizeof(uint64_t));
+	return v->gone && v->split && v->owed && v->cold && v->no_flush ? 0 : -ENOMEM;
 }
 
 /* ---- life ---- */
@@ -183,6 +184,7 @@ static void free_view(struct hs_host_view *v)
 	free(v->split);
 	free(v->owed);
 	free(v->cold);
+	free(v->no_flush);
 	free(v);
 }
 

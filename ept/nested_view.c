@@ -200,6 +200,7 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	v->vm_fd = vm_fd;
 	v->their_fd = their_fd;
 	v->idle_fd = -1;
+	hs_nested_host(v)->flush_optional = true;
 	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
 	v->split = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->split));
 	rc = v->blind && v->split ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");

@@ -382,6 +382,103 @@ START_TEST(test_ept_host_age_flushes)
 }
 END_TEST
 
+/* Locked memory does not serve for the flush; what is not locked serves for all. */
+START_TEST(test_ept_host_age_locked_in_part)
+{
+	enum { LOCKED = 16 };
+	static const uint32_t hot[] = { 0, 2 * 512 };
+	struct hs_huge_sample s[NR_HUGE];
+	int valid = 0, seen = 0;
+
+	open_view(VG_HUGE, NR_HUGE);
+	/* Every second one: many VMAs. */
+	for (uint32_t h = 0; h < LOCKED; h += 2)
+		ck_assert_int_eq(vg_lock(&guest, h * 512, 512, true), 0);
+	vg_spin(&guest, hot, 2);
+	for (int i = 0; i < 200; i++) {
+		uint64_t before;
+
+		ck_assert_msg(!hs_view_age(view, &err), "%s", err.text);
+		before = guest.box->spins;
+		wait_busily(300);
+		if (guest.box->spins - before < 1000)
+			continue;
+		ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
+		valid++;
+		seen += s[0].accessed == HS_YES && s[2].accessed == HS_YES;
+		ck_assert_int_ne(s[NR_HUGE - 1].state, HS_MAP_UNKNOWN);
+	}
+	if (sysconf(_SC_NPROCESSORS_ONLN) >= 2 && valid >= 50)
+		ck_assert_int_ge(seen * 10, valid * 8);
+	close_view();
+}
+END_TEST
+
+/* All of it locked: no flush, and so no word of what is cold. */
+START_TEST(test_ept_host_age_locked)
+{
+	static const uint32_t some[] = { 5, 7 * 512 };
+	struct hs_huge_sample s[NR_HUGE];
+
+	open_view(VG_HUGE, NR_HUGE);
+	ck_assert_int_eq(hs_view_age(view, &err), 0);
+	ck_assert_int_eq(vg_lock(&guest, 0, NR_HUGE * 512, true), 0);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(hs_view_age(view, &err), -ENOTSUP);
+		ck_assert_msg(strstr(err.text, "locked") != NULL, "%s", err.text);
+	}
+	/* In more pieces than one ageing tries. */
+	ck_assert_int_eq(vg_lock(&guest, 0, NR_HUGE * 512, false), 0);
+	for (uint32_t h = 0; h < NR_HUGE; h++) {
+		ck_assert_int_eq(vg_madvise(&guest, h * 512, 512, h % 2 ? MADV_NOHUGEPAGE : MADV_HUGEPAGE), 0);
+		ck_assert_int_eq(vg_lock(&guest, h * 512, 512, true), 0);
+	}
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(hs_view_age(view, &err), -ENOTSUP);
+	/* One page that is not locked serves, as soon as it is not: at the second ageing at the latest. */
+	ck_assert_int_eq(vg_lock(&guest, 3 * 512, 512, false), 0);
+	(void)!hs_view_age(view, &err);
+	for (int i = 0; i < 10; i++) {
+		ck_assert_msg(!hs_view_age(view, &err), "%s", err.text);
+		vg_touch(&guest, some, 2, false);
+		ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
+		for (uint32_t h = 0; h < NR_HUGE; h++)
+			ck_assert(s[h].accessed == HS_NO || h == 0 || h == 7 || s[h].accessed == HS_UNKNOWN);
+	}
+	ck_assert_int_eq(s[10].accessed, HS_NO);
+	close_view();
+}
+END_TEST
+
+/* Read-only huge entries, as after a fork, cannot serve either: as long as their bit is not set they are unknown. */
+START_TEST(test_ept_host_age_without_a_page)
+{
+	static const uint32_t some[] = { 5 };
+	struct hs_huge_sample s[NR_HUGE];
+	struct hs_base_sample b;
+	hs_huge_nr three = 3;
+
+	open_view(VG_HUGE, NR_HUGE);
+	vg_fork(&guest);
+	ck_assert_int_eq(hs_view_age(view, &err), 0);
+	vg_touch(&guest, some, 1, false);
+	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
+	for (uint32_t h = 0; h < NR_HUGE; h++) {
+		ck_assert_int_eq(s[h].state, HS_MAP_HUGE);
+		ck_assert_int_eq(s[h].accessed, h ? HS_UNKNOWN : HS_YES);
+	}
+	ck_assert_int_eq(hs_view_sample_base(view, &three, 1, &b, &err), 0);
+	ck_assert_int_eq(b.state, HS_MAP_UNKNOWN);
+	/* What nobody can have cached is known to be cold all the same. */
+	vg_protect(&guest, 3 * 512, 512, true);
+	ck_assert_int_eq(hs_view_age(view, &err), 0);
+	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
+	ck_assert_int_eq(s[3].accessed, HS_NO);
+	ck_assert_int_eq(s[4].accessed, HS_UNKNOWN);
+	close_view();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s;
@@ -402,6 +499,9 @@ int main(void)
 	tcase_add_test(t, test_ept_host_presence_with_holes);
 	tcase_add_test(t, test_ept_host_age_changes_nothing_else);
 	tcase_add_test(t, test_ept_host_age_flushes);
+	tcase_add_test(t, test_ept_host_age_locked_in_part);
+	tcase_add_test(t, test_ept_host_age_locked);
+	tcase_add_test(t, test_ept_host_age_without_a_page);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -16,7 +16,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT };
+enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT, OP_LOCK };
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 {
@@ -105,6 +105,9 @@ static void serve(char *p, struct vg_box *box)
 	case OP_PROTECT:
 		box->error = mprotect(q, box->len, box->arg ? PROT_NONE : PROT_READ | PROT_WRITE) ? -errno : 0;
 		break;
+	case OP_LOCK:
+		box->error = (box->arg ? mlock(q, box->len) : munlock(q, box->len)) ? -errno : 0;
+		break;
 	case OP_UNMAP:
 		box->error = munmap(q, box->len) ? -errno : 0;
 		break;
@@ -131,11 +134,14 @@ static void guest_main(enum vg_kind kind, size_t len, struct vg_box *box, int in
 	if (write(out, "r", 1) != 1)
 		_exit(1);
 	while (read(in, &c, 1) == 1) {
-		if (box->op != OP_SPIN)
+		/* Once it has its answer the test may put the next request there. */
+		const bool spin = box->op == OP_SPIN;
+
+		if (!spin)
 			serve(p, box);
 		if (write(out, "r", 1) != 1)
 			_exit(1);
-		while (box->op == OP_SPIN) {
+		while (spin) {
 			touch(p, box);
 			box->spins++;
 		}
@@ -239,6 +245,12 @@ uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages)
 int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice)
 {
 	ask(g, OP_MADVISE, first_page, nr_pages, advice);
+	return g->box->error;
+}
+
+int vg_lock(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool lock)
+{
+	ask(g, OP_LOCK, first_page, nr_pages, lock);
 	return g->box->error;
 }
 
