@@ -5,7 +5,8 @@
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
  * host_mapping.c splits and restores mappings, host_dump.c keeps the flags that splitting plays with in order,
- * host_read.c copies bytes, host_vma.c finds guest memory, host_frames.c asks for page frames.
+ * host_read.c copies bytes, host_reach.c helps ksmd to them, host_vma.c finds guest memory, host_frames.c asks for page
+ * frames.
  *
  * One process id can become another process's while we work. So every handle is bound to the process itself: a pidfd,
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
@@ -244,6 +245,7 @@ static const struct hs_view_ops host_ops = {
 	.split = hs_host_split,
 	.restore = hs_host_restore,
 	.read = hs_host_read,
+	.reach = hs_host_reach,
 };
 
 int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,

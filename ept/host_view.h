@@ -121,6 +121,9 @@ int hs_host_age(struct hs_view *view, struct hs_error *err);
 int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		 struct hs_bits512 *got, struct hs_error *err);
 
+/* host_reach.c */
+int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
+
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);

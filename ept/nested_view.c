@@ -147,6 +147,11 @@ static int read_bytes(struct hs_view *view, hs_huge_nr huge, const struct hs_bit
 	return hs_view_read(hs_nested_view(view)->inner, huge, want, buf, got, err);
 }
 
+static int reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err)
+{
+	return hs_view_reach(hs_nested_view(view)->inner, huge, which, err);
+}
+
 static const struct hs_view_ops nested_ops = {
 	.close = close_view,
 	.refresh = refresh,
@@ -158,6 +163,7 @@ static const struct hs_view_ops nested_ops = {
 	.split = hs_nested_split,
 	.restore = hs_nested_restore,
 	.read = read_bytes,
+	.reach = reach,
 };
 
 /* ---- opening ---- */

@@ -78,6 +78,8 @@ struct hs_view_ops {
 	int (*restore)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*read)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		    struct hs_bits512 *got, struct hs_error *err);
+	/* NULL: there is nothing to do */
+	int (*reach)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
 };
 
 /* First member of every implementation's struct; callers use the functions below. */
@@ -184,6 +186,13 @@ HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_
  */
 HS_MUST_USE int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 			     struct hs_bits512 *got, struct hs_error *err);
+
+/*
+ * Makes those base pages of one huge page reachable for ksmd, which in Linux 6.1 to 6.5 passes over what NUMA balancing
+ * has made PROT_NONE; elsewhere does nothing. Sets accessed bits: age before the next sample. Best effort: it may be
+ * out of reach again soon.
+ */
+HS_MUST_USE int hs_view_reach(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
 
 /* The address of a huge page in the guest's process; {0} when the number is out of range. */
 hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge);
