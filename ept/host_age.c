@@ -166,6 +166,13 @@ static int prepare(struct hs_host_view *v)
 	return 0;
 }
 
+int hs_host_make_writable(struct hs_host_view *v, uint64_t va)
+{
+	int rc = prepare(v);
+
+	return rc ? rc : touch(v->view.pid, (void *)(uintptr_t)va, v->unreadable);
+}
+
 enum flushed {
 	FLUSH_NONE = 0, /* this page did not serve: it was split just then, say */
 	FLUSH_MAYBE,    /* as far as can be told: the guest touched the page just then */

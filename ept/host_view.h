@@ -116,6 +116,8 @@ static inline bool hs_host_tells_no(const struct hs_host_view *v, uint64_t entry
 
 /* host_age.c */
 int hs_host_age(struct hs_view *view, struct hs_error *err);
+/* The page at `va` is taken for writing, and not a byte of it is written: its entry is writable, and accessed, then. */
+int hs_host_make_writable(struct hs_host_view *v, uint64_t va);
 
 /* host_read.c */
 int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
