@@ -25,7 +25,11 @@
  * a hot one comes back from there by being used.
  *
  * When nothing is mapped huge any more, there is no such page and no flush. Then all of the guest is mapped by base
- * pages, 512 times as many translations, which push one another out of the processors' caches.
+ * pages, 512 times as many translations, which push one another out of the processors' caches. Where huge entries are
+ * left that cannot serve (read-only, as after a fork), they are unknown as long as their bit is not set.
+ *
+ * Locked memory (mlock, QEMU's mem-lock=on) refuses MADV_COLD. Another huge page serves then; when all of them are
+ * locked, and whenever else there is a page and no flush, the ageing fails: hot memory must not look cold.
  */
 #include <errno.h>
 #include <string.h>
@@ -35,7 +39,7 @@
 #include <unistd.h>
 
 #include "host_view.h"
-#include "x86_entry.h"
+#include "host_vma.h"
 
 struct choice {
 	struct hs_host_view *v;
@@ -61,7 +65,7 @@ static void choose(void *ctx, size_t i, const struct hs_walk_req *req, const uin
 	for (uint32_t n = 0; n < c->nr; n++) {
 		hs_huge_nr h = c->first + n;
 
-		if (is_usable(page[index + n]) && !hs_bit_test(c->v->gone, h) &&
+		if (is_usable(page[index + n]) && !hs_bit_test(c->v->gone, h) && !hs_bit_test(c->v->no_flush, h) &&
 		    (c->any || hs_bit_test(c->v->cold, h))) {
 			c->found = h;
 			return;
@@ -162,7 +166,20 @@ static int prepare(struct hs_host_view *v)
 	return 0;
 }
 
-/* Steps 3 to 5 on one huge page. 1: flushed; 0: cannot tell; -errno: does not work at all. */
+int hs_host_make_writable(struct hs_host_view *v, uint64_t va)
+{
+	int rc = prepare(v);
+
+	return rc ? rc : touch(v->view.pid, (void *)(uintptr_t)va, v->unreadable);
+}
+
+enum flushed {
+	FLUSH_NONE = 0, /* this page did not serve: it was split just then, say */
+	FLUSH_MAYBE,    /* as far as can be told: the guest touched the page just then */
+	FLUSH_SURE
+};
+
+/* Steps 3 to 5 on one huge page. enum flushed, or -errno: -EINVAL when its memory is locked. */
 static int flush_by(struct hs_host_view *v, hs_huge_nr huge)
 {
 	uint64_t va = hs_view_hva(&v->view, huge).v;
@@ -178,16 +195,38 @@ static int flush_by(struct hs_host_view *v, hs_huge_nr huge)
 	if (rc)
 		return rc;
 	if (hs_x86_pmd(entry) != HS_X86_PAGE || !hs_x86_accessed(entry))
-		return 0;
+		return FLUSH_NONE;
 	if (syscall(SYS_process_madvise, v->pidfd, &whole, 1, MADV_COLD, 0) < 0)
-		return -errno;
+		return errno == ENOMEM ? FLUSH_NONE : -errno; /* ENOMEM: unmapped meanwhile */
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_entry, &entry);
 	if (rc)
 		return rc;
-	if (hs_x86_accessed(entry))
-		return 0;
+	if (hs_x86_accessed(entry) || hs_x86_pmd(entry) != HS_X86_PAGE)
+		return FLUSH_MAYBE;
 	v->nr_flush_doubt--;
-	return hs_x86_pmd(entry) == HS_X86_PAGE;
+	return FLUSH_SURE;
+}
+
+/* The huge pages of the VMA around this one cannot serve. */
+static int note_locked(struct hs_host_view *v, hs_huge_nr huge)
+{
+	const struct hs_region *region = region_of(&v->view, huge);
+	uint64_t va = hs_view_hva(&v->view, huge).v;
+	struct hs_vma_list maps;
+	size_t i;
+	int rc = hs_vma_read(&maps, v->dir_fd, "maps");
+
+	if (rc)
+		return rc;
+	hs_bit_put(v->no_flush, huge, true);
+	i = hs_vma_above(&maps, va);
+	for (hs_huge_nr h = region->first_huge; i < maps.nr && h < region->first_huge + region->nr_huge; h++) {
+		va = hs_view_hva(&v->view, h).v;
+		if (va >= maps.vma[i].start && va < maps.vma[i].end)
+			hs_bit_put(v->no_flush, h, true);
+	}
+	hs_vma_finish(&maps);
+	return 0;
 }
 
 static int clear_refs(struct hs_host_view *v)
@@ -200,34 +239,68 @@ static int clear_refs(struct hs_host_view *v)
 	return n < 0 ? -errno : 0;
 }
 
+/* 0, also when there is no huge page to flush with; -EINVAL: all that there are are locked; -errno. */
 static int flush(struct hs_host_view *v)
 {
+	bool maybe = false, locked = false;
 	int rc = prepare(v);
 
-	for (int tries = 0; tries < HS_FLUSH_TRIES && !rc; tries++) {
+	for (unsigned int tries = 0, vain = 0; tries < HS_FLUSH_TRIES && vain < HS_FLUSH_LOCKED && !rc;) {
 		hs_huge_nr huge;
 
 		rc = find_page(v, false, &huge);
 		if (!rc && huge == UINT32_MAX)
 			rc = find_page(v, true, &huge);
-		if (rc || huge == UINT32_MAX)
+		if (rc)
 			return rc;
+		if (huge == UINT32_MAX) {
+			size_t words = ((size_t)v->view.nr_huge + 63) / 64;
+
+			for (size_t i = 0; i < words; i++)
+				locked |= v->no_flush[i] != 0;
+			/* The next ageing tries all of them anew: it may be unlocked by then. */
+			memset(v->no_flush, 0, words * sizeof(*v->no_flush));
+			v->unflushed = !maybe && !v->flush_optional;
+			return maybe || !locked ? 0 : -EINVAL;
+		}
 		v->flush_next = huge + 1;
 		rc = flush_by(v, huge);
-		if (rc > 0)
+		if (rc == FLUSH_SURE)
 			return 0;
-		if (rc < 0)
-			break;
+		maybe |= rc == FLUSH_MAYBE;
+		if (rc == -EINVAL) {
+			locked = true;
+			rc = note_locked(v, huge);
+			vain++;
+			continue;
+		}
+		tries++;
+		rc = rc < 0 ? rc : 0;
 	}
-	if (rc == -ESRCH || !rc)
+	if (rc || maybe)
 		return rc;
+	return locked ? -EINVAL : -EAGAIN;
+}
+
+static int flush_failed(struct hs_host_view *v, int rc, struct hs_error *err)
+{
+	const char *why = rc == -EINVAL   ? "it is locked, by mlock or QEMU's mem-lock=on: unlock it"
+			  : rc == -EAGAIN ? "no huge page could serve just now"
+					  : strerror(-rc);
+
+	if (!v->flush_optional)
+		return hs_error_set(
+		    err, rc == -EINVAL ? -ENOTSUP : rc,
+		    "process %d: what its memory's cached translations hide cannot be seen, so that its "
+		    "hottest memory would look cold (%s): it is left alone",
+		    (int)v->view.pid, why);
 	if (!v->flush_told)
-		(void)fprintf(
-		    stderr,
-		    "hs: process %d: cannot provoke a flush of its cached translations (%s): its hottest pages "
-		    "may look colder than they are\n",
-		    (int)v->view.pid, strerror(-rc));
+		(void)fprintf(stderr,
+			      "hs: process %d: no flush of its own cached translations (%s): what it touches itself, "
+			      "beside its virtual machine, may look colder than it is\n",
+			      (int)v->view.pid, why);
 	v->flush_told = true;
+	v->unflushed = false;
 	return 0;
 }
 
@@ -237,8 +310,12 @@ int hs_host_age(struct hs_view *view, struct hs_error *err)
 	int rc = clear_refs(v);
 
 	v->nr_flush_doubt = 0;
-	if (!rc)
+	v->unflushed = false;
+	if (!rc) {
 		rc = flush(v);
+		if (rc && rc != -ESRCH && !hs_walk_alive(v->walk, v->mm, NULL))
+			return flush_failed(v, rc, err);
+	}
 	/* clear_refs says nothing when the process has no memory left. */
 	if (!rc || rc == -ESRCH)
 		rc = hs_walk_alive(v->walk, v->mm, NULL) ? -ESRCH : rc;

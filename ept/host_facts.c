@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -122,4 +123,11 @@ bool hs_facts_cpu_has(const char *proc_dir, const char *flag)
 
 	free(cpuinfo);
 	return has;
+}
+
+bool hs_facts_ksmd_is_blind(const char *release)
+{
+	unsigned int major, minor;
+
+	return sscanf(release, "%u.%u", &major, &minor) == 2 && major == 6 && minor < 6;
 }

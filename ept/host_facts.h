@@ -26,4 +26,7 @@ char *hs_facts_cpuinfo(const char *proc_dir);
 /* Whether the processor has this flag there. */
 bool hs_facts_cpu_has(const char *proc_dir, const char *flag);
 
+/* Whether ksmd of this kernel passes over PROT_NONE entries. `release`: as uname says it. */
+bool hs_facts_ksmd_is_blind(const char *release);
+
 #endif

@@ -27,7 +27,7 @@ bool hs_host_is_zero_entry(struct hs_host_view *v, uint64_t entry)
 {
 	uint64_t pfn, flags;
 
-	if (entry & (HS_X86_WRITE | HS_X86_DIRTY))
+	if (entry & (HS_X86_WRITE | HS_X86_ANY_DIRTY))
 		return false;
 	pfn = hs_x86_pmd_pfn(entry, hs_walk_base(v->walk)->phys_mask);
 	if (hs_host_page_flags(v->kpageflags_fd, pfn, 1, &flags))

@@ -17,7 +17,9 @@
  *
  * Restoring is process_madvise(MADV_COLLAPSE), from outside: the kernel copies the 512 pages into a new huge page (even
  * where the old one is whole), KSM's included, whose sharing this ends. It works whatever the THP settings are, but not
- * where the VMA says NOHUGEPAGE (-EINVAL).
+ * where the VMA says NOHUGEPAGE (-EINVAL). Many kernels (6.12 is one, 6.18 is not) refuse with the same word where none
+ * of the 512 entries is writable: after KSM's pages were taken apart, which 6.2 and later do without a write, and where
+ * NUMA balancing has made them all PROT_NONE. So one of them is made writable then, and the collapse tried again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -183,6 +185,7 @@ out:
 /* One call for as many as it takes; it ends at the first that fails, which is then asked alone for its errno. */
 static int collapse(struct hs_host_view *v, const struct iovec *pages, size_t nr, int *results)
 {
+	bool writable = false; /* the page at `done` was made so */
 	int tries = 0;
 
 	for (size_t done = 0; done < nr;) {
@@ -193,6 +196,7 @@ static int collapse(struct hs_host_view *v, const struct iovec *pages, size_t nr
 				results[done + i] = 0;
 			done += (size_t)n / HS_HUGE_SIZE;
 			tries = 0;
+			writable = false;
 			continue;
 		}
 		if (n < 0 && errno == ESRCH)
@@ -202,8 +206,15 @@ static int collapse(struct hs_host_view *v, const struct iovec *pages, size_t nr
 		/* A page locked or isolated for a moment: once more, before it becomes a matter for a later round. */
 		if (n < 0 && (errno == EAGAIN || errno == EBUSY) && tries++ < 2)
 			continue;
+		if (n < 0 && errno == EINVAL && !writable) {
+			writable = true;
+			if (!hs_host_make_writable(v, (uint64_t)(uintptr_t)pages[done].iov_base))
+				continue;
+			errno = EINVAL;
+		}
 		results[done++] = n < 0 && errno != EBUSY ? -errno : -EAGAIN;
 		tries = 0;
+		writable = false;
 	}
 	return 0;
 }

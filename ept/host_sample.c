@@ -2,7 +2,7 @@
  * What the tables mean: the state of each huge page, accessed bits, page frames.
  *
  * Everything here is read without a lock, beside a running guest. A huge page whose tables changed while they were read
- * is unknown. So is one with a hidden entry (x86_entry.h): present, but with an accessed bit that means nothing.
+ * is unknown. So is one whose entry is hidden (x86_entry.h): present, but with an accessed bit that means nothing.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,13 +26,13 @@ struct huge_job {
 	size_t nr_maybe_zero;
 };
 
-static void put_huge(struct hs_huge_sample *s, uint64_t entry)
+static void put_huge(const struct hs_host_view *v, struct hs_huge_sample *s, uint64_t entry)
 {
 	bool accessed = hs_x86_accessed(entry);
 
 	s->state = HS_MAP_HUGE;
 	s->nr_present = HS_BASE_PER_HUGE;
-	s->accessed = accessed ? HS_YES : HS_NO;
+	s->accessed = accessed ? HS_YES : hs_host_tells_no(v, entry) ? HS_NO : HS_UNKNOWN;
 	s->nr_accessed = accessed ? HS_BASE_PER_HUGE : 0;
 }
 
@@ -49,8 +49,8 @@ static void put_entry(struct huge_job *j, hs_huge_nr huge, uint64_t entry)
 		j->tables[j->nr_tables++] = huge;
 		break;
 	case HS_X86_PAGE:
-		put_huge(s, entry);
-		if (!(entry & (HS_X86_WRITE | HS_X86_DIRTY))) {
+		put_huge(j->v, s, entry);
+		if (!(entry & (HS_X86_WRITE | HS_X86_ANY_DIRTY))) {
 			j->maybe_zero[j->nr_maybe_zero] = huge;
 			j->maybe_zero_entry[j->nr_maybe_zero++] = entry;
 		}
@@ -81,14 +81,12 @@ static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const
 	struct hs_x86_table t;
 
 	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
-		put_huge(s, req->entry); /* collapsed meanwhile */
+		put_huge(j->v, s, req->entry); /* collapsed meanwhile */
 		return;
 	}
 	if (req->status != HS_WALK_COPIED)
 		return;
 	hs_x86_decode_table(page, &t);
-	if (t.hidden)
-		return;
 	s->nr_present = (uint16_t)hs_bits_count(&t.present);
 	s->nr_accessed = (uint16_t)hs_bits_count(&t.accessed);
 	s->accessed = s->nr_accessed ? HS_YES : HS_NO;
@@ -209,6 +207,8 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 			s->present = hs_bits_full();
 			if (hs_x86_accessed(req->entry))
 				s->accessed = hs_bits_full();
+			else if (!hs_host_tells_no(j->v, req->entry))
+				*s = (struct hs_base_sample){ 0 };
 			break;
 		default:
 			break;
@@ -220,8 +220,6 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 		unsigned int nr;
 
 		hs_x86_decode_table(page, &t);
-		if (t.hidden)
-			return;
 		nr = hs_bits_count(&t.present);
 		s->state = nr == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : nr ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
 		s->present = t.present;
@@ -316,9 +314,18 @@ bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge)
 
 struct frame_job {
 	uint64_t pfn[HS_BASE_PER_HUGE]; /* 0: none, or unknown */
-	struct hs_bits512 writable;
+	struct hs_bits512 own;          /* cannot be KSM's */
 	uint64_t phys_mask;
 };
+
+/*
+ * KSM's pages are mapped neither writable nor dirty. A PROT_NONE entry has lost its write bit; NUMA balancing passes
+ * KSM's pages over, and what a guest has written to is dirty.
+ */
+static bool is_own(uint64_t entry)
+{
+	return (entry & HS_X86_WRITE) || (hs_x86_is_protnone(entry) && (entry & HS_X86_ANY_DIRTY));
+}
 
 static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
 {
@@ -329,14 +336,14 @@ static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, cons
 	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
 		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
 			j->pfn[b] = hs_x86_pmd_pfn(req->entry, j->phys_mask) + b;
-		if (req->entry & HS_X86_WRITE)
-			j->writable = hs_bits_full();
+		if (is_own(req->entry))
+			j->own = hs_bits_full();
 	} else if (req->status == HS_WALK_COPIED) {
 		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
 			if (hs_x86_pte(page[b]) == HS_X86_PAGE) {
 				j->pfn[b] = hs_x86_pte_pfn(page[b], j->phys_mask);
-				if (page[b] & HS_X86_WRITE)
-					hs_bits_set(&j->writable, b);
+				if (is_own(page[b]))
+					hs_bits_set(&j->own, b);
 			}
 	}
 }
@@ -346,9 +353,9 @@ static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, cons
  * are never mapped writable, and others nearly always are. (What a fork shares, and what ksmd has just looked at, is
  * not: it is taken for KSM's there until it is written to.)
  */
-static void put_flags(struct hs_frame *f, uint64_t flags, bool writable)
+static void put_flags(struct hs_frame *f, uint64_t flags, bool own)
 {
-	f->flags = ((flags & HS_KPF_KSM) && !writable ? (uint32_t)HS_FRAME_KSM : 0) |
+	f->flags = ((flags & HS_KPF_KSM) && !own ? (uint32_t)HS_FRAME_KSM : 0) |
 		   (flags & HS_KPF_ZERO ? (uint32_t)HS_FRAME_ZERO : 0) |
 		   (flags & HS_KPF_HUGE_FOLIO ? (uint32_t)HS_FRAME_HUGE : 0);
 }
@@ -385,13 +392,12 @@ int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS
 			return hs_host_error(v, rc, "read the flags of its page frames", err);
 		for (unsigned int i = 0; i < run && !rc; i++) {
 			out[b + i].pfn = before.pfn[b + i];
-			put_flags(&out[b + i], flags[i], hs_bits_test(&before.writable, b + i));
+			put_flags(&out[b + i], flags[i], hs_bits_test(&before.own, b + i));
 		}
 	}
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &after);
 	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-		if (rc || after.pfn[b] != out[b].pfn ||
-		    hs_bits_test(&after.writable, b) != hs_bits_test(&before.writable, b))
+		if (rc || after.pfn[b] != out[b].pfn || hs_bits_test(&after.own, b) != hs_bits_test(&before.own, b))
 			out[b] = (struct hs_frame){ 0 };
 	return rc ? hs_host_error(v, rc, "read its page tables", err) : 0;
 }

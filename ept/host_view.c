@@ -5,7 +5,8 @@
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
  * host_mapping.c splits and restores mappings, host_dump.c keeps the flags that splitting plays with in order,
- * host_read.c copies bytes, host_vma.c finds guest memory, host_frames.c asks for page frames.
+ * host_read.c copies bytes, host_reach.c helps ksmd to them, host_vma.c finds guest memory, host_frames.c asks for page
+ * frames.
  *
  * One process id can become another process's while we work. So every handle is bound to the process itself: a pidfd,
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
@@ -161,7 +162,8 @@ static int alloc_bits(struct hs_host_view *v)
 	v->split = calloc(words, sizeof(uint64_t));
 	v->owed = calloc(words, sizeof(uint64_t));
 	v->cold = calloc(words, sizeof(uint64_t));
-	return v->gone && v->split && v->owed && v->cold ? 0 : -ENOMEM;
+	v->no_flush = calloc(words, sizeof(uint64_t));
+	return v->gone && v->split && v->owed && v->cold && v->no_flush ? 0 : -ENOMEM;
 }
 
 /* ---- life ---- */
@@ -183,6 +185,7 @@ static void free_view(struct hs_host_view *v)
 	free(v->split);
 	free(v->owed);
 	free(v->cold);
+	free(v->no_flush);
 	free(v);
 }
 
@@ -242,6 +245,7 @@ static const struct hs_view_ops host_ops = {
 	.split = hs_host_split,
 	.restore = hs_host_restore,
 	.read = hs_host_read,
+	.reach = hs_host_reach,
 };
 
 int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,

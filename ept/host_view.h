@@ -4,9 +4,12 @@
 
 #include "hs/view.h"
 #include "host_walk.h"
+#include "x86_entry.h"
 
 /* A page that the guest touches while it serves the flush says nothing about it: so many others are taken. */
 #define HS_FLUSH_TRIES 4
+/* Stretches of locked memory that one ageing tries in vain, besides. */
+#define HS_FLUSH_LOCKED 16
 
 /* A stretch whose pages a core dump leaves out, or takes: see host_mapping.c. */
 struct hs_dump_range {
@@ -30,16 +33,20 @@ struct hs_host_view {
 	size_t nr_reqs;
 
 	/* One bit for each huge page. */
-	uint64_t *gone;  /* not guest memory any more: unknown from now on */
-	uint64_t *split; /* split by us, and not restored since */
-	uint64_t *owed;  /* its first base page may have the wrong DONTDUMP flag because a call failed half-way */
-	uint64_t *cold;  /* huge, and not accessed at the last sample */
+	uint64_t *gone;     /* not guest memory any more: unknown from now on */
+	uint64_t *split;    /* split by us, and not restored since */
+	uint64_t *owed;     /* its first base page may have the wrong DONTDUMP flag because a call failed half-way */
+	uint64_t *cold;     /* huge, and not accessed at the last sample */
+	uint64_t *no_flush; /* in locked memory: cannot serve the flush */
 
 	/* Flushing (host_age.c). */
-	hs_huge_nr flush_next;                  /* the next huge page to use */
-	hs_huge_nr flush_doubt[HS_FLUSH_TRIES]; /* their accessed bits may be our doing, until the next ageing */
+	hs_huge_nr flush_next; /* the next huge page to use */
+	/* Their accessed bits may be our doing, until the next ageing. */
+	hs_huge_nr flush_doubt[HS_FLUSH_TRIES + HS_FLUSH_LOCKED];
 	unsigned int nr_flush_doubt;
-	void *unreadable; /* a page of ours without access; NULL: not yet made */
+	void *unreadable;    /* a page of ours without access; NULL: not yet made */
+	bool unflushed;      /* there was no huge page to flush with: what is cached sets no bit */
+	bool flush_optional; /* the guest's own accesses are seen elsewhere (nested_view.c): goes on without a flush */
 	bool flush_told;
 
 	/* DONTDUMP flags over the regions, sorted; read when first needed. */
@@ -98,12 +105,26 @@ int hs_host_page_flags(int kpageflags_fd, uint64_t pfn, size_t nr, uint64_t *fla
 /* Whether a huge entry maps the kernel's huge zero page. */
 bool hs_host_is_zero_entry(struct hs_host_view *v, uint64_t entry);
 
+/*
+ * Whether a huge entry without its accessed bit says so for good: a processor may have it cached since before the
+ * ageing, but not what it can only reach by a fault.
+ */
+static inline bool hs_host_tells_no(const struct hs_host_view *v, uint64_t entry)
+{
+	return !v->unflushed || hs_x86_is_protnone(entry);
+}
+
 /* host_age.c */
 int hs_host_age(struct hs_view *view, struct hs_error *err);
+/* The page at `va` is taken for writing, and not a byte of it is written: its entry is writable, and accessed, then. */
+int hs_host_make_writable(struct hs_host_view *v, uint64_t va);
 
 /* host_read.c */
 int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		 struct hs_bits512 *got, struct hs_error *err);
+
+/* host_reach.c */
+int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
 
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);

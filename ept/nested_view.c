@@ -147,6 +147,11 @@ static int read_bytes(struct hs_view *view, hs_huge_nr huge, const struct hs_bit
 	return hs_view_read(hs_nested_view(view)->inner, huge, want, buf, got, err);
 }
 
+static int reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err)
+{
+	return hs_view_reach(hs_nested_view(view)->inner, huge, which, err);
+}
+
 static const struct hs_view_ops nested_ops = {
 	.close = close_view,
 	.refresh = refresh,
@@ -158,6 +163,7 @@ static const struct hs_view_ops nested_ops = {
 	.split = hs_nested_split,
 	.restore = hs_nested_restore,
 	.read = read_bytes,
+	.reach = reach,
 };
 
 /* ---- opening ---- */
@@ -200,6 +206,7 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	v->vm_fd = vm_fd;
 	v->their_fd = their_fd;
 	v->idle_fd = -1;
+	hs_nested_host(v)->flush_optional = true;
 	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
 	v->split = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->split));
 	rc = v->blind && v->split ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");

@@ -61,6 +61,8 @@ static int sim_age(struct hs_view *v, struct hs_error *err)
 	if (rc)
 		return rc;
 	s->stats.nr_ages++;
+	if (s->clock)
+		hs_sim_pass_time(s->clock, s->age_us);
 	for (uint32_t i = 0; i < v->nr_huge; i++) {
 		s->huge[i].accessed = false;
 		s->huge[i].young = (struct hs_bits512){ { 0 } };

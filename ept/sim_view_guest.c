@@ -249,6 +249,11 @@ void hs_sim_set_read_cost(struct hs_view *v, uint64_t read_ns)
 	sim_of(v)->read_ns = read_ns;
 }
 
+void hs_sim_set_age_cost(struct hs_view *v, uint64_t age_us)
+{
+	sim_of(v)->age_us = age_us;
+}
+
 void hs_sim_stats(const struct hs_view *v, struct hs_sim_stats *out)
 {
 	*out = sim_of_const(v)->stats;

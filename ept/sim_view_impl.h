@@ -29,7 +29,7 @@ struct sim_view {
 	uint64_t fail_call;
 	int fail_error;
 	struct hs_sim_clock *clock; /* NULL: nothing takes time */
-	uint64_t call_us, page_us;
+	uint64_t call_us, page_us, age_us;
 	uint64_t read_ns;      /* a base page */
 	uint64_t read_left_ns; /* taken, but less than a microsecond */
 	struct hs_sim_stats stats;

@@ -95,6 +95,13 @@ int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *wa
 	return rc ? rc : v->ops->read(v, huge, want, buf, got, err);
 }
 
+int hs_view_reach(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err)
+{
+	int rc = check_numbers(v, &huge, 1, err);
+
+	return rc || !v->ops->reach ? rc : v->ops->reach(v, huge, which, err);
+}
+
 hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge)
 {
 	for (size_t r = 0; r < v->nr_regions; r++) {

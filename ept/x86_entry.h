@@ -1,28 +1,39 @@
 /*
  * What the bits of x86-64 page-table entries say; pure, so that tables of cases can test it.
  *
- * Present memory can hide from the hardware: a PROT_NONE entry (NUMA balancing makes them to learn who touches a page)
- * and a huge entry that is just being changed have their present bit clear although the page is there. What such an
- * entry says about accesses means nothing: HIDDEN, which the view calls unknown.
+ * Present memory can hide from the hardware, with the present bit clear although the page is there.
+ *
+ * PROT_NONE entries. NUMA balancing makes them to learn who touches a page, and leaves what nobody touches so for ever:
+ * on a host with several nodes that is just the cold memory. They are pages like others, and their accessed bit means
+ * the same: making one keeps the bit (pte_modify), clear_refs clears it there too (pte_present and pmd_present count
+ * them), no processor has a translation cached, and the first access makes the entry present again, with the bit set
+ * (do_numa_page). What is lost is the write bit; and the address is stored inverted, against L1TF. A swapped-out or
+ * migrating entry keeps bits 7 and 8 clear, so it is never taken for one.
+ *
+ * A huge entry that is just being changed (pmd_mkinvalid) has neither bit. What that says about accesses means nothing:
+ * HIDDEN, which the view calls unknown.
  */
 #ifndef HS_EPT_X86_ENTRY_H
 #define HS_EPT_X86_ENTRY_H
 
 #include "hs/types.h"
 
-#define HS_X86_PRESENT     (UINT64_C(1) << 0)
-#define HS_X86_WRITE       (UINT64_C(1) << 1)
-#define HS_X86_ACCESSED    (UINT64_C(1) << 5)
-#define HS_X86_DIRTY       (UINT64_C(1) << 6)
-#define HS_X86_LEAF        (UINT64_C(1) << 7) /* PSE, in a PMD or PUD entry */
-#define HS_X86_SPECIAL_BIT 9                  /* no struct page stands behind it for the kernel's walkers */
-#define HS_X86_PROTNONE    (UINT64_C(1) << 8) /* only when PRESENT is clear; "global" otherwise */
+#define HS_X86_PRESENT      (UINT64_C(1) << 0)
+#define HS_X86_WRITE        (UINT64_C(1) << 1)
+#define HS_X86_ACCESSED     (UINT64_C(1) << 5)
+#define HS_X86_DIRTY        (UINT64_C(1) << 6)
+#define HS_X86_LEAF         (UINT64_C(1) << 7) /* PSE, in a PMD or PUD entry */
+#define HS_X86_SPECIAL_BIT  9                  /* no struct page stands behind it for the kernel's walkers */
+#define HS_X86_PROTNONE_BIT 8
+#define HS_X86_PROTNONE     (UINT64_C(1) << HS_X86_PROTNONE_BIT) /* only when PRESENT is clear; "global" otherwise */
+/* Since 6.6 the dirty bit of an entry that is not writable is kept in bit 58. */
+#define HS_X86_ANY_DIRTY (HS_X86_DIRTY | UINT64_C(1) << 58)
 
 enum hs_x86_kind {
 	HS_X86_NONE,      /* empty. Erratum of Knights Landing: accessed and dirty may be set in an empty entry */
 	HS_X86_TABLE,     /* PMD: points to a table of 512 base entries */
-	HS_X86_PAGE,      /* maps a page: a base page, or in a PMD entry a huge page */
-	HS_X86_HIDDEN,    /* a page is there, its accessed bit is not to be had */
+	HS_X86_PAGE,      /* maps a page, PROT_NONE or not: a base page, or in a PMD entry a huge page */
+	HS_X86_HIDDEN,    /* PMD: a page is there, its accessed bit is not to be had */
 	HS_X86_ELSEWHERE, /* swapped out, migrating, a marker: no memory is mapped */
 };
 
@@ -32,7 +43,7 @@ static inline enum hs_x86_kind hs_x86_pte(uint64_t e)
 		return HS_X86_PAGE;
 	if (!(e & ~(HS_X86_ACCESSED | HS_X86_DIRTY)))
 		return HS_X86_NONE;
-	return (e & HS_X86_PROTNONE) ? HS_X86_HIDDEN : HS_X86_ELSEWHERE;
+	return (e & HS_X86_PROTNONE) ? HS_X86_PAGE : HS_X86_ELSEWHERE;
 }
 
 static inline enum hs_x86_kind hs_x86_pmd(uint64_t e)
@@ -41,8 +52,16 @@ static inline enum hs_x86_kind hs_x86_pmd(uint64_t e)
 		return (e & HS_X86_LEAF) ? HS_X86_PAGE : HS_X86_TABLE;
 	if (!(e & ~(HS_X86_ACCESSED | HS_X86_DIRTY)))
 		return HS_X86_NONE;
+	if ((e & HS_X86_PROTNONE) && (e & HS_X86_LEAF))
+		return HS_X86_PAGE;
 	/* The kernel keeps PSE while it has an entry out of the hardware's sight for a moment. */
 	return (e & (HS_X86_PROTNONE | HS_X86_LEAF)) ? HS_X86_HIDDEN : HS_X86_ELSEWHERE;
+}
+
+/* No processor can have it cached: an access of any kind goes through a fault. */
+static inline bool hs_x86_is_protnone(uint64_t e)
+{
+	return (e & (HS_X86_PRESENT | HS_X86_PROTNONE)) == HS_X86_PROTNONE;
 }
 
 static inline bool hs_x86_accessed(uint64_t e)
@@ -64,22 +83,27 @@ static inline uint64_t hs_x86_phys_mask(unsigned int phys_bits)
 	return ((UINT64_C(1) << phys_bits) - 1) & ~(HS_BASE_SIZE - 1);
 }
 
-/* Frame number of the base page behind a base entry, and of the first base page behind a huge one. */
+/* With the address as it is meant: of an entry that is not present, every bit of it is inverted. */
+static inline uint64_t hs_x86_address(uint64_t e)
+{
+	return (e & HS_X86_PRESENT) ? e : ~e;
+}
+
+/* Frame number of the base page behind a base entry, and of the first base page behind a huge one: HS_X86_PAGE. */
 static inline uint64_t hs_x86_pte_pfn(uint64_t e, uint64_t phys_mask)
 {
-	return (e & phys_mask) >> HS_BASE_SHIFT;
+	return (hs_x86_address(e) & phys_mask) >> HS_BASE_SHIFT;
 }
 
 /* Bit 12 of a huge entry is a flag (PAT), not an address. */
 static inline uint64_t hs_x86_pmd_pfn(uint64_t e, uint64_t phys_mask)
 {
-	return (e & phys_mask & ~(HS_HUGE_SIZE - 1)) >> HS_BASE_SHIFT;
+	return (hs_x86_address(e) & phys_mask & ~(HS_HUGE_SIZE - 1)) >> HS_BASE_SHIFT;
 }
 
 struct hs_x86_table {
 	struct hs_bits512 present;
 	struct hs_bits512 accessed; /* subset of present */
-	bool hidden;                /* at least one entry was HIDDEN */
 };
 
 /*
@@ -89,22 +113,18 @@ struct hs_x86_table {
  */
 static inline void hs_x86_decode_table(const uint64_t t[HS_BASE_PER_HUGE], struct hs_x86_table *out)
 {
-	uint64_t hidden = 0;
-
 	for (unsigned int w = 0; w < 8; w++) {
 		uint64_t present = 0, accessed = 0;
 
 		for (unsigned int b = 0; b < 64; b++) {
 			uint64_t e = t[w * 64 + b];
 
-			present |= (e & 1) << b;
+			present |= ((e | (e >> HS_X86_PROTNONE_BIT)) & 1) << b;
 			accessed |= ((e >> 5) & ~(e >> HS_X86_SPECIAL_BIT) & 1) << b;
-			hidden |= (e & (HS_X86_PRESENT | HS_X86_PROTNONE)) == HS_X86_PROTNONE;
 		}
 		out->present.w[w] = present;
 		out->accessed.w[w] = accessed & present;
 	}
-	out->hidden = hidden != 0;
 }
 
 #endif

@@ -2,8 +2,9 @@
  * The fine phase: which base pages of hot huge pages are hot. Here: what goes into which window.
  *
  * Windows are filled guest by guest and not in turns: ageing goes over the whole guest, so the fewer windows a guest is
- * in, the less it is disturbed. What is given up early leaves its place empty until the next window: a page that came
- * in later would need samples of its own, each with an ageing of its guest more.
+ * in, the less it is disturbed. A guest whose ageing leaves a window no time is not split at all, and one that leaves
+ * it none beside others begins a window of its own. What is given up early leaves its place empty until the next
+ * window: a page that came in later would need samples of its own, each with an ageing of its guest more.
  */
 #include "fine_impl.h"
 
@@ -14,28 +15,48 @@
 /* Before anything was measured: the slowest that an unmodified 6.18 kernel took for a huge page was 1.7 ms. */
 #define RESTORE_US_AT_FIRST 2000
 
-/* As many mappings as can be brought back in half of the time that the samples leave. */
-static size_t affordable(const struct hs_fine *f)
+/*
+ * As many mappings as can be brought back in half of the time that the samples leave, when the ageing before each takes
+ * age_us; one, when that half is too short but all of it is not; none, when that is too short as well.
+ */
+static size_t affordable(const struct hs_fine *f, uint64_t age_us)
 {
-	uint64_t spare_us = ((uint64_t)f->cfg.max_window_ms - (uint64_t)f->cfg.samples * f->cfg.interval_ms) * 1000;
-	uint64_t nr = spare_us / 2 / (f->restore_us ? f->restore_us : 1);
+	const uint64_t window_us = (uint64_t)f->cfg.max_window_ms * 1000;
+	const uint64_t samples_us = f->cfg.samples * ((uint64_t)f->cfg.interval_ms * 1000 + age_us);
+	const uint64_t restore_us = f->restore_us ? f->restore_us : 1;
+	uint64_t nr;
 
+	if (samples_us + restore_us > window_us)
+		return 0;
+	nr = (window_us - samples_us) / 2 / restore_us;
 	return nr < 1 ? 1 : nr < f->cfg.max_split ? (size_t)nr : f->cfg.max_split;
 }
 
 /* Fills the window from where the last one ended; false: nothing is left to look at. */
 static bool fill(struct fine_window *w, size_t *target, size_t *index)
 {
-	size_t room = affordable(w->f); /* at most max_split; w->room is that, or everything */
+	uint64_t age_us = 0; /* of all guests in the window */
 
-	for (w->nr = 0; *target < w->nr_targets && w->nr < room;) {
+	/* At most max_split slots; w->room is that, or everything. */
+	for (w->nr = 0; *target < w->nr_targets;) {
 		const struct hs_fine_target *t = &w->targets[*target];
+		const bool begins = !w->nr || w->slots[w->nr - 1].target != *target;
+		uint64_t with_us = age_us + (begins ? hs_fine_age_us(w->f, t->view) : 0);
 
 		if (t->error || *index >= t->nr) {
 			(*target)++;
 			*index = 0;
 			continue;
 		}
+		if (w->nr >= affordable(w->f, with_us)) {
+			if (w->nr)
+				break;
+			w->f->stats.nr_no_time += t->nr - *index;
+			hs_fine_no_time(w->f, t->view);
+			*index = t->nr;
+			continue;
+		}
+		age_us = with_us;
 		w->slots[w->nr++] = (struct fine_slot){ .target = *target, .index = (*index)++ };
 	}
 	return w->nr > 0;
@@ -104,6 +125,7 @@ void hs_fine_destroy(struct hs_fine *f)
 	if (!f)
 		return;
 	free(f->debts);
+	free(f->ageings);
 	free(f);
 }
 

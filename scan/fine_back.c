@@ -81,6 +81,7 @@ void hs_fine_forget(struct hs_fine *f, const struct hs_view *v)
 	for (size_t i = 0; i < f->nr_debts; i++)
 		if (f->debts[i].view == v)
 			f->debts[i--] = f->debts[--f->nr_debts];
+	hs_fine_forget_age(f, v);
 }
 
 int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err)

@@ -1,6 +1,6 @@
 /*
- * The fine phase's own: shared by what goes into windows (fine.c), the window (fine_window.c) and the way back
- * to huge mappings (fine_back.c).
+ * The fine phase's own: shared by what goes into windows (fine.c), the window (fine_window.c), the way back to huge
+ * mappings (fine_back.c), and what ageing takes (fine_ageing.c).
  */
 #ifndef HS_SCAN_FINE_IMPL_H
 #define HS_SCAN_FINE_IMPL_H
@@ -13,6 +13,13 @@ struct fine_debt {
 	hs_huge_nr huge;
 };
 
+/* What an ageing of this view takes, as far as we have seen. */
+struct fine_ageing {
+	const struct hs_view *view;
+	uint64_t us;
+	bool told; /* by hs_fine_took_to_age, since there was last no time for it */
+};
+
 struct hs_fine {
 	struct hs_fine_config cfg;
 	struct hs_fine_stats stats; /* split_ms is kept in split_us */
@@ -20,6 +27,8 @@ struct hs_fine {
 	uint64_t restore_us;     /* what bringing one mapping back takes, as far as we have seen */
 	struct fine_debt *debts; /* the retry list, each huge page at most once */
 	size_t nr_debts, room_debts;
+	struct fine_ageing *ageings; /* each view at most once */
+	size_t nr_ageings, room_ageings;
 };
 
 /* How bringing a mapping back ended. */
@@ -35,6 +44,16 @@ enum fine_back {
  */
 HS_MUST_USE int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *scratch,
 				   int *errors, enum fine_back *out);
+
+/* Microseconds that an ageing of this view takes; 0: not known. */
+uint64_t hs_fine_age_us(const struct hs_fine *f, const struct hs_view *v);
+void hs_fine_learn_age(struct hs_fine *f, const struct hs_view *v, uint64_t us);
+void hs_fine_forget_age(struct hs_fine *f, const struct hs_view *v);
+/*
+ * By what is known, a window has no time for this view: what stands in the way fades, so that some runs later a window
+ * is tried again, unless hs_fine_took_to_age says the same anew meanwhile.
+ */
+void hs_fine_no_time(struct hs_fine *f, const struct hs_view *v);
 
 /* A huge page of a window. */
 struct fine_slot {

@@ -17,8 +17,9 @@
  * the interval's end still covers all of it. It costs one read of the tables for each guest and no ageing.
  *
  * The window's end. A mapping is to be huge again when max_window_ms are over, not only then begin to be: the time that
- * bringing back takes is measured as we go, and kept in reserve. A sample that cannot be complete by then is not waited
- * for. Against a call of the view that takes arbitrarily long there is no remedy here.
+ * bringing back takes is measured as we go, and kept in reserve. When the samples cannot all be complete by then, they
+ * are not waited for; what they would have completed stays unknown, and the splits were in vain. (So that this is rare,
+ * fine.c goes by what ageing took.) Against a call of the view that takes arbitrarily long there is no remedy here.
  */
 #include "fine_impl.h"
 
@@ -189,13 +190,18 @@ static void split_all(struct fine_window *w)
 	}
 }
 
-static void age_all(struct fine_window *w)
+/*
+ * Begins at `start_us`; the answer is when it ended. The clock is read once for each guest and no more: a replay (of
+ * sim/replay_view.c) tells recorded readings in their order.
+ */
+static uint64_t age_all(struct fine_window *w, uint64_t start_us)
 {
 	struct group g;
 
 	for (size_t i = 0; i < w->nr; i++)
 		w->slots[i].now = (struct hs_bits512){ { 0 } };
 	for (g.to = 0; next_group(w, g.to, &g);) {
+		uint64_t end_us;
 		int rc;
 
 		if (!batch(w, &g, true))
@@ -203,7 +209,12 @@ static void age_all(struct fine_window *w)
 		rc = hs_view_age(g.target->view, NULL);
 		if (rc)
 			fail_group(w, &g, rc);
+		end_us = now_us(w);
+		if (!rc)
+			hs_fine_learn_age(w->f, g.target->view, end_us - start_us);
+		start_us = end_us;
 	}
+	return start_us;
 }
 
 /* 0, OUT_OF_TIME, or what the clock says. Asks the clock even when there is no time to sleep: it may want us to end. */
@@ -277,6 +288,23 @@ static void sample_all(struct fine_window *w, bool complete)
 		bring_back(w, &g);
 }
 
+/* Whether so many samples more, and bringing everything back, would end in time. */
+static bool in_time(const struct fine_window *w, uint64_t now, uint32_t samples)
+{
+	const uint64_t interval_us = (uint64_t)w->f->cfg.interval_ms * 1000;
+	uint64_t age_us = 0;
+	struct group g;
+
+	for (g.to = 0; next_group(w, g.to, &g);) {
+		size_t i = g.from;
+
+		while (i < g.to && !w->slots[i].live)
+			i++;
+		age_us += i < g.to ? hs_fine_age_us(w->f, g.target->view) : 0;
+	}
+	return now + samples * (interval_us + age_us) + reserve_us(w) <= w->end_us;
+}
+
 /* Steps 4 and 5. 0: every slot that is live has all its samples. */
 static int observe(struct fine_window *w)
 {
@@ -284,11 +312,12 @@ static int observe(struct fine_window *w)
 	uint64_t interval_us = (uint64_t)cfg->interval_ms * 1000;
 
 	for (uint32_t k = 0; k < cfg->samples && any_live(w); k++) {
-		uint64_t aged_us;
+		uint64_t aged_us = now_us(w);
 		int rc;
 
-		age_all(w);
-		aged_us = now_us(w);
+		if (!in_time(w, aged_us, cfg->samples - k))
+			return OUT_OF_TIME;
+		aged_us = age_all(w, aged_us);
 		for (size_t i = 0; k == 0 && cfg->give_up_hot && any_live(w) && i < sizeof(looks) / sizeof(looks[0]);
 		     i++) {
 			rc = sleep_until(w, aged_us + interval_us / looks[i]);
@@ -324,6 +353,12 @@ static void ask(struct fine_window *w)
 	}
 }
 
+static void count_out_of_time(struct fine_window *w)
+{
+	for (size_t i = 0; i < w->nr; i++)
+		w->f->stats.nr_out_of_time += w->slots[i].live;
+}
+
 int hs_fine_window(struct fine_window *w)
 {
 	int rc = hs_fine_reserve_debts(w->f, w->nr);
@@ -336,6 +371,8 @@ int hs_fine_window(struct fine_window *w)
 	rc = observe(w);
 	if (!rc)
 		ask(w);
+	else if (rc == OUT_OF_TIME)
+		count_out_of_time(w);
 	bring_all_back(w);
 	return rc == OUT_OF_TIME ? 0 : rc;
 }

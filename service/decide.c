@@ -42,6 +42,14 @@ static struct hs_policy_input input_of(struct hs_pipeline *p, struct guest *g, h
 
 /* ---- which hot huge pages the fine phase looks at ---- */
 
+/* Cycles until a huge page is split again for a look, after looks in vain: 2, 4, ... and as for what never changes. */
+static uint32_t vain_rest(const struct hs_pipeline *p, const struct page_record *pg)
+{
+	const uint32_t rest = 1U << pg->fine_vain;
+
+	return rest < p->cfg.look_again ? rest : p->cfg.look_again;
+}
+
 static bool wants_fine(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
 {
 	struct page_record *pg = &g->pages[h];
@@ -54,6 +62,8 @@ static bool wants_fine(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
 			return false;
 		free(pg->fine);
 		pg->fine = NULL;
+	} else if (pg->fine_vain && p->totals.cycles - pg->fine_cycle < vain_rest(p, pg)) {
+		return false;
 	}
 	in = input_of(p, g, h);
 	if (in.state != HS_MAP_HUGE || in.heat != HS_HEAT_HOT)
@@ -121,8 +131,12 @@ static int take_results(struct hs_pipeline *p, struct guest *g, struct hs_fine_r
 
 		if (results[i].known != HS_YES) {
 			pg->kept_split = 0;
+			pg->fine_cycle = p->totals.cycles;
+			if (pg->fine_vain < 7)
+				pg->fine_vain++;
 			continue;
 		}
+		pg->fine_vain = 0;
 		pg->fine = malloc(sizeof(*pg->fine));
 		if (!pg->fine)
 			return hs_error_set(err, -ENOMEM, "out of memory for the fine phase's results");

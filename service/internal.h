@@ -17,11 +17,12 @@ struct page_record {
 	struct hs_bits512
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
-	uint32_t fine_cycle;         /* when it was */
+	uint32_t fine_cycle;         /* when it was, or was tried in vain */
 	uint32_t unshared_cycle;     /* when that was last */
 	uint32_t ban_until;          /* cycle */
 	uint8_t nr_unshared;         /* times that we took its sharing back because it turned hot or kept breaking */
 	uint8_t looked;              /* the content was read at least once in this spell */
+	uint8_t fine_vain;           /* looks one after another that could not tell, at most 7 */
 	uint8_t kept_split;          /* we split it, and it stays split for sharing */
 	uint8_t shares;              /* the last decision was to share */
 	struct hs_policy_decision decision;

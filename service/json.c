@@ -19,14 +19,15 @@ json_t *hs_json_ledger(const struct hs_ledger *l)
 
 json_t *hs_json_totals(const struct hs_pipeline_totals *t)
 {
-	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:I,s:I,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:o}", "cycles",
+	return json_pack("{s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:I,s:I,s:{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I},s:o}", "cycles",
 			 num(t->cycles), "rounds", num(t->rounds), "pages_hashed", num(t->pages_hashed),
 			 "pages_compared", num(t->pages_compared), "compares_failed", num(t->compare_failed),
 			 "ksmd_cpu_seconds", (double)t->ksmd_cpu_us / 1e6, "merging_seconds", (double)t->burst_ms / 1e3,
 			 "index_bytes", num(t->index_bytes), "own_bytes", num(t->own_bytes), "fine", "windows",
 			 num(t->fine.nr_windows), "split", num(t->fine.nr_split), "split_failed",
 			 num(t->fine.nr_split_failed), "restored", num(t->fine.nr_restored), "restore_failed",
-			 num(t->fine.nr_restore_failed), "gave_up", num(t->fine.nr_gave_up), "split_huge_page_ms",
+			 num(t->fine.nr_restore_failed), "gave_up", num(t->fine.nr_gave_up), "no_time",
+			 num(t->fine.nr_no_time), "out_of_time", num(t->fine.nr_out_of_time), "split_huge_page_ms",
 			 num(t->fine.split_ms), "ledger", hs_json_ledger(&t->ledger));
 }
 

@@ -207,8 +207,12 @@ static int for_guests(struct hs_pipeline *p, int (*step)(struct hs_pipeline *, s
 
 static int step_age(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	(void)p;
-	return hs_view_age(g->view, err);
+	const uint64_t start_us = p->clock->now_us(p->clock->ctx);
+	const int rc = hs_view_age(g->view, err);
+
+	if (!rc)
+		hs_fine_took_to_age(p->fine, g->view, p->clock->now_us(p->clock->ctx) - start_us);
+	return rc;
 }
 
 static int step_sample(struct hs_pipeline *p, struct guest *g, struct hs_error *err)

@@ -282,6 +282,21 @@ static int run(struct burst *b, bool *settled, struct hs_error *err)
 	}
 }
 
+/* What is still to be merged, ksmd has to be able to get at. Where it cannot, it is merged in a later burst. */
+static void reach_unmerged(struct hs_share *s)
+{
+	for (uint32_t i = 0; i < s->nr_guests; i++) {
+		struct hs_engine_guest *g = &s->guests[i];
+
+		for (hs_huge_nr nr = 0; g->used && !g->gone && g->unmerged && nr < g->nr_huge; nr++) {
+			struct hs_bits512 left = hs_bits_andnot(g->huge[nr].marked, g->huge[nr].shared);
+
+			if (hs_bits_count(&left) && hs_engine_note(g, hs_view_reach(g->view, nr, &left, NULL)))
+				break;
+		}
+	}
+}
+
 int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
 	struct burst b = { .s = s, .clock = clock };
@@ -319,6 +334,7 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 	if (b.scans_fd < 0)
 		return hs_error_set(err, b.scans_fd, "cannot open %s/full_scans: %s", s->host.ksm_dir,
 				    strerror(-b.scans_fd));
+	reach_unmerged(s);
 	s->ran = true;
 	s->at_pass_start = false;
 	rc = hs_ksm_start(s->ksm, &setup, err);

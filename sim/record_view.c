@@ -241,6 +241,12 @@ static int record_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bi
 	return rc;
 }
 
+/* Tells the pipeline nothing: not recorded. */
+static int record_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err)
+{
+	return hs_view_reach(record_of(view)->inner, huge, which, err);
+}
+
 static const struct hs_view_ops record_ops = {
 	.close = record_close,
 	.refresh = record_refresh,
@@ -252,6 +258,7 @@ static const struct hs_view_ops record_ops = {
 	.split = record_split,
 	.restore = record_restore,
 	.read = record_read,
+	.reach = record_reach,
 };
 
 static int tell_guest(struct record_view *v, const char *name, const char *group, struct hs_error *err)

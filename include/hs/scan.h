@@ -71,8 +71,8 @@ struct hs_fine_config {
 	uint32_t samples;       /* base-page samples a window, 1..255 */
 	uint32_t interval_ms;   /* between ageing and sample */
 	uint32_t max_split;     /* budget: huge pages whose mapping is split at one time, over all guests of a window */
-	uint32_t max_window_ms; /* budget: a mapping is never split longer than this; what is not sampled by then is
-				   unknown */
+	uint32_t max_window_ms; /* budget: a mapping is never split longer than this, ageings included; what is not
+				   sampled by then is unknown */
 	uint32_t give_up_hot; /* more distinct base pages accessed than this: restore at once, it will not be shared. 0:
 				 never */
 };
@@ -113,7 +113,9 @@ struct hs_fine_stats {
 	uint64_t nr_restored;
 	uint64_t nr_restore_failed; /* still split at the end, and put on the retry list */
 	uint64_t nr_gave_up;
-	uint64_t split_ms; /* huge-page milliseconds spent split */
+	uint64_t nr_no_time;     /* not split: ageing their guest takes so long that no window would end in time */
+	uint64_t nr_out_of_time; /* split in vain: the window's time was over before all samples were taken */
+	uint64_t split_ms;       /* huge-page milliseconds spent split */
 };
 
 struct hs_fine;
@@ -124,13 +126,22 @@ HS_MUST_USE int hs_fine_create(struct hs_fine **out, const struct hs_fine_config
 void hs_fine_destroy(struct hs_fine *f);
 
 /*
- * Looks at all targets, window after window within the budget, several guests in one window. Whatever happens
+ * Looks at all targets, window after window within the budget, several guests in one window. A guest whose ageings, as
+ * far as they are known, do not fit in max_window_ms with the samples is not split: its results are unknown, and
+ * counted in nr_no_time. Whatever happens
  * (-ECANCELED by the clock, a guest that goes), every mapping it split and should not keep is brought back before it
  * returns, or is on the retry list. 0, or the first error that concerns all; a guest's own error makes its results
  * unknown and the others go on.
  */
 HS_MUST_USE int hs_fine_run(struct hs_fine *f, struct hs_fine_target *targets, size_t nr, const struct hs_clock *clock,
 			    struct hs_error *err);
+
+/*
+ * An ageing of this view, outside of a window, took so many microseconds: the fine phase counts on the same in its
+ * windows. (It learns from those of its own as well. A view that splits nested entries ages less there: it is not
+ * counted.) Lasts until hs_fine_forget.
+ */
+void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us);
 
 /*
  * Tries to bring back the mappings of this view that could not be restored before. *left: how many remain. One that the

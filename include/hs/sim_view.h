@@ -116,6 +116,9 @@ void hs_sim_set_cost(struct hs_view *v, struct hs_sim_clock *clock, uint64_t cal
 /* From now on each base page that is read takes read_ns on the clock of hs_sim_set_cost. */
 void hs_sim_set_read_cost(struct hs_view *v, uint64_t read_ns);
 
+/* From now on each ageing takes age_us more on the clock of hs_sim_set_cost. */
+void hs_sim_set_age_cost(struct hs_view *v, uint64_t age_us);
+
 struct hs_sim_stats {
 	uint64_t nr_calls;    /* of the view */
 	uint64_t nr_read;     /* base pages read through it */

@@ -78,6 +78,8 @@ struct hs_view_ops {
 	int (*restore)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*read)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		    struct hs_bits512 *got, struct hs_error *err);
+	/* NULL: there is nothing to do */
+	int (*reach)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
 };
 
 /* First member of every implementation's struct; callers use the functions below. */
@@ -137,8 +139,11 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
 /*
  * Clears the accessed bits of the whole guest and makes sure that the hardware's cached translations cannot hide the
  * accesses that follow. (A view of nested tables that has mappings split ages those alone.) Disturbs nothing else. The
- * host view needs one huge mapping for the second part: a guest without any is aged without it. Cost there: some 0.1 us
- * for a huge mapping, 20 us for a split one.
+ * host view needs one huge mapping for the second part, writable and not locked: a guest without any huge mapping is
+ * aged without it, and one that has only read-only ones gets unknown for those that are not seen accessed. Cost there:
+ * some 0.1 us for a huge mapping, 20 us for a split one. -ENOTSUP: the host view's guest has locked all of its huge
+ * mappings (the text says so), so that what is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After
+ * an error nothing that is sampled says anything about accesses.
  */
 HS_MUST_USE int hs_view_age(struct hs_view *v, struct hs_error *err);
 
@@ -181,6 +186,13 @@ HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_
  */
 HS_MUST_USE int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 			     struct hs_bits512 *got, struct hs_error *err);
+
+/*
+ * Makes those base pages of one huge page reachable for ksmd, which in Linux 6.1 to 6.5 passes over what NUMA balancing
+ * has made PROT_NONE; elsewhere does nothing. Sets accessed bits: age before the next sample. Best effort: it may be
+ * out of reach again soon.
+ */
+HS_MUST_USE int hs_view_reach(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
 
 /* The address of a huge page in the guest's process; {0} when the number is out of range. */
 hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge);

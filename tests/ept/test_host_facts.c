@@ -81,12 +81,33 @@ START_TEST(test_ept_host_facts_read)
 }
 END_TEST
 
+START_TEST(test_ept_host_facts_ksmd_is_blind)
+{
+	static const struct {
+		const char *release;
+		bool blind;
+	} cases[] = { { "6.1.0-56-cloud-amd64", true },
+		      { "6.5.13", true },
+		      { "6.6.0-rc1", false },
+		      { "6.12.117+deb12", false },
+		      { "6.18.44", false },
+		      { "7.0.1", false },
+		      { "16.1.2", false },
+		      { "5.19.0", false },
+		      { "", false } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		ck_assert_int_eq(hs_facts_ksmd_is_blind(cases[i].release), cases[i].blind);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ept_host_facts");
 	TCase *t = tcase_create("unit");
 
 	tcase_add_test(t, test_ept_host_facts_explain);
+	tcase_add_test(t, test_ept_host_facts_ksmd_is_blind);
 	tcase_add_test(t, test_ept_host_facts_read);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

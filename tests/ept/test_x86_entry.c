@@ -22,10 +22,15 @@ START_TEST(test_ept_x86_entry_kinds)
 		{ 0x1234000 | P | W | A | D, HS_X86_PAGE, HS_X86_TABLE },
 		{ 0x1200000 | P | W | L, HS_X86_PAGE, HS_X86_PAGE },
 		{ 0x1200000 | P | W | L | N, HS_X86_PAGE, HS_X86_PAGE }, /* "global" while present */
-		{ 0x1234000 | N | A, HS_X86_HIDDEN, HS_X86_HIDDEN },     /* NUMA balancing looks */
-		{ 0x1200000 | N | L, HS_X86_HIDDEN, HS_X86_HIDDEN },
+		/* NUMA balancing looks: pages all the same. (Without L it is no huge entry that a kernel makes.) */
+		{ 0x1234000 | N | A, HS_X86_PAGE, HS_X86_HIDDEN },
+		{ 0x1234000 | N, HS_X86_PAGE, HS_X86_HIDDEN },
+		{ 0x1200000 | N | L, HS_X86_PAGE, HS_X86_PAGE },
+		{ 0x1200000 | N | L | A | D, HS_X86_PAGE, HS_X86_PAGE },
 		{ 0x1200000 | L | W, HS_X86_ELSEWHERE, HS_X86_HIDDEN },               /* a huge entry being changed */
 		{ UINT64_C(0xfff1234500000200), HS_X86_ELSEWHERE, HS_X86_ELSEWHERE }, /* swapped, or migrating */
+		/* Swapped out with everything set that such an entry can have: 7 and 8 are clear. */
+		{ UINT64_C(0xfffffffffffffe7e), HS_X86_ELSEWHERE, HS_X86_ELSEWHERE },
 		{ UINT64_C(1) << 63, HS_X86_ELSEWHERE, HS_X86_ELSEWHERE },
 	};
 
@@ -34,6 +39,8 @@ START_TEST(test_ept_x86_entry_kinds)
 		ck_assert_msg(hs_x86_pmd(cases[i].entry) == (enum hs_x86_kind)cases[i].pmd, "case %zu", i);
 	}
 	ck_assert(hs_x86_accessed(P | A) && !hs_x86_accessed(P | D));
+	ck_assert(hs_x86_is_protnone(N) && !hs_x86_is_protnone(N | P) && !hs_x86_is_protnone(P) &&
+		  !hs_x86_is_protnone(0));
 }
 END_TEST
 
@@ -52,6 +59,10 @@ START_TEST(test_ept_x86_entry_addresses)
 	ck_assert_uint_eq(hs_x86_pte_pfn(UINT64_C(0x123456789000) | P | A | nx, m52), UINT64_C(0x123456789));
 	ck_assert_uint_eq(hs_x86_pte_pfn(UINT64_C(0x23456789000) | P | c_bit_47 | c_bit_51 | nx, m43),
 			  UINT64_C(0x23456789));
+	/* The address of what is not present is inverted, as far as an address goes; flags are not. */
+	ck_assert_uint_eq(hs_x86_pte_pfn((~UINT64_C(0x23456789000) & m43) | N | A | nx, m43), UINT64_C(0x23456789));
+	ck_assert_uint_eq(hs_x86_pmd_pfn((~UINT64_C(0x40200000) & m52 & ~(HS_HUGE_SIZE - 1)) | N | L | A | nx, m52),
+			  0x40200);
 	/* Bit 12 of a huge entry is no address. */
 	ck_assert_uint_eq(hs_x86_pmd_pfn(UINT64_C(0x40200000) | (1 << 12) | P | L | nx | c_bit_47, m43), 0x40200);
 }
@@ -63,7 +74,7 @@ START_TEST(test_ept_x86_entry_table)
 	struct hs_x86_table out;
 
 	hs_x86_decode_table(t, &out);
-	ck_assert(!hs_bits_count(&out.present) && !hs_bits_count(&out.accessed) && !out.hidden);
+	ck_assert(!hs_bits_count(&out.present) && !hs_bits_count(&out.accessed));
 	t[0] = P;
 	t[63] = P | A;
 	t[64] = A;          /* not present */
@@ -74,14 +85,15 @@ START_TEST(test_ept_x86_entry_table)
 	ck_assert(hs_bits_test(&out.present, 0) && hs_bits_test(&out.present, 63) && hs_bits_test(&out.present, 511));
 	ck_assert_uint_eq(hs_bits_count(&out.accessed), 2);
 	ck_assert(hs_bits_test(&out.accessed, 63) && hs_bits_test(&out.accessed, 511));
-	ck_assert(!out.hidden);
 	t[200] = P | A | 1ULL << HS_X86_SPECIAL_BIT; /* the zero page: its bit is never cleared, so it says nothing */
 	hs_x86_decode_table(t, &out);
 	ck_assert(hs_bits_test(&out.present, 200) && !hs_bits_test(&out.accessed, 200));
-	t[300] = 0x5000 | N | A;
+	t[300] = UINT64_C(0xffffffffff000) | N | A; /* NUMA balancing looks: present, with its bit */
+	t[301] = UINT64_C(0xffffffffff000) | N;
 	hs_x86_decode_table(t, &out);
-	ck_assert(out.hidden);
-	ck_assert(!hs_bits_test(&out.present, 300));
+	ck_assert(hs_bits_test(&out.present, 300) && hs_bits_test(&out.accessed, 300));
+	ck_assert(hs_bits_test(&out.present, 301) && !hs_bits_test(&out.accessed, 301));
+	ck_assert_uint_eq(hs_bits_count(&out.present), 6);
 }
 END_TEST
 

@@ -16,7 +16,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN };
+enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT, OP_LOCK };
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 {
@@ -102,6 +102,12 @@ static void serve(char *p, struct vg_box *box)
 	case OP_MADVISE:
 		box->error = madvise(q, box->len, box->arg) ? -errno : 0;
 		break;
+	case OP_PROTECT:
+		box->error = mprotect(q, box->len, box->arg ? PROT_NONE : PROT_READ | PROT_WRITE) ? -errno : 0;
+		break;
+	case OP_LOCK:
+		box->error = (box->arg ? mlock(q, box->len) : munlock(q, box->len)) ? -errno : 0;
+		break;
 	case OP_UNMAP:
 		box->error = munmap(q, box->len) ? -errno : 0;
 		break;
@@ -128,11 +134,14 @@ static void guest_main(enum vg_kind kind, size_t len, struct vg_box *box, int in
 	if (write(out, "r", 1) != 1)
 		_exit(1);
 	while (read(in, &c, 1) == 1) {
-		if (box->op != OP_SPIN)
+		/* Once it has its answer the test may put the next request there. */
+		const bool spin = box->op == OP_SPIN;
+
+		if (!spin)
 			serve(p, box);
 		if (write(out, "r", 1) != 1)
 			_exit(1);
-		while (box->op == OP_SPIN) {
+		while (spin) {
 			touch(p, box);
 			box->spins++;
 		}
@@ -237,6 +246,18 @@ int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int
 {
 	ask(g, OP_MADVISE, first_page, nr_pages, advice);
 	return g->box->error;
+}
+
+int vg_lock(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool lock)
+{
+	ask(g, OP_LOCK, first_page, nr_pages, lock);
+	return g->box->error;
+}
+
+void vg_protect(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool none)
+{
+	ask(g, OP_PROTECT, first_page, nr_pages, none);
+	ck_assert_int_eq(g->box->error, 0);
 }
 
 void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages)

@@ -65,6 +65,9 @@ void vg_fill(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, uint3
 void vg_fill_as(struct view_guest *g, uint32_t page, uint32_t as, uint32_t seed);
 uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice); /* 0 or -errno */
+int vg_lock(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool lock);     /* mlock; 0 or -errno */
+/* As NUMA balancing leaves the entries: present, but out of the hardware's reach; or back as they were. */
+void vg_protect(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool none);
 void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 void vg_map_more(struct view_guest *g, uint32_t nr_huge); /* a further stretch, elsewhere */
 /* A child of the guest that does nothing, and has its memory in common with it until vg_stop. */

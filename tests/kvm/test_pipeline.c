@@ -72,6 +72,7 @@ START_TEST(test_kvm_pipeline_shares)
 	struct hs_pipeline *p;
 	struct hs_guest_report r[2];
 	struct hs_pipeline_totals totals;
+	struct hs_share_unshared undone;
 	struct hs_error err = { "" };
 	uint64_t news;
 
@@ -107,6 +108,12 @@ START_TEST(test_kvm_pipeline_shares)
 		vmm_await_rounds(&guests[g], 2);
 		ck_assert_int_eq(vmm_kvm_stat(&guests[g], "pages_2m"), whole);
 		vmm_unspin(&guests[g]);
+		ck_assert_uint_eq(vmm_bad_pages(&guests[g], contents[g]), 0);
+	}
+	/* And all back. */
+	ck_assert_msg(!hs_pipeline_unshare_all(p, &undone, &err), "%s", err.text);
+	for (int g = 0; g < 2; g++) {
+		ck_assert_uint_eq(vmm_smaps_kb(&guests[g], "AnonHugePages"), NR_HUGE * 2048);
 		ck_assert_uint_eq(vmm_bad_pages(&guests[g], contents[g]), 0);
 	}
 	hs_pipeline_destroy(p);

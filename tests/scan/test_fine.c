@@ -279,6 +279,113 @@ START_TEST(test_scan_fine_learns_what_restoring_takes)
 }
 END_TEST
 
+static void slow_ageing(struct scene *s, uint32_t guest, uint64_t age_us)
+{
+	hs_sim_set_cost(s->view[guest], &s->sim_clock, 0, 0);
+	hs_sim_set_age_cost(s->view[guest], age_us);
+}
+
+START_TEST(test_scan_fine_learns_what_ageing_takes)
+{
+	/* 5 * (200 + 700) ms do not fit in 3,000: that is found out once, and nothing is split in vain after that. */
+	static struct scene s;
+	struct hs_fine *f = scene_fine(&defaults);
+	uint64_t split;
+	int runs = 0;
+
+	scene_open(&s, 2, 12);
+	for (hs_huge_nr h = 0; h < s.nr_huge; h++)
+		s.pattern[0][h] = s.pattern[1][h] = (struct pattern){ .nr_hot = 3, .per_ms = 1 };
+	s.targets[1].nr = 0;
+	slow_ageing(&s, 0, 700000);
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	split = stats_of(f).nr_split;
+	ck_assert_uint_eq(split, 12);
+	ck_assert_uint_eq(stats_of(f).nr_out_of_time, 12);
+	ck_assert_uint_eq(stats_of(f).nr_no_time, 0);
+	ck_assert_uint_le(s.longest_split_us, defaults.max_window_ms * 1000);
+
+	/* Another guest is looked into as ever, before and after it. */
+	s.targets[1].nr = 12;
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	ck_assert_uint_eq(stats_of(f).nr_split, split + 12);
+	ck_assert_uint_eq(stats_of(f).nr_no_time, 12);
+	ck_assert_uint_eq(stats_of(f).nr_out_of_time, 12);
+	for (hs_huge_nr h = 0; h < s.nr_huge; h++) {
+		ck_assert_int_eq(s.results[0][h].known, HS_UNKNOWN);
+		ck_assert_int_eq(s.results[1][h].known, HS_YES);
+	}
+	s.targets[1].nr = 0;
+
+	/* What was learnt fades: the look is tried anew at last, and learns that it works now. */
+	slow_ageing(&s, 0, 1000);
+	while (s.results[0][0].known != HS_YES && ++runs < 100)
+		ck_assert_int_eq(scene_run(&s, f), 0);
+	ck_assert_int_ge(runs, 2);
+	ck_assert_int_lt(runs, 10);
+	ck_assert_uint_eq(stats_of(f).nr_out_of_time, 12);
+	ck_assert_uint_eq(scene_not_huge(&s, 0), 0);
+	hs_fine_destroy(f);
+	scene_close(&s);
+}
+END_TEST
+
+START_TEST(test_scan_fine_is_told_what_ageing_takes)
+{
+	/* From the coarse phase it is known beforehand: not one mapping is split in vain. */
+	static struct scene s;
+	struct hs_fine *f = scene_fine(&defaults);
+
+	scene_open(&s, 1, 12);
+	slow_ageing(&s, 0, 450000);
+	for (int i = 0; i < 20; i++) {
+		hs_fine_took_to_age(f, s.view[0], 450000);
+		ck_assert_int_eq(scene_run(&s, f), 0);
+	}
+	ck_assert_uint_eq(stats_of(f).nr_split, 0);
+	ck_assert_uint_eq(stats_of(f).nr_no_time, 20 * 12);
+	ck_assert_uint_eq(s.sim_clock.now_us, 0);
+	/* A new view of the guest is not held to it. */
+	hs_fine_forget(f, s.view[0]);
+	slow_ageing(&s, 0, 0);
+	ck_assert_int_eq(scene_run(&s, f), 0);
+	ck_assert_int_eq(s.results[0][0].known, HS_YES);
+	hs_fine_destroy(f);
+	scene_close(&s);
+}
+END_TEST
+
+START_TEST(test_scan_fine_slow_guests_apart)
+{
+	/* What one ageing takes, and in how many windows three guests are then looked into, everything learnt. */
+	static const struct {
+		uint64_t age_us;
+		uint64_t windows;
+	} cases[] = { { 1000, 1 }, { 100000, 1 }, { 180000, 2 }, { 300000, 3 }, { 350000, 3 } };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		static struct scene s;
+		struct hs_fine *f = scene_fine(&defaults);
+
+		scene_open(&s, 3, 10);
+		for (uint32_t g = 0; g < 3; g++) {
+			slow_ageing(&s, g, cases[i].age_us);
+			hs_fine_took_to_age(f, s.view[g], cases[i].age_us);
+		}
+		ck_assert_int_eq(scene_run(&s, f), 0);
+		ck_assert_uint_eq(stats_of(f).nr_windows, cases[i].windows);
+		ck_assert_uint_eq(stats_of(f).nr_out_of_time, 0);
+		ck_assert_uint_eq(stats_of(f).nr_no_time, 0);
+		for (uint32_t g = 0; g < 3; g++)
+			for (hs_huge_nr h = 0; h < s.nr_huge; h++)
+				ck_assert_int_eq(s.results[g][h].known, HS_YES);
+		ck_assert_uint_le(s.longest_split_us, defaults.max_window_ms * 1000);
+		hs_fine_destroy(f);
+		scene_close(&s);
+	}
+}
+END_TEST
+
 struct asked {
 	uint32_t times[SCENE_HUGE];
 	struct scene *s;
@@ -412,6 +519,9 @@ int main(void)
 	tcase_add_test(t, test_scan_fine_budget_of_split_mappings);
 	tcase_add_test(t, test_scan_fine_budget_of_time);
 	tcase_add_test(t, test_scan_fine_learns_what_restoring_takes);
+	tcase_add_test(t, test_scan_fine_learns_what_ageing_takes);
+	tcase_add_test(t, test_scan_fine_is_told_what_ageing_takes);
+	tcase_add_test(t, test_scan_fine_slow_guests_apart);
 	tcase_add_test(t, test_scan_fine_keep_split);
 	tcase_add_test(t, test_scan_fine_keep_split_takes_too_long);
 	tcase_add_test(t, test_scan_fine_nothing_to_do);

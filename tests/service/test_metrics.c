@@ -106,10 +106,14 @@ START_TEST(test_service_metrics_values)
 	m.totals.ledger.frames = 5;
 	m.totals.ledger.net_saved_bytes = -4096;
 	m.totals.fine.nr_split_failed = 11;
+	m.totals.fine.nr_no_time = 12;
+	m.totals.fine.nr_out_of_time = 13;
 	m.totals.burst_ms = 2500;
 	ck_assert(has("hs_share_frames_bytes 20480", false));
 	ck_assert(has("hs_share_net_saved_bytes -4096", false));
 	ck_assert(has("hs_share_mappings_split_failed_total 11", false));
+	ck_assert(has("hs_share_fine_no_time_total 12", false));
+	ck_assert(has("hs_share_fine_out_of_time_total 13", false));
 	ck_assert(has("hs_share_merging_seconds_total 2.5", false));
 	ck_assert(has("hs_share_guest_frames_bytes{guest=\"g0\",group=\"web\"} 12288", false));
 	ck_assert(has("hs_share_guest_net_saved_bytes{guest=\"g0\",group=\"web\"} -5", false));

@@ -115,6 +115,60 @@ START_TEST(test_service_pipeline_config_max_hot)
 }
 END_TEST
 
+static struct hs_fine_stats fine_after_a_cycle(void)
+{
+	struct hs_pipeline_totals t;
+	struct hs_error err = { "" };
+	uint64_t news;
+
+	ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "%s", err.text);
+	hs_pipeline_totals(pipeline, &t);
+	return t.fine;
+}
+
+START_TEST(test_service_pipeline_no_look_without_time)
+{
+	struct hs_fine_stats st;
+
+	for (int g = 0; g < 2; g++) {
+		hs_sim_set_cost(views[g], &sim, 0, 0);
+		hs_sim_set_age_cost(views[g], 450000);
+	}
+	for (int i = 0; i < 4; i++)
+		st = fine_after_a_cycle();
+	ck_assert_uint_eq(st.nr_split, 0);
+	ck_assert_uint_ge(st.nr_no_time, (uint64_t)2 * NR_BLOAT);
+	for (int g = 0; g < 2; g++)
+		hs_sim_set_age_cost(views[g], 1000);
+	for (int i = 0; i < 8; i++)
+		st = fine_after_a_cycle();
+	ck_assert_uint_gt(st.nr_split, 0);
+	ck_assert_uint_eq(st.nr_out_of_time, 0);
+}
+END_TEST
+
+/* A look that told nothing is not taken again in each cycle. */
+START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
+{
+	/* Cycles in which one is tried: after 2, 4, and then look_again cycles of rest. */
+	static const uint32_t tried[] = { 1, 3, 7, 15, 23 };
+	const hs_huge_nr victim = NR_EVEN;
+	uint64_t expect = 0;
+
+	hs_sim_fail_split(views[0], victim, -EPERM);
+	for (uint32_t cycle = 1; cycle <= 24; cycle++) {
+		for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++)
+			expect += cycle == tried[i];
+		ck_assert_uint_eq(fine_after_a_cycle().nr_split_failed, expect);
+	}
+	hs_sim_fail_split(views[0], victim, 0);
+	for (int i = 0; i < 8; i++)
+		ck_assert_uint_eq(fine_after_a_cycle().nr_split_failed, expect);
+	ck_assert_ptr_nonnull(pipeline->guests[0]->pages[victim].fine);
+	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_vain, 0);
+}
+END_TEST
+
 START_TEST(test_service_pipeline_counts)
 {
 	struct hs_guest_report r[2];
@@ -455,6 +509,8 @@ int main(void)
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_pipeline_counts);
+	tcase_add_test(c, test_service_pipeline_no_look_without_time);
+	tcase_add_test(c, test_service_pipeline_rests_after_a_look_in_vain);
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);

@@ -1,0 +1,83 @@
+/*
+ * What ageing takes of a window's time.
+ *
+ * Each sample begins with an ageing of every guest in the window, of all of its memory: a guest whose memory is split
+ * for the most part takes 20 us for each huge page of that (docs/benchmarks.md), more than a window has for guests of
+ * some tens of GiB. A window that ends before its samples are complete learns nothing and has cost splits for it. So
+ * what an ageing takes is remembered for each view, and nothing of a guest is split that would not be done in time.
+ */
+#include "fine_impl.h"
+
+#include <stdlib.h>
+
+static struct fine_ageing *find(const struct hs_fine *f, const struct hs_view *v)
+{
+	for (size_t i = 0; i < f->nr_ageings; i++)
+		if (f->ageings[i].view == v)
+			return &f->ageings[i];
+	return NULL;
+}
+
+uint64_t hs_fine_age_us(const struct hs_fine *f, const struct hs_view *v)
+{
+	const struct fine_ageing *a = find(f, v);
+
+	return a ? a->us : 0;
+}
+
+void hs_fine_learn_age(struct hs_fine *f, const struct hs_view *v, uint64_t us)
+{
+	struct fine_ageing *a = find(f, v);
+
+	if (a) {
+		a->us = (3 * a->us + us) / 4;
+		return;
+	}
+	if (f->nr_ageings == f->room_ageings) {
+		size_t room = f->room_ageings ? 2 * f->room_ageings : 8;
+		struct fine_ageing *more = realloc(f->ageings, room * sizeof(*more));
+
+		if (!more)
+			return; /* nothing is known of it then, as before its first ageing */
+		f->ageings = more;
+		f->room_ageings = room;
+	}
+	f->ageings[f->nr_ageings++] = (struct fine_ageing){ .view = v, .us = us };
+}
+
+void hs_fine_forget_age(struct hs_fine *f, const struct hs_view *v)
+{
+	struct fine_ageing *a = find(f, v);
+
+	if (a)
+		*a = f->ageings[--f->nr_ageings];
+}
+
+static void fade(uint64_t *us)
+{
+	*us -= *us ? *us / 8 + 1 : 0;
+}
+
+void hs_fine_no_time(struct hs_fine *f, const struct hs_view *v)
+{
+	struct fine_ageing *a = find(f, v);
+
+	if (!a || a->us <= f->restore_us)
+		fade(&f->restore_us);
+	else if (!a->told)
+		fade(&a->us);
+	else
+		a->told = false;
+}
+
+void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us)
+{
+	struct fine_ageing *a;
+
+	if (v->ops->splits_nested)
+		return;
+	hs_fine_learn_age(f, v, us);
+	a = find(f, v);
+	if (a)
+		a->told = true;
+}
