@@ -192,7 +192,7 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 		const struct hs_remote_op *op = &ops->op[i];
 		hs_base_nr end = ops->first[i] + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
 
-		if (op->result)
+		if (!hs_engine_op_done(op))
 			continue;
 		++*applied;
 		for (hs_base_nr p = ops->first[i]; p < end; p++) {
