@@ -134,8 +134,9 @@ HS_MUST_USE int hs_fine_run(struct hs_fine *f, struct hs_fine_target *targets, s
 
 /*
  * Tries to bring back the mappings of this view that could not be restored before. *left: how many remain. One that the
- * guest has meanwhile given back in part is dropped from the list: no huge page can come back without taking memory
- * anew. -ESRCH: the guest is gone, and with it its part of the list.
+ * guest has meanwhile given back, in part or as a whole, is dropped from the list: no huge page can come back without
+ * taking memory anew; so is one that the VMM has marked NOHUGEPAGE. -ESRCH: the guest is gone, and with it its part of
+ * the list.
  */
 HS_MUST_USE int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err);
 
