@@ -234,6 +234,52 @@ START_TEST(test_service_pipeline_unknown_is_left_alone)
 }
 END_TEST
 
+static struct hs_view_ops blind_ops;
+static int (*seeing)(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+		     struct hs_error *err);
+static uint64_t sees_again_at; /* sleeps */
+
+static int blind_sample(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+			struct hs_error *err)
+{
+	int rc = seeing(v, first, nr, out, err);
+
+	for (uint32_t i = 0; !rc && sim.nr_sleeps < sees_again_at && i < nr; i++)
+		if (first + i == NR_HUGE - 1) {
+			out[i].accessed = HS_UNKNOWN;
+			out[i].nr_accessed = 0;
+		}
+	return rc;
+}
+
+/* Written in a round of which nothing is known: what was known of its content is not any more. */
+START_TEST(test_service_pipeline_unknown_round)
+{
+	const hs_base_nr first = (NR_HUGE - 1) * HS_BASE_PER_HUGE;
+	struct hs_guest_report before[2], r[2];
+	uint64_t news;
+
+	if (_i)
+		hs_sim_break_huge(views[0], NR_HUGE - 1);
+	blind_ops = *views[0]->ops;
+	seeing = blind_ops.sample_huge;
+	blind_ops.sample_huge = blind_sample;
+	views[0]->ops = &blind_ops;
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	(void)hs_pipeline_report(pipeline, before, 2);
+	sees_again_at = sim.nr_sleeps + 2;
+	hs_sim_set(views[0], first, 42);     /* was the same in both */
+	hs_sim_set(views[0], first + 7, 43); /* was zero */
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	(void)hs_pipeline_report(pipeline, r, 2);
+	ck_assert_uint_eq(r[0].cold, before[0].cold);
+	ck_assert_uint_eq(r[0].zero_pages, before[0].zero_pages - 1);
+	ck_assert_uint_eq(r[0].cold_identical, before[0].cold_identical - 2);
+}
+END_TEST
+
 /* A view whose calls fail concerns its own guest alone, for one cycle; the guest is not gone. */
 START_TEST(test_service_pipeline_trouble_is_the_guests_own)
 {
@@ -458,6 +504,7 @@ int main(void)
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);
+	tcase_add_loop_test(c, test_service_pipeline_unknown_round, 0, 2);
 	tcase_add_test(c, test_service_pipeline_goes_on_after_an_interrupt);
 	tcase_add_test(c, test_service_pipeline_guests_come_and_go);
 	tcase_add_test(c, test_service_pipeline_could_save);
