@@ -142,6 +142,28 @@ static int take_results(struct hs_pipeline *p, struct guest *g, struct hs_fine_r
 	return 0;
 }
 
+/*
+ * The stage ended early: what was kept split for sharing comes back now. The next cycle would be too late where there
+ * is none, or none with the engine.
+ */
+static void give_back_kept(struct hs_pipeline *p)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		hs_huge_nr *kept = g->gone ? NULL : malloc(((size_t)g->view->nr_huge + 1) * sizeof(*kept));
+		size_t nr = 0;
+
+		for (hs_huge_nr h = 0; kept && h < g->view->nr_huge; h++)
+			if (g->pages[h].kept_split)
+				kept[nr++] = h;
+		/* Without memory for it they stay noted, and the next decisions bring them back. */
+		if (nr && hs_fine_give_back(p->fine, g->view, kept, nr, NULL) != -ENOMEM)
+			for (size_t k = 0; k < nr; k++)
+				g->pages[kept[k]].kept_split = 0;
+		free(kept);
+	}
+}
+
 int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 {
 	struct hs_fine_target *targets = calloc(p->nr_guests + 1, sizeof(*targets));
@@ -196,16 +218,20 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 	hs_pipeline_tell(p, HS_STAGE_FINE, 0, pages);
 	rc = hs_fine_run(p->fine, targets, nr, p->clock, err);
 	for (size_t i = 0; i < nr; i++) {
-		size_t left = 0;
 		int one;
 
-		for (size_t k = 0; rc && k < targets[i].nr; k++)
-			of[i]->pages[targets[i].huge[k]].kept_split = 0;
 		(void)hs_pipeline_guest_failed(p, of[i], targets[i].error);
 		hs_watch_fine(p, of[i], &targets[i]);
 		one = rc || of[i]->gone ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
 		if (one)
 			rc = one;
+	}
+	if (rc)
+		give_back_kept(p);
+	for (size_t i = 0; i < nr; i++) {
+		size_t left = 0;
+		int one;
+
 		if (!of[i]->gone) {
 			one = hs_fine_retry(p->fine, of[i]->view, &left, NULL);
 			(void)hs_pipeline_guest_failed(p, of[i], one);
@@ -358,8 +384,11 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 		}
 		pg->kept_split = 0;
 	}
-	if (!rc && nr_restore)
-		rc = hs_fine_give_back(p->fine, g->view, restore, nr_restore, err);
+	if (nr_restore) {
+		const int one = hs_fine_give_back(p->fine, g->view, restore, nr_restore, rc ? NULL : err);
+
+		rc = rc ? rc : one;
+	}
 	if (!rc && nr_unshare) {
 		struct hs_share_unshared un;
 
@@ -401,7 +430,7 @@ static int widen(struct hs_pipeline *p, struct guest *g)
 	return 0;
 }
 
-int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
+static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 {
 	uint64_t done = 0;
 	int told;
@@ -446,6 +475,15 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 			return rc;
 	}
 	return 0;
+}
+
+int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
+{
+	int rc = decide_and_carry_out(p, err);
+
+	if (rc)
+		give_back_kept(p);
+	return rc;
 }
 
 static int verify_all(struct hs_pipeline *p, struct hs_error *err)
