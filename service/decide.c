@@ -523,8 +523,9 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		if (!hs_guest_active(g) || !g->shareable)
 			continue;
 		rc = hs_share_apply(p->share, g->share_id, &applied, err);
-		/* A guest that cannot be stopped just now is taken up in the next cycle. */
-		if (rc && rc != -EAGAIN && rc != -EBUSY && !hs_pipeline_guest_aside(p, g, rc, err))
+		/* A guest that cannot be stopped just now, or finds no memory, is taken up in the next cycle: the burst
+		 * is for the others, and saves memory. */
+		if (rc && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
