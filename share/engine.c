@@ -212,8 +212,12 @@ int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *vie
 	g->sums.rmap_items = UINT64_MAX;
 	g->name = strdup(name);
 	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
-	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted ? adopted : &none, err)
-				: hs_error_set(err, -ENOMEM, "out of memory");
+	if (!adopted)
+		adopted = &none;
+	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	/* What is asked for next is decided by what is shared: that is to be known before. */
+	if (!rc && *adopted)
+		rc = hs_engine_verify(s, g, err);
 	if (rc)
 		forget(g);
 	return rc;
