@@ -89,6 +89,12 @@ HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struc
 /* Frees all of a guest that is in no list any more; takes NULL. */
 void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g);
 
+/*
+ * Offers the engine a guest that it could not have yet: held by a debugger then, or without room. While it stays out,
+ * its memory that the VMM made mergeable is foreign, and keeps everybody's bursts from running. 0 or -ESRCH.
+ */
+HS_MUST_USE int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+
 /* The engine forgets the guest; what is shared stays. */
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g);
 

@@ -16,7 +16,7 @@
 #define UNMAPPED  UINT32_MAX /* as content */
 
 struct command {
-	char op; /* 'w'rite, 'v'erify, 'u'nmap a huge page */
+	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page */
 	uint32_t page, content;
 };
 
@@ -84,6 +84,8 @@ static void guest_main(struct test_guest *g, int in, int out)
 		answer = 0;
 		if (c.op == 'v')
 			answer = count_bad(g, mem);
+		else if (c.op == 'r')
+			answer = *(volatile uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE);
 		else if (c.op == 'u')
 			answer = (uint64_t)munmap(mem + c.page * HS_BASE_SIZE, HS_HUGE_SIZE);
 		else
@@ -154,6 +156,11 @@ static uint64_t ask(struct test_guest *g, struct command c)
 void test_guest_write(struct test_guest *g, uint32_t page, uint32_t content)
 {
 	(void)ask(g, (struct command){ .op = 'w', .page = page, .content = content });
+}
+
+void test_guest_read(struct test_guest *g, uint32_t page)
+{
+	(void)ask(g, (struct command){ .op = 'r', .page = page });
 }
 
 void test_guest_unmap(struct test_guest *g, hs_huge_nr huge)
