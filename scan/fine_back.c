@@ -87,6 +87,20 @@ void hs_fine_forget(struct hs_fine *f, const struct hs_view *v)
 			f->debts[i--] = f->debts[--f->nr_debts];
 }
 
+size_t hs_fine_owed(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < f->nr_debts; i++) {
+		if (f->debts[i].view != v)
+			continue;
+		if (nr < max)
+			out[nr] = f->debts[i].huge;
+		nr++;
+	}
+	return nr;
+}
+
 int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err)
 {
 	struct hs_base_sample *scratch;

@@ -179,11 +179,12 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		hs_huge_nr *list;
-		size_t n = 0;
+		size_t n = 0, owed;
 
 		if (!hs_guest_active(g) || !hs_view_can_split(g->view))
 			continue;
-		list = malloc((size_t)g->view->nr_huge * sizeof(*list));
+		/* Twice: what is owed from before is noted with it. */
+		list = malloc(2 * (size_t)g->view->nr_huge * sizeof(*list));
 		if (!list) {
 			rc = hs_error_set(err, -ENOMEM, "out of memory");
 			goto out;
@@ -208,7 +209,8 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 			goto out;
 		}
 		/* What is split in nested tables alone, the view itself can bring back after a crash. */
-		rc = g->view->ops->splits_nested ? 0 : hs_journal_write(&p->host, g->view, list, n, err);
+		owed = hs_fine_owed(p->fine, g->view, list + n, g->view->nr_huge);
+		rc = g->view->ops->splits_nested ? 0 : hs_journal_write(&p->host, g->view, list, n + owed, err);
 		if (rc)
 			goto out;
 		pages += n;

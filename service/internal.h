@@ -175,7 +175,10 @@ HS_MUST_USE int hs_journal_write(const struct hs_host *host, struct hs_view *vie
 				 struct hs_error *err);
 void hs_journal_remove(const struct hs_host *host, pid_t pid);
 
-/* Brings back what a killed run left split in this guest; the number of huge pages brought back. */
-uint32_t hs_journal_recover(const struct hs_host *host, struct hs_view *view);
+/*
+ * Brings back what a killed run left split in this guest. What cannot be brought back now stays noted, and goes on the
+ * retry list of `fine`; its number.
+ */
+size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine);
 
 #endif

@@ -249,7 +249,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
-	(void)hs_journal_recover(&p->host, g->view);
+	(void)hs_journal_recover(&p->host, g->view, p->fine);
 	rc = guest_attach(p, g, err);
 	if (rc)
 		goto fail;

@@ -140,6 +140,9 @@ HS_MUST_USE int hs_fine_run(struct hs_fine *f, struct hs_fine_target *targets, s
  */
 HS_MUST_USE int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err);
 
+/* The mappings of this view on the list, the first `max` of them into out (NULL with 0); their number. */
+size_t hs_fine_owed(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max);
+
 /*
  * Brings mappings back that keep_split had left split, now that nothing comes of it; what cannot be brought back now is
  * on the retry list. -ESRCH, -ENOMEM (then nothing was done).
