@@ -90,6 +90,28 @@ START_TEST(test_service_pipeline_share_stays)
 }
 END_TEST
 
+/* Written between two cycles, it was compared before: that it is not shared tells. */
+START_TEST(test_service_pipeline_share_written_unseen)
+{
+	struct hs_guest_report before, now;
+	uint32_t page = 3 * HS_BASE_PER_HUGE;
+
+	start_guests();
+	create(true);
+	(void)cycle();
+	before = cycle();
+	while (!is_wanted(&guests[0], page))
+		page++;
+	test_guest_write(&guests[0], page, 7000000);
+	ck_assert_msg(hs_pipeline_engage(pipeline, &err) == 0, "%s", err.text);
+	for (int i = 0; i < 3; i++)
+		now = cycle();
+	ck_assert_uint_eq(now.cold_identical, before.cold_identical - 1);
+	hs_pipeline_destroy(pipeline);
+	check_intact();
+}
+END_TEST
+
 /* One that is held when the engine comes is taken later; what QEMU had marked in it is foreign until then. */
 START_TEST(test_service_pipeline_share_held_guest)
 {
@@ -124,6 +146,7 @@ END_TEST
 static void add(TCase *t)
 {
 	tcase_add_loop_test(t, test_service_pipeline_share_stays, 0, 2);
+	tcase_add_test(t, test_service_pipeline_share_written_unseen);
 	tcase_add_test(t, test_service_pipeline_share_held_guest);
 }
 
