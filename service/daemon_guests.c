@@ -276,6 +276,7 @@ static void on_added(void *arg, int rc, const char *text)
 		refuse(g, rc, text);
 		g->place = HS_PLACE_OUT;
 		g->worker_pid = 0;
+		g->owed_checked = false; /* the engine has not seen it */
 	} else {
 		g->refused = HS_REASON_NONE;
 		g->refused_text[0] = '\0';

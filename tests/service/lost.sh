@@ -50,6 +50,7 @@ ok 'nothing is lost by that' '[ "$(ksm_pages "${pids[1]}")" -gt 2000 ] && verify
 
 : >"$dir/log"
 ok 'a stopped guest is not taken over again' 'reload_without 80'
+ok 'it is refused, with the reason' 'until_true 20 "[ \$(field pid-${pids[1]} state) = refused ]"'
 hs opt-out --pid "${pids[1]}" >/dev/null 2>&1 &
 asked=$!
 sleep 1
