@@ -230,6 +230,8 @@ static int restore_batch(struct hs_host_view *v, const hs_huge_nr *huge, size_t 
 	rc = hs_host_entries(v, huge, nr, states);
 	for (size_t i = 0; i < nr && !rc; i++) {
 		results[i] = states[i] == HS_MAP_HUGE ? 0 : states[i] == HS_MAP_ABSENT ? -ENOENT : -EAGAIN;
+		if (hs_bit_test(v->gone, huge[i])) /* unknown for ever: no later round could do better */
+			results[i] = -ENOENT;
 		if (states[i] != HS_MAP_SPLIT)
 			continue;
 		pages[n] = (struct iovec){ (void *)(uintptr_t)hs_view_hva(&v->view, huge[i]).v, HS_HUGE_SIZE };

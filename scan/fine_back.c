@@ -9,6 +9,8 @@
  * have given part of it back (a collapse would fill the hole with new memory, on the guest's behalf; without us the
  * huge mapping would have been split by that as well). What changes between this look and the collapse is harmless: the
  * kernel checks everything again under its own locks, and a hole that opens right then costs one huge page at most.
+ *
+ * What can never come back is not owed: its memory is no guest memory any more, or the VMM will not have it huge.
  */
 int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *scratch,
 		       int *errors, enum fine_back *out)
@@ -45,6 +47,8 @@ int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, str
 		for (size_t i = from; !rc && i < to; i++)
 			if (!errors[i])
 				out[i] = FINE_BACK_HUGE;
+			else if (errors[i] == -ENOENT || errors[i] == -EINVAL)
+				out[i] = FINE_BACK_PARTIAL;
 	}
 	return 0;
 }
@@ -82,6 +86,20 @@ void hs_fine_forget(struct hs_fine *f, const struct hs_view *v)
 		if (f->debts[i].view == v)
 			f->debts[i--] = f->debts[--f->nr_debts];
 	hs_fine_forget_age(f, v);
+}
+
+size_t hs_fine_owed(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < f->nr_debts; i++) {
+		if (f->debts[i].view != v)
+			continue;
+		if (nr < max)
+			out[nr] = f->debts[i].huge;
+		nr++;
+	}
+	return nr;
 }
 
 int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err)

@@ -24,9 +24,9 @@ static size_t max_holders(const struct hs_pipeline *p)
 	return p->several_groups ? MAX_HOLDERS_GROUPS : MAX_HOLDERS;
 }
 
+/* A round without an answer (nr_known is 0 then) is taken for one in which all was accessed. */
 int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	(void)p;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
 		struct page_record *pg = &g->pages[h];
@@ -37,20 +37,25 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();
 			memset(&pg->accessed, 0, sizeof(pg->accessed));
-			if (!r->nr_accessed)
+			if (!r->nr_accessed && r->nr_known)
 				continue;
 			break;
 		case HS_MAP_SPLIT:
 		case HS_MAP_PARTIAL:
-			if (!r->nr_accessed && r->nr_present == hs_bits_count(&pg->present)) {
+			if (r->nr_known && !r->nr_accessed && r->nr_present == hs_bits_count(&pg->present)) {
 				memset(&pg->accessed, 0, sizeof(pg->accessed));
 				continue;
 			}
 			rc = hs_view_sample_base(g->view, &h, 1, &s, err);
 			if (rc)
 				return rc;
-			if (s.state != HS_MAP_SPLIT && s.state != HS_MAP_PARTIAL)
+			if (!r->nr_known || (s.state != HS_MAP_SPLIT && s.state != HS_MAP_PARTIAL)) {
+				/* Any of them may have been accessed. That makes none hot: the policy waits. */
+				pg->accessed = hs_bits_full();
+				if (s.state == HS_MAP_UNKNOWN)
+					hs_coarse_forget(g->coarse, h);
 				break;
+			}
 			pg->present = s.present;
 			pg->accessed = s.accessed;
 			/* What was accessed is stale; a zero page too: it may be zero no longer. */

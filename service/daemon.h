@@ -35,6 +35,8 @@ struct hs_daemon_guest {
 	char obstacle_text[256];
 	enum hs_guest_place place;
 	pid_t worker_pid;       /* the process that the scan's thread knows it by; 0: OUT */
+	uint64_t last_job;      /* the number of the last one posted for it */
+	bool lost;              /* IN, but the scan's thread has it no more */
 	bool undo;              /* leaving: its sharing is undone first */
 	enum hs_reason refused; /* the scan's thread would not have it */
 	char refused_text[512];

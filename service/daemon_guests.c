@@ -276,6 +276,7 @@ static void on_added(void *arg, int rc, const char *text)
 		refuse(g, rc, text);
 		g->place = HS_PLACE_OUT;
 		g->worker_pid = 0;
+		g->owed_checked = false; /* the engine has not seen it */
 	} else {
 		g->refused = HS_REASON_NONE;
 		g->refused_text[0] = '\0';
@@ -336,6 +337,7 @@ static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bo
 		return false;
 	}
 	g->jobs++;
+	g->last_job = hs_worker_nr_posted(g->daemon->worker);
 	return true;
 }
 
@@ -364,6 +366,30 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
 	g->owed_checked = true;
 }
 
+/*
+ * The scan's thread may lose a guest that lives: its process runs another program now (exec), or could not be stopped
+ * just when a new pipeline was to take it over. What is known of it then is wrong, and what its VMM marks mergeable is
+ * in everybody's way: it is taken out, and in again.
+ */
+static void find_lost(struct hs_daemon *d)
+{
+	struct hs_worker_snapshot snap;
+
+	if (hs_worker_snapshot(d->worker, &snap) == 0 && snap.has_totals)
+		for (struct hs_daemon_guest *g = d->guests; g; g = g->next) {
+			size_t i = 0;
+
+			if (g->lost || g->place != HS_PLACE_IN || g->jobs || snap.nr_jobs < g->last_job)
+				continue;
+			while (i < snap.nr && (snap.reports[i].gone || snap.reports[i].pid != g->worker_pid))
+				i++;
+			g->lost = i == snap.nr;
+			if (g->lost && g->pid)
+				hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
+		}
+	free(snap.reports);
+}
+
 static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 {
 	const bool want = wanted_in(d, g), due = hs_daemon_now_us(d) >= g->retry_at_us || g->refused == HS_REASON_NONE;
@@ -379,7 +405,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		break;
 	case HS_PLACE_IN:
 		other_group = strcmp(g->taken.group, g->opt_in.group) != 0;
-		if (want && g->worker_pid == g->pid && !other_group) {
+		if (want && g->worker_pid == g->pid && !other_group && !g->lost) {
 			if (g->taken.max_shared_bytes != g->opt_in.max_shared_bytes &&
 			    post(g, HS_JOB_LIMIT, g->pid, false, on_limited))
 				g->taken = g->opt_in;
@@ -392,6 +418,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 			  (!g->opt_in.on || g->obstacle || other_group || (d->effective == HS_MODE_OFF && d->off_undo));
 		if (post(g, HS_JOB_REMOVE, g->worker_pid, g->undo, on_removed)) {
 			g->place = HS_PLACE_LEAVING;
+			g->lost = false;
 			g->owed_checked = g->undo;
 		}
 		break;
@@ -405,6 +432,7 @@ void hs_daemon_reconcile(struct hs_daemon *d)
 {
 	struct hs_daemon_guest *next;
 
+	find_lost(d);
 	for (struct hs_daemon_guest *g = d->guests; g; g = next) {
 		next = g->next;
 		reconcile_one(d, g);

@@ -156,6 +156,28 @@ static int take_results(struct hs_pipeline *p, struct guest *g, struct hs_fine_r
 	return 0;
 }
 
+/*
+ * The stage ended early: what was kept split for sharing comes back now. The next cycle would be too late where there
+ * is none, or none with the engine.
+ */
+static void give_back_kept(struct hs_pipeline *p)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		hs_huge_nr *kept = g->gone ? NULL : malloc(((size_t)g->view->nr_huge + 1) * sizeof(*kept));
+		size_t nr = 0;
+
+		for (hs_huge_nr h = 0; kept && h < g->view->nr_huge; h++)
+			if (g->pages[h].kept_split)
+				kept[nr++] = h;
+		/* Without memory for it they stay noted, and the next decisions bring them back. */
+		if (nr && hs_fine_give_back(p->fine, g->view, kept, nr, NULL) != -ENOMEM)
+			for (size_t k = 0; k < nr; k++)
+				g->pages[kept[k]].kept_split = 0;
+		free(kept);
+	}
+}
+
 int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 {
 	struct hs_fine_target *targets = calloc(p->nr_guests + 1, sizeof(*targets));
@@ -171,11 +193,12 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		hs_huge_nr *list;
-		size_t n = 0;
+		size_t n = 0, owed;
 
 		if (!hs_guest_active(g) || !hs_view_can_split(g->view))
 			continue;
-		list = malloc((size_t)g->view->nr_huge * sizeof(*list));
+		/* Twice: what is owed from before is noted with it. */
+		list = malloc(2 * (size_t)g->view->nr_huge * sizeof(*list));
 		if (!list) {
 			rc = hs_error_set(err, -ENOMEM, "out of memory");
 			goto out;
@@ -200,7 +223,8 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 			goto out;
 		}
 		/* What is split in nested tables alone, the view itself can bring back after a crash. */
-		rc = g->view->ops->splits_nested ? 0 : hs_journal_write(&p->host, g->view, list, n, err);
+		owed = hs_fine_owed(p->fine, g->view, list + n, g->view->nr_huge);
+		rc = g->view->ops->splits_nested ? 0 : hs_journal_write(&p->host, g->view, list, n + owed, err);
 		if (rc)
 			goto out;
 		pages += n;
@@ -210,16 +234,20 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 	hs_pipeline_tell(p, HS_STAGE_FINE, 0, pages);
 	rc = hs_fine_run(p->fine, targets, nr, p->clock, err);
 	for (size_t i = 0; i < nr; i++) {
-		size_t left = 0;
 		int one;
 
-		for (size_t k = 0; rc && k < targets[i].nr; k++)
-			of[i]->pages[targets[i].huge[k]].kept_split = 0;
 		(void)hs_pipeline_guest_failed(p, of[i], targets[i].error);
 		hs_watch_fine(p, of[i], &targets[i]);
 		one = rc || of[i]->gone ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
 		if (one)
 			rc = one;
+	}
+	if (rc)
+		give_back_kept(p);
+	for (size_t i = 0; i < nr; i++) {
+		size_t left = 0;
+		int one;
+
 		if (!of[i]->gone) {
 			one = hs_fine_retry(p->fine, of[i]->view, &left, NULL);
 			(void)hs_pipeline_guest_failed(p, of[i], one);
@@ -372,8 +400,11 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 		}
 		pg->kept_split = 0;
 	}
-	if (!rc && nr_restore)
-		rc = hs_fine_give_back(p->fine, g->view, restore, nr_restore, err);
+	if (nr_restore) {
+		const int one = hs_fine_give_back(p->fine, g->view, restore, nr_restore, rc ? NULL : err);
+
+		rc = rc ? rc : one;
+	}
 	if (!rc && nr_unshare) {
 		struct hs_share_unshared un;
 
@@ -415,7 +446,7 @@ static int widen(struct hs_pipeline *p, struct guest *g)
 	return 0;
 }
 
-int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
+static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 {
 	uint64_t done = 0;
 	int told;
@@ -462,6 +493,15 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 	return 0;
 }
 
+int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
+{
+	int rc = decide_and_carry_out(p, err);
+
+	if (rc)
+		give_back_kept(p);
+	return rc;
+}
+
 static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 {
 	for (size_t i = 0; i < p->nr_guests; i++) {
@@ -476,6 +516,29 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 			return rc;
 	}
 	return 0;
+}
+
+/*
+ * What ksmd left alone in a burst that came to its end is not what it was taken for. Between two cycles a page may be
+ * written unseen: the first ageing of the next one clears its bit, and a look before that could not tell the guest's
+ * accesses from our own reads. A stale digest is found out by the compare, a stale compare here. Not where nothing is
+ * wanted: who only observes would read all that is identical again in each cycle, for figures that are hardly better.
+ */
+static void doubt_unmerged(struct hs_pipeline *p)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+
+		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
+			struct page_record *pg = &g->pages[h];
+			struct hs_bits512 wanted, shared, left;
+
+			hs_share_state(p->share, g->share_id, h, &wanted, &shared, NULL);
+			left = hs_bits_andnot(wanted, shared);
+			pg->same = hs_bits_andnot(pg->same, left);
+			pg->zero = hs_bits_andnot(pg->zero, left);
+		}
+	}
 }
 
 int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
@@ -499,8 +562,9 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		if (!hs_guest_active(g) || !g->shareable)
 			continue;
 		rc = hs_share_apply(p->share, g->share_id, &applied, err);
-		/* A guest that cannot be stopped just now is taken up in the next cycle. */
-		if (rc && rc != -EAGAIN && rc != -EBUSY && !hs_pipeline_guest_aside(p, g, rc, err))
+		/* A guest that cannot be stopped just now, or finds no memory, is taken up in the next cycle: the burst
+		 * is for the others, and saves memory. */
+		if (rc && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
@@ -525,6 +589,8 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		rc = verify_all(p, err);
 	if (rc)
 		return rc;
+	if (burst.settled)
+		doubt_unmerged(p);
 	hs_share_ledger(p->share, UINT32_MAX, &after);
 	*news = after.shared + after.zero > before.shared + before.zero
 		    ? after.shared + after.zero - before.shared - before.zero

@@ -90,6 +90,12 @@ HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struc
 /* Frees all of a guest that is in no list any more; takes NULL. */
 void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g);
 
+/*
+ * Offers the engine a guest that it could not have yet: held by a debugger then, or without room. While it stays out,
+ * its memory that the VMM made mergeable is foreign, and keeps everybody's bursts from running. 0 or -ESRCH.
+ */
+HS_MUST_USE int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+
 /* The engine forgets the guest; what is shared stays. */
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g);
 
@@ -170,7 +176,10 @@ HS_MUST_USE int hs_journal_write(const struct hs_host *host, struct hs_view *vie
 				 struct hs_error *err);
 void hs_journal_remove(const struct hs_host *host, pid_t pid);
 
-/* Brings back what a killed run left split in this guest; the number of huge pages brought back. */
-uint32_t hs_journal_recover(const struct hs_host *host, struct hs_view *view);
+/*
+ * Brings back what a killed run left split in this guest. What cannot be brought back now stays noted, and goes on the
+ * retry list of `fine`; its number.
+ */
+size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine);
 
 #endif

@@ -68,33 +68,48 @@ static bool find_huge(const struct hs_view *v, uint64_t hva, hs_huge_nr *out)
 	return false;
 }
 
-uint32_t hs_journal_recover(const struct hs_host *host, struct hs_view *view)
+/* What is noted of this very process, into huge[nr_huge]; *nr. */
+static void read_note(const struct hs_host *host, const struct hs_view *view, hs_huge_nr *huge, size_t *nr)
 {
 	char path[4096], line[128];
 	uint64_t started = 0, hva;
-	uint32_t restored = 0;
 	int pid = 0;
 	FILE *f;
 
-	if (!view->pid)
-		return 0;
+	*nr = 0;
 	journal_path(host, view->pid, path);
 	f = fopen(path, "re");
 	if (!f)
-		return 0;
+		return;
 	if (fgets(line, sizeof(line), f) && strcmp(line, "hs-share split 1\n") == 0 && fgets(line, sizeof(line), f) &&
 	    sscanf(line, "pid %d started %" SCNu64, &pid, &started) == 2 && pid == view->pid &&
 	    started == hs_start_time(host, view->pid)) {
-		while (fgets(line, sizeof(line), f)) {
-			hs_huge_nr h;
-			int result = -EIO;
+		hs_huge_nr h;
 
-			if (sscanf(line, "%" SCNx64, &hva) == 1 && find_huge(view, hva, &h) &&
-			    hs_view_restore(view, &h, 1, &result, NULL) == 0 && result == 0)
-				restored++;
-		}
+		while (*nr < view->nr_huge && fgets(line, sizeof(line), f))
+			if (sscanf(line, "%" SCNx64, &hva) == 1 && find_huge(view, hva, &h))
+				huge[(*nr)++] = h;
 	}
 	(void)fclose(f);
-	hs_journal_remove(host, view->pid);
-	return restored;
+}
+
+size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine)
+{
+	hs_huge_nr *huge;
+	size_t nr, left = 0;
+
+	if (!view->pid)
+		return 0;
+	huge = calloc(view->nr_huge ? view->nr_huge : 1, sizeof(*huge));
+	if (!huge)
+		return 0; /* the note stays, for the next one */
+	read_note(host, view, huge, &nr);
+	if (nr && hs_fine_give_back(fine, view, huge, nr, NULL) == -ENOMEM)
+		left = nr;
+	else
+		left = hs_fine_owed(fine, view, NULL, 0);
+	free(huge);
+	if (!left)
+		hs_journal_remove(host, view->pid);
+	return left;
 }

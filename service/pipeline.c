@@ -284,6 +284,8 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);
+	if (!rc && !p->round)
+		rc = for_guests(p, hs_pipeline_share_again, err);
 	if (!rc)
 		rc = coarse_window(p, err);
 	if (!rc && !p->cfg.no_fine && (p->share || p->has_effects || p->cfg.fine_all))

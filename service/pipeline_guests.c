@@ -44,6 +44,20 @@ static bool share_enter_or_say_why(struct hs_pipeline *p, struct guest *g)
 	return true;
 }
 
+int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	(void)err;
+	if (!p->share || !g->remote || g->shareable)
+		return 0;
+	if (!share_enter_or_say_why(p, g))
+		return -ESRCH;
+	if (g->shareable) {
+		g->why_not[0] = '\0';
+		p->unsettled = true; /* as when the engine comes */
+	}
+	return 0;
+}
+
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 {
 	if (g->shareable && p->share)
@@ -235,7 +249,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
-	(void)hs_journal_recover(&p->host, g->view);
+	(void)hs_journal_recover(&p->host, g->view, p->fine);
 	rc = guest_attach(p, g, err);
 	if (rc)
 		goto fail;

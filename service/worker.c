@@ -204,6 +204,7 @@ void hs_worker_publish(struct hs_worker *w)
 	w->snap.has_totals = w->pipeline != NULL;
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
 	w->snap.cpu_us = thread_cpu_us();
+	w->snap.nr_jobs = w->nr_done;
 	(void)pthread_mutex_unlock(&w->lock);
 	free(old);
 	hs_thread_poke(w->event_fd);
@@ -412,6 +413,7 @@ int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
 	if (!item)
 		return -ENOMEM;
 	item->job = *job;
+	w->nr_posted++;
 	(void)pthread_mutex_lock(&w->lock);
 	queue_push(&w->todo, item);
 	if (hs_worker_job_is_urgent(job->kind))
@@ -421,6 +423,11 @@ int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
 	(void)pthread_cond_signal(&w->wake);
 	(void)pthread_mutex_unlock(&w->lock);
 	return 0;
+}
+
+uint64_t hs_worker_nr_posted(const struct hs_worker *w)
+{
+	return w->nr_posted;
 }
 
 int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out)

@@ -51,6 +51,7 @@ struct hs_worker_snapshot {
 	uint64_t cpu_us;
 	bool has_totals;
 	struct hs_pipeline_totals totals;
+	uint64_t nr_jobs;                /* done when the reports were made */
 	struct hs_guest_report *reports; /* [nr], the caller frees */
 	size_t nr;
 };
@@ -66,6 +67,9 @@ HS_MUST_USE int hs_worker_start(struct hs_worker **out, const struct hs_worker_c
 
 /* Copies the job. -ENOMEM: not taken, `done` is not called. */
 HS_MUST_USE int hs_worker_post(struct hs_worker *w, const struct hs_job *job);
+
+/* Jobs taken so far: the number of the last one. A snapshot with as many nr_jobs knows of it. */
+uint64_t hs_worker_nr_posted(const struct hs_worker *w);
 
 /* -ENOMEM. */
 HS_MUST_USE int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out);

@@ -27,6 +27,7 @@ struct hs_worker {
 	enum hs_mode effective;
 	uint64_t retry_engage_at_us;
 	uint64_t rest_ms;
+	uint64_t nr_done;            /* jobs */
 	int urgency;                 /* what may interrupt the running stage: enum worker_urgency */
 	enum hs_place place;         /* among the host's threads */
 	struct hs_priority priority; /* which of them, while the work may wait */
@@ -48,6 +49,7 @@ struct hs_worker {
 	/* ---- main thread ---- */
 	pthread_t thread;
 	bool started;
+	uint64_t nr_posted; /* jobs */
 	int event_fd;
 	sd_event_source *source;
 };

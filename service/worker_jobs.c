@@ -143,7 +143,7 @@ static int take_out(struct hs_worker *w, pid_t pid, bool undo, struct hs_error *
 	if (!rc)
 		rc = hs_pipeline_remove(w->pipeline, pid, undo, &out, err);
 	give_engine(w, taken);
-	return rc == -ENOENT ? 0 : rc;
+	return rc;
 }
 
 static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
@@ -191,6 +191,16 @@ void hs_worker_retry_undo(struct hs_worker *w)
 	struct hs_error err = { "" };
 
 	(void)undo_all(w, &err);
+}
+
+/* One that the pipeline has lost (it could not be taken over by a new one) may be shared all the same. */
+static int leave(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+{
+	int rc = take_out(w, job->pid, job->undo, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	return job->undo ? check_owed(w, job, err) : 0;
 }
 
 static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
@@ -271,7 +281,7 @@ void hs_worker_do_job(struct hs_worker *w, struct job_item *item)
 		rc = add(w, job, &err);
 		break;
 	case HS_JOB_REMOVE:
-		rc = take_out(w, job->pid, job->undo, &err);
+		rc = leave(w, job, &err);
 		break;
 	case HS_JOB_UNSHARE:
 		rc = give_back(w, job->pid, &err);
@@ -294,6 +304,7 @@ void hs_worker_do_job(struct hs_worker *w, struct job_item *item)
 	}
 	if (rc < 0 && !err.text[0])
 		(void)snprintf(err.text, sizeof(err.text), "%s", strerror(-rc));
+	w->nr_done++;
 	item->rc = rc;
 	memcpy(item->text, err.text, sizeof(item->text));
 }

@@ -126,6 +126,14 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *o
 	return -ENOENT;
 }
 
+static bool has(const struct hs_claim *c, const struct hs_claim_range *r)
+{
+	for (size_t i = 0; i < c->nr; i++)
+		if (c->ranges[i].start == r->start && c->ranges[i].end == r->end)
+			return true;
+	return false;
+}
+
 int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct hs_error *err)
 {
 	char path[PATH_MAX], tmp[PATH_MAX + 8];
@@ -155,8 +163,10 @@ int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct
 	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 "\n", (int)c->pid, ticks);
 	for (size_t i = 0; i < old.nr; i++)
 		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", old.ranges[i].start, old.ranges[i].end);
+	/* Recorded and then not taken it comes again, in each cycle while the process is held by a debugger. */
 	for (size_t i = 0; i < c->nr; i++)
-		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", c->ranges[i].start, c->ranges[i].end);
+		if (!has(&old, &c->ranges[i]))
+			(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", c->ranges[i].start, c->ranges[i].end);
 	(void)fprintf(f, "end\n");
 	rc = fflush(f) || ferror(f) || fsync(fd) ? -EIO : 0;
 	(void)fclose(f);

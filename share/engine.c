@@ -212,8 +212,13 @@ int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *vie
 	g->sums.rmap_items = UINT64_MAX;
 	g->name = strdup(name);
 	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
-	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted ? adopted : &none, err)
-				: hs_error_set(err, -ENOMEM, "out of memory");
+	if (!adopted)
+		adopted = &none;
+	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
+	 * now is taken all the same, to be undone. */
+	if (!rc && *adopted && hs_engine_verify(s, g, NULL) == -ESRCH)
+		rc = hs_error_set(err, -ESRCH, "%s is gone", name);
 	if (rc)
 		forget(g);
 	return rc;

@@ -4,6 +4,9 @@
 #ifndef HS_SHARE_ENGINE_H
 #define HS_SHARE_ENGINE_H
 
+#include <errno.h>
+
+#include "hs/remote.h"
 #include "hs/share.h"
 #include "ksm.h"
 
@@ -98,6 +101,15 @@ struct hs_engine_ops {
 HS_MUST_USE int hs_engine_ops_add(struct hs_engine_ops *ops, const struct hs_view *view, hs_base_nr start,
 				  hs_base_nr end, int advice);
 void hs_engine_ops_finish(struct hs_engine_ops *ops);
+
+/*
+ * Whether the advice holds now on all that is there. madvise passes over what the guest has unmapped since the last
+ * look, does the rest, and answers -ENOMEM for that alone: want of memory is -EAGAIN.
+ */
+static inline bool hs_engine_op_done(const struct hs_remote_op *op)
+{
+	return !op->result || op->result == -ENOMEM;
+}
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);

@@ -160,6 +160,13 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 	return rc;
 }
 
+/* What cannot be parted for want of room stays as it is, for a later apply. */
+static void keep_shared(const struct hs_engine_guest *g, struct hs_bits512 *target)
+{
+	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++)
+		target[nr] = hs_bits_or(target[nr], hs_bits_and(g->huge[nr].marked, g->huge[nr].shared));
+}
+
 /* Pages that are on the zero page before we touch them are no saving of ours. */
 static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_error *err)
 {
@@ -192,7 +199,7 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 		const struct hs_remote_op *op = &ops->op[i];
 		hs_base_nr end = ops->first[i] + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
 
-		if (op->result)
+		if (!hs_engine_op_done(op))
 			continue;
 		++*applied;
 		for (hs_base_nr p = ops->first[i]; p < end; p++) {
@@ -236,6 +243,13 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	}
 	if (broken && !s->cfg.dry_run)
 		rc = hs_engine_room(s, broken * HS_BASE_SIZE, "ending the sharing of what is not wanted any more", err);
+	if (rc == -ENOMEM) {
+		keep_shared(g, target);
+		hs_engine_ops_finish(&ops);
+		rc = make_ops(g, target, &ops, &broken);
+		if (rc)
+			(void)hs_error_set(err, rc, "out of memory");
+	}
 	if (!rc)
 		rc = note_zero(g, target, err);
 	if (rc)

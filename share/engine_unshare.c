@@ -63,10 +63,12 @@ static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 		hs_huge_nr first = ops.first[i] / HS_BASE_PER_HUGE;
 		hs_huge_nr end = first + (hs_huge_nr)((ops.op[i].end - ops.op[i].start) >> HS_HUGE_SHIFT);
 
-		if (ops.op[i].result && !rc && ops.op[i].result != -ECANCELED)
+		bool done = hs_engine_op_done(&ops.op[i]);
+
+		if (!done && !rc && ops.op[i].result != -ECANCELED)
 			rc = hs_error_set(u->err, ops.op[i].result, "%s: unsharing stopped: %s", u->g->name,
 					  strerror(-ops.op[i].result));
-		for (hs_huge_nr h = first; h < end && !ops.op[i].result; h++) {
+		for (hs_huge_nr h = first; h < end && done; h++) {
 			if (ops.op[i].advice == MADV_UNMERGEABLE) {
 				memset(&u->g->huge[h].marked, 0, sizeof(u->g->huge[h].marked));
 				memset(&u->g->huge[h].shared, 0, sizeof(u->g->huge[h].shared));

@@ -71,6 +71,7 @@ struct batch {
 	size_t nr;
 	size_t next; /* first operation not done */
 	uint64_t at; /* how far ops[next] is done; 0: from its start */
+	bool holes;  /* some of that is not mapped */
 };
 
 static void skip_trivial(struct batch *b)
@@ -83,9 +84,10 @@ static void skip_trivial(struct batch *b)
 
 static void done(struct batch *b, int result)
 {
-	b->ops[b->next].result = result;
+	b->ops[b->next].result = result ? result : b->holes ? -ENOMEM : 0;
 	b->next++;
 	b->at = 0;
+	b->holes = false;
 	b->r->stats.nr_ops++;
 }
 
@@ -129,10 +131,13 @@ static int one(struct batch *b, struct hs_remote_session *s)
 	if (rc)
 		return rc;
 	learn(b->r, start, 1);
-	if (result == 0 && to < op->end)
+	/* As within one madvise: what is not mapped is passed over, and told at the end. */
+	if ((result == 0 || result == -ENOMEM) && to < op->end) {
 		b->at = to;
-	else
+		b->holes |= result != 0;
+	} else {
 		done(b, (int)result);
+	}
 	return 0;
 }
 

@@ -28,7 +28,8 @@ struct hs_remote_op {
 	uint64_t start; /* bytes, page aligned, address in the guest's process */
 	uint64_t end;
 	int advice; /* MADV_... */
-	int result; /* out: 0 or -errno of this call; -ECANCELED: not reached */
+	int result; /* out: 0 or -errno of this call; -ENOMEM: some of it is not mapped, the rest is done; -ECANCELED:
+		       not reached */
 };
 
 /* One system call in the guest. */

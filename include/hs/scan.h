@@ -145,10 +145,14 @@ void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us
 
 /*
  * Tries to bring back the mappings of this view that could not be restored before. *left: how many remain. One that the
- * guest has meanwhile given back in part is dropped from the list: no huge page can come back without taking memory
- * anew. -ESRCH: the guest is gone, and with it its part of the list.
+ * guest has meanwhile given back, in part or as a whole, is dropped from the list: no huge page can come back without
+ * taking memory anew; so is one that the VMM has marked NOHUGEPAGE. -ESRCH: the guest is gone, and with it its part of
+ * the list.
  */
 HS_MUST_USE int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err);
+
+/* The mappings of this view on the list, the first `max` of them into out (NULL with 0); their number. */
+size_t hs_fine_owed(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max);
 
 /*
  * Brings mappings back that keep_split had left split, now that nothing comes of it; what cannot be brought back now is

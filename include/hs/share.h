@@ -134,7 +134,7 @@ void hs_share_destroy(struct hs_share *s);
 /*
  * A guest; view and remote must outlive it here. Its memory that is mergeable already (QEMU's default) is made
  * unmergeable first, and given back when the engine is destroyed, unless it is ours from an earlier run, which is read
- * back as wanted (*adopted: base pages). `id`: small number, reused.
+ * back as wanted and, where it is, as shared (*adopted: base pages). `id`: small number, reused.
  */
 HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
 				   uint32_t *id, uint64_t *adopted, struct hs_error *err);
@@ -171,7 +171,10 @@ struct hs_share_applied {
 	uint64_t pages_dropped; /* no VMA left for them */
 	uint64_t nr_vmas;       /* the guest's VMAs now */
 };
-/* Makes one guest's mergeable ranges what is wanted. Errors of hs_remote_madvise. */
+/*
+ * Makes one guest's mergeable ranges what is wanted. What would have to be parted and finds no room (min_free_percent)
+ * stays mergeable and shared, for a later apply. Errors of hs_remote_madvise; -ENOMEM.
+ */
 HS_MUST_USE int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
 
 struct hs_share_burst {

@@ -173,8 +173,9 @@ HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t 
 
 /*
  * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, try later;
- * -ENOMEM: no free huge page; -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing is present there). A huge page
- * that is mapped huge already counts as restored; one that is partly present gets memory for the rest.
+ * -ENOMEM: no free huge page; -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing is present there, or it is no
+ * guest memory any more, as hs_view_refresh found). A huge page that is mapped huge already counts as restored; one
+ * that is partly present gets memory for the rest.
  */
 HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results,
 				struct hs_error *err);

@@ -123,6 +123,23 @@ START_TEST(test_ept_host_split_restore)
 }
 END_TEST
 
+/* What has been unmapped while it was split cannot be brought back, now or later; the rest can. */
+START_TEST(test_ept_host_restore_of_what_is_gone)
+{
+	static const hs_huge_nr some[] = { 3, 20 };
+	int results[2];
+
+	open_view(VG_HUGE);
+	ck_assert_int_eq(hs_view_split(view, some, 2, NULL, &err), 0);
+	vg_unmap(&guest, 20 * HS_BASE_PER_HUGE, HS_BASE_PER_HUGE);
+	ck_assert_int_eq(hs_view_refresh(view, &err), -ESTALE);
+	ck_assert_int_eq(hs_view_restore(view, some, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], 0);
+	ck_assert_int_eq(results[1], -ENOENT);
+	close_view();
+}
+END_TEST
+
 /* Split mappings, aged: each base page has an accessed bit of its own, the untouched huge pages have theirs. */
 START_TEST(test_ept_host_split_accessed_exactly)
 {
@@ -275,6 +292,7 @@ int main(void)
 	t = tcase_create("live");
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, test_ept_host_split_restore, 0, 2);
+	tcase_add_test(t, test_ept_host_restore_of_what_is_gone);
 	tcase_add_test(t, test_ept_host_split_accessed_exactly);
 	tcase_add_test(t, test_ept_host_split_without_huge_pages);
 	tcase_add_test(t, test_ept_host_close_restores);

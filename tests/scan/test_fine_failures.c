@@ -405,6 +405,30 @@ START_TEST(test_scan_fine_failures_back_at_once)
 }
 END_TEST
 
+START_TEST(test_scan_fine_failures_debt_never_paid)
+{
+	/* No guest memory any more, or marked NOHUGEPAGE by the VMM: that stands in nobody's way for ever. */
+	static const int never[] = { -ENOENT, -EINVAL };
+
+	for (size_t i = 0; i < 2; i++) {
+		static struct scene s;
+		struct hs_fine *f = scene_fine(&defaults);
+
+		scene_open(&s, 1, 3);
+		hs_sim_fail_restore(s.view[0], 1, 1, -ENOMEM);
+		hs_sim_fail_restore(s.view[0], 2, 2, -ENOMEM);
+		ck_assert_int_eq(scene_run(&s, f), 0);
+		hs_sim_fail_restore(s.view[0], 1, 99, never[i]);
+		ck_assert_uint_eq(retry(&s, f, 0), 1); /* the other one is owed still */
+		ck_assert_uint_eq(retry(&s, f, 0), 0);
+		ck_assert_uint_eq(scene_not_huge(&s, 0), 1);
+		ck_assert_uint_eq(stats_of(f).nr_restored, 2);
+		hs_fine_destroy(f);
+		scene_close(&s);
+	}
+}
+END_TEST
+
 START_TEST(test_scan_fine_failures_gone_with_debts)
 {
 	static struct scene s;
@@ -498,6 +522,7 @@ int main(void)
 	tcase_add_test(t, test_scan_fine_failures_unknown_meanwhile);
 	tcase_add_test(t, test_scan_fine_failures_each_call);
 	tcase_add_test(t, test_scan_fine_failures_guest_gone_at_each_call);
+	tcase_add_test(t, test_scan_fine_failures_debt_never_paid);
 	tcase_add_test(t, test_scan_fine_failures_gone_with_debts);
 	tcase_add_test(t, test_scan_fine_failures_cancelled);
 	tcase_add_test(t, test_scan_fine_failures_same_page_twice);

@@ -13,6 +13,7 @@
 static char dir[64];
 static struct hs_host host;
 static struct hs_view *view;
+static struct hs_fine *fine;
 
 static void setup(void)
 {
@@ -23,12 +24,14 @@ static void setup(void)
 	host = HS_HOST_DEFAULT;
 	host.state_dir = dir;
 	ck_assert_int_eq(hs_view_open_sim(&view, &cfg), 0);
+	ck_assert_int_eq(hs_fine_create(&fine, &HS_FINE_CONFIG_DEFAULT), 0);
 	view->pid = getpid(); /* the note is about a process, and this one is surely there */
 }
 
 static void teardown(void)
 {
 	hs_view_close(view);
+	hs_fine_destroy(fine);
 	hs_journal_remove(&host, getpid());
 	(void)rmdir(dir);
 }
@@ -51,10 +54,34 @@ START_TEST(test_service_journal_brings_back)
 	ck_assert_int_eq(hs_journal_write(&host, view, split, 3, NULL), 0);
 	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 3);
-	ck_assert_uint_eq(hs_journal_recover(&host, view), 3);
+	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE);
 	/* The note is used once. */
-	ck_assert_uint_eq(hs_journal_recover(&host, view), 0);
+	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
+	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 3);
+}
+END_TEST
+
+/* What cannot be brought back now is tried again, by this run or the next one. */
+START_TEST(test_service_journal_later)
+{
+	const hs_huge_nr split[] = { 1, 4, 5 };
+	hs_huge_nr owed[3];
+	size_t left = 9;
+
+	ck_assert_int_eq(hs_journal_write(&host, view, split, 3, NULL), 0);
+	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
+	hs_sim_fail_restore(view, 4, 2, -ENOMEM);
+	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 1);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
+	ck_assert_uint_eq(hs_fine_owed(fine, view, owed, 3), 1);
+	ck_assert_uint_eq(owed[0], 4);
+	hs_fine_forget(fine, view); /* killed again */
+	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 1);
+	ck_assert_int_eq(hs_fine_retry(fine, view, &left, NULL), 0);
+	ck_assert_uint_eq(left, 0);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE);
 }
 END_TEST
 
@@ -73,7 +100,7 @@ START_TEST(test_service_journal_of_another_process)
 	(void)fputs(text, f);
 	(void)fprintf(f, "%llx\n", (unsigned long long)hs_view_hva(view, 2).v);
 	(void)fclose(f);
-	ck_assert_uint_eq(hs_journal_recover(&host, view), 0);
+	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
 	ck_assert_int_eq(access(path, F_OK), -1);
 }
@@ -92,7 +119,7 @@ START_TEST(test_service_journal_garbage)
 		ck_assert_ptr_nonnull(f);
 		(void)fputs(texts[i], f);
 		(void)fclose(f);
-		ck_assert_uint_eq(hs_journal_recover(&host, view), 0);
+		ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
 		ck_assert_int_eq(access(path, F_OK), -1);
 	}
 }
@@ -117,6 +144,7 @@ int main(void)
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_journal_brings_back);
+	tcase_add_test(c, test_service_journal_later);
 	tcase_add_test(c, test_service_journal_of_another_process);
 	tcase_add_test(c, test_service_journal_garbage);
 	tcase_add_test(c, test_service_journal_unwritable_folder);

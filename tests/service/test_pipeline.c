@@ -46,6 +46,18 @@ static uint64_t content(uint32_t g, hs_base_nr p)
 	return i < 4 ? 1000000 + p : (g + 2) * UINT64_C(100000000) + p;
 }
 
+static void add_guests(void)
+{
+	for (uint32_t g = 0; g < 2; g++) {
+		const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE, .guest = g };
+
+		ck_assert_int_eq(hs_view_open_sim(&views[g], &sc), 0);
+		for (hs_base_nr p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
+			hs_sim_set(views[g], p, content(g, p));
+		ck_assert_int_eq(hs_pipeline_add_view(pipeline, g ? "b" : "a", views[g], NULL), 0);
+	}
+}
+
 static void setup(void)
 {
 	struct hs_pipeline_config cfg = hs_pipeline_config_default;
@@ -59,14 +71,7 @@ static void setup(void)
 	cfg.observe = true;
 	cfg.fine_all = true;
 	ck_assert_msg(hs_pipeline_create(&pipeline, &host, &cfg, &sim_clock, &err) == 0, "%s", err.text);
-	for (uint32_t g = 0; g < 2; g++) {
-		const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE, .guest = g };
-
-		ck_assert_int_eq(hs_view_open_sim(&views[g], &sc), 0);
-		for (hs_base_nr p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
-			hs_sim_set(views[g], p, content(g, p));
-		ck_assert_int_eq(hs_pipeline_add_view(pipeline, g ? "b" : "a", views[g], &err), 0);
-	}
+	add_guests();
 }
 
 static void teardown(void)
@@ -272,6 +277,93 @@ START_TEST(test_service_pipeline_cancelled)
 }
 END_TEST
 
+static int want_nothing(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
+{
+	(void)ctx;
+	(void)guest;
+	(void)huge;
+	(void)pages;
+	return 0;
+}
+
+static void nothing_shared(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
+			   struct hs_bits512 *shared, uint32_t *breaks)
+{
+	(void)ctx;
+	(void)guest;
+	(void)huge;
+	if (wanted)
+		memset(wanted, 0, sizeof(*wanted));
+	if (shared)
+		memset(shared, 0, sizeof(*shared));
+	if (breaks)
+		*breaks = 0;
+}
+
+static int unshare_nothing(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+			   struct hs_error *err)
+{
+	(void)ctx;
+	(void)guest;
+	(void)huge;
+	(void)nr;
+	(void)err;
+	memset(out, 0, sizeof(*out));
+	return 0;
+}
+
+static int merge_nothing(void *ctx, uint64_t *news, struct hs_error *err)
+{
+	(void)ctx;
+	(void)err;
+	*news = 0;
+	return 0;
+}
+
+/* Where the policy would share: what earlier windows left split for that comes back as well. */
+START_TEST(test_service_pipeline_cancelled_when_sharing)
+{
+	static const struct hs_pipeline_effects effects = {
+		.want = want_nothing, .state = nothing_shared, .unshare = unshare_nothing, .merge = merge_nothing
+	};
+	uint32_t cancelled = 0, done = 0;
+	uint64_t news;
+
+	/* The fine phase alone: eight windows after ten rounds. */
+	for (uint64_t at_us = 6100000; at_us < 15000000; at_us += 370000) {
+		struct hs_pipeline_config cfg = hs_pipeline_config_default;
+		const struct hs_host host = HS_HOST_DEFAULT;
+		uint32_t split = 0;
+		int rc;
+
+		hs_pipeline_destroy(pipeline);
+		sim = (struct hs_sim_clock){ .run = run_guests, .cancel_at_us = at_us };
+		cfg.share = hs_share_config_default;
+		cfg.observe = cfg.fine_all = true;
+		cfg.fine.max_split = 2;
+		ck_assert_int_eq(hs_pipeline_create(&pipeline, &host, &cfg, &sim_clock, NULL), 0);
+		ck_assert_int_eq(hs_pipeline_set_effects(pipeline, &effects), 0);
+		add_guests();
+		rc = hs_pipeline_cycle(pipeline, &news, NULL);
+		ck_assert(rc == 0 || rc == -ECANCELED);
+		for (int g = 0; g < 2; g++) {
+			struct hs_sim_stats st;
+
+			hs_sim_stats(views[g], &st);
+			split += st.split_now;
+		}
+		if (rc)
+			ck_assert_msg(!split, "%u mappings are split after %lu us", split, at_us);
+		else
+			ck_assert_uint_eq(split, 2 * (NR_BLOAT - NR_EVEN));
+		cancelled += rc != 0;
+		done += rc == 0;
+	}
+	ck_assert_uint_gt(cancelled, 5);
+	ck_assert_uint_gt(done, 0);
+}
+END_TEST
+
 START_TEST(test_service_pipeline_unknown_is_left_alone)
 {
 	struct hs_guest_report r[2];
@@ -285,6 +377,52 @@ START_TEST(test_service_pipeline_unknown_is_left_alone)
 	ck_assert_uint_eq(r[0].hashed_pages, 0);
 	/* the other one has nobody to share with but itself and the zero page */
 	ck_assert_uint_eq(r[1].duplicate_pages, 0);
+}
+END_TEST
+
+static struct hs_view_ops blind_ops;
+static int (*seeing)(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+		     struct hs_error *err);
+static uint64_t sees_again_at; /* sleeps */
+
+static int blind_sample(struct hs_view *v, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
+			struct hs_error *err)
+{
+	int rc = seeing(v, first, nr, out, err);
+
+	for (uint32_t i = 0; !rc && sim.nr_sleeps < sees_again_at && i < nr; i++)
+		if (first + i == NR_HUGE - 1) {
+			out[i].accessed = HS_UNKNOWN;
+			out[i].nr_accessed = 0;
+		}
+	return rc;
+}
+
+/* Written in a round of which nothing is known: what was known of its content is not any more. */
+START_TEST(test_service_pipeline_unknown_round)
+{
+	const hs_base_nr first = (NR_HUGE - 1) * HS_BASE_PER_HUGE;
+	struct hs_guest_report before[2], r[2];
+	uint64_t news;
+
+	if (_i)
+		hs_sim_break_huge(views[0], NR_HUGE - 1);
+	blind_ops = *views[0]->ops;
+	seeing = blind_ops.sample_huge;
+	blind_ops.sample_huge = blind_sample;
+	views[0]->ops = &blind_ops;
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	(void)hs_pipeline_report(pipeline, before, 2);
+	sees_again_at = sim.nr_sleeps + 2;
+	hs_sim_set(views[0], first, 42);     /* was the same in both */
+	hs_sim_set(views[0], first + 7, 43); /* was zero */
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, NULL), 0);
+	(void)hs_pipeline_report(pipeline, r, 2);
+	ck_assert_uint_eq(r[0].cold, before[0].cold);
+	ck_assert_uint_eq(r[0].zero_pages, before[0].zero_pages - 1);
+	ck_assert_uint_eq(r[0].cold_identical, before[0].cold_identical - 2);
 }
 END_TEST
 
@@ -514,6 +652,8 @@ int main(void)
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);
+	tcase_add_loop_test(c, test_service_pipeline_unknown_round, 0, 2);
+	tcase_add_test(c, test_service_pipeline_cancelled_when_sharing);
 	tcase_add_test(c, test_service_pipeline_goes_on_after_an_interrupt);
 	tcase_add_test(c, test_service_pipeline_guests_come_and_go);
 	tcase_add_test(c, test_service_pipeline_could_save);

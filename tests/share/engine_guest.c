@@ -13,9 +13,10 @@
 #include "hs_test.h"
 
 #define MIN_BYTES (8U << 20)
+#define UNMAPPED  UINT32_MAX /* as content */
 
 struct command {
-	char op; /* 'w'rite, 'v'erify */
+	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page */
 	uint32_t page, content;
 };
 
@@ -48,6 +49,8 @@ static uint32_t count_bad(const struct test_guest *g, const char *mem)
 	uint32_t bad = 0;
 
 	for (uint32_t p = 0; p < g->nr_pages; p++) {
+		if (g->content[p] == UNMAPPED)
+			continue;
 		fill(want, g->content[p]);
 		bad += memcmp(want, mem + p * HS_BASE_SIZE, HS_BASE_SIZE) != 0;
 	}
@@ -81,6 +84,10 @@ static void guest_main(struct test_guest *g, int in, int out)
 		answer = 0;
 		if (c.op == 'v')
 			answer = count_bad(g, mem);
+		else if (c.op == 'r')
+			answer = *(volatile uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE);
+		else if (c.op == 'u')
+			answer = (uint64_t)munmap(mem + c.page * HS_BASE_SIZE, HS_HUGE_SIZE);
 		else
 			fill((uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE), g->content[c.page] = c.content);
 	}
@@ -149,6 +156,18 @@ static uint64_t ask(struct test_guest *g, struct command c)
 void test_guest_write(struct test_guest *g, uint32_t page, uint32_t content)
 {
 	(void)ask(g, (struct command){ .op = 'w', .page = page, .content = content });
+}
+
+void test_guest_read(struct test_guest *g, uint32_t page)
+{
+	(void)ask(g, (struct command){ .op = 'r', .page = page });
+}
+
+void test_guest_unmap(struct test_guest *g, hs_huge_nr huge)
+{
+	for (uint32_t i = 0; i < HS_BASE_PER_HUGE; i++)
+		g->content[huge * HS_BASE_PER_HUGE + i] = UNMAPPED;
+	ck_assert_uint_eq(ask(g, (struct command){ .op = 'u', .page = huge * HS_BASE_PER_HUGE }), 0);
 }
 
 uint32_t test_guest_bad(struct test_guest *g)

@@ -46,6 +46,35 @@ START_TEST(test_share_engine_vma_budget)
 }
 END_TEST
 
+/* No room to part what is not wanted any more: that stays shared, and the rest of the wish is carried out. */
+START_TEST(test_share_engine_apply_without_room)
+{
+	const struct hs_bits512 none = { 0 };
+	struct hs_bits512 pages, shared;
+	struct hs_share_applied a;
+	uint64_t mergeable;
+
+	cfg.min_free_percent = 100;
+	start_guests();
+	open_engine();
+	share_all();
+	mergeable = test_guest_smaps(&guests[0]).mg_bytes;
+	pages = wants(&guests[0], 6);
+	for (unsigned int i = 0; i < 40; i += 2) /* each guest's own */
+		hs_bits_set(&pages, i);
+	ck_assert_int_eq(hs_share_want(share, ids[0], 6, &pages, NULL), 0);
+	ck_assert_int_eq(hs_share_want(share, ids[0], 5, &none, NULL), 0);
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(a.pages_marked, 20);
+	ck_assert_uint_eq(test_guest_smaps(&guests[0]).mg_bytes, mergeable + 20 * HS_BASE_SIZE);
+	ck_assert_int_eq(hs_share_verify(share, ids[0], &err), 0);
+	hs_share_state(share, ids[0], 5, NULL, &shared, NULL);
+	ck_assert_uint_gt(hs_bits_count(&shared), 0);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 START_TEST(test_share_engine_deadline)
 {
 	struct hs_share_burst b;
@@ -281,6 +310,7 @@ END_TEST
 static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_vma_budget);
+	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);
 	tcase_add_test(t, test_share_engine_cancelled);
 	tcase_add_test(t, test_share_engine_cpu_cap);

@@ -70,6 +70,39 @@ START_TEST(test_share_engine_unshare)
 }
 END_TEST
 
+/* Memory that the guest has given up since the view last looked, before it is marked or after: the rest is undone. */
+START_TEST(test_share_engine_unshare_unmapped)
+{
+	struct hs_share_unshared u;
+	struct hs_share_applied a;
+	struct hs_ledger l;
+	struct test_smaps m;
+
+	start_guests();
+	open_engine();
+	if (_i) {
+		share_all();
+		test_guest_unmap(&guests[0], 5);
+	} else {
+		ck_assert_int_eq(want_all(0), 0);
+		test_guest_unmap(&guests[0], 5);
+		ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+		/* What became mergeable is known to be. */
+		hs_share_ledger(share, ids[0], &l);
+		ck_assert_uint_gt(test_guest_smaps(&guests[0]).mg_bytes, 0);
+		ck_assert_uint_ge(l.marked * HS_BASE_SIZE, test_guest_smaps(&guests[0]).mg_bytes);
+	}
+	ck_assert_msg(hs_share_unshare(share, ids[0], NULL, 0, &u, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(u.nr_huge, NR_HUGE - HOT_HUGE);
+	m = test_guest_smaps(&guests[0]);
+	ck_assert_uint_eq(u.nr_collapsed, NR_HUGE - HOT_HUGE - 1);
+	ck_assert_uint_eq(m.mg_bytes + m.nh_bytes, 0);
+	ck_assert_uint_eq(m.huge_bytes, (NR_HUGE - 1) * HS_HUGE_SIZE);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 /* Our marks in a process are found without an engine, and are gone when it was unshared. */
 START_TEST(test_share_engine_owed)
 {
@@ -129,10 +162,13 @@ START_TEST(test_share_engine_guest_leaves)
 	hs_share_ledger(share, UINT32_MAX, &l);
 	ck_assert_uint_eq(l.shared, l.wanted);
 	ck_assert_uint_gt(test_guest_smaps(&guests[1]).mg_bytes, 0); /* what is shared stays */
-	/* It comes again: its marks are taken over, under the same number. */
+	/* It comes again: its marks are taken over, under the same number, and what is shared is known at once. */
 	ck_assert_msg(hs_share_add_guest(share, "again", guests[1].view, guests[1].remote, &id, NULL, &err) == 0, "%s",
 		      err.text);
 	ck_assert_uint_eq(id, ids[1]);
+	hs_share_ledger(share, id, &l);
+	ck_assert_uint_gt(l.wanted, 0);
+	ck_assert_uint_eq(l.shared, l.wanted);
 	ck_assert_int_eq(hs_share_add_guest(share, "twice", guests[1].view, guests[1].remote, &id, NULL, &err),
 			 -EEXIST);
 	check_intact();
@@ -297,6 +333,7 @@ END_TEST
 static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_unshare);
+	tcase_add_loop_test(t, test_share_engine_unshare_unmapped, 0, 2);
 	tcase_add_test(t, test_share_engine_owed);
 	tcase_add_test(t, test_share_engine_unshare_needs_room);
 	tcase_add_test(t, test_share_engine_guest_leaves);
