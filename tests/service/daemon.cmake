@@ -27,6 +27,8 @@ endforeach()
 hs_suite(test_worker SOURCES test_worker.c ${PROJECT_SOURCE_DIR}/service/worker.c ${PROJECT_SOURCE_DIR}/service/worker_jobs.c
          LIBS hs_model hs_config PkgConfig::SYSTEMD INCLUDES ${PROJECT_SOURCE_DIR}/service LABELS unit)
 hs_suite(test_endpoint SOURCES test_endpoint.c LIBS hs_raw_client LABELS unit TIMEOUT 300)
+# It waits most of its time: begun first, others run meanwhile.
+set_tests_properties(test_endpoint PROPERTIES COST 1000)
 target_compile_definitions(test_endpoint PRIVATE HS_SHARED="$<TARGET_FILE:hs-shared>")
 add_dependencies(test_endpoint hs-shared)
 
