@@ -42,10 +42,13 @@ static struct hs_policy_input input_of(struct hs_pipeline *p, struct guest *g, h
 
 /* ---- which hot huge pages the fine phase looks at ---- */
 
-/* Cycles until a huge page is split again for a look, after looks in vain: 2, 4, ... and as for what never changes. */
+/*
+ * Cycles until a huge page is split again for a look, after looks in vain: the next one, as a busy moment passes; then
+ * 2, 4, ... and as for what never changes.
+ */
 static uint32_t vain_rest(const struct hs_pipeline *p, const struct page_record *pg)
 {
-	const uint32_t rest = 1U << pg->fine_vain;
+	const uint32_t rest = 1U << (pg->fine_vain - 1);
 
 	return rest < p->cfg.look_again ? rest : p->cfg.look_again;
 }

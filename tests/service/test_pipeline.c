@@ -155,8 +155,8 @@ END_TEST
 /* A look that told nothing is not taken again in each cycle. */
 START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
 {
-	/* Cycles in which one is tried: after 2, 4, and then look_again cycles of rest. */
-	static const uint32_t tried[] = { 1, 3, 7, 15, 23 };
+	/* Cycles in which one is tried: 1, 2, 4, and then look_again cycles after the last. */
+	static const uint32_t tried[] = { 1, 2, 4, 8, 16, 24 };
 	const hs_huge_nr victim = NR_EVEN;
 	uint64_t expect = 0;
 
