@@ -18,8 +18,6 @@
 
 /* How often the thread's place is thought over, ms: reading it costs microseconds. */
 #define PLACE_EVERY_MS 50
-/* A sleeping thread that owes an undo looks so often whether it is time for another try. */
-#define RETRY_LOOK_US 5000000
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
 
@@ -320,8 +318,12 @@ static void *run(void *arg)
 			set_stage(w, "idle");
 		}
 		w->urgency = WORKER_ANY_JOB;
-		if (w->undo_owed && sleep_us > RETRY_LOOK_US)
-			sleep_us = RETRY_LOOK_US;
+		if (w->undo_owed) {
+			const uint64_t now_us = hs_worker_now_us();
+			const uint64_t left_us = w->retry_undo_at_us > now_us ? w->retry_undo_at_us - now_us : 0;
+
+			sleep_us = left_us < sleep_us ? left_us : sleep_us;
+		}
 		(void)clock_sleep_us(w, sleep_us);
 	}
 	set_priority(w, false);

@@ -35,8 +35,9 @@ struct hs_worker {
 	bool in_job;                 /* progress is a sign of life, and no other stage */
 	bool undo_owed;              /* the mode was to leave nothing shared, and something could not be undone yet */
 	uint64_t retry_undo_at_us;
-	char undo_text[512];   /* why, as it was logged */
-	struct job_item *quit; /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
+	uint64_t retry_undo_us; /* the wait before that try; 0: there was none in this mode */
+	char undo_text[512];    /* why, as it was logged */
+	struct job_item *quit;  /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
 
 	/* ---- under `lock` ---- */
 	pthread_mutex_t lock;

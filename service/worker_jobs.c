@@ -14,7 +14,10 @@
 #include "log.h"
 
 #define RETRY_ENGAGE_US (10 * UINT64_C(1000000)) /* somebody who drives KSM is asked again after so long */
-#define RETRY_UNDO_US   (5 * UINT64_C(1000000))  /* held by a debugger, no memory free: passes soon */
+#define RETRY_UNDO_US   (5 * UINT64_C(1000000))  /* held by a debugger, no memory free: passes soon... */
+#define RETRY_UNDO_MAX_US                                                                                              \
+	(300 * UINT64_C(1000000)) /* ...or it does not: each try takes the engine, for all guests. Doubled up to this  \
+				   */
 
 bool hs_worker_job_is_urgent(enum hs_job_kind kind)
 {
@@ -182,7 +185,10 @@ static int undo_all(struct hs_worker *w, struct hs_error *err)
 		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
 	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
 	w->undo_owed = rc != 0;
-	w->retry_undo_at_us = hs_worker_now_us() + RETRY_UNDO_US;
+	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
+	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
+		w->retry_undo_us = RETRY_UNDO_MAX_US;
+	w->retry_undo_at_us = hs_worker_now_us() + w->retry_undo_us;
 	return rc;
 }
 
@@ -211,6 +217,7 @@ static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_err
 	w->retry_engage_at_us = 0;
 	w->rest_ms = 0;
 	w->undo_owed = false;
+	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
 	if (job->effective == HS_MODE_SAVE) {
 		hs_worker_try_engage(w);
