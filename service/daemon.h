@@ -107,8 +107,6 @@ HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_da
 /* Brings what the scan's thread has in line with what is wished; soon, not now. */
 void hs_daemon_reconcile_soon(struct hs_daemon *d);
 void hs_daemon_reconcile(struct hs_daemon *d);
-/* The scan's thread has lost some: all are taken out and in again, what is shared of them stays. */
-void hs_daemon_take_in_again(struct hs_daemon *d);
 void hs_daemon_free_guests(struct hs_daemon *d);
 
 /* ---- daemon_control.c ---- */

@@ -258,7 +258,7 @@ static void on_configured(void *arg, int rc, const char *text)
 		if (same_scan(&r->d->cfg, &r->tried))
 			keep_scan(&r->d->cfg, &r->old);
 	} else if (rc > 0) {
-		hs_daemon_take_in_again(r->d);
+		hs_daemon_reconcile_soon(r->d); /* which finds who was lost */
 	}
 	finish(r->done, rc < 0 ? rc : 0, rc < 0 ? why : r->text);
 	free(r);

@@ -441,15 +441,6 @@ void hs_daemon_reconcile(struct hs_daemon *d)
 	}
 }
 
-void hs_daemon_take_in_again(struct hs_daemon *d)
-{
-	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (g->place == HS_PLACE_IN && post(g, HS_JOB_REMOVE, g->worker_pid, false, on_removed)) {
-			g->place = HS_PLACE_LEAVING;
-			g->owed_checked = false;
-		}
-}
-
 void hs_daemon_reconcile_soon(struct hs_daemon *d)
 {
 	(void)sd_event_source_set_enabled(d->reconcile, SD_EVENT_ONESHOT);
