@@ -15,27 +15,7 @@ end_busy() {
 trap 'end_busy; cleanup' EXIT
 scan_place() { awk '/^policy/ { policy = $3 } /^prio/ { prio = $3 } END { print policy, prio }' "/proc/$daemon/task/$scan/sched"; }
 
-cat >"$dir/conf" <<END2
-[service]
-mode = observe
-socket = $sock
-state_dir = $dir/state
-on_exit = undo
-[libvirt]
-uri =
-[scan]
-rounds = 4
-hot_rounds = 3
-hash_cold_rounds = 3
-interval_ms = 100
-cpu_percent = 20
-min_memory = 32M
-rest_min_s = 1
-rest_max_s = 1
-[policy]
-min_cold_rounds = 4
-unshare_hot_rounds = 4
-END2
+{ conf_service observe undo && conf_quick_scan 100 20; } >"$dir/conf"
 start_daemon || { echo 'FAILED: it does not start'; cat "$dir/log"; exit 1; }
 scan=$(basename "$(dirname "$(grep -lx hs-scan /proc/$daemon/task/*/comm)")")
 for i in 1 2; do start_guest $i 30 20000; done

@@ -29,29 +29,7 @@ check_guest() { # SEED
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$daemon/status"; }
 files() { ls "/proc/$daemon/fd" | wc -l; }
 
-write_conf() { # INTERVAL
-	cat >"$dir/conf" <<-END2
-		[service]
-		mode = save
-		socket = $sock
-		state_dir = $dir/state
-		on_exit = undo
-		[libvirt]
-		uri =
-		[scan]
-		rounds = 4
-		hot_rounds = 3
-		hash_cold_rounds = 3
-		interval_ms = $1
-		cpu_percent = 40
-		min_memory = 32M
-		rest_min_s = 1
-		rest_max_s = 1
-		[policy]
-		min_cold_rounds = 4
-		unshare_hot_rounds = 4
-	END2
-}
+write_conf() { { conf_service save undo && conf_quick_scan "$1" 40; } >"$dir/conf"; } # INTERVAL
 # What may fail while all is in motion: a guest that ends meanwhile. The daemon itself must always answer.
 try() {
 	"$@" >/dev/null 2>"$dir/err"

@@ -43,6 +43,36 @@ status_of() { status_of_to /dev/null "$@"; }
 ksm_pages() { awk '/^KSM:/ { kib += $2 } END { print kib / 4 }' "/proc/$1/smaps"; }
 mergeable() { grep -c '^VmFlags:.* mg' "/proc/$1/smaps"; }
 
+# Parts of $dir/conf. conf_service MODE ON_EXIT
+conf_service() {
+	cat <<-END
+		[service]
+		mode = $1
+		socket = $sock
+		state_dir = $dir/state
+		on_exit = $2
+		[libvirt]
+		uri =
+	END
+}
+# For a first sharing within seconds. conf_quick_scan INTERVAL_MS CPU_PERCENT
+conf_quick_scan() {
+	cat <<-END
+		[scan]
+		rounds = 4
+		hot_rounds = 3
+		hash_cold_rounds = 3
+		interval_ms = $1
+		cpu_percent = $2
+		min_memory = 32M
+		rest_min_s = 1
+		rest_max_s = 1
+		[policy]
+		min_cold_rounds = 4
+		unshare_hot_rounds = 4
+	END
+}
+
 start_daemon() { # [OPTION...]
 	"$shared" -c "$dir/conf" "$@" >>"$dir/log" 2>&1 &
 	daemon=$!

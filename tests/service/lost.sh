@@ -7,14 +7,8 @@ shared=$1 share=$2 guest=$3
 . "$(dirname "$(readlink -f "$0")")/lib.sh"
 
 write_conf() { # INTERVAL_MS
-	cat >"$dir/conf" <<END
-[service]
-mode = save
-socket = $sock
-state_dir = $dir/state
-on_exit = undo
-[libvirt]
-uri =
+	conf_service save undo >"$dir/conf"
+	cat >>"$dir/conf" <<END
 [auto]
 poll_s = 1
 [scan]
