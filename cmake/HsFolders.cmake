@@ -1,8 +1,8 @@
-# hs_stage(NAME sources...): the static library of one folder, which sees the contracts and itself and nothing else.
-function(hs_stage name)
+# hs_folder(NAME sources...): the static library of one folder, hs_NAME. A file of another folder is included by its path from
+# the root ("base/vmas.h"), and tests/frame/includes.sh holds who may include whom.
+function(hs_folder name)
   add_library(hs_${name} STATIC ${ARGN})
   target_link_libraries(hs_${name} PUBLIC hs_contracts)
-  target_include_directories(hs_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 endfunction()
 
 # hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM] [ROOT])

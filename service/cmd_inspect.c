@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "wallclock.h"
+#include "base/wallclock.h"
 
 struct inspect_options {
 	struct hs_looking look;

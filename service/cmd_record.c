@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "record.h"
-#include "wallclock.h"
+#include "base/wallclock.h"
 
 struct record_options {
 	struct hs_looking look;

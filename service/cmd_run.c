@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "wallclock.h"
+#include "base/wallclock.h"
 
 #define REST_FIRST_MS 5000 /* rest after a cycle that changed something */
 #define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "procstat.h"
+#include "base/procstat.h"
 
 #define SILENT_MS 60000 /* 12 missed signs, or so long a piece of work as none should be */
 

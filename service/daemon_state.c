@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "log.h"
-#include "procstat.h"
+#include "base/procstat.h"
 
 #define WISHES "wishes.json"
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "procstat.h"
+#include "base/procstat.h"
 
 static void journal_path(const struct hs_host *host, pid_t pid, char out[4096])
 {

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "procstat.h"
+#include "base/procstat.h"
 
 /* ---- the header ---- */
 

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 #define HEADER "hs-share claim 1"
 #define PREFIX "claim-"

@@ -9,7 +9,7 @@
 #include "hs/error.h"
 #include "hs/host.h"
 #include "hs/remote.h"
-#include "vmas.h"
+#include "base/vmas.h"
 
 /* Ranges of one process. */
 struct hs_claim {

@@ -50,7 +50,7 @@
 #include <time.h>
 
 #include "claim.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 #include "runs.h"
 
 const struct hs_share_config hs_share_config_default = {

@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 
 #include "engine.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 #include "runs.h"
-#include "vmas.h"
+#include "base/vmas.h"
 
 int hs_engine_ops_add(struct hs_engine_ops *ops, const struct hs_view *view, hs_base_nr start, hs_base_nr end,
 		      int advice)

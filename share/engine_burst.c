@@ -20,7 +20,7 @@
 
 #include "claim.h"
 #include "engine.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 #define LOOK_US        4000 /* well within ksmd's sleep at the end of a pass */
 #define STEER_US       100000

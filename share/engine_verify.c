@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "engine.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 #include "runs.h"
 
 struct seen {

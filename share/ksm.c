@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #include "claim.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 struct hs_ksm {
 	struct hs_host host;

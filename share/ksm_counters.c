@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 #define KTHREADD 2 /* parent of every kernel thread */
 

@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hostfile.h"
-#include "vmas.h"
+#include "base/hostfile.h"
+#include "base/vmas.h"
 
 struct search {
 	const struct hs_host *host;

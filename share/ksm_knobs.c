@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 const char *const hs_ksm_knob_name[HS_KSM_NR_KNOBS] = {
 	[HS_KSM_RUN] = "run",

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 #define STATE_NAME "ksm.state"
 #define HEADER     "hs-share ksm state 1"

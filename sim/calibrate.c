@@ -17,7 +17,7 @@
 
 #include "hs/host.h"
 #include "hs/index.h"
-#include "procstat.h"
+#include "base/procstat.h"
 #include "random.h"
 
 #ifndef MADV_COLLAPSE

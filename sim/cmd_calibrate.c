@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "wallclock.h"
+#include "base/wallclock.h"
 
 struct calibrate_options {
 	const char *output;

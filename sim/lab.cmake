@@ -3,7 +3,7 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET GLOBAL jansson)
 pkg_check_modules(INIH REQUIRED IMPORTED_TARGET GLOBAL inih)
 
-hs_stage(lab scenario.c scenario_built_in.c host.c host_content.c host_share.c workload.c scanner.c tracker.c policy.c policy_none.c
+hs_folder(lab scenario.c scenario_built_in.c host.c host_content.c host_share.c workload.c scanner.c tracker.c policy.c policy_none.c
   policy_ksm.c policy_ksm_huge.c policy_ingens.c policy_hs_share.c policy_oracle.c run.c trace_host.c trace_work.c cost.c calibrate.c
   calibrate_live.c)
 target_link_libraries(hs_lab PUBLIC hs_service hs_ept hs_scan hs_hash hs_share PkgConfig::JANSSON PRIVATE PkgConfig::INIH m)

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "hs/host.h"
-#include "procstat.h"
+#include "base/procstat.h"
 
 const char *const hs_lab_rate_names[HS_LAB_RATE_BINS] = { "none",    "below 1",  "1 to 10", "to 100",
 							  "to 1000", "to 10000", "more" };

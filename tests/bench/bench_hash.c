@@ -17,7 +17,7 @@
 #include <xxhash.h>
 
 #include "bench.h"
-#include "digest_kernel.h"
+#include "hash/digest_kernel.h"
 
 struct options {
 	uint64_t mib;

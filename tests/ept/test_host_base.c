@@ -1,7 +1,7 @@
 /* Finding the direct map on machines that are not this one: the guess is tried by a function that knows the answer. */
 #include <errno.h>
 
-#include "host_base.h"
+#include "ept/host_base.h"
 #include "hs_test.h"
 
 #define GIB (UINT64_C(1) << 30)

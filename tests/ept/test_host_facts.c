@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "host_facts.h"
+#include "ept/host_facts.h"
 #include "hs_test.h"
 
 START_TEST(test_ept_host_facts_explain)

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "host_vma.h"
+#include "ept/host_vma.h"
 #include "hs_test.h"
 
 #define MIB (UINT64_C(1) << 20)

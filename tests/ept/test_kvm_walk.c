@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "hs_test.h"
-#include "kvm_walk.h"
+#include "ept/kvm_walk.h"
 
 #define PAGES 4
 

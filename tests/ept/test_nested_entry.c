@@ -1,6 +1,6 @@
 /* What single entries of KVM's nested page tables say. */
 #include "hs_test.h"
-#include "nested_entry.h"
+#include "ept/nested_entry.h"
 
 #define P      HS_NESTED_PRESENT
 #define NPT    (UINT64_C(1) << 5) /* accessed */

@@ -1,6 +1,6 @@
 /* What single page-table entries say. */
 #include "hs_test.h"
-#include "x86_entry.h"
+#include "ept/x86_entry.h"
 
 #define P HS_X86_PRESENT
 #define W HS_X86_WRITE

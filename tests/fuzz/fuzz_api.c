@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "api.h"
-#include "json.h"
+#include "service/api.h"
+#include "service/json.h"
 
 struct pair {
 	char *key, *value;

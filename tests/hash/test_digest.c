@@ -2,7 +2,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "digest_kernel.h"
+#include "hash/digest_kernel.h"
 #include "hs_test.h"
 #include "index_help.h"
 

@@ -4,7 +4,7 @@
  */
 #include "hs_test.h"
 #include "index_help.h"
-#include "index_internal.h"
+#include "hash/index_internal.h"
 
 #define NR_PAGES (UINT32_C(1) << 20)
 #define NR_HUGE  (NR_PAGES / HS_BASE_PER_HUGE)

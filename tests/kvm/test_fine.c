@@ -10,9 +10,9 @@
 #include "hs/remote.h"
 #include "hs/view.h"
 #include "hs_test.h"
-#include "kvm_guard.h"
-#include "kvm_walk.h"
-#include "nested_view.h"
+#include "ept/kvm_guard.h"
+#include "ept/kvm_walk.h"
+#include "ept/nested_view.h"
 #include "vmm.h"
 
 #define NR_HUGE 32

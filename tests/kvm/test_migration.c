@@ -18,7 +18,7 @@
 #include "hs/remote.h"
 #include "hs/view.h"
 #include "hs_test.h"
-#include "kvm_walk.h"
+#include "ept/kvm_walk.h"
 
 #define QEMU      "/usr/bin/qemu-system-x86_64"
 #define GUEST     "/bin/migration-guest"

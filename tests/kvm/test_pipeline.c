@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include "hs_test.h"
-#include "pipeline.h"
+#include "service/pipeline.h"
 #include "vmm.h"
-#include "wallclock.h"
+#include "base/wallclock.h"
 
 #define NR_HUGE  20
 #define NR_EVEN  4 /* the first ones: all base pages hot */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "accept.h"
+#include "service/accept.h"
 
 #define OPEN "application/openmetrics-text"
 

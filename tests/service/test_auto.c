@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "auto.h"
+#include "service/auto.h"
 
 /* ---- the rule ---- */
 

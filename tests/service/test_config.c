@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "config.h"
+#include "service/config.h"
 
 static struct hs_config cfg;
 static struct hs_error err;

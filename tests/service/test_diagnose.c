@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "diagnose.h"
+#include "service/diagnose.h"
 
 static char root[64], proc[80], ksm[80], thp[80], sys[80], state[80];
 static struct hs_host host;

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "http.h"
+#include "service/http.h"
 #include "raw_client.h"
 
 #define MAX_CONNECTIONS 8

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "hs/sim_view.h"
-#include "internal.h"
+#include "service/internal.h"
 
 #define NR_HUGE 8
 

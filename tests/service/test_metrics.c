@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "metrics.h"
+#include "service/metrics.h"
 
 static struct hs_model_guest guests[4];
 static struct hs_model m;

@@ -4,7 +4,7 @@
 #include "ept/view_guest.h"
 #include "hs/sim_view.h"
 #include "hs_test.h"
-#include "pipeline.h"
+#include "service/pipeline.h"
 
 #define NR_HUGE 8
 

@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 
-#include "priority.h"
+#include "service/priority.h"
 
 #define MS UINT64_C(1000000)
 

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "hs_test.h"
-#include "terminal.h"
+#include "service/terminal.h"
 
 static char out[64];
 

@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "virt_internal.h"
+#include "service/virt_internal.h"
 
 static struct hs_error err;
 

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "worker.h"
+#include "service/worker.h"
 
 /* ---- the pipeline ---- */
 

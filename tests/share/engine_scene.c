@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "hostfile.h"
+#include "base/hostfile.h"
 
 static char state_dir[64], knobs_before[1024];
 struct hs_host host;

@@ -8,9 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "claim.h"
+#include "share/claim.h"
 #include "engine_scene.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 #include "hs_test.h"
 
 START_TEST(test_share_engine_vma_budget)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "engine_scene.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 #include "hs_test.h"
 
 START_TEST(test_share_engine_exactly_what_is_wanted)

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "engine_scene.h"
-#include "hostfile.h"
+#include "base/hostfile.h"
 #include "hs_test.h"
 
 static void on_progress(void *ctx, uint64_t done, uint64_t total)

@@ -7,8 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "hostfile.h"
-#include "ksm.h"
+#include "base/hostfile.h"
+#include "share/ksm.h"
 #include "hs_test.h"
 
 static char root[64], proc_dir[80], ksm_dir[80], state_dir[80];

@@ -8,8 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "hostfile.h"
-#include "ksm.h"
+#include "base/hostfile.h"
+#include "share/ksm.h"
 #include "hs_test.h"
 
 static char state_dir[64];

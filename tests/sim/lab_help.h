@@ -4,7 +4,7 @@
 
 #include "hs_test.h"
 
-#include "run.h"
+#include "sim/run.h"
 
 static inline struct hs_lab_scenario lab_scenario(const char *text)
 {

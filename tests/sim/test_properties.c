@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "random.h"
+#include "sim/random.h"
 
 static double part(uint64_t *state, double of)
 {

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "scenario.h"
+#include "sim/scenario.h"
 
 START_TEST(test_sim_scenario_reads_all)
 {

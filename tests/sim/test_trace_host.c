@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "record.h"
-#include "trace_host.h"
+#include "service/record.h"
+#include "sim/trace_host.h"
 
 /* Nothing is written, so contents are at the end what they were when they were read. */
 static const char scene[] =

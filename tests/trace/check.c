@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "record.h"
+#include "service/record.h"
 
 static int fail(const struct hs_error *err)
 {

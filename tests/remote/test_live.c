@@ -21,7 +21,7 @@
 #include "hs/remote.h"
 #include "hs_test.h"
 #include "remote_guest.h"
-#include "remote_internal.h"
+#include "remote/remote_internal.h"
 
 #define PAGE 4096UL
 

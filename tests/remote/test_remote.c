@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "hs_test.h"
-#include "remote_internal.h"
+#include "remote/remote_internal.h"
 
 #define RIP 0x401000ULL
 

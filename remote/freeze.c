@@ -18,8 +18,8 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
-#include "remote_batch.h"
-#include "remote_session.h"
+#include "batch.h"
+#include "session.h"
 
 #define STUCK_US 20000U  /* longer than a disk takes */
 #define STILL_US 200000U /* for all threads to come to a stop: it takes microseconds unless one sleeps in a driver */

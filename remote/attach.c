@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "remote_session.h"
+#include "session.h"
 
 #define REGSET_SHADOW_STACK 0x204
 #define DISPATCH_CONFIG     0x4210 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, kernel 6.4 and later */

@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "remote_batch.h"
+#include "batch.h"
 
 struct job {
 	struct hs_remote *r;

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "procstat.h"
+#include "base/procstat.h"
 
 static const struct hs_host real = HS_HOST_DEFAULT;
 static char dir[64];
