@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "record.h"
+#include "trace/pipeline_trace.h"
 #include "base/wallclock.h"
 
 struct record_options {

@@ -10,7 +10,7 @@
 
 #include "hs/program.h"
 #include "json.h"
-#include "pipeline.h"
+#include "hs/pipeline.h"
 
 int hs_cmd_run(int argc, char **argv);
 int hs_cmd_inspect(int argc, char **argv);

@@ -4,7 +4,7 @@
 
 #include <jansson.h>
 
-#include "pipeline.h"
+#include "hs/pipeline.h"
 
 /* New references. */
 json_t *hs_json_guest(const struct hs_guest_report *r);

@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-#include "pipeline.h"
+#include "hs/pipeline.h"
 
 #define HS_NAME_MAX                                                                                                    \
 	128 /* a guest's name with its end; libvirt's own are shorter in practice, longer ones are refused */

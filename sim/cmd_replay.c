@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "service/record.h"
+#include "trace/pipeline_trace.h"
 #include "trace_host.h"
 
 struct replay_options {

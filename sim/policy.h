@@ -11,7 +11,7 @@
 
 #include "cost.h"
 #include "host.h"
-#include "service/pipeline.h"
+#include "hs/pipeline.h"
 
 struct hs_lab_options {
 	double scan_rate; /* base pages a second that a scanner in the way of ksmd goes over; 0: all of them */

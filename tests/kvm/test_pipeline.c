@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "hs_test.h"
-#include "service/pipeline.h"
+#include "hs/pipeline.h"
 #include "vmm.h"
 #include "base/wallclock.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "service/record.h"
+#include "trace/pipeline_trace.h"
 #include "sim/trace_host.h"
 
 /* Nothing is written, so contents are at the end what they were when they were read. */

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "service/record.h"
+#include "trace/pipeline_trace.h"
 
 static int fail(const struct hs_error *err)
 {

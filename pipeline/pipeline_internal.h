@@ -2,7 +2,7 @@
 #ifndef SERVICE_INTERNAL_H
 #define SERVICE_INTERNAL_H
 
-#include "pipeline.h"
+#include "hs/pipeline.h"
 
 #define HS_MAX_GUESTS 1024
 

@@ -1,6 +1,6 @@
 /* A record's frame: its type, its length and what every record has. What is in it: trace_kinds.c. */
-#include "trace_check.h"
-#include "trace_codec.h"
+#include "check.h"
+#include "codec.h"
 
 #define RECORD_TOP 4 /* type, and the length in 3 bytes */
 

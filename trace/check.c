@@ -1,4 +1,4 @@
-#include "trace_check.h"
+#include "check.h"
 
 #define MAX_ERRNO 4095
 

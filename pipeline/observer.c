@@ -1,5 +1,5 @@
 /* Telling a watcher what the pipeline does. Nothing here costs anything while nobody watches. */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

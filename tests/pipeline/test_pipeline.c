@@ -7,7 +7,7 @@
 #include <time.h>
 
 #include "hs/sim_view.h"
-#include "service/internal.h"
+#include "pipeline/pipeline_internal.h"
 
 #define NR_HUGE 16
 /* huge pages of each guest: 0..3 evenly hot, 4..7 hot bloat (8 hot base pages), the rest cold */

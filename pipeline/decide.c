@@ -4,7 +4,7 @@
  * The policy sees one huge page at a time; what concerns two is settled here first: a base page is a duplicate only of
  * a page that may itself be shared in this cycle, and only once their bytes were compared.
  */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* What the pipeline knows, counted for reports. */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <string.h>
 

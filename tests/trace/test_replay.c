@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "hs/sim_view.h"
-#include "service/record.h"
+#include "trace/pipeline_trace.h"
 
 #define NR_GUESTS 3
 #define NR_SEEDS  20 /* random scenes */

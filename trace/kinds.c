@@ -2,7 +2,7 @@
  * What each kind of record holds, as bytes: writing and reading side by side. Reading takes care of bounds, so that
  * nothing is written outside of the room; whether what was read makes sense is asked by trace_check.c.
  */
-#include "trace_codec.h"
+#include "codec.h"
 
 #define TOO_MANY  "there are more elements than a record may have"
 #define TOO_LARGE "a number is out of its range"

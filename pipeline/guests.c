@@ -2,7 +2,7 @@
  * The pipeline's guests: how one is taken in, put aside when it cannot be looked at, and let go; and the merge engine,
  * which comes and goes with the mode while the guests stay.
  */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

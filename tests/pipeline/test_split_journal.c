@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "hs/sim_view.h"
-#include "service/internal.h"
+#include "pipeline/pipeline_internal.h"
 
 #define NR_HUGE 8
 

@@ -1,5 +1,5 @@
 /* Writing a trace: records are gathered into blocks, each compressed and checked by itself. */
-#include "trace_codec.h"
+#include "codec.h"
 
 #include <errno.h>
 #include <stdlib.h>

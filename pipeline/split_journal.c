@@ -4,7 +4,7 @@
  * next run finds the note and brings them back. The note names the process by pid and start time, so that a reused pid
  * is never mistaken for the guest.
  */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

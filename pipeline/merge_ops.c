@@ -2,7 +2,7 @@
  * What follows from decisions: the merge engine, or what stands in for it where guests are simulated or recorded. The
  * pipeline above asks here and does not know which of the two it has.
  */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 

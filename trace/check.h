@@ -2,7 +2,7 @@
 #ifndef SIM_TRACE_CHECK_H
 #define SIM_TRACE_CHECK_H
 
-#include "trace_codec.h"
+#include "codec.h"
 
 /* What is wrong with the record, or NULL. */
 const char *hs_trace_check(const struct hs_trace_state *s, const struct hs_trace_record *r);

@@ -2,7 +2,7 @@
  * The header as pairs of name and value: a later version can add some, and one that reads an older file finds out which
  * are missing. One table serves both ways.
  */
-#include "trace_codec.h"
+#include "codec.h"
 
 enum value_form { VALUE_NUMBER = 0, VALUE_TEXT };
 

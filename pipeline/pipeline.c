@@ -4,7 +4,7 @@
  * The order inside one coarse round matters. Reading contents sets the accessed bit of a huge entry, so contents are
  * read after the sample of a round and before the ageing of the next: our own reads are never counted as the guest's.
  */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again while
  * it was cold, and compared by its bytes.
  */
-#include "internal.h"
+#include "pipeline_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

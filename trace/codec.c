@@ -1,5 +1,5 @@
 /* Numbers, texts and sets as bytes. */
-#include "trace_codec.h"
+#include "codec.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>

@@ -1,4 +1,4 @@
-#include "record.h"
+#include "pipeline_trace.h"
 
 #include <errno.h>
 #include <string.h>

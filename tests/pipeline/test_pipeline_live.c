@@ -4,7 +4,7 @@
 #include "ept/view_guest.h"
 #include "hs/sim_view.h"
 #include "hs_test.h"
-#include "service/pipeline.h"
+#include "hs/pipeline.h"
 
 #define NR_HUGE 8
 

@@ -6,7 +6,7 @@
 #define SERVICE_RECORD_H
 
 #include "hs/record.h"
-#include "pipeline.h"
+#include "hs/pipeline.h"
 
 /* The header of a trace that is recorded here and now with these settings. What cannot be found out stays empty. */
 void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, const struct hs_pipeline_config *cfg);

@@ -7,8 +7,8 @@
  * burst. The commands, the service and the lab drive it; nothing here prints. One thread owns a pipeline and all its
  * guests.
  */
-#ifndef SERVICE_PIPELINE_H
-#define SERVICE_PIPELINE_H
+#ifndef HS_PIPELINE_H
+#define HS_PIPELINE_H
 
 #include "hs/clock.h"
 #include "hs/host.h"

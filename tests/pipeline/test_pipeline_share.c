@@ -3,7 +3,7 @@
 #include <sys/wait.h>
 
 #include "hs_test.h"
-#include "service/pipeline.h"
+#include "hs/pipeline.h"
 #include "share/engine_scene.h"
 
 #define MIN_BYTES (8U << 20)
