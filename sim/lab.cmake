@@ -1,5 +1,4 @@
 # The policy lab: simulated hosts, policies, results, and the command hs-lab; included by this folder's CMakeLists.txt.
-find_package(PkgConfig REQUIRED)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET GLOBAL jansson)
 pkg_check_modules(INIH REQUIRED IMPORTED_TARGET GLOBAL inih)
 

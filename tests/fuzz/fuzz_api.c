@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "service/api.h"
-#include "service/json.h"
+#include "service/endpoint/api.h"
+#include "service/common/json.h"
 
 struct pair {
 	char *key, *value;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "service/config.h"
+#include "service/daemon/config.h"
 
 static char *print(const struct hs_config *cfg, size_t *len)
 {

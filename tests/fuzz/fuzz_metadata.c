@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "service/virt_internal.h"
+#include "service/virt/virt_internal.h"
 
 static void element(const char *xml, size_t len)
 {

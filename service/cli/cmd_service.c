@@ -1,0 +1,476 @@
+/*
+ * The commands that talk to the daemon. All have --socket and --json; what else each takes stands in the table at the
+ * end, from which its help and its checks are made.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "service/common/diagnose.h"
+#include "service_commands.h"
+#include "terminal.h"
+
+enum {
+	OPT_SOCKET = 256,
+	OPT_JSON,
+	OPT_GROUP,
+	OPT_MAX,
+	OPT_PID,
+	OPT_NO_WAIT,
+	OPT_ALL,
+	OPT_KEEP,
+	OPT_UNDO,
+	OPT_INTERVAL,
+	OPT_COUNT,
+	OPT_SECONDS
+};
+
+#define WAIT_S 3600 /* for an undoing to end; it goes on by itself if we do not wait */
+
+struct command {
+	const char *name;
+	const char *doc;
+	const char *args; /* for the usage; NULL: none */
+	bool word_needed, word_allowed;
+	const int *options; /* beside --socket and --json; 0 ends */
+	int (*run)(const struct hs_remote_options *o);
+};
+
+struct parsing {
+	const struct command *command;
+	struct hs_remote_options o;
+};
+
+/* ---- asking ---- */
+
+const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64])
+{
+	if (!o->pid)
+		return o->word;
+	(void)snprintf(buf, 64, "pid-%d", (int)o->pid);
+	return buf;
+}
+
+json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
+		      long timeout_s, int *status, struct hs_error *err)
+{
+	json_t *out = NULL;
+	int rc = path ? hs_client_request(o->socket, method, path, body, timeout_s, &out, err)
+		      : hs_error_set(err, -ENOMEM, "out of memory");
+
+	if (!rc)
+		return out;
+	json_decref(out);
+	*status = rc == -ENOTCONN || rc == -EPROTO ? HS_EXIT_NO_DAEMON : HS_EXIT_FAILED;
+	return NULL;
+}
+
+void hs_remote_complain(const struct hs_error *err)
+{
+	char safe[520];
+
+	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), err->text, sizeof(safe) - 1));
+}
+
+json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
+		      long timeout_s, int *status)
+{
+	struct hs_error err = { "" };
+	json_t *out = hs_remote_try(o, method, path, body, timeout_s, status, &err);
+
+	if (!out)
+		hs_remote_complain(&err);
+	return out;
+}
+
+/* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer. */
+static int show(const struct hs_remote_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
+{
+	if (!answer)
+		return *status;
+	if (o->json)
+		return hs_json_print(answer);
+	fn(answer);
+	json_decref(answer);
+	return fflush(stdout) ? HS_EXIT_FAILED : 0;
+}
+
+static int get(const struct hs_remote_options *o, const char *path, void (*fn)(const json_t *))
+{
+	int status = 0;
+
+	return show(o, hs_remote_ask(o, "GET", path, NULL, 30, &status), &status, fn);
+}
+
+static int run_status(const struct hs_remote_options *o)
+{
+	return get(o, "/v1/status", hs_show_status);
+}
+
+static int run_stats(const struct hs_remote_options *o)
+{
+	return get(o, "/v1/status", hs_show_stats);
+}
+
+static void show_guests(const json_t *answer)
+{
+	hs_show_guests(answer, hs_terminal_width());
+}
+
+static int run_guests(const struct hs_remote_options *o)
+{
+	return get(o, "/v1/guests", show_guests);
+}
+
+static int run_show(const struct hs_remote_options *o)
+{
+	char buf[64], *path = hs_client_path("/v1/guests/", hs_remote_guest(o, buf), "");
+	int status = get(o, path, hs_show_guest);
+
+	free(path);
+	return status;
+}
+
+static int run_report(const struct hs_remote_options *o)
+{
+	return get(o, "/v1/report", hs_show_report);
+}
+
+static int run_history(const struct hs_remote_options *o)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof(path), o->seconds ? "/v1/history?seconds=%u" : "/v1/history", o->seconds);
+	return get(o, path, hs_show_history);
+}
+
+/* Through the daemon, which knows its guests; without one, as well as it goes. */
+static int run_diagnose(const struct hs_remote_options *o)
+{
+	const struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_finding *found = NULL;
+	struct hs_error err = { "" };
+	struct hs_probe probe;
+	json_t *answer = NULL;
+	const int failed = HS_EXIT_FAILED;
+	int status = 0, obstacles;
+	size_t nr;
+
+	answer = hs_remote_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
+	if (!answer && status != HS_EXIT_NO_DAEMON) {
+		hs_remote_complain(&err);
+		return status;
+	}
+	if (!answer) {
+		char safe[520];
+
+		if (!o->json)
+			(void)printf("(looked at from here: %s)\n",
+				     hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
+		hs_diagnose_probe(&host, &probe);
+		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
+			(void)fprintf(stderr, "hs-share: %s\n", err.text);
+			return HS_EXIT_FAILED;
+		}
+		answer = hs_diagnose_json(found, nr);
+		free(found);
+	}
+	obstacles = (int)json_integer_value(json_object_get(answer, "obstacles"));
+	status = show(o, answer, &failed, hs_show_diagnose);
+	return status ? status : obstacles ? HS_EXIT_FAILED : 0;
+}
+
+/* ---- changing ---- */
+
+static void show_done(const json_t *answer)
+{
+	const char *text = json_string_value(json_object_get(answer, "message"));
+	char safe[600];
+
+	(void)printf("%s\n", text && *text ? hs_terminal_safe(safe, sizeof(safe), text, sizeof(safe) - 1) : "done");
+}
+
+static void show_mode(const json_t *answer)
+{
+	const char *mode = json_string_value(json_object_get(answer, "mode"));
+	const char *now = json_string_value(json_object_get(answer, "effective"));
+	const char *why = json_string_value(json_object_get(answer, "reason"));
+	char safe[300];
+
+	(void)printf("%s", mode ? mode : "?");
+	if (mode && now && strcmp(mode, now) != 0)
+		(void)printf(", now %s", now);
+	(void)printf(" (%s)\n", hs_terminal_safe(safe, sizeof(safe), why ? why : "", sizeof(safe) - 1));
+}
+
+static int run_mode(const struct hs_remote_options *o)
+{
+	enum hs_mode mode;
+	json_t *body;
+	int status = 0;
+
+	if (!o->word)
+		return get(o, "/v1/mode", show_mode);
+	if (hs_mode_parse(o->word, &mode)) {
+		(void)fprintf(stderr, "hs-share mode: \"%s\" is no mode; the modes are off, observe, save and auto\n",
+			      o->word);
+		return HS_EXIT_USAGE;
+	}
+	body = json_pack("{s:s}", "mode", o->word);
+	if (o->keep || o->undo)
+		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
+	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, 0, &status), &status, show_done);
+	json_decref(body);
+	return status;
+}
+
+static int run_reload(const struct hs_remote_options *o)
+{
+	int status = 0;
+
+	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status, show_done);
+}
+
+static int run_opt_in(const struct hs_remote_options *o)
+{
+	char buf[64], *path = hs_client_path("/v1/guests/", hs_remote_guest(o, buf), "/opt-in");
+	json_t *body = json_object();
+	int status = 0;
+
+	if (o->group)
+		(void)json_object_set_new(body, "group", json_string(o->group));
+	if (o->max_shared)
+		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
+	status = show(o, hs_remote_ask(o, "PUT", path, body, 30, &status), &status, show_done);
+	json_decref(body);
+	free(path);
+	return status;
+}
+
+/* Until nothing of the guest is shared any more, or it is gone. */
+static int wait_until_left(const struct hs_remote_options *o, const char *guest)
+{
+	const bool tty = isatty(STDERR_FILENO) == 1;
+	char *path = hs_client_path("/v1/guests/", guest, "");
+	int status = 0, last = -1;
+
+	for (int s = 0; path && s < WAIT_S * 5; s++) {
+		const struct timespec fifth = { .tv_nsec = 200000000 };
+		struct hs_error err = { "" };
+		json_t *g = NULL;
+		const char *state;
+		int rc = hs_client_request(o->socket, "GET", path, NULL, 30, &g, &err), left;
+
+		if (rc) {
+			json_decref(g);
+			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
+				hs_remote_complain(&err);
+				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
+			}
+			break;
+		}
+		state = json_string_value(json_object_get(g, "state"));
+		left = (int)(json_integer_value(json_object_get(g, "saved_bytes")) >> 20);
+		if (!state || (strcmp(state, "leaving") != 0 && strcmp(state, "sharing") != 0 &&
+			       strcmp(state, "observed") != 0)) {
+			json_decref(g);
+			break;
+		}
+		if (tty && left != last)
+			(void)fprintf(stderr, "\r\033[Kundoing: %d MiB left", left);
+		last = left;
+		json_decref(g);
+		(void)nanosleep(&fifth, NULL);
+	}
+	if (tty && last >= 0)
+		(void)fprintf(stderr, "\r\033[K");
+	free(path);
+	return status;
+}
+
+static int run_opt_out(const struct hs_remote_options *o)
+{
+	char buf[64];
+	const char *guest = hs_remote_guest(o, buf);
+	char *path = hs_client_path("/v1/guests/", guest, "/opt-in");
+	int status = 0;
+	json_t *answer = hs_remote_ask(o, "DELETE", path, NULL, 30, &status);
+
+	free(path);
+	if (answer && !o->no_wait)
+		status = wait_until_left(o, guest);
+	if (status) {
+		json_decref(answer);
+		return status;
+	}
+	return show(o, answer, &status, show_done);
+}
+
+static int run_unshare(const struct hs_remote_options *o)
+{
+	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
+	int status = 0;
+
+	status = show(o, hs_remote_ask(o, "POST", path, NULL, 0, &status), &status, show_done);
+	free(path);
+	return status;
+}
+
+/* ---- options ---- */
+
+static const struct argp_option all_options[] = {
+	{ "socket", OPT_SOCKET, "PATH", 0, "The daemon's socket. Default: " HS_CLIENT_SOCKET ".", 9 },
+	{ "json", OPT_JSON, NULL, 0, "Print the daemon's JSON as it is.", 9 },
+	{ "group", OPT_GROUP, "NAME", 0, "Trust group: guests share only inside their group. Default: default.", 0 },
+	{ "max-shared", OPT_MAX, "SIZE", 0, "Share at most so much of its memory. Default: no limit.", 0 },
+	{ "pid", OPT_PID, "PID", 0, "A process instead of a libvirt domain.", 0 },
+	{ "no-wait", OPT_NO_WAIT, NULL, 0, "Do not wait until it is done.", 0 },
+	{ "all", OPT_ALL, NULL, 0, "All guests.", 0 },
+	{ "keep", OPT_KEEP, NULL, 0, "Leave what is shared as it is.", 0 },
+	{ "undo", OPT_UNDO, NULL, 0, "Undo what is shared.", 0 },
+	{ "interval", OPT_INTERVAL, "SECONDS", 0, "Between two refreshes. Default: 2.", 0 },
+	{ "count", OPT_COUNT, "N", 0, "End after N refreshes. Default: go on until interrupted.", 0 },
+	{ "seconds", OPT_SECONDS, "N", 0, "The last N seconds only.", 0 },
+};
+#define NR_OPTIONS (sizeof(all_options) / sizeof(all_options[0]))
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct parsing *p = state->input;
+	struct hs_remote_options *o = &p->o;
+	struct hs_pid_list pids = { 0 };
+
+	switch (key) {
+	case OPT_SOCKET:
+		o->socket = arg;
+		break;
+	case OPT_JSON:
+		o->json = true;
+		break;
+	case OPT_GROUP:
+		if (!hs_group_valid(arg))
+			argp_error(state,
+				   "--group: \"%s\" is no group; it takes 1 to 63 letters, digits, dots, dashes or "
+				   "underscores",
+				   arg);
+		o->group = arg;
+		break;
+	case OPT_MAX:
+		o->max_shared = hs_parse_bytes(state, "--max-shared", arg);
+		break;
+	case OPT_PID:
+		hs_parse_pid(state, "--pid", arg, &pids);
+		o->pid = pids.nr ? pids.pids[0] : 0;
+		free(pids.pids);
+		break;
+	case OPT_NO_WAIT:
+		o->no_wait = true;
+		break;
+	case OPT_ALL:
+		o->all = true;
+		break;
+	case OPT_KEEP:
+		o->keep = true;
+		break;
+	case OPT_UNDO:
+		o->undo = true;
+		break;
+	case OPT_INTERVAL:
+		o->interval_s = hs_parse_u32(state, "--interval", arg, 1, 3600);
+		break;
+	case OPT_COUNT:
+		o->count = hs_parse_u32(state, "--count", arg, 1, 1000000000);
+		break;
+	case OPT_SECONDS:
+		o->seconds = hs_parse_u32(state, "--seconds", arg, 1, 31536000);
+		break;
+	case ARGP_KEY_ARG:
+		if (!p->command->word_allowed || o->word)
+			argp_error(state, "\"%s\" is one word too many", arg);
+		if (strlen(arg) >= HS_NAME_MAX || !*arg || strcmp(arg, ".") == 0 || strcmp(arg, "..") == 0)
+			argp_error(state, "\"%s\" is no name: it has 1 to %d characters, and is not \".\" or \"..\"",
+				   arg, HS_NAME_MAX - 1);
+		o->word = arg;
+		break;
+	case ARGP_KEY_END:
+		if (o->keep && o->undo)
+			argp_error(state, "--keep and --undo exclude one another");
+		if (o->pid && o->word)
+			argp_error(state, "name a domain or give --pid, not both");
+		if (o->all && o->word)
+			argp_error(state, "name a guest or give --all, not both");
+		if (p->command->word_needed && !o->word && !o->pid && !o->all)
+			argp_error(state, "no guest is named; `hs-share guests` lists them");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const int none[] = { 0 };
+static const int for_show[] = { OPT_PID, 0 };
+static const int for_mode[] = { OPT_KEEP, OPT_UNDO, 0 };
+static const int for_opt_in[] = { OPT_PID, OPT_GROUP, OPT_MAX, 0 };
+static const int for_opt_out[] = { OPT_PID, OPT_NO_WAIT, 0 };
+static const int for_unshare[] = { OPT_ALL, 0 };
+static const int for_watch[] = { OPT_INTERVAL, OPT_COUNT, 0 };
+static const int for_history[] = { OPT_SECONDS, 0 };
+
+static const struct command commands[] = {
+	{ "status", "What the daemon does and what that saves.", NULL, false, false, none, run_status },
+	{ "guests", "All guests that are known, what is saved of each, and why nothing is.", NULL, false, false, none,
+	  run_guests },
+	{ "show", "One guest in full.", "GUEST", true, true, for_show, run_show },
+	{ "stats", "The totals.", NULL, false, false, none, run_stats },
+	{ "mode",
+	  "Show the mode, or set it: off, observe (look, change nothing), save (share), auto (save under memory "
+	  "pressure).",
+	  "[MODE]", false, true, for_mode, run_mode },
+	{ "opt-in", "Let a guest share inside its trust group.", "GUEST", true, true, for_opt_in, run_opt_in },
+	{ "opt-out", "Let a guest share no more, and undo its sharing.", "GUEST", true, true, for_opt_out,
+	  run_opt_out },
+	{ "unshare", "Undo what is shared now; later cycles may share again.", "GUEST", true, true, for_unshare,
+	  run_unshare },
+	{ "watch", "A live table.", NULL, false, false, for_watch, hs_remote_watch },
+	{ "report", "What sharing would save, guest by guest and group by group.", NULL, false, false, none,
+	  run_report },
+	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
+	{ "diagnose", "What this host can do, and what stands in the way. Works without the daemon as well.", NULL,
+	  false, false, none, run_diagnose },
+	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, run_reload },
+};
+
+int hs_cmd_remote(int argc, char **argv)
+{
+	/* argv[0] is "hs-share NAME". */
+	const char *name = strrchr(argv[0], ' ') + 1;
+	struct argp_option options[NR_OPTIONS + 1] = { 0 };
+	struct argp argp = { .options = options, .parser = parse };
+	struct parsing p = { .o = { .socket = HS_CLIENT_SOCKET, .interval_s = 2 } };
+	char doc[600];
+	size_t nr = 0;
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			p.command = &commands[i];
+	if (!p.command)
+		return HS_EXIT_USAGE;
+	for (size_t i = 0; i < NR_OPTIONS; i++) {
+		bool wanted = all_options[i].key == OPT_SOCKET || all_options[i].key == OPT_JSON;
+
+		for (const int *key = p.command->options; *key; key++)
+			wanted |= *key == all_options[i].key;
+		if (wanted)
+			options[nr++] = all_options[i];
+	}
+	(void)snprintf(doc, sizeof(doc),
+		       "%s\vExit status: 0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached.",
+		       p.command->doc);
+	argp.doc = doc;
+	argp.args_doc = p.command->args;
+	argp_parse(&argp, argc, argv, 0, NULL, &p);
+	return p.command->run(&p.o);
+}

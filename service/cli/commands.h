@@ -1,0 +1,69 @@
+/*
+ * hs-share's commands: each parses its options, drives the pipeline, prints. Every one returns the exit status:
+ * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached.
+ */
+#ifndef SERVICE_COMMANDS_H
+#define SERVICE_COMMANDS_H
+
+#include <argp.h>
+#include <jansson.h>
+
+#include "hs/program.h"
+#include "service/common/json.h"
+#include "hs/pipeline.h"
+
+int hs_cmd_run(int argc, char **argv);
+int hs_cmd_inspect(int argc, char **argv);
+int hs_cmd_record(int argc, char **argv);
+int hs_cmd_unshare(int argc, char **argv);
+int hs_cmd_remote(int argc, char **argv); /* all that talk to the daemon; argv[0] ends with the command's name */
+
+/* ---- parse.c: option values, with errors that name the option ---- */
+
+struct hs_pid_list {
+	pid_t *pids;
+	size_t nr;
+};
+void hs_parse_pid(struct argp_state *state, const char *option, const char *arg, struct hs_pid_list *list);
+uint32_t hs_parse_u32(struct argp_state *state, const char *option, const char *arg, uint32_t min, uint32_t max);
+
+/* Bytes with an optional suffix K, M or G (powers of 1024). */
+uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char *arg);
+
+/* ---- looking.c: what the commands that look at processes by themselves have in common ---- */
+
+struct hs_looking {
+	struct hs_pid_list pids; /* free(pids.pids) */
+	struct hs_pipeline_config cfg;
+	bool quiet;
+};
+
+/* Options --pid, --rounds, --interval, --min-memory and --quiet, as a child of a command's own; input: hs_looking. A
+ * word that is no option is an error. */
+extern const struct argp hs_looking_argp;
+#define HS_LOOKING_GROUP 3 /* of the help: for a command's own options that belong there */
+
+/* ---- print.c ---- */
+
+/* Prints the object to standard output, followed by a newline, and drops it. 0 or an exit status. */
+int hs_json_print(json_t *object);
+
+void hs_print_table(FILE *f, const struct hs_guest_report *r, size_t nr, const struct hs_pipeline_totals *t);
+void hs_print_guest(FILE *f, const struct hs_guest_report *r, bool fine);
+
+/* Progress on standard error: one line that is written over on a terminal, a line a stage elsewhere. */
+struct hs_progress {
+	bool quiet, tty;
+	int last_stage;
+};
+void hs_progress_init(struct hs_progress *pr, bool quiet);
+void hs_progress_step(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
+void hs_progress_end(struct hs_progress *pr);
+
+/* "1.25 GiB" */
+const char *hs_human_bytes(char buf[32], int64_t bytes);
+
+/* User and system time of this process, seconds. */
+double hs_own_cpu_seconds(void);
+
+#endif

@@ -1,0 +1,301 @@
+/* Answers of the daemon as tables. What is missing in an answer (an older daemon) shows as 0 or nothing. */
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "service_commands.h"
+#include "terminal.h"
+
+static const char *str(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+static int64_t num(const json_t *o, const char *key)
+{
+	return (int64_t)json_integer_value(json_object_get(o, key));
+}
+
+static bool yes(const json_t *o, const char *key)
+{
+	return json_is_true(json_object_get(o, key));
+}
+
+/* Text of a guest or of the daemon, safe to print. */
+#define SAFE_MAX 600
+static const char *safe(char buf[SAFE_MAX], const char *text)
+{
+	return hs_terminal_safe(buf, SAFE_MAX, text, SAFE_MAX - 1);
+}
+
+static const char *column(char buf[SAFE_MAX], const char *text, size_t width)
+{
+	return hs_terminal_column(buf, SAFE_MAX, text, width);
+}
+
+static const char *colour(const char *code)
+{
+	return hs_terminal_colour() ? code : "";
+}
+#define RED    "\033[31m"
+#define GREEN  "\033[32m"
+#define YELLOW "\033[33m"
+#define PLAIN  "\033[0m"
+
+void hs_show_status(const json_t *s)
+{
+	const json_t *scan = json_object_get(s, "scan"), *guests = json_object_get(s, "guests");
+	const json_t *saving = json_object_get(s, "saving"), *virt = json_object_get(s, "libvirt");
+	const json_t *memory = json_object_get(s, "memory"), *process = json_object_get(s, "process");
+	const bool other = strcmp(str(s, "mode"), str(s, "effective")) != 0;
+	char a[32], b[32], c[32], t[SAFE_MAX];
+
+	(void)printf("hs-shared %s, up %" PRId64 " s\n", safe(t, str(s, "version")), num(s, "uptime_ms") / 1000);
+	(void)printf("mode      %s", safe(t, str(s, "mode")));
+	(void)printf("%s%s", other ? ", now " : "", other ? safe(t, str(s, "effective")) : "");
+	(void)printf(" (%s)\n", safe(t, str(s, "mode_reason")));
+	if (*str(s, "trouble"))
+		(void)printf("%strouble   %s%s\n", colour(RED), safe(t, str(s, "trouble")), colour(PLAIN));
+	(void)printf("scan      %s for %.1f s, %" PRId64 " cycles, the last took %.1f s\n", safe(t, str(scan, "stage")),
+		     (double)num(scan, "stage_ms") / 1e3, num(scan, "cycles"),
+		     (double)num(scan, "last_cycle_ms") / 1e3);
+	(void)printf("guests    %" PRId64 " known, %" PRId64 " opted in, %" PRId64 " sharing\n", num(guests, "known"),
+		     num(guests, "opted_in"), num(guests, "sharing"));
+	if (yes(s, "ksm_taken"))
+		(void)printf("saved     %s, net %s; ", hs_human_bytes(a, num(saving, "saved_bytes")),
+			     hs_human_bytes(b, num(saving, "net_saved_bytes")));
+	else
+		(void)printf("saved     known in mode save only; ");
+	(void)printf("could save %s\n", hs_human_bytes(c, num(saving, "could_save_bytes")));
+	(void)printf("memory    %s of %s available\n", hs_human_bytes(a, num(memory, "available_bytes")),
+		     hs_human_bytes(b, num(memory, "total_bytes")));
+	if (yes(virt, "configured"))
+		(void)printf("libvirt   %s\n", safe(t, str(virt, "text")));
+	(void)printf("service   %.2f s CPU, %s of memory\n", json_number_value(json_object_get(process, "cpu_seconds")),
+		     hs_human_bytes(a, num(process, "rss_bytes")));
+}
+
+static void show_ledger(const json_t *l, bool known)
+{
+	char a[32], b[32], c[32];
+
+	if (!known) {
+		(void)printf("saved       known in mode save only\n");
+		return;
+	}
+	(void)printf("saved       %s gross, %s metadata, %s net\n", hs_human_bytes(a, num(l, "saved_bytes")),
+		     hs_human_bytes(b, num(l, "metadata_bytes")), hs_human_bytes(c, num(l, "net_saved_bytes")));
+	(void)printf("base pages  %" PRId64 " wanted, %" PRId64 " mergeable, %" PRId64 " shared on %" PRId64
+		     " frames, %" PRId64 " zero, %" PRId64 " single, %" PRId64 " broken\n",
+		     num(l, "wanted_pages"), num(l, "mergeable_pages"), num(l, "shared_pages"), num(l, "frames"),
+		     num(l, "zero_pages"), num(l, "single_pages"), num(l, "broken_pages"));
+}
+
+void hs_show_stats(const json_t *s)
+{
+	const json_t *t = json_object_get(s, "totals"), *fine = json_object_get(t, "fine"),
+		     *l = json_object_get(t, "ledger");
+	const json_t *ksm = json_object_get(s, "ksm");
+	char a[32], b[32];
+
+	show_ledger(l, yes(s, "ksm_taken"));
+	(void)printf("looked      %" PRId64 " cycles, %" PRId64 " rounds, %" PRId64 " pages digested, %" PRId64
+		     " compared (%" PRId64 " differed)\n",
+		     num(t, "cycles"), num(t, "rounds"), num(t, "pages_hashed"), num(t, "pages_compared"),
+		     num(t, "compares_failed"));
+	(void)printf("fine phase  %" PRId64 " windows, %" PRId64 " mappings split, %" PRId64 " restored, %" PRId64
+		     " not restored at once\n",
+		     num(fine, "windows"), num(fine, "split"), num(fine, "restored"), num(fine, "restore_failed"));
+	(void)printf("merging     %.1f s, ksmd %.2f s CPU\n", json_number_value(json_object_get(t, "merging_seconds")),
+		     json_number_value(json_object_get(t, "ksmd_cpu_seconds")));
+	(void)printf("own memory  %s, of it the index %s\n", hs_human_bytes(a, num(t, "own_bytes")),
+		     hs_human_bytes(b, num(t, "index_bytes")));
+	if (ksm)
+		(void)printf("KSM         pages_shared %" PRId64 ", pages_sharing %" PRId64 " (the whole host)\n",
+			     num(ksm, "pages_shared"), num(ksm, "pages_sharing"));
+}
+
+static const char *state_colour(const char *state)
+{
+	if (strcmp(state, "sharing") == 0)
+		return colour(GREEN);
+	if (strcmp(state, "refused") == 0)
+		return colour(RED);
+	return strcmp(state, "leaving") == 0 ? colour(YELLOW) : "";
+}
+
+/* "not-opted-in" and "not opted in". */
+static bool says_the_same(const char *reason, const char *state)
+{
+	size_t i = 0;
+
+	while (state[i] && (reason[i] == state[i] || (reason[i] == '-' && state[i] == ' ')))
+		i++;
+	return !state[i] && !reason[i];
+}
+
+void hs_show_guests(const json_t *answer, int width)
+{
+	const json_t *list = json_object_get(answer, "guests"), *g;
+	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], state[SAFE_MAX], why[SAFE_MAX];
+	/* Names get what a wide terminal has to spare; the reason in full where there is room for it. */
+	const int wide = width >= 110, names = wide ? 20 : 14, groups = wide ? 12 : 8;
+	const int fixed = names + 1 + groups + 1 + 12 + 3 * 10 + 2;
+	const size_t room = width - fixed > 12 ? (size_t)(width - fixed) : 12;
+	size_t i;
+
+	(void)printf("%-*s %-*s %-12s %9s %9s %9s  %s\n", names, "GUEST", groups, "GROUP", "STATE", "MEMORY", "SAVED",
+		     "COULD", "REASON");
+	json_array_foreach(list, i, g)
+	{
+		const char *in = yes(g, "opted_in") ? str(g, "group") : "-", *reason = str(g, "reason");
+		/* A state such as "not opted in" is its own reason. */
+		const bool told = !says_the_same(reason, str(g, "state")) && strcmp(reason, "none") != 0;
+		const char *text = room > 40 && *str(g, "reason_text") ? str(g, "reason_text") : reason;
+		const char *paint = state_colour(str(g, "state"));
+
+		(void)printf("%s %s %s%s%s %9s %9s %9s", column(name, str(g, "id"), (size_t)names),
+			     column(group, in, (size_t)groups), paint, column(state, str(g, "state"), 12),
+			     *paint ? colour(PLAIN) : "", hs_human_bytes(a, num(g, "memory_bytes")),
+			     hs_human_bytes(b, num(g, "saved_bytes")), hs_human_bytes(c, num(g, "could_save_bytes")));
+		(void)printf("%s%s\n", told ? "  " : "", told ? hs_terminal_safe(why, sizeof(why), text, room) : "");
+	}
+	if (!json_array_size(list))
+		(void)printf(
+		    "(no guest is known: domains come from libvirt, processes by `hs-share opt-in --pid PID`)\n");
+}
+
+void hs_show_guest(const json_t *g)
+{
+	const json_t *r = json_object_get(g, "report"), *huge = json_object_get(r, "huge_pages"),
+		     *heat = json_object_get(r, "heat");
+	const json_t *content = json_object_get(r, "content"), *l = json_object_get(r, "ledger"), *hist, *v;
+	char a[32], b[32], t[SAFE_MAX];
+	int64_t most = 1;
+	const char *key;
+
+	(void)printf("guest     %s", safe(t, str(g, "id")));
+	(void)printf("%s%s\n", *str(g, "uuid") ? ", " : "", safe(t, str(g, "uuid")));
+	(void)printf("process   %" PRId64 "\n", num(g, "pid"));
+	(void)printf("opted in  %s", yes(g, "opted_in") ? "yes, group " : "no");
+	(void)printf("%s", yes(g, "opted_in") ? safe(t, str(g, "group")) : "");
+	if (num(g, "max_shared_bytes"))
+		(void)printf(", at most %s", hs_human_bytes(a, num(g, "max_shared_bytes")));
+	(void)printf("\nstate     %s%s%s\n", state_colour(str(g, "state")), safe(t, str(g, "state")),
+		     *state_colour(str(g, "state")) ? colour(PLAIN) : "");
+	if (*str(g, "reason_text")) {
+		(void)printf("why       %s", safe(t, str(g, "reason")));
+		(void)printf(": %s\n", safe(t, str(g, "reason_text")));
+	}
+	if (!r)
+		return;
+	(void)printf("view      %s, %s\n", safe(t, str(r, "view")), hs_human_bytes(a, num(r, "memory_bytes")));
+	(void)printf("mapped    huge %" PRId64 ", split %" PRId64 ", absent %" PRId64 ", unknown %" PRId64 "\n",
+		     num(huge, "mapped_huge"), num(huge, "mapped_split"), num(huge, "absent"), num(huge, "unknown"));
+	(void)printf("heat      hot %" PRId64 " (still huge %" PRId64 "), warm %" PRId64 ", cold %" PRId64
+		     ", undecided %" PRId64 "\n",
+		     num(heat, "hot"), num(heat, "hot_still_huge"), num(heat, "warm"), num(heat, "cold"),
+		     num(heat, "undecided"));
+	(void)printf("content   %" PRId64 " base pages known: zero %" PRId64 ", duplicate %" PRId64
+		     ", cold and identical %" PRId64 "\n",
+		     num(content, "known_pages"), num(content, "zero_pages"), num(content, "duplicate_pages"),
+		     num(content, "cold_identical_pages"));
+	(void)printf("shared    %" PRId64 " base pages, %" PRId64 " zero; saved %s, could save %s\n",
+		     num(l, "shared_pages"), num(l, "zero_pages"), hs_human_bytes(a, num(l, "saved_bytes")),
+		     hs_human_bytes(b, num(g, "could_save_bytes")));
+	hist = json_object_get(r, "hot_base_pages_histogram");
+	json_object_foreach((json_t *)(uintptr_t)hist, key, v) most =
+	    json_integer_value(v) > most ? json_integer_value(v) : most;
+	(void)printf("\nhot base pages in a hot huge page that was looked into\n");
+	for (int i = 0; i < HS_NR_SKEW; i++) {
+		int64_t n = num(hist, hs_skew_names[i]);
+
+		(void)printf("%8s %6" PRId64 " %.*s\n", hs_skew_names[i], n, (int)(n * 50 / most),
+			     "##################################################");
+	}
+	(void)printf("\nwhat was decided, huge pages\n");
+	json_object_foreach(json_object_get(r, "reasons"), key, v)
+	{
+		if (json_integer_value(v))
+			(void)printf("%8" PRId64 "  %s\n", (int64_t)json_integer_value(v), safe(t, key));
+	}
+}
+
+void hs_show_report(const json_t *r)
+{
+	const json_t *list = json_object_get(r, "guests"), *g;
+	json_t *groups = json_object_get(r, "groups"), *v;
+	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], why[SAFE_MAX];
+	const char *key;
+	size_t i;
+
+	if (!num(r, "cycles"))
+		(void)printf("nothing is known yet: a first cycle takes some ten seconds, with a guest opted in and "
+			     "the mode not off\n");
+	(void)printf("%-20s %-10s %10s %10s %10s\n", "GUEST", "GROUP", "MEMORY", "COULD SAVE", "SAVED");
+	json_array_foreach(list, i, g)
+	{
+		const char *reason = str(g, "reason");
+		const bool told = strcmp(reason, "none") && strcmp(reason, "observe-only");
+
+		(void)printf("%s %s %10s %10s %10s%s%s\n", column(name, str(g, "id"), 20),
+			     column(group, str(g, "group"), 10), hs_human_bytes(a, num(g, "memory_bytes")),
+			     hs_human_bytes(b, num(g, "could_save_bytes")), hs_human_bytes(c, num(g, "saved_bytes")),
+			     told ? "  " : "", told ? safe(why, reason) : "");
+	}
+	(void)printf("\n%-20s %10s %10s %10s %10s\n", "GROUP", "GUESTS", "MEMORY", "COULD SAVE", "SAVED");
+	json_object_foreach(groups, key, v)(void)
+	    printf("%s %10" PRId64 " %10s %10s %10s\n", column(group, key, 20), num(v, "guests"),
+		   hs_human_bytes(a, num(v, "memory_bytes")), hs_human_bytes(b, num(v, "could_save_bytes")),
+		   hs_human_bytes(c, num(v, "saved_bytes")));
+	(void)printf("\nsharing would save up to %s of %s; %s are saved now\n",
+		     hs_human_bytes(a, num(r, "could_save_bytes")), hs_human_bytes(b, num(r, "memory_bytes")),
+		     hs_human_bytes(c, num(r, "saved_bytes")));
+}
+
+void hs_show_diagnose(const json_t *answer)
+{
+	const json_t *f;
+	char t[SAFE_MAX];
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "findings"), i, f)
+	{
+		const char *level = str(f, "level");
+		const char *c = strcmp(level, "obstacle") == 0  ? colour(RED)
+				: strcmp(level, "warning") == 0 ? colour(YELLOW)
+				: strcmp(level, "ok") == 0      ? colour(GREEN)
+								: "";
+
+		(void)printf("%s%s%s", c, column(t, level, 8), *c ? colour(PLAIN) : "");
+		(void)printf(" %s\n", safe(t, str(f, "text")));
+		if (*str(f, "advice"))
+			(void)printf("         -> %s\n", safe(t, str(f, "advice")));
+	}
+	(void)printf("%" PRId64 " obstacles, %" PRId64 " warnings\n", num(answer, "obstacles"),
+		     num(answer, "warnings"));
+}
+
+void hs_show_history(const json_t *answer)
+{
+	const json_t *p;
+	char when[32], mode[SAFE_MAX], a[32], b[32], c[32];
+	size_t i;
+
+	(void)printf("%-19s %-8s %7s %7s %10s %10s %10s\n", "TIME", "MODE", "GUESTS", "SHARING", "SAVED", "COULD",
+		     "AVAILABLE");
+	json_array_foreach(json_object_get(answer, "points"), i, p)
+	{
+		const time_t at = (time_t)num(p, "at");
+		struct tm tm;
+
+		if (!localtime_r(&at, &tm) || !strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm))
+			when[0] = '\0';
+		(void)printf("%-19s %s %7" PRId64 " %7" PRId64 " %10s %10s %10s\n", when,
+			     column(mode, str(p, "mode"), 8), num(p, "guests"), num(p, "sharing"),
+			     hs_human_bytes(a, num(p, "saved_bytes")), hs_human_bytes(b, num(p, "could_save_bytes")),
+			     hs_human_bytes(c, num(p, "memory_available_bytes")));
+	}
+}

@@ -1,0 +1,320 @@
+/*
+ * The event loop and the order of coming and going.
+ *
+ * Coming: the lock first (one daemon a state folder), then what may fail for a reason that a person has to mend (the
+ * socket), then the scan's thread, then libvirt's, which brings the guests. Ready is told when requests can be
+ * answered. Going, on SIGTERM or SIGINT: no new guests; the scan's thread ends its stage (mappings come back), undoes
+ * the sharing if so configured, gives KSM back; then the rest is closed. Requests are answered meanwhile.
+ */
+#include "daemon_internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "service/endpoint/api.h"
+#include "service/common/log.h"
+
+#define HTTP_CONNECTIONS  64
+#define HTTP_TIMEOUT_S    10
+#define HTTP_REQUEST_S    30
+#define HTTP_MAX_BODY     16384 /* the largest request is a mode or a wish of some hundred bytes */
+#define RECONNECT_MS      1000
+#define LIBVIRT_ANSWER_MS 20000    /* below hs-share's own patience with a request */
+#define STUCK_MS          600000   /* no sign of life from the scan's thread for so long: the watchdog may bite */
+#define EXTEND_US         30000000 /* asked of systemd while the end takes its time... */
+#define EXTEND_EVERY_US   10000000 /* ...so often */
+
+uint64_t hs_daemon_now_us(struct hs_daemon *d)
+{
+	uint64_t us;
+
+	return sd_event_now(d->loop, CLOCK_MONOTONIC, &us) < 0 ? 0 : us;
+}
+
+/* ---- timers ---- */
+
+static int again(sd_event_source *s, uint64_t us)
+{
+	int rc = sd_event_source_set_time_relative(s, us);
+
+	return rc < 0 ? rc : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
+}
+
+static int on_tick(sd_event_source *s, uint64_t us, void *arg)
+{
+	struct hs_daemon *d = arg;
+
+	(void)us;
+	if (d->ending) {
+		(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d", EXTEND_US);
+		return again(s, EXTEND_EVERY_US);
+	}
+	hs_daemon_poll_pressure(d);
+	hs_daemon_reconcile(d);
+	return again(s, d->cfg.auto_mode.poll_s * UINT64_C(1000000));
+}
+
+static int on_history(sd_event_source *s, uint64_t us, void *arg)
+{
+	struct hs_daemon *d = arg;
+	const struct hs_model *m = &d->model;
+	char saved[64] = ""; /* without the engine it is not known */
+
+	(void)us;
+	hs_daemon_history_add(d); /* makes the model anew */
+	if (m->engaged)
+		(void)snprintf(saved, sizeof(saved), ", %llu MiB saved",
+			       (unsigned long long)(m->totals.ledger.saved_bytes >> 20));
+	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests%s", hs_mode_name(m->effective), m->nr_guests, saved);
+	return again(s, d->history.resolution_s * UINT64_C(1000000));
+}
+
+static int on_watchdog(sd_event_source *s, uint64_t us, void *arg)
+{
+	struct hs_daemon *d = arg;
+	struct hs_worker_snapshot snap;
+	bool alive = true;
+
+	(void)us;
+	if (hs_worker_snapshot(d->worker, &snap) == 0)
+		alive = snap.alive_ms < STUCK_MS || d->ending;
+	free(snap.reports);
+	if (alive)
+		(void)sd_notify(0, "WATCHDOG=1");
+	else
+		hs_log(HS_LOG_ERROR, "the scan's thread has given no sign of life for %d s", STUCK_MS / 1000);
+	return again(s, d->watchdog_us / 3);
+}
+
+void hs_daemon_retime(struct hs_daemon *d)
+{
+	(void)again(d->tick, d->cfg.auto_mode.poll_s * UINT64_C(1000000));
+}
+
+static int on_reconcile(sd_event_source *s, void *arg)
+{
+	(void)s;
+	hs_daemon_reconcile(arg);
+	return 0;
+}
+
+/* ---- ending ---- */
+
+static void on_quit(void *arg, int rc, const char *text)
+{
+	struct hs_daemon *d = arg;
+
+	if (rc)
+		hs_log(HS_LOG_ERROR,
+		       "not everything could be undone: %s. What is left is found and undone at the next start, or by "
+		       "`hs-share unshare --pid PID`",
+		       text);
+	(void)sd_event_exit(d->loop, rc ? 1 : 0);
+}
+
+void hs_daemon_end(struct hs_daemon *d, const char *why)
+{
+	const struct hs_job job = { .kind = HS_JOB_QUIT,
+				    .undo = d->cfg.on_exit == HS_AFTER_UNDO,
+				    .done = { on_quit, d } };
+
+	if (d->ending) {
+		hs_log(HS_LOG_INFO, "%s: already ending, things are being put back", why);
+		return;
+	}
+	d->ending = true;
+	hs_log(HS_LOG_INFO, "%s: ending, what is shared is %s", why, job.undo ? "undone" : "kept");
+	(void)sd_notifyf(0, "STOPPING=1\nSTATUS=ending\nEXTEND_TIMEOUT_USEC=%d", EXTEND_US);
+	(void)again(d->tick, EXTEND_EVERY_US);
+	if (hs_worker_post(d->worker, &job))
+		(void)sd_event_exit(d->loop, 1);
+}
+
+static void on_reloaded(void *arg, int rc, const char *text)
+{
+	(void)arg;
+	if (!rc)
+		hs_log(HS_LOG_INFO, "configuration read again: %s", text);
+}
+
+static int on_signal(sd_event_source *s, const struct signalfd_siginfo *si, void *arg)
+{
+	(void)s;
+	if (si->ssi_signo != SIGHUP) {
+		hs_daemon_end(arg, si->ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+		return 0;
+	}
+	(void)sd_notify(0, "STATUS=reading the configuration");
+	hs_daemon_reload(arg, (struct hs_done){ on_reloaded, NULL });
+	return 0;
+}
+
+/* ---- coming ---- */
+
+static int add_signals(struct hs_daemon *d)
+{
+	static const int signals[] = { SIGTERM, SIGINT, SIGHUP };
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		(void)sigaddset(&set, signals[i]);
+	if (pthread_sigmask(SIG_BLOCK, &set, NULL))
+		return -errno;
+	(void)signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		int rc = sd_event_add_signal(d->loop, NULL, signals[i], on_signal, d);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int add_timer(struct hs_daemon *d, sd_event_source **out, uint64_t us, sd_event_time_handler_t fn)
+{
+	return sd_event_add_time_relative(d->loop, out, CLOCK_MONOTONIC, us, 0, fn, d);
+}
+
+static int start_loop(struct hs_daemon *d, struct hs_error *err)
+{
+	int rc = sd_event_new(&d->loop);
+
+	if (rc >= 0)
+		rc = add_signals(d);
+	if (rc >= 0)
+		rc = sd_event_add_defer(d->loop, &d->reconcile, on_reconcile, d);
+	if (rc >= 0)
+		rc = sd_event_source_set_enabled(d->reconcile, SD_EVENT_OFF);
+	if (rc >= 0)
+		rc = add_timer(d, &d->tick, d->cfg.auto_mode.poll_s * UINT64_C(1000000), on_tick);
+	if (rc >= 0)
+		rc = add_timer(d, &d->history_timer, d->cfg.history_resolution_s * UINT64_C(1000000), on_history);
+	if (rc >= 0 && sd_watchdog_enabled(0, &d->watchdog_us) > 0)
+		rc = add_timer(d, &d->watchdog, d->watchdog_us / 3, on_watchdog);
+	if (rc < 0)
+		return hs_error_set(err, rc, "cannot set the event loop up: %s", strerror(-rc));
+	return 0;
+}
+
+static int start_parts(struct hs_daemon *d, struct hs_error *err)
+{
+	const struct hs_http_config http = {
+		.socket_path = d->cfg.socket,
+		.socket_mode = d->cfg.socket_mode,
+		.socket_group = d->cfg.socket_group,
+		.tcp_address = d->cfg.tcp_address,
+		.tcp_port = d->cfg.tcp_port,
+		.max_connections = HTTP_CONNECTIONS,
+		.timeout_s = HTTP_TIMEOUT_S,
+		.request_s = HTTP_REQUEST_S,
+		.max_body_bytes = HTTP_MAX_BODY,
+	};
+	const struct hs_worker_config worker = {
+		.host = d->host,
+		.pipeline = d->cfg.pipeline,
+		.rest_min_s = d->cfg.rest_min_s,
+		.rest_max_s = d->cfg.rest_max_s,
+		.loop = d->loop,
+	};
+	const struct hs_virt_config virt = {
+		.uri = d->cfg.libvirt_uri,
+		.pid_dir = d->cfg.libvirt_pid_dir,
+		.host = d->host,
+		.answer_ms = LIBVIRT_ANSWER_MS,
+		.reconnect_ms = RECONNECT_MS,
+	};
+	struct hs_virt_callbacks callbacks = hs_daemon_virt_callbacks;
+	int rc = hs_daemon_history_init(d);
+
+	if (rc)
+		return hs_error_set(err, rc, "out of memory for the history");
+	hs_daemon_control_init(d);
+	/* Nobody can connect before the loop runs, but a second daemon is found out now. */
+	rc = hs_http_start(&d->http, &http, d->loop, hs_api_handle, &d->control, err);
+	if (rc)
+		return rc;
+	/* What a crashed one left of KSM's knobs is given back in any mode. */
+	rc = hs_ksm_recover(&d->host, err);
+	if (rc == 1)
+		hs_log(HS_LOG_INFO, "KSM's settings, which an earlier run had changed, are given back");
+	else if (rc < 0)
+		hs_log(HS_LOG_WARNING, "%s", err->text);
+	rc = hs_worker_start(&d->worker, &worker, err);
+	if (rc)
+		return rc;
+	hs_daemon_load_wishes(d);
+	if (d->cfg.libvirt_uri[0]) {
+		callbacks.ctx = d;
+		/* Until it says something: connecting has no limit of time. */
+		(void)snprintf(d->virt_text, sizeof(d->virt_text), "connecting to %s", d->cfg.libvirt_uri);
+		rc = hs_virt_start(&d->virt, &virt, d->loop, &callbacks, err);
+	}
+	return rc;
+}
+
+static void stop_parts(struct hs_daemon *d)
+{
+	hs_daemon_diagnose_stop(d);
+	hs_virt_stop(d->virt);
+	d->virt = NULL;
+	hs_worker_destroy(d->worker);
+	hs_http_stop(d->http);
+	hs_daemon_free_guests(d);
+	sd_event_source_unref(d->tick);
+	sd_event_source_unref(d->history_timer);
+	sd_event_source_unref(d->watchdog);
+	sd_event_source_unref(d->reconcile);
+	sd_event_unref(d->loop);
+	free(d->history.points);
+	free(d->model.guests);
+	free(d->snap.reports);
+	if (d->lock_fd >= 0)
+		(void)close(d->lock_fd);
+}
+
+int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named)
+{
+	struct hs_daemon d = {
+		.cfg = *cfg,
+		.config_path = config_path,
+		.config_named = config_named,
+		.host = HS_HOST_DEFAULT,
+		.lock_fd = -1,
+		.started_at_s = (int64_t)time(NULL),
+		.pressure = { .psi_some_avg10 = -1 },
+	};
+	struct hs_error err = { "" };
+	int rc;
+
+	hs_log_level(cfg->log_level);
+	d.host.state_dir = d.cfg.state_dir;
+	rc = hs_daemon_lock(d.host.state_dir, &d.lock_fd, &err);
+	if (!rc)
+		rc = start_loop(&d, &err);
+	if (!rc)
+		rc = start_parts(&d, &err);
+	if (rc) {
+		hs_log(HS_LOG_ERROR, "%s", err.text);
+		rc = 1;
+		goto out;
+	}
+	d.started_us = hs_daemon_now_us(&d);
+	hs_log(HS_LOG_INFO, "hs-shared " HS_VERSION ": requests on %s", d.cfg.socket);
+	hs_daemon_poll_pressure(&d);
+	d.control.set_mode(&d, mode, HS_AFTER_KEEP, (struct hs_done){ NULL, NULL });
+	(void)sd_notifyf(0, "READY=1\nSTATUS=mode %s", hs_mode_name(d.mode));
+	rc = sd_event_loop(d.loop);
+	if (rc < 0) {
+		hs_log(HS_LOG_ERROR, "the event loop failed: %s", strerror(-rc));
+		rc = 1;
+	}
+out:
+	stop_parts(&d);
+	return rc;
+}

@@ -1,0 +1,148 @@
+/*
+ * The daemon: its event loop's thread knows the guests, the mode and the wishes; the scan's thread and libvirt's do
+ * what takes time. All of struct hs_daemon belongs to the loop's thread.
+ */
+#ifndef SERVICE_DAEMON_H
+#define SERVICE_DAEMON_H
+
+#include <systemd/sd-event.h>
+
+#include "pressure.h"
+#include "config.h"
+#include "service/endpoint/http.h"
+#include "service/virt/virt.h"
+#include "scan_thread.h"
+
+/* What the scan's thread has of a guest. */
+enum hs_guest_place {
+	HS_PLACE_OUT = 0,
+	HS_PLACE_COMING, /* HS_JOB_ADD is posted */
+	HS_PLACE_IN,
+	HS_PLACE_LEAVING, /* HS_JOB_REMOVE is posted */
+};
+
+struct hs_daemon_guest {
+	struct hs_daemon *daemon;
+	char id[HS_NAME_MAX];
+	char uuid[37];
+	enum hs_guest_source source;
+	pid_t pid; /* 0: not running */
+	int pid_fd;
+	sd_event_source *end;    /* watches pid_fd */
+	struct hs_opt_in opt_in; /* as wished */
+	struct hs_opt_in taken;  /* as it was when the scan's thread got it */
+	enum hs_reason obstacle; /* known before the scan's thread is asked */
+	char obstacle_text[256];
+	enum hs_guest_place place;
+	pid_t worker_pid;       /* the process that the scan's thread knows it by; 0: OUT */
+	uint64_t last_job;      /* the number of the last one posted for it */
+	bool lost;              /* IN, but the scan's thread has it no more */
+	bool undo;              /* leaving: its sharing is undone first */
+	enum hs_reason refused; /* the scan's thread would not have it */
+	char refused_text[512];
+	uint64_t retry_at_us; /* when it is asked again */
+	bool owed_checked;    /* what an earlier life left in it was looked for */
+	bool forgotten;       /* to be freed when no job is under way */
+	unsigned int jobs;    /* under way */
+	struct hs_daemon_guest *next;
+};
+
+struct hs_daemon {
+	struct hs_config cfg; /* as it was last read: cfg.mode is the file's, not the one that was asked for since */
+	const char *config_path;
+	bool config_named; /* on the command line: it has to be there */
+	struct hs_host host;
+	sd_event *loop;
+	int lock_fd;
+	struct hs_worker *worker;
+	struct hs_virt *virt;
+	struct hs_http *http;
+	struct hs_control control;
+	struct hs_daemon_guest *guests;
+	enum hs_mode mode, effective;
+	char mode_reason[256];
+	uint64_t nr_mode_changes;
+	struct hs_auto_state auto_state;
+	struct hs_pressure pressure;
+	bool virt_up;
+	char virt_text[512];
+	struct hs_worker_snapshot snap;
+	bool silence_told;     /* that the scan's thread hangs */
+	struct hs_model model; /* made from all of this on demand */
+	size_t model_room;
+	struct hs_history history;
+	int64_t started_at_s;
+	uint64_t started_us;
+	sd_event_source *tick, *history_timer, *watchdog, *reconcile;
+	uint64_t watchdog_us;
+	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
+	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
+	bool ending;
+};
+
+/* ---- daemon.c ---- */
+
+/* Runs until it is asked to end. `cfg` is as the file says; it starts in `mode`. Exit status. */
+int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named);
+
+/* Monotonic, of the loop's current turn. */
+uint64_t hs_daemon_now_us(struct hs_daemon *d);
+
+/* Sets the timers anew after the configuration has changed. */
+void hs_daemon_retime(struct hs_daemon *d);
+
+/* Ends the loop, in order. */
+void hs_daemon_end(struct hs_daemon *d, const char *why);
+
+/* ---- daemon_guests.c ---- */
+
+extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
+
+/* By name, UUID or "pid-N"; NULL. */
+struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest);
+
+/* A process as guest: known from now on until it ends. -ESRCH no such process, -ENOMEM, -EINVAL. */
+HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest **out, struct hs_error *err);
+
+/* Brings what the scan's thread has in line with what is wished; soon, not now. */
+void hs_daemon_reconcile_soon(struct hs_daemon *d);
+void hs_daemon_reconcile(struct hs_daemon *d);
+void hs_daemon_free_guests(struct hs_daemon *d);
+
+/* ---- daemon_control.c ---- */
+
+void hs_daemon_control_init(struct hs_daemon *d);
+
+/* Sets what is done now. `why` is kept for the statistics. */
+void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum hs_after after, const char *why,
+			     struct hs_done done);
+
+/* Mode auto: reads the pressure and switches. In any mode it keeps the readings for the statistics. */
+void hs_daemon_poll_pressure(struct hs_daemon *d);
+
+/* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
+void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
+
+/* ---- daemon_diagnose.c ---- */
+
+/* Looks at the host on a thread of its own. Who asks meanwhile gets the same answer. */
+void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done);
+/* Ends it: who waits is answered with -ECANCELED; a look that hangs is left behind. */
+void hs_daemon_diagnose_stop(struct hs_daemon *d);
+
+/* ---- daemon_model.c ---- */
+
+const struct hs_model *hs_daemon_model(struct hs_daemon *d);
+HS_MUST_USE int hs_daemon_history_init(struct hs_daemon *d);
+void hs_daemon_history_add(struct hs_daemon *d);
+
+/* ---- daemon_state.c ---- */
+
+/* One daemon a state folder: -EBUSY names the process that has it. *fd keeps it. */
+HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);
+
+/* Processes that were opted in by request, so that a restart knows them; written atomically. */
+void hs_daemon_save_wishes(struct hs_daemon *d);
+void hs_daemon_load_wishes(struct hs_daemon *d);
+
+#endif

@@ -1,0 +1,179 @@
+/*
+ * Diagnose walks all processes of the host, and may have to wait for one of them: it has a thread of its own, one at a
+ * time. The thread gets copies of all that it needs, and is done with them before its end is told by an eventfd.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "daemon_internal.h"
+#include "service/common/diagnose.h"
+#include "service/common/log.h"
+#include "service/common/thread.h"
+
+#define STOP_WAIT_S 3
+#define MAX_WAITING 16 /* of the endpoint's connections, should a look hang */
+
+struct hs_daemon_diagnosis {
+	/* ---- given to the thread ---- */
+	struct hs_host host;
+	pid_t *pids; /* [nr_pids] */
+	size_t nr_pids;
+	int event_fd;
+
+	/* ---- the thread's, until event_fd tells ---- */
+	int rc;
+	char *text; /* JSON, when rc is 0 */
+	struct hs_error err;
+
+	/* ---- main thread ---- */
+	struct hs_daemon *daemon;
+	pthread_t thread;
+	sd_event_source *source;
+	struct hs_done waiting[MAX_WAITING];
+	size_t nr_waiting;
+};
+
+static void *look(void *arg)
+{
+	struct hs_daemon_diagnosis *x = arg;
+	struct hs_finding *found = NULL;
+	struct hs_probe probe;
+	size_t nr = 0;
+	json_t *json;
+
+	(void)pthread_setname_np(pthread_self(), "hs-diagnose");
+	hs_diagnose_probe(&x->host, &probe);
+	x->rc = hs_diagnose(&x->host, &probe, x->pids, x->nr_pids, &found, &nr, &x->err);
+	if (!x->rc) {
+		json = hs_diagnose_json(found, nr);
+		x->text = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+		json_decref(json);
+		if (!x->text)
+			x->rc = hs_error_set(&x->err, -ENOMEM, "out of memory");
+	}
+	free(found);
+	hs_thread_poke(x->event_fd);
+	return NULL;
+}
+
+static void free_diagnosis(struct hs_daemon_diagnosis *x)
+{
+	sd_event_source_disable_unref(x->source);
+	if (x->event_fd >= 0)
+		(void)close(x->event_fd);
+	free(x->text);
+	free(x->pids);
+	free(x);
+}
+
+static void answer(struct hs_daemon_diagnosis *x, int rc, const char *text)
+{
+	const size_t nr = x->nr_waiting;
+
+	x->nr_waiting = 0;
+	for (size_t i = 0; i < nr; i++)
+		x->waiting[i].fn(x->waiting[i].arg, rc, text);
+}
+
+static int on_end(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct hs_daemon_diagnosis *x = arg;
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	(void)pthread_join(x->thread, NULL);
+	if (x->rc)
+		hs_log(HS_LOG_WARNING, "diagnose: %s", x->err.text);
+	x->daemon->diagnosis = NULL;
+	answer(x, x->rc, x->rc ? x->err.text : x->text);
+	free_diagnosis(x);
+	return 0;
+}
+
+static int wait_for(struct hs_daemon_diagnosis *x, struct hs_done done)
+{
+	if (x->nr_waiting == MAX_WAITING)
+		return -EBUSY;
+	x->waiting[x->nr_waiting++] = done;
+	return 0;
+}
+
+/* The processes of the guests that are ours: their mergeable memory is no other's. */
+static int copy_pids(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
+{
+	size_t nr = 0;
+
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		nr++;
+	x->pids = calloc(nr ? nr : 1, sizeof(*x->pids));
+	if (!x->pids)
+		return -ENOMEM;
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (g->pid && g->opt_in.on)
+			x->pids[x->nr_pids++] = g->pid;
+	return 0;
+}
+
+static int start(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
+{
+	int rc = copy_pids(d, x);
+
+	x->daemon = d;
+	x->host = d->host;
+	x->event_fd = eventfd(0, EFD_CLOEXEC);
+	if (!rc && x->event_fd < 0)
+		rc = -errno;
+	if (!rc)
+		rc = sd_event_add_io(d->loop, &x->source, x->event_fd, EPOLLIN, on_end, x);
+	if (rc < 0)
+		return rc;
+	rc = hs_thread_start(&x->thread, look, x);
+	return rc;
+}
+
+void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done)
+{
+	struct hs_daemon_diagnosis *x = d->diagnosis;
+	int rc;
+
+	if (x) {
+		rc = wait_for(x, done);
+	} else {
+		x = calloc(1, sizeof(*x));
+		rc = x ? wait_for(x, done) : -ENOMEM;
+		if (!rc)
+			rc = start(d, x);
+		if (!rc)
+			d->diagnosis = x;
+		else if (x)
+			free_diagnosis(x);
+	}
+	if (rc)
+		done.fn(done.arg, rc,
+			rc == -EBUSY ? "the host is being looked at, and many wait for that: ask again later"
+				     : "the host could not be looked at: no memory, or no thread, for it");
+}
+
+void hs_daemon_diagnose_stop(struct hs_daemon *d)
+{
+	struct hs_daemon_diagnosis *x = d->diagnosis;
+	struct timespec until;
+
+	if (!x)
+		return;
+	d->diagnosis = NULL;
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_WAIT_S;
+	answer(x, -ECANCELED, "hs-shared is about to end");
+	if (pthread_timedjoin_np(x->thread, NULL, &until))
+		sd_event_source_disable_unref(x->source); /* it waits for some process; the rest is left to it */
+	else
+		free_diagnosis(x);
+}

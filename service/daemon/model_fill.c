@@ -1,0 +1,245 @@
+/* What the daemon knows, put together for the endpoint; and its history. */
+#include "daemon_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "service/common/log.h"
+#include "base/procstat.h"
+
+#define SILENT_MS 60000 /* 12 missed signs, or so long a piece of work as none should be */
+
+static const struct hs_guest_report *report_of(const struct hs_worker_snapshot *snap, pid_t pid)
+{
+	for (size_t i = 0; pid && i < snap->nr; i++)
+		if (snap->reports[i].pid == pid && !snap->reports[i].gone)
+			return &snap->reports[i];
+	return NULL;
+}
+
+static void because(struct hs_model_guest *m, enum hs_reason reason, const char *text)
+{
+	m->reason = reason;
+	(void)snprintf(m->reason_text, sizeof(m->reason_text), "%s", text);
+	hs_text_mend(m->reason_text);
+}
+
+/* Watched and wished, and still nothing is shared: why? */
+static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
+{
+	const struct hs_guest_report *r = &m->report;
+
+	if (d->snap.trouble[0])
+		because(m, d->snap.trouble_reason, d->snap.trouble);
+	else if (r->why_not[0])
+		because(m, HS_REASON_TROUBLE, r->why_not);
+	else if (r->trouble[0])
+		because(m, HS_REASON_TROUBLE, r->trouble);
+	else if (!m->has_report || r->undecided * 2 > r->nr_huge - r->absent || !d->snap.cycles)
+		because(m, HS_REASON_LEARNING,
+			"it has not been watched for long enough yet: a first cycle takes some ten seconds");
+	else if (d->effective == HS_MODE_OBSERVE)
+		because(m, HS_REASON_OBSERVE_ONLY,
+			"the service only observes; `hs-share mode save` shares, `hs-share report` says what that "
+			"would save");
+	else if (!r->ledger.shared && !r->ledger.zero)
+		because(m, HS_REASON_NOTHING_TO_GAIN,
+			"none of its cold memory is zero, or identical to other cold memory of its group, as far as it "
+			"was seen");
+	else
+		because(m, HS_REASON_NONE, "");
+}
+
+static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *g, struct hs_model_guest *m)
+{
+	const struct hs_guest_report *r = report_of(&d->snap, g->worker_pid);
+
+	memset(m, 0, sizeof(*m));
+	memcpy(m->id, g->id, sizeof(m->id));
+	hs_text_mend(m->id);
+	memcpy(m->uuid, g->uuid, sizeof(m->uuid));
+	m->source = g->source;
+	m->pid = g->pid;
+	m->opt_in = g->opt_in;
+	if (r) {
+		m->has_report = true;
+		m->report = *r;
+	}
+	if (g->place == HS_PLACE_LEAVING || (g->place == HS_PLACE_IN && !g->opt_in.on)) {
+		m->state = HS_GUEST_LEAVING;
+		because(m, g->refused ? g->refused : HS_REASON_NOT_OPTED_IN,
+			g->refused ? g->refused_text : "its sharing is being undone");
+	} else if (!g->pid) {
+		m->state = g->obstacle == HS_REASON_NO_PROCESS ? HS_GUEST_REFUSED : HS_GUEST_NOT_RUNNING;
+		because(m, g->obstacle == HS_REASON_NO_PROCESS ? HS_REASON_NO_PROCESS : HS_REASON_NOT_RUNNING,
+			g->obstacle == HS_REASON_NO_PROCESS ? g->obstacle_text : "it is not running");
+	} else if (g->obstacle) {
+		m->state = HS_GUEST_REFUSED;
+		because(m, g->obstacle, g->obstacle_text);
+	} else if (!g->opt_in.on) {
+		m->state = HS_GUEST_NOT_OPTED_IN;
+		because(m, HS_REASON_NOT_OPTED_IN, "it is not opted in: `hs-share opt-in` does that");
+	} else if (d->effective == HS_MODE_OFF) {
+		m->state = HS_GUEST_WAITING;
+		because(m, HS_REASON_MODE_OFF,
+			"the service is off: `hs-share mode observe` or `hs-share mode save` turns it on");
+	} else if (g->place == HS_PLACE_IN) {
+		m->state = d->snap.engaged && d->effective == HS_MODE_SAVE ? HS_GUEST_SHARING : HS_GUEST_OBSERVED;
+		why_nothing(d, m);
+	} else if (g->refused) {
+		m->state = HS_GUEST_REFUSED;
+		because(m, g->refused, g->refused_text);
+	} else {
+		m->state = HS_GUEST_WAITING;
+		because(m, HS_REASON_LEARNING, "it will be taken up at the end of the running cycle");
+	}
+}
+
+static uint64_t own_cpu_us(void)
+{
+	struct rusage u;
+
+	(void)getrusage(RUSAGE_SELF, &u);
+	return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
+	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct hs_model_guest *)a)->id, ((const struct hs_model_guest *)b)->id);
+}
+
+static int fill_guests(struct hs_daemon *d)
+{
+	struct hs_model *m = &d->model;
+	size_t nr = 0;
+
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		nr += !g->forgotten;
+	if (nr > d->model_room) {
+		struct hs_model_guest *grown = reallocarray(m->guests, nr, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		m->guests = grown;
+		d->model_room = nr;
+	}
+	m->nr_guests = 0;
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (!g->forgotten)
+			fill_guest(d, g, &m->guests[m->nr_guests++]);
+	if (m->nr_guests)
+		qsort(m->guests, m->nr_guests, sizeof(*m->guests), by_id);
+	return 0;
+}
+
+/*
+ * The scan's thread may hang where no check of ours can be: in a guest's memory that somebody serves by userfaultfd and
+ * does not, in a lock of the kernel's. Undoing all sharing of a large host takes minutes, and gives a sign at each
+ * step.
+ */
+static void note_silence(struct hs_daemon *d)
+{
+	const bool silent = d->snap.alive_ms >= SILENT_MS;
+
+	if (silent && !d->snap.trouble[0]) {
+		d->snap.trouble_reason = HS_REASON_TROUBLE;
+		(void)snprintf(d->snap.trouble, sizeof(d->snap.trouble),
+			       "the scan's thread (hs-scan) has given no sign of life for %" PRIu64
+			       " s, in stage %s: /proc/%d/task/*/stack tells what it waits for in the kernel",
+			       d->snap.alive_ms / 1000, d->snap.stage, (int)getpid());
+	}
+	if (silent && !d->silence_told)
+		hs_log(HS_LOG_ERROR, "%s", d->snap.trouble);
+	else if (!silent && d->silence_told)
+		hs_log(HS_LOG_WARNING, "the scan's thread goes on");
+	d->silence_told = silent;
+}
+
+const struct hs_model *hs_daemon_model(struct hs_daemon *d)
+{
+	struct hs_model *m = &d->model;
+	struct hs_worker_snapshot snap;
+
+	if (hs_worker_snapshot(d->worker, &snap) == 0) {
+		free(d->snap.reports);
+		d->snap = snap;
+		note_silence(d);
+	} else {
+		free(snap.reports);
+	}
+	m->version = HS_VERSION;
+	m->started_at_s = d->started_at_s;
+	m->uptime_ms = (hs_daemon_now_us(d) - d->started_us) / 1000;
+	m->mode = d->mode;
+	m->effective = d->effective;
+	memcpy(m->mode_reason, d->mode_reason, sizeof(m->mode_reason));
+	m->nr_mode_changes = d->nr_mode_changes;
+	m->engaged = d->snap.engaged;
+	memcpy(m->trouble, d->snap.trouble, sizeof(m->trouble));
+	m->stage = d->snap.stage;
+	m->stage_ms = d->snap.stage_ms;
+	m->silent_ms = d->snap.alive_ms;
+	m->cycles = d->snap.cycles;
+	m->last_cycle_ms = d->snap.last_cycle_ms;
+	m->libvirt_configured = d->virt != NULL;
+	m->libvirt_connected = d->virt_up;
+	memcpy(m->libvirt_uri, d->cfg.libvirt_uri, sizeof(m->libvirt_uri));
+	memcpy(m->libvirt_text, d->virt_text, sizeof(m->libvirt_text));
+	hs_text_mend(m->libvirt_text);
+	hs_text_mend(m->trouble);
+	hs_text_mend(m->libvirt_uri);
+	m->memory_total_bytes = d->pressure.total_bytes;
+	m->memory_available_bytes = d->pressure.available_bytes;
+	m->psi_some_avg10 = d->pressure.psi_some_avg10;
+	m->scan_cpu_us = d->snap.cpu_us;
+	m->process_cpu_us = own_cpu_us();
+	m->rss_bytes = hs_resident_bytes(&d->host);
+	m->has_totals = d->snap.has_totals;
+	m->totals = d->snap.totals;
+	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;
+	(void)fill_guests(d); /* without memory for them, as many as there were */
+	return m;
+}
+
+/* ---- history ---- */
+
+int hs_daemon_history_init(struct hs_daemon *d)
+{
+	struct hs_history *h = &d->history;
+
+	h->resolution_s = d->cfg.history_resolution_s;
+	h->room = (size_t)d->cfg.history_hours * 3600 / h->resolution_s + 1;
+	h->points = calloc(h->room, sizeof(*h->points));
+	return h->points ? 0 : -ENOMEM;
+}
+
+void hs_daemon_history_add(struct hs_daemon *d)
+{
+	const struct hs_model *m = hs_daemon_model(d);
+	struct hs_history *h = &d->history;
+	struct hs_history_point *p = &h->points[(h->first + h->nr) % h->room];
+
+	*p = (struct hs_history_point){ .at_s = (int64_t)time(NULL),
+					.mode = (uint8_t)m->effective,
+					.saved_bytes = m->totals.ledger.saved_bytes,
+					.net_saved_bytes = m->totals.ledger.net_saved_bytes,
+					.memory_available_bytes = m->memory_available_bytes,
+					.process_cpu_us = m->process_cpu_us,
+					.ksmd_cpu_us = m->totals.ksmd_cpu_us };
+	for (size_t i = 0; i < m->nr_guests; i++) {
+		p->nr_guests += m->guests[i].state != HS_GUEST_NOT_RUNNING;
+		p->nr_sharing += m->guests[i].has_report && m->guests[i].report.ledger.saved_bytes > 0;
+		if (m->guests[i].has_report)
+			p->could_save_bytes += m->guests[i].report.could_save_bytes;
+	}
+	if (h->nr < h->room)
+		h->nr++;
+	else
+		h->first = (h->first + 1) % h->room;
+}

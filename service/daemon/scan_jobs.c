@@ -1,0 +1,317 @@
+/*
+ * What the scan's thread is asked to do between cycles.
+ *
+ * Undoing needs the merge engine, and so KSM, for a moment even in modes that do not share: with_engine takes it and
+ * gives it back. Where KSM is somebody else's just then, the job fails with -EBUSY and is asked for again later.
+ */
+#include "scan_thread_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "service/common/log.h"
+
+#define RETRY_ENGAGE_US (10 * UINT64_C(1000000)) /* somebody who drives KSM is asked again after so long */
+#define RETRY_UNDO_US   (5 * UINT64_C(1000000))  /* held by a debugger, no memory free: passes soon... */
+#define RETRY_UNDO_MAX_US                                                                                              \
+	(300 * UINT64_C(1000000)) /* ...or it does not: each try takes the engine, for all guests. Doubled up to this  \
+				   */
+
+bool hs_worker_job_is_urgent(enum hs_job_kind kind)
+{
+	switch (kind) {
+	case HS_JOB_ADD:
+	case HS_JOB_LIMIT:
+	case HS_JOB_CHECK_OWED:
+		return false;
+	case HS_JOB_REMOVE:
+	case HS_JOB_UNSHARE:
+	case HS_JOB_MODE:
+	case HS_JOB_CONFIGURE:
+	case HS_JOB_QUIT:
+		break;
+	}
+	return true;
+}
+
+void hs_worker_try_engage(struct hs_worker *w)
+{
+	struct hs_error err = { "" };
+	int rc;
+
+	if (!w->pipeline || w->effective != HS_MODE_SAVE || hs_pipeline_engaged(w->pipeline) ||
+	    hs_worker_now_us() < w->retry_engage_at_us)
+		return;
+	rc = hs_pipeline_engage(w->pipeline, &err);
+	if (!rc) {
+		hs_worker_trouble(w, HS_REASON_NONE, "");
+		return;
+	}
+	w->retry_engage_at_us = hs_worker_now_us() + RETRY_ENGAGE_US;
+	hs_worker_trouble(w,
+			  rc == -EBUSY                    ? HS_REASON_KSM_BUSY
+			  : rc == -ENOENT                 ? HS_REASON_NO_FEATURE
+			  : rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
+							  : HS_REASON_TROUBLE,
+			  err.text);
+}
+
+/* The engine for one job: *taken says that it has to be given back. */
+static int take_engine(struct hs_worker *w, bool *taken, struct hs_error *err)
+{
+	int rc;
+
+	*taken = false;
+	if (hs_pipeline_engaged(w->pipeline))
+		return 0;
+	rc = hs_pipeline_engage(w->pipeline, err);
+	*taken = !rc;
+	return rc;
+}
+
+static void give_engine(struct hs_worker *w, bool taken)
+{
+	if (taken)
+		hs_pipeline_disengage(w->pipeline);
+}
+
+/* -EAGAIN: a guest carries our marks, or may; of all guests, or of those alone that the engine would not have. */
+static int check_unmarked(struct hs_worker *w, bool all, struct hs_error *err)
+{
+	size_t nr = hs_pipeline_report(w->pipeline, NULL, 0);
+	struct hs_guest_report *guests = calloc(nr ? nr : 1, sizeof(*guests));
+	int rc = 0;
+
+	if (!guests)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	nr = hs_pipeline_report(w->pipeline, guests, nr);
+	for (size_t i = 0; i < nr && !rc; i++) {
+		uint64_t bytes = 0;
+		int one;
+
+		if (guests[i].gone || (!all && !guests[i].why_not[0]))
+			continue;
+		one = hs_share_find_owed(&w->cfg.host, guests[i].pid, &bytes, NULL);
+		if (one != -ESRCH && (one || bytes))
+			rc = hs_error_set(err, -EAGAIN, "guest %s: %" PRIu64 " MiB of it are still marked: %s",
+					  guests[i].name, bytes >> 20, guests[i].why_not);
+	}
+	free(guests);
+	return rc;
+}
+
+static int give_back(struct hs_worker *w, pid_t pid, struct hs_error *err)
+{
+	struct hs_share_unshared out = { 0 };
+	bool taken;
+	int rc = take_engine(w, &taken, err);
+
+	if (rc)
+		return rc;
+	rc = pid ? hs_pipeline_unshare_pid(w->pipeline, pid, &out, err)
+		 : hs_pipeline_unshare_all(w->pipeline, &out, err);
+	/* Whom the engine would not have was passed over. */
+	if (!rc && !pid)
+		rc = check_unmarked(w, false, err);
+	give_engine(w, taken);
+	if (out.nr_huge)
+		hs_log(HS_LOG_INFO, "unshared %llu huge pages, %llu of them are huge again",
+		       (unsigned long long)out.nr_huge, (unsigned long long)out.nr_collapsed);
+	return rc;
+}
+
+static int add(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+{
+	const struct hs_guest_options opt = { .name = job->name,
+					      .group = job->wish.group,
+					      .max_shared_bytes = job->wish.max_shared_bytes };
+	int rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
+
+	if (!rc)
+		hs_log(HS_LOG_INFO, "guest %s (process %d) is watched, group %s", job->name, (int)job->pid,
+		       job->wish.group[0] ? job->wish.group : "default");
+	return rc;
+}
+
+static int take_out(struct hs_worker *w, pid_t pid, bool undo, struct hs_error *err)
+{
+	struct hs_share_unshared out = { 0 };
+	bool taken = false;
+	int rc = 0;
+
+	if (undo)
+		rc = take_engine(w, &taken, err);
+	if (!rc)
+		rc = hs_pipeline_remove(w->pipeline, pid, undo, &out, err);
+	give_engine(w, taken);
+	return rc;
+}
+
+static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+{
+	uint64_t bytes = 0;
+	int rc = hs_share_find_owed(&w->cfg.host, job->pid, &bytes, err);
+
+	if (rc || !bytes)
+		return rc == -ESRCH ? 0 : rc;
+	hs_log(HS_LOG_INFO,
+	       "guest %s (process %d) is not opted in, but %llu MiB of it are still marked from before: undoing that",
+	       job->name, (int)job->pid, (unsigned long long)(bytes >> 20));
+	rc = add(w, job, err);
+	if (rc == -EEXIST) /* it came in meanwhile, or could not be undone when it was to leave: it stays in */
+		return give_back(w, job->pid, err);
+	if (rc)
+		return rc;
+	rc = take_out(w, job->pid, true, err);
+	/* Nobody asked for it to be a guest: what could not be undone is owed, and not added to. */
+	if (rc)
+		(void)take_out(w, job->pid, false, NULL);
+	return rc;
+}
+
+/* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
+static int undo_all(struct hs_worker *w, struct hs_error *err)
+{
+	int rc = 0;
+
+	/* Without anything to undo, who drives KSM does not matter. */
+	if (hs_pipeline_engaged(w->pipeline) || check_unmarked(w, true, NULL))
+		rc = give_back(w, 0, err);
+	if (rc && strcmp(w->undo_text, err->text) != 0)
+		hs_log(HS_LOG_WARNING, "not everything is unshared yet, and is tried again: %s", err->text);
+	else if (!rc && w->undo_owed)
+		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
+	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
+	w->undo_owed = rc != 0;
+	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
+	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
+		w->retry_undo_us = RETRY_UNDO_MAX_US;
+	w->retry_undo_at_us = hs_worker_now_us() + w->retry_undo_us;
+	return rc;
+}
+
+void hs_worker_retry_undo(struct hs_worker *w)
+{
+	struct hs_error err = { "" };
+
+	(void)undo_all(w, &err);
+}
+
+/* One that the pipeline has lost (it could not be taken over by a new one) may be shared all the same. */
+static int leave(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+{
+	int rc = take_out(w, job->pid, job->undo, err);
+
+	if (rc != -ENOENT)
+		return rc;
+	return job->undo ? check_owed(w, job, err) : 0;
+}
+
+static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+{
+	int rc = 0;
+
+	w->effective = job->effective;
+	w->retry_engage_at_us = 0;
+	w->rest_ms = 0;
+	w->undo_owed = false;
+	w->retry_undo_us = 0;
+	w->undo_text[0] = '\0';
+	if (job->effective == HS_MODE_SAVE) {
+		hs_worker_try_engage(w);
+		return 0;
+	}
+	hs_worker_trouble(w, HS_REASON_NONE, "");
+	if (job->undo)
+		rc = undo_all(w, err);
+	/* Also when that failed: with the engine, cycles would share further. */
+	hs_pipeline_disengage(w->pipeline);
+	return rc;
+}
+
+/* The guests of the old pipeline go over to a new one; what is shared stays and is read back from the kernel. */
+static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+{
+	struct hs_pipeline_config cfg = job->config;
+	struct hs_guest_report *guests = NULL;
+	struct hs_pipeline *fresh = NULL;
+	size_t nr = hs_pipeline_report(w->pipeline, NULL, 0);
+	int rc = 0, nr_lost = 0;
+
+	cfg.observe = true;
+	cfg.allow_empty = true;
+	guests = calloc(nr ? nr : 1, sizeof(*guests));
+	if (!guests)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	nr = hs_pipeline_report(w->pipeline, guests, nr);
+	rc = hs_pipeline_create(&fresh, &w->cfg.host, &cfg, &w->clock, err);
+	if (rc)
+		goto out;
+	hs_pipeline_destroy(w->pipeline);
+	w->pipeline = fresh;
+	w->cfg.pipeline = cfg;
+	w->cfg.rest_min_s = job->rest_min_s;
+	w->cfg.rest_max_s = job->rest_max_s;
+	hs_worker_watch_pipeline(w);
+	for (size_t i = 0; i < nr; i++) {
+		const struct hs_guest_options opt = { .name = guests[i].name,
+						      .group = guests[i].group,
+						      .max_shared_bytes = guests[i].max_shared_bytes };
+		int one;
+
+		if (guests[i].gone)
+			continue;
+		hs_worker_sign_of_life(w);
+		one = hs_pipeline_add(fresh, guests[i].pid, &opt, err);
+		if (one) {
+			hs_log(HS_LOG_WARNING, "guest %s could not be taken over: %s", guests[i].name, err->text);
+			nr_lost++;
+		}
+	}
+	w->retry_engage_at_us = 0;
+	hs_worker_try_engage(w);
+out:
+	free(guests);
+	return rc ? rc : nr_lost;
+}
+
+void hs_worker_do_job(struct hs_worker *w, struct job_item *item)
+{
+	const struct hs_job *job = &item->job;
+	struct hs_error err = { "" };
+	int rc = -EINVAL;
+
+	switch (job->kind) {
+	case HS_JOB_ADD:
+		rc = add(w, job, &err);
+		break;
+	case HS_JOB_REMOVE:
+		rc = leave(w, job, &err);
+		break;
+	case HS_JOB_UNSHARE:
+		rc = give_back(w, job->pid, &err);
+		break;
+	case HS_JOB_LIMIT:
+		rc = hs_pipeline_set_limits(w->pipeline, job->pid, job->wish.max_shared_bytes);
+		break;
+	case HS_JOB_MODE:
+		rc = set_mode(w, job, &err);
+		break;
+	case HS_JOB_CHECK_OWED:
+		rc = check_owed(w, job, &err);
+		break;
+	case HS_JOB_CONFIGURE:
+		rc = configure(w, job, &err);
+		break;
+	case HS_JOB_QUIT:
+		rc = job->undo ? give_back(w, 0, &err) : 0;
+		break;
+	}
+	if (rc < 0 && !err.text[0])
+		(void)snprintf(err.text, sizeof(err.text), "%s", strerror(-rc));
+	w->nr_done++;
+	item->rc = rc;
+	memcpy(item->text, err.text, sizeof(item->text));
+}

@@ -1,0 +1,479 @@
+/*
+ * The thread, its queues and its clock.
+ *
+ * Priority: scanning and digesting give way to guests (priority.h). While mappings are split for a look, and while ksmd
+ * runs, the thread is an ordinary one: both must end in time.
+ */
+#include "scan_thread_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "service/common/log.h"
+#include "service/common/thread.h"
+
+/* How often the thread's place is thought over, ms: reading it costs microseconds. */
+#define PLACE_EVERY_MS 50
+/* A sleeping thread gives a sign of life so often. */
+#define LIFE_EVERY_US 5000000
+
+uint64_t hs_worker_now_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void queue_push(struct job_queue *q, struct job_item *item)
+{
+	item->next = NULL;
+	if (!q->last)
+		q->last = &q->first;
+	*q->last = item;
+	q->last = &item->next;
+}
+
+static struct job_item *queue_pop(struct job_queue *q)
+{
+	struct job_item *item = q->first;
+
+	if (item) {
+		q->first = item->next;
+		if (!q->first)
+			q->last = &q->first;
+	}
+	return item;
+}
+
+/* ---- the clock ---- */
+
+static uint64_t clock_now_us(void *ctx)
+{
+	(void)ctx;
+	return hs_worker_now_us();
+}
+
+static bool interrupted(const struct hs_worker *w)
+{
+	if (w->stop)
+		return true;
+	if (w->urgency == WORKER_NOTHING)
+		return false;
+	return w->nr_urgent || (w->urgency == WORKER_ANY_JOB && w->nr_patient);
+}
+
+static int clock_sleep_us(void *ctx, uint64_t us)
+{
+	struct hs_worker *w = ctx;
+	uint64_t now = hs_worker_now_us();
+	const uint64_t end = now + us;
+	int rc;
+
+	(void)pthread_mutex_lock(&w->lock);
+	for (; !interrupted(w) && now < end; now = hs_worker_now_us()) {
+		const uint64_t until = end - now > LIFE_EVERY_US ? now + LIFE_EVERY_US : end;
+		const struct timespec ts = { .tv_sec = (time_t)(until / 1000000),
+					     .tv_nsec = (long)(until % 1000000) * 1000 };
+
+		w->snap.alive_ms = now / 1000;
+		(void)pthread_cond_timedwait(&w->wake, &w->lock, &ts);
+	}
+	w->snap.alive_ms = now / 1000;
+	rc = interrupted(w) ? -ECANCELED : 0;
+	(void)pthread_mutex_unlock(&w->lock);
+	return rc;
+}
+
+/* ---- what is told ---- */
+
+static void set_place(struct hs_worker *w, enum hs_place place)
+{
+	if (place != w->place && hs_priority_set(place))
+		w->place = place;
+}
+
+/* The work at hand may wait, or not. */
+static void set_priority(struct hs_worker *w, bool may_wait)
+{
+	const uint64_t now_ms = hs_worker_now_us() / 1000;
+	uint64_t run_ns, waited_ns;
+
+	if (!may_wait) {
+		set_place(w, HS_PLACE_ORDINARY);
+		return;
+	}
+	if (w->place != HS_PLACE_ORDINARY && now_ms - w->place_ms < PLACE_EVERY_MS)
+		return;
+	w->place_ms = now_ms;
+	if (hs_priority_read(&w->cfg.host, &run_ns, &waited_ns) != 0) {
+		set_place(w, HS_PLACE_KSMD); /* nothing would tell that it gets nothing */
+		return;
+	}
+	if (w->place == HS_PLACE_ORDINARY)
+		hs_priority_skip(&w->priority, run_ns, waited_ns);
+	set_place(w, hs_priority_crowded(&w->priority, now_ms, run_ns, waited_ns) ? HS_PLACE_KSMD : HS_PLACE_IDLE);
+}
+
+static void set_stage(struct hs_worker *w, const char *stage)
+{
+	const uint64_t now_ms = hs_worker_now_us() / 1000;
+
+	(void)pthread_mutex_lock(&w->lock);
+	if (w->snap.stage != stage) {
+		w->snap.stage = stage;
+		w->snap.stage_ms = now_ms;
+	}
+	w->snap.alive_ms = now_ms;
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
+void hs_worker_sign_of_life(struct hs_worker *w)
+{
+	set_stage(w, w->snap.stage); /* which this thread alone sets */
+}
+
+static void on_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total)
+{
+	static const char *const names[] = {
+		[HS_STAGE_COARSE] = "coarse",   [HS_STAGE_CONTENT] = "content", [HS_STAGE_FINE] = "fine",
+		[HS_STAGE_DECIDE] = "decide",   [HS_STAGE_MERGE] = "merge",     [HS_STAGE_VERIFY] = "verify",
+		[HS_STAGE_UNSHARE] = "unshare", [HS_STAGE_REST] = "rest",
+	};
+	struct hs_worker *w = ctx;
+
+	(void)done;
+	(void)total;
+	if (w->in_job) { /* it stays one, however long */
+		hs_worker_sign_of_life(w);
+		return;
+	}
+	set_priority(w, stage != HS_STAGE_FINE && stage != HS_STAGE_MERGE && stage != HS_STAGE_VERIFY);
+	w->urgency = stage == HS_STAGE_COARSE || stage == HS_STAGE_CONTENT ? WORKER_ANY_JOB : WORKER_URGENT_ONLY;
+	set_stage(w, names[stage]);
+}
+
+void hs_worker_watch_pipeline(struct hs_worker *w)
+{
+	hs_pipeline_on_progress(w->pipeline, on_progress, w);
+}
+
+void hs_worker_trouble(struct hs_worker *w, enum hs_reason reason, const char *text)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	if (text[0] && strcmp(text, w->snap.trouble) != 0)
+		hs_log(HS_LOG_WARNING, "%s", text);
+	w->snap.trouble_reason = reason;
+	(void)snprintf(w->snap.trouble, sizeof(w->snap.trouble), "%s", text);
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
+static uint64_t thread_cpu_us(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+void hs_worker_publish(struct hs_worker *w)
+{
+	struct hs_guest_report *reports = NULL, *old;
+	struct hs_pipeline_totals totals = { 0 };
+	size_t nr = 0;
+
+	if (w->pipeline) {
+		nr = hs_pipeline_report(w->pipeline, NULL, 0);
+		reports = calloc(nr ? nr : 1, sizeof(*reports));
+		if (!reports)
+			return; /* the last ones stay */
+		nr = hs_pipeline_report(w->pipeline, reports, nr);
+		hs_pipeline_totals(w->pipeline, &totals);
+	}
+	(void)pthread_mutex_lock(&w->lock);
+	old = w->snap.reports;
+	w->snap.reports = reports;
+	w->snap.nr = nr;
+	w->snap.totals = totals;
+	w->snap.has_totals = w->pipeline != NULL;
+	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
+	w->snap.cpu_us = thread_cpu_us();
+	w->snap.nr_jobs = w->nr_done;
+	(void)pthread_mutex_unlock(&w->lock);
+	free(old);
+	hs_thread_poke(w->event_fd);
+}
+
+/* ---- the thread ---- */
+
+static void begin_job(struct hs_worker *w)
+{
+	w->urgency = WORKER_NOTHING;
+	set_priority(w, false);
+	set_stage(w, "job");
+	w->in_job = true;
+}
+
+/* What an earlier job could not do. */
+static void retry_undo(struct hs_worker *w)
+{
+	if (!w->undo_owed || hs_worker_now_us() < w->retry_undo_at_us)
+		return;
+	begin_job(w);
+	hs_worker_retry_undo(w);
+	w->in_job = false;
+	hs_worker_publish(w);
+}
+
+/* Does what is asked for; true when the thread is to end. */
+static bool do_jobs(struct hs_worker *w)
+{
+	bool quit = false, any = false;
+
+	for (;;) {
+		struct job_item *item;
+
+		(void)pthread_mutex_lock(&w->lock);
+		item = w->stop || quit ? NULL : queue_pop(&w->todo);
+		if (item) {
+			if (hs_worker_job_is_urgent(item->job.kind))
+				w->nr_urgent--;
+			else
+				w->nr_patient--;
+		}
+		quit |= w->stop;
+		(void)pthread_mutex_unlock(&w->lock);
+		if (!item)
+			break;
+		any = true;
+		begin_job(w);
+		hs_worker_do_job(w, item);
+		w->in_job = false;
+		if (item->job.kind == HS_JOB_QUIT) {
+			/* Delivered when all is put back: the main thread ends with it, and waits for nothing then. */
+			w->quit = item;
+			quit = true;
+			continue;
+		}
+		(void)pthread_mutex_lock(&w->lock);
+		queue_push(&w->finished, item);
+		(void)pthread_mutex_unlock(&w->lock);
+		hs_thread_poke(w->event_fd);
+	}
+	if (any && !quit)
+		hs_worker_publish(w);
+	return quit;
+}
+
+static void one_cycle(struct hs_worker *w)
+{
+	const uint64_t start_us = hs_worker_now_us();
+	struct hs_error err = { "" };
+	uint64_t news = 0;
+	int rc;
+
+	hs_worker_try_engage(w);
+	rc = hs_pipeline_cycle(w->pipeline, &news, &err);
+	if (rc == -ECANCELED) {
+		w->rest_ms = 0;
+		return;
+	}
+	if (rc == -ESRCH)
+		rc = 0; /* the last guest has gone: the main thread hears of it by the pidfd */
+	if (rc)
+		hs_worker_trouble(w, rc == -EBUSY ? HS_REASON_FOREIGN : HS_REASON_TROUBLE, err.text);
+	else if (w->effective != HS_MODE_SAVE || hs_pipeline_engaged(w->pipeline))
+		hs_worker_trouble(w, HS_REASON_NONE, "");
+	(void)pthread_mutex_lock(&w->lock);
+	w->snap.cycles++;
+	w->snap.last_cycle_ms = (hs_worker_now_us() - start_us) / 1000;
+	(void)pthread_mutex_unlock(&w->lock);
+	w->rest_ms = news || w->rest_ms < w->cfg.rest_min_s * UINT64_C(1000) ? w->cfg.rest_min_s * UINT64_C(1000)
+									     : w->rest_ms * 2;
+	if (w->rest_ms > w->cfg.rest_max_s * UINT64_C(1000))
+		w->rest_ms = w->cfg.rest_max_s * UINT64_C(1000);
+	hs_worker_publish(w);
+}
+
+static void *run(void *arg)
+{
+	struct hs_worker *w = arg;
+
+	(void)pthread_setname_np(pthread_self(), "hs-scan");
+	while (!do_jobs(w)) {
+		const bool work = w->effective != HS_MODE_OFF && w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+		uint64_t sleep_us = 60000000;
+
+		retry_undo(w);
+		set_priority(w, true);
+		if (work) {
+			one_cycle(w);
+			set_stage(w, "rest");
+			sleep_us = w->rest_ms * 1000;
+		} else {
+			set_stage(w, "idle");
+		}
+		w->urgency = WORKER_ANY_JOB;
+		if (w->undo_owed) {
+			const uint64_t now_us = hs_worker_now_us();
+			const uint64_t left_us = w->retry_undo_at_us > now_us ? w->retry_undo_at_us - now_us : 0;
+
+			sleep_us = left_us < sleep_us ? left_us : sleep_us;
+		}
+		(void)clock_sleep_us(w, sleep_us);
+	}
+	set_priority(w, false);
+	hs_pipeline_destroy(w->pipeline);
+	w->pipeline = NULL;
+	set_stage(w, "ended");
+	if (w->quit) {
+		(void)pthread_mutex_lock(&w->lock);
+		queue_push(&w->finished, w->quit);
+		(void)pthread_mutex_unlock(&w->lock);
+	}
+	hs_worker_publish(w);
+	return NULL;
+}
+
+/* ---- the main thread's side ---- */
+
+static int on_event(sd_event_source *source, int fd, uint32_t revents, void *arg)
+{
+	struct hs_worker *w = arg;
+	uint64_t count;
+
+	(void)source;
+	(void)revents;
+	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return -errno;
+	for (;;) {
+		struct job_item *item;
+
+		(void)pthread_mutex_lock(&w->lock);
+		item = queue_pop(&w->finished);
+		(void)pthread_mutex_unlock(&w->lock);
+		if (!item)
+			break;
+		if (item->job.done.fn)
+			item->job.done.fn(item->job.done.arg, item->rc, item->text);
+		free(item);
+	}
+	return 0;
+}
+
+int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, struct hs_error *err)
+{
+	struct hs_worker *w = calloc(1, sizeof(*w));
+	pthread_condattr_t attr;
+	int rc;
+
+	*out = NULL;
+	if (!w)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	w->cfg = *cfg;
+	w->cfg.pipeline.observe = true; /* the engine comes with mode save */
+	w->cfg.pipeline.allow_empty = true;
+	w->clock = (struct hs_clock){ .ctx = w, .now_us = clock_now_us, .sleep_us = clock_sleep_us };
+	w->snap.stage = "idle";
+	w->snap.alive_ms = w->snap.stage_ms = hs_worker_now_us() / 1000;
+	(void)pthread_mutex_init(&w->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&w->wake, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	rc = w->event_fd < 0 ? -errno : sd_event_add_io(cfg->loop, &w->source, w->event_fd, EPOLLIN, on_event, w);
+	if (rc < 0) {
+		(void)hs_error_set(err, rc, "cannot watch the scan's thread: %s", strerror(-rc));
+		goto fail;
+	}
+	rc = hs_pipeline_create(&w->pipeline, &w->cfg.host, &w->cfg.pipeline, &w->clock, err);
+	if (rc)
+		goto fail;
+	hs_worker_watch_pipeline(w);
+	rc = hs_thread_start(&w->thread, run, w);
+	if (rc) {
+		(void)hs_error_set(err, rc, "cannot start the scan's thread: %s", strerror(-rc));
+		goto fail;
+	}
+	w->started = true;
+	*out = w;
+	return 0;
+fail:
+	hs_worker_destroy(w);
+	return rc;
+}
+
+int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
+{
+	struct job_item *item = calloc(1, sizeof(*item));
+
+	if (!item)
+		return -ENOMEM;
+	item->job = *job;
+	w->nr_posted++;
+	(void)pthread_mutex_lock(&w->lock);
+	queue_push(&w->todo, item);
+	if (hs_worker_job_is_urgent(job->kind))
+		w->nr_urgent++;
+	else
+		w->nr_patient++;
+	(void)pthread_cond_signal(&w->wake);
+	(void)pthread_mutex_unlock(&w->lock);
+	return 0;
+}
+
+uint64_t hs_worker_nr_posted(const struct hs_worker *w)
+{
+	return w->nr_posted;
+}
+
+int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out)
+{
+	uint64_t now_ms;
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&w->lock);
+	now_ms = hs_worker_now_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
+	*out = w->snap;
+	out->reports = calloc(w->snap.nr ? w->snap.nr : 1, sizeof(*out->reports));
+	if (!out->reports) {
+		out->nr = 0;
+		rc = -ENOMEM;
+	} else if (w->snap.nr) {
+		memcpy(out->reports, w->snap.reports, w->snap.nr * sizeof(*out->reports));
+	}
+	out->stage_ms = now_ms - w->snap.stage_ms;
+	out->alive_ms = now_ms - w->snap.alive_ms;
+	(void)pthread_mutex_unlock(&w->lock);
+	return rc;
+}
+
+void hs_worker_destroy(struct hs_worker *w)
+{
+	struct job_item *item;
+
+	if (!w)
+		return;
+	if (w->started) {
+		(void)pthread_mutex_lock(&w->lock);
+		w->stop = true;
+		(void)pthread_cond_signal(&w->wake);
+		(void)pthread_mutex_unlock(&w->lock);
+		(void)pthread_join(w->thread, NULL);
+	}
+	hs_pipeline_destroy(w->pipeline); /* only when the thread never ran */
+	while ((item = queue_pop(&w->todo)) || (item = queue_pop(&w->finished)))
+		free(item);
+	sd_event_source_unref(w->source);
+	if (w->event_fd >= 0)
+		(void)close(w->event_fd);
+	free(w->snap.reports);
+	(void)pthread_cond_destroy(&w->wake);
+	(void)pthread_mutex_destroy(&w->lock);
+	free(w);
+}

@@ -1,0 +1,121 @@
+/*
+ * What has to survive the daemon's own end: the lock that keeps a second one away, and the processes that were opted in
+ * by request. (Domains keep their wish in libvirt, and what is shared the kernel knows.)
+ */
+#include "daemon_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "service/common/log.h"
+#include "base/procstat.h"
+
+#define WISHES "wishes.json"
+
+int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err)
+{
+	char path[4200], text[32] = "";
+	ssize_t n;
+
+	*fd = -1;
+	if (mkdir(state_dir, 0700) && errno != EEXIST)
+		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", state_dir, strerror(errno));
+	(void)snprintf(path, sizeof(path), "%s/hs-shared.lock", state_dir);
+	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (*fd < 0)
+		return hs_error_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+	if (flock(*fd, LOCK_EX | LOCK_NB)) {
+		int rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+
+		n = pread(*fd, text, sizeof(text) - 1, 0);
+		text[n > 0 ? strcspn(text, "\n") : 0] = '\0';
+		(void)close(*fd);
+		*fd = -1;
+		if (rc == -EBUSY)
+			return hs_error_set(err, rc,
+					    "hs-shared runs already (process %s holds %s): end it first, or give this "
+					    "one a state_dir and socket of its own",
+					    text[0] ? text : "unknown", path);
+		return hs_error_set(err, rc, "cannot lock %s: %s", path, strerror(-rc));
+	}
+	n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	if (ftruncate(*fd, 0) || pwrite(*fd, text, (size_t)n, 0) != n)
+		hs_log(HS_LOG_WARNING, "cannot write the process id into %s: %s", path, strerror(errno));
+	return 0;
+}
+
+void hs_daemon_save_wishes(struct hs_daemon *d)
+{
+	char path[4200], tmp[4300];
+	json_t *list = json_array();
+	int fd = -1, rc = -1;
+
+	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (g->source == HS_SOURCE_PID && g->pid && g->opt_in.on && !g->forgotten)
+			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:s,s:I}", "pid", (int)g->pid, "started",
+								    (json_int_t)hs_start_time(&d->host, g->pid),
+								    "group", g->opt_in.group, "max_shared_bytes",
+								    (json_int_t)g->opt_in.max_shared_bytes));
+	(void)snprintf(path, sizeof(path), "%s/" WISHES, d->host.state_dir);
+	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0)
+		rc = json_dumpfd(list, fd, JSON_INDENT(1)) || fsync(fd) ? -1 : 0;
+	if (fd >= 0)
+		(void)close(fd);
+	if (rc || rename(tmp, path))
+		hs_log(HS_LOG_ERROR,
+		       "cannot save in %s which processes are opted in (%s): after a restart they will not be known",
+		       path, strerror(errno));
+	json_decref(list);
+}
+
+void hs_daemon_load_wishes(struct hs_daemon *d)
+{
+	char path[4200];
+	json_error_t je;
+	json_t *list, *item;
+	size_t i;
+
+	(void)snprintf(path, sizeof(path), "%s/" WISHES, d->host.state_dir);
+	if (access(path, F_OK))
+		return;
+	list = json_load_file(path, 0, &je);
+	if (!json_is_array(list)) {
+		hs_log(HS_LOG_WARNING, "%s cannot be read (%s): processes opted in earlier have to be opted in again",
+		       path, list ? "it holds no list" : je.text);
+		json_decref(list);
+		return;
+	}
+	json_array_foreach(list, i, item)
+	{
+		struct hs_error err = { "" };
+		struct hs_daemon_guest *g;
+		const char *group = "";
+		json_int_t started = 0, max = 0;
+		int pid = 0;
+
+		if (json_unpack(item, "{s:i,s:I,s:s,s:I}", "pid", &pid, "started", &started, "group", &group,
+				"max_shared_bytes", &max) ||
+		    pid <= 0 || max < 0 || !hs_group_valid(group))
+			continue;
+		/* Another process may have the number by now. */
+		if (hs_start_time(&d->host, pid) != (uint64_t)started || !started)
+			continue;
+		if (hs_daemon_guest_pid(d, pid, &g, &err)) {
+			hs_log(HS_LOG_WARNING, "process %d was opted in before and cannot be taken up: %s", pid,
+			       err.text);
+			continue;
+		}
+		g->opt_in.on = true;
+		(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "%s", group);
+		g->opt_in.max_shared_bytes = (uint64_t)max;
+	}
+	json_decref(list);
+}

@@ -1,0 +1,14 @@
+/*
+ * The endpoint's content: /metrics in OpenMetrics and JSON below /v1/, as docs/openapi.yaml describes it. Routes,
+ * checks of what was sent, and the shapes of what is answered; what is done is the daemon's (struct hs_control).
+ */
+#ifndef SERVICE_API_H
+#define SERVICE_API_H
+
+#include "http.h"
+#include "service/common/model.h"
+
+/* The http handler; ctx is a `const struct hs_control *`. */
+void hs_api_handle(void *ctx, struct hs_http_exchange *x);
+
+#endif

@@ -1,0 +1,10 @@
+/* The model as text for Prometheus. */
+#ifndef SERVICE_METRICS_H
+#define SERVICE_METRICS_H
+
+#include "service/common/model.h"
+
+/* malloc'ed, *len bytes; openmetrics: OpenMetrics 1.0 instead of Prometheus' older text format. NULL: out of memory. */
+char *hs_metrics_text(const struct hs_model *m, bool openmetrics, size_t *len);
+
+#endif

@@ -1,5 +1,0 @@
-pkg_check_modules(LIBVIRT REQUIRED IMPORTED_TARGET libvirt)
-pkg_check_modules(LIBXML REQUIRED IMPORTED_TARGET libxml-2.0)
-hs_folder(virt virt.c virt_thread.c virt_domain.c virt_metadata.c)
-target_link_libraries(hs_virt PUBLIC hs_model PkgConfig::SYSTEMD PkgConfig::LIBVIRT PRIVATE PkgConfig::LIBXML)
-target_include_directories(hs_virt INTERFACE ${CMAKE_CURRENT_SOURCE_DIR})

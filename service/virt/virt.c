@@ -1,0 +1,273 @@
+/*
+ * The main thread's side of libvirt's thread: jobs go to it through a queue and an eventfd, messages come back the same
+ * way, in order.
+ */
+#include <errno.h>
+#include <libvirt/virterror.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "service/common/log.h"
+#include "service/common/thread.h"
+#include "virt_internal.h"
+
+#define STOP_WAIT_S 5
+
+static void quiet(void *arg, virErrorPtr e)
+{
+	(void)arg;
+	(void)e;
+}
+
+/* ---- requests ---- */
+
+/* Answers one, unless that was done already. */
+static void answer(struct hs_virt *v, uint64_t id, int rc, const char *text)
+{
+	struct hs_virt_request **at = &v->requests, *r;
+
+	while (*at && (*at)->id != id)
+		at = &(*at)->next;
+	r = *at;
+	if (!r)
+		return;
+	*at = r->next;
+	if (!r->next)
+		v->last_request = at;
+	r->done.fn(r->done.arg, rc, text);
+	free(r);
+}
+
+static void answer_all(struct hs_virt *v, const char *text)
+{
+	while (v->requests)
+		answer(v, v->requests->id, -ECANCELED, text);
+}
+
+/* True when the thread had not begun it: then it never will. */
+static bool take_back(struct hs_virt *v, uint64_t id)
+{
+	struct hs_virt_job **at = &v->jobs, *j;
+
+	(void)pthread_mutex_lock(&v->lock);
+	while (*at && (*at)->request != id)
+		at = &(*at)->next;
+	j = *at;
+	if (j) {
+		*at = j->next;
+		if (!j->next)
+			v->last_job = at;
+	}
+	(void)pthread_mutex_unlock(&v->lock);
+	free(j);
+	return j != NULL;
+}
+
+static void set_deadline(struct hs_virt *v)
+{
+	if (v->requests)
+		(void)sd_event_source_set_time(v->deadline, v->requests->until_us);
+	(void)sd_event_source_set_enabled(v->deadline, v->requests ? SD_EVENT_ONESHOT : SD_EVENT_OFF);
+}
+
+static int on_deadline(sd_event_source *s, uint64_t now_us, void *arg)
+{
+	struct hs_virt *v = arg;
+
+	(void)s;
+	while (v->requests && v->requests->until_us <= now_us) {
+		const uint64_t id = v->requests->id;
+		const bool dropped = take_back(v, id);
+		char text[256];
+
+		(void)snprintf(text, sizeof(text), "libvirt has not answered for %u ms: %s", v->cfg.answer_ms,
+			       dropped ? "nothing was changed"
+				       : "the wish is stored if it still does; `hs-share guests` shows what holds");
+		answer(v, id, -ETIMEDOUT, text);
+	}
+	set_deadline(v);
+	return 0;
+}
+
+/* ---- messages ---- */
+
+static void deliver(struct hs_virt *v, const struct hs_virt_message *m)
+{
+	switch (m->kind) {
+	case HS_VIRT_MESSAGE_DOMAIN:
+		v->cb.domain(v->cb.ctx, &m->domain);
+		break;
+	case HS_VIRT_MESSAGE_GONE:
+		v->cb.gone(v->cb.ctx, m->domain.uuid);
+		break;
+	case HS_VIRT_MESSAGE_CONNECTION:
+		v->cb.connection(v->cb.ctx, m->up, m->text);
+		break;
+	case HS_VIRT_MESSAGE_DONE:
+		answer(v, m->request, m->rc, m->text);
+		break;
+	}
+}
+
+static int on_messages(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct hs_virt *v = arg;
+	struct hs_virt_message *list, *next;
+	uint64_t count;
+
+	(void)s;
+	(void)revents;
+	(void)!read(fd, &count, sizeof(count));
+	(void)pthread_mutex_lock(&v->lock);
+	list = v->messages;
+	v->messages = NULL;
+	v->last_message = &v->messages;
+	(void)pthread_mutex_unlock(&v->lock);
+	for (; list; list = next) {
+		next = list->next;
+		deliver(v, list);
+		free(list);
+	}
+	set_deadline(v);
+	return 0;
+}
+
+/* ---- life ---- */
+
+static void free_all(struct hs_virt *v)
+{
+	struct hs_virt_job *j;
+	struct hs_virt_message *m;
+	struct hs_virt_known *k;
+
+	while ((j = v->jobs)) {
+		v->jobs = j->next;
+		free(j);
+	}
+	while ((m = v->messages)) {
+		v->messages = m->next;
+		if (m->kind == HS_VIRT_MESSAGE_DONE)
+			deliver(v, m);
+		free(m);
+	}
+	while ((k = v->known)) {
+		v->known = k->next;
+		free(k);
+	}
+	answer_all(v, "hs-shared is about to end, and had not begun with it");
+	sd_event_source_disable_unref(v->source);
+	sd_event_source_disable_unref(v->deadline);
+	if (v->job_fd >= 0)
+		(void)close(v->job_fd);
+	if (v->message_fd >= 0)
+		(void)close(v->message_fd);
+	(void)pthread_mutex_destroy(&v->lock);
+	free(v->uri);
+	free(v->pid_dir);
+	free(v);
+}
+
+int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_event *loop,
+		  const struct hs_virt_callbacks *cb, struct hs_error *err)
+{
+	static bool registered; /* libvirt's loop is one for the process, for good */
+	struct hs_virt *v = calloc(1, sizeof(*v));
+	int rc = -ENOMEM;
+
+	*out = NULL;
+	if (!v)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	v->cfg = *cfg;
+	v->cb = *cb;
+	v->wait_ms = cfg->reconnect_ms;
+	v->last_job = &v->jobs;
+	v->last_message = &v->messages;
+	v->last_request = &v->requests;
+	(void)pthread_mutex_init(&v->lock, NULL);
+	v->job_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->message_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->uri = strdup(cfg->uri);
+	v->pid_dir = strdup(cfg->pid_dir ? cfg->pid_dir : "");
+	if (!v->uri || !v->pid_dir || v->job_fd < 0 || v->message_fd < 0)
+		goto fail;
+	v->cfg.uri = v->uri;
+	v->cfg.pid_dir = v->pid_dir;
+	rc = sd_event_add_io(loop, &v->source, v->message_fd, EPOLLIN, on_messages, v);
+	if (rc >= 0)
+		rc = sd_event_add_time(loop, &v->deadline, CLOCK_MONOTONIC, 0, 0, on_deadline, v);
+	if (rc < 0)
+		goto fail;
+	set_deadline(v);
+	rc = -EIO;
+	if (!registered && (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0))
+		goto fail;
+	registered = true;
+	virSetErrorFunc(NULL, quiet);
+	v->watch = virEventAddHandle(v->job_fd, VIR_EVENT_HANDLE_READABLE, hs_virt_on_job_fd, v, NULL);
+	v->timer = virEventAddTimeout(-1, hs_virt_on_retry, v, NULL);
+	if (v->watch < 0 || v->timer < 0)
+		goto fail;
+	rc = hs_thread_start(&v->thread, hs_virt_run, v);
+	if (rc)
+		goto fail;
+	*out = v;
+	return 0;
+fail:
+	free_all(v);
+	return hs_error_set(err, rc, "cannot start libvirt's thread: %s", strerror(-rc));
+}
+
+void hs_virt_stop(struct hs_virt *v)
+{
+	struct timespec until;
+
+	if (!v)
+		return;
+	(void)pthread_mutex_lock(&v->lock);
+	v->stop = true;
+	(void)pthread_mutex_unlock(&v->lock);
+	hs_thread_poke(v->job_fd);
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_WAIT_S;
+	if (pthread_timedjoin_np(v->thread, NULL, &until)) {
+		/* It sits in a call that hangs: what it uses is left to it; the process is about to end. */
+		hs_log(HS_LOG_WARNING, "libvirt does not answer: not waiting for it");
+		answer_all(v, "hs-shared is about to end, and libvirt does not answer: it may have been stored or not");
+		sd_event_source_disable_unref(v->source);
+		sd_event_source_disable_unref(v->deadline);
+		return;
+	}
+	free_all(v);
+}
+
+void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in *wish, struct hs_done done)
+{
+	struct hs_virt_job *j = calloc(1, sizeof(*j));
+	struct hs_virt_request *r = calloc(1, sizeof(*r));
+	uint64_t now_us = 0;
+
+	if (!j || !r) {
+		free(j);
+		free(r);
+		done.fn(done.arg, -ENOMEM, "out of memory");
+		return;
+	}
+	(void)sd_event_now(sd_event_source_get_event(v->source), CLOCK_MONOTONIC, &now_us);
+	r->id = j->request = ++v->last_id;
+	r->until_us = now_us + v->cfg.answer_ms * UINT64_C(1000);
+	r->done = done;
+	*v->last_request = r;
+	v->last_request = &r->next;
+	set_deadline(v);
+	(void)snprintf(j->domain, sizeof(j->domain), "%s", domain);
+	j->wish = *wish;
+	(void)pthread_mutex_lock(&v->lock);
+	*v->last_job = j;
+	v->last_job = &j->next;
+	(void)pthread_mutex_unlock(&v->lock);
+	hs_thread_poke(v->job_fd);
+}
