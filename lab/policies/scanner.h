@@ -7,7 +7,7 @@
 #define SIM_SCANNER_H
 
 #include "hs/scan.h"
-#include "host.h"
+#include "lab/lab_host.h"
 
 struct hs_lab_scan_rules {
 	void *ctx;

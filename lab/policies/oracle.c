@@ -6,7 +6,7 @@
  *
  * With `gain_all` it shares every identical base page, whatever that costs the guests: the most that can be saved.
  */
-#include "policy.h"
+#include "lab/policy.h"
 
 #include <errno.h>
 #include <stdlib.h>

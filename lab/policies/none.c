@@ -1,5 +1,5 @@
 /* none: nothing is done. What the others are measured against. */
-#include "policy.h"
+#include "lab/policy.h"
 
 static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options *o, struct hs_error *err)
 {

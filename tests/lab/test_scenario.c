@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "sim/scenario.h"
+#include "lab/scenario.h"
 
 START_TEST(test_sim_scenario_reads_all)
 {

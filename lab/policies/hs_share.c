@@ -3,7 +3,7 @@
  * index. What stands in for the merge engine is here: a burst merges what is wanted and has a partner, and takes the
  * time that ksmd was measured to take.
  */
-#include "policy.h"
+#include "lab/policy.h"
 
 #include <errno.h>
 #include <math.h>

@@ -10,7 +10,7 @@
 #define SIM_POLICY_H
 
 #include "cost.h"
-#include "host.h"
+#include "lab_host.h"
 #include "hs/pipeline.h"
 
 struct hs_lab_options {

@@ -1,5 +1,5 @@
 /* The list of policies. */
-#include "policy.h"
+#include "lab/policy.h"
 
 #include <string.h>
 
@@ -13,17 +13,4 @@ const struct hs_lab_policy *hs_lab_policy_named(const char *name)
 		if (strcmp(hs_lab_policies[i]->name, name) == 0)
 			return hs_lab_policies[i];
 	return NULL;
-}
-
-struct hs_lab_options hs_lab_options_default(const struct hs_lab_costs *costs)
-{
-	struct hs_lab_options o = {
-		.scan_rate = HS_LAB_SCAN_RATE,
-		.pipeline = hs_pipeline_config_default,
-		.costs = costs,
-	};
-
-	o.pipeline.share = hs_share_config_default;
-	o.pipeline.observe = true; /* no engine: what stands in for it is the lab's */
-	return o;
 }

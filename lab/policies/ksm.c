@@ -6,7 +6,7 @@
  *
  * zero_scan: the candidates are the zero base pages; a huge page that has one is split.
  */
-#include "policy.h"
+#include "lab/policy.h"
 #include "scanner.h"
 
 static void everything(void *ctx, const struct hs_lab_guest *g, hs_huge_nr huge, struct hs_bits512 *out)

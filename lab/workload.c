@@ -13,7 +13,7 @@
  * Places: even, skewed and warm huge pages lie scattered, by a permutation that is turned further with each phase; the
  * stream's part lies in one piece at the end, the absent one before it.
  */
-#include "host.h"
+#include "lab_host.h"
 
 #include <errno.h>
 #include <math.h>

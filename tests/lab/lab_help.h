@@ -4,7 +4,7 @@
 
 #include "hs_test.h"
 
-#include "sim/run.h"
+#include "lab/run.h"
 
 static inline struct hs_lab_scenario lab_scenario(const char *text)
 {

@@ -2,13 +2,13 @@
  * ksm_huge: nothing is ever split. Huge pages match whole huge pages, base pages match base pages. A huge page is found
  * by a hash of its 512 contents and compared; as with base pages, it has to be found unchanged in a second pass.
  */
-#include "policy.h"
+#include "lab/policy.h"
 #include "scanner.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#include "random.h"
+#include "lab/random.h"
 
 /* A content of whole huge pages: who was the first to be found with it, and the set that was made of it. */
 struct entry {

@@ -11,7 +11,7 @@
 #ifndef SIM_TRACE_HOST_H
 #define SIM_TRACE_HOST_H
 
-#include "host.h"
+#include "lab_host.h"
 
 /* One coarse round of one guest. */
 struct hs_lab_round {

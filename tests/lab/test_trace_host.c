@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "trace/pipeline_trace.h"
-#include "sim/trace_host.h"
+#include "lab/trace_host.h"
 
 /* Nothing is written, so contents are at the end what they were when they were read. */
 static const char scene[] =

@@ -3,7 +3,7 @@
  * when the content is zero), so the first one merged saves nothing and each further one a frame. Counts follow each
  * change; hs_lab_consistent makes them anew from the pages and compares.
  */
-#include "host.h"
+#include "lab_host.h"
 
 #include <errno.h>
 #include <inttypes.h>

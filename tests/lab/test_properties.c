@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "sim/random.h"
+#include "lab/random.h"
 
 static double part(uint64_t *state, double of)
 {

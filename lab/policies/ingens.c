@@ -16,7 +16,7 @@
  *     and so on, so that three accesses can score six
  *   - hot base pages are offered for sharing
  */
-#include "policy.h"
+#include "lab/policy.h"
 #include "scanner.h"
 
 #include <errno.h>
