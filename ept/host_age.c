@@ -38,7 +38,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "host_view.h"
+#include "host_internal.h"
 #include "host_vma.h"
 
 struct choice {

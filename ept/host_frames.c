@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "host_view.h"
+#include "host_internal.h"
 #include "x86_entry.h"
 
 int hs_host_page_flags(int kpageflags_fd, uint64_t pfn, size_t nr, uint64_t *flags)

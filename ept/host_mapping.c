@@ -11,9 +11,9 @@
  * batch is small enough that its 2 further VMAs for each huge page are far from any limit.
  *
  * What can go wrong between the steps is noted (`owed`), put right at once, or at the next occasion, at the latest when
- * the view is closed; after a crash, when the next view is opened (host_dump.c). Our knowledge of the flags may be old:
- * if the guest has changed them itself, step 2 leaves a page with a flag of its own, and the guest has more VMAs than
- * before: then the flags are read again, and such pages put right.
+ * the view is closed; after a crash, when the next view is opened (host_dontdump.c). Our knowledge of the flags may be
+ * old: if the guest has changed them itself, step 2 leaves a page with a flag of its own, and the guest has more VMAs
+ * than before: then the flags are read again, and such pages put right.
  *
  * Restoring is process_madvise(MADV_COLLAPSE), from outside: the kernel copies the 512 pages into a new huge page (even
  * where the old one is whole), KSM's included, whose sharing this ends. It works whatever the THP settings are, but not
@@ -30,7 +30,7 @@
 #include <unistd.h>
 
 #include "hs/remote.h"
-#include "host_view.h"
+#include "host_internal.h"
 #include "host_vma.h"
 
 #ifndef MADV_COLLAPSE
@@ -77,7 +77,7 @@ static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, si
 		results[first + i] = -ENOENT;
 		if (states[i] != HS_MAP_HUGE)
 			continue;
-		rc = hs_host_dump_flag(v, huge[first + i], &dontdump[b->nr]);
+		rc = hs_host_dontdump_flag(v, huge[first + i], &dontdump[b->nr]);
 		if (rc == -ENOENT) {
 			rc = 0;
 			continue;
@@ -117,7 +117,7 @@ static int split_batch(struct hs_host_view *v, struct split_batch *b, int *resul
 	if (rc == -ESRCH || (rc && !touched))
 		return hs_error_set(err, rc, "%s", why.text);
 	if (owed)
-		(void)hs_host_dump_repair(v);
+		(void)hs_host_dontdump_repair(v);
 	rc = hs_host_entries(v, b->huge, b->nr, states);
 	if (rc)
 		return hs_host_error(v, rc, "read its page tables", err);
@@ -132,7 +132,7 @@ static int split_batch(struct hs_host_view *v, struct split_batch *b, int *resul
 		}
 	}
 	if (!hs_walk_alive(v->walk, v->mm, &after) && after > before)
-		(void)hs_host_dump_find(v, NULL);
+		(void)hs_host_dontdump_find(v, NULL);
 	return 0;
 }
 
@@ -158,7 +158,7 @@ int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *
 	results = results ? results : own;
 	for (size_t i = 0; i < nr; i++)
 		results[i] = -ECANCELED;
-	(void)hs_host_dump_repair(v);
+	(void)hs_host_dontdump_repair(v);
 	for (size_t i = 0; i < nr && !rc; i += BATCH) {
 		rc = pick(v, huge, i, nr - i < BATCH ? nr - i : BATCH, results, b);
 		if (rc)
@@ -258,7 +258,7 @@ int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 	int own[BATCH];
 	int rc = 0;
 
-	(void)hs_host_dump_repair(v);
+	(void)hs_host_dontdump_repair(v);
 	for (size_t i = 0; i < nr && !rc; i += BATCH)
 		rc = restore_batch(v, huge + i, nr - i < BATCH ? nr - i : BATCH, results ? results + i : own);
 	return rc ? hs_host_error(v, rc, "restore its huge mappings", err) : 0;
@@ -314,7 +314,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 			      "hs: process %d: %u huge mappings that were split could not be restored (%s); khugepaged "
 			      "will do it in time\n",
 			      (int)v->view.pid, failed, strerror(-last));
-	if (v->owed && hs_host_dump_repair(v) && !hs_walk_alive(v->walk, v->mm, NULL))
+	if (v->owed && hs_host_dontdump_repair(v) && !hs_walk_alive(v->walk, v->mm, NULL))
 		(void)fprintf(
 		    stderr,
 		    "hs: process %d: a core-dump flag (MADV_DONTDUMP) of its memory could not be put back; the "

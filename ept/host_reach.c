@@ -15,7 +15,7 @@
 #include <sys/utsname.h>
 
 #include "host_facts.h"
-#include "host_view.h"
+#include "host_internal.h"
 
 struct reach_job {
 	const struct hs_bits512 *which;

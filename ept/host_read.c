@@ -22,7 +22,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "host_view.h"
+#include "host_internal.h"
 
 static bool next_run(const struct hs_bits512 *b, unsigned int *start, unsigned int *end)
 {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "host_view.h"
+#include "host_internal.h"
 #include "x86_entry.h"
 
 /* ---- huge pages ---- */

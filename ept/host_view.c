@@ -4,7 +4,7 @@
  * accessed bits of their own.)
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
- * host_mapping.c splits and restores mappings, host_dump.c keeps the flags that splitting plays with in order,
+ * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting plays with in order,
  * host_read.c copies bytes, host_reach.c helps ksmd to them, host_vma.c finds guest memory, host_frames.c asks for page
  * frames.
  *
@@ -12,7 +12,7 @@
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
  * the folder after it, then the question whether the pidfd's process still lives: if it does, the folder is its own.
  */
-#include "host_view.h"
+#include "host_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -178,7 +178,7 @@ static void free_view(struct hs_host_view *v)
 	hs_walk_put(v->walk);
 	if (v->unreadable)
 		munmap(v->unreadable, HS_BASE_SIZE);
-	hs_host_dump_forget(v);
+	hs_host_dontdump_forget(v);
 	free(v->view.regions);
 	free(v->reqs);
 	free(v->gone);
@@ -224,7 +224,7 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 	hs_vma_finish(&maps);
 	/* Not each time: reading the flags costs a walk of all tables, and old flags are noticed (host_mapping.c). */
 	if (changed)
-		hs_host_dump_forget(v);
+		hs_host_dontdump_forget(v);
 	/* A map that was read while the process ended looks empty, not changed. */
 	if (changed && hs_walk_alive(v->walk, v->mm, NULL))
 		return hs_host_error(v, -ESRCH, "read its memory map", err);
@@ -273,7 +273,7 @@ int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pi
 	if (!rc && alloc_bits(v))
 		rc = hs_error_set(err, -ENOMEM, "no memory for the view of process %d", (int)pid);
 	if (!rc) {
-		rc = hs_host_dump_find(v, &maps);
+		rc = hs_host_dontdump_find(v, &maps);
 		if (rc)
 			(void)hs_host_error(v, rc, "put a flag of its memory back that an earlier run left changed",
 					    err);

@@ -11,7 +11,7 @@
 #include "hs/host.h"
 #include "hs/types.h"
 #include "host_base.h"
-#include "host_walk_abi.h"
+#include "ept/bpf/host_walk_abi.h"
 
 struct hs_walk;
 

@@ -9,7 +9,7 @@
 
 #include "hs/error.h"
 #include "hs/types.h"
-#include "kvm_walk_abi.h"
+#include "ept/bpf/kvm_walk_abi.h"
 
 struct hs_kvm_walk;
 

@@ -24,8 +24,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "kvm_guard.h"
-#include "nested_view.h"
+#include "dirty_log_guard.h"
+#include "nested_internal.h"
 
 /* linux/fs.h since 6.7; older headers lack it. */
 struct scan_arg {
@@ -147,7 +147,7 @@ const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct
 
 	if (idle_fd >= 0)
 		close(idle_fd);
-	*fine = hs_nested_ages_ranges(ageing) && hs_kvm_guard_can_pin();
+	*fine = hs_nested_ages_ranges(ageing) && hs_dirty_log_guard_can_pin();
 	return ageing == HS_NESTED_AGE_NONE ? NULL : hs_nested_ageing_name(ageing);
 }
 
@@ -257,11 +257,11 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 	int rc;
 
 	v->has_aged = false;
-	rc = hs_nested_log_check(v, err);
+	rc = hs_nested_dirty_log_check(v, err);
 	if (!rc)
 		rc = hs_nested_look(v, &now, err);
 	if (!rc && v->nr_logged && !v->log.open) {
-		hs_nested_log_recover(v);
+		hs_nested_dirty_log_recover(v);
 		rc = hs_nested_look(v, &now, err);
 	}
 	if (rc)

@@ -38,7 +38,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "nested_view.h"
+#include "nested_internal.h"
 #include "x86_entry.h"
 
 #define FRAMES_PER_WORD 64

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nested_view.h"
+#include "nested_internal.h"
 
 /* One table to read: the huge page at `gpa` goes into marks[mark]. */
 struct spot {

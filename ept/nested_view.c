@@ -9,7 +9,7 @@
  * The parts: kvm_walk.bpf.c looks at KVM's description of the VM, nested_vm.c makes sense of it, nested_read.c reads
  * the tables by the walk that reads the host's, nested_age.c and nested_idle.c age.
  */
-#include "nested_view.h"
+#include "nested_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static void close_view(struct hs_view *view)
 {
 	struct hs_nested_view *v = hs_nested_view(view);
 
-	hs_nested_log_finish(v);
+	hs_nested_dirty_log_finish(v);
 	hs_view_close(v->inner);
 	hs_kvm_walk_put(v->kvm);
 	if (v->vm_fd >= 0)

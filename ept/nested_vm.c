@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "nested_view.h"
+#include "nested_internal.h"
 
 #define VM_FILE          "anon_inode:kvm-vm"
 #define SLOT_LOGGED      (1U << 0) /* KVM_MEM_LOG_DIRTY_PAGES */
@@ -145,10 +145,11 @@ bool hs_nested_touches(const struct hs_nested_view *v, const struct hs_kvm_slot 
 /* By the VMM, or by anybody but this view's window. */
 static bool is_logged(const struct hs_nested_view *v, uint64_t kvm, const struct hs_kvm_slot *s)
 {
-	return (s->flags & SLOT_LOGGED) && (!v->log.open || hs_kvm_guard_ours(v->log.guard, kvm, s, 0) != HS_YES);
+	return (s->flags & SLOT_LOGGED) && (!v->log.open || hs_dirty_log_guard_ours(v->log.guard, kvm, s, 0) != HS_YES);
 }
 
-bool hs_nested_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look, const struct hs_kvm_slot *slots)
+bool hs_nested_dirty_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look,
+			      const struct hs_kvm_slot *slots)
 {
 	uint64_t in_logged = 0, in_others = 0; /* pages of the largest slot of such regions */
 
@@ -226,7 +227,7 @@ static void use_slots(struct hs_nested_view *v, const struct hs_kvm_look *look, 
 {
 	v->nr_pieces = 0;
 	v->nr_logged = 0;
-	v->logs_ram = hs_nested_logs_ram(v, look, slots);
+	v->logs_ram = hs_nested_dirty_logs_ram(v, look, slots);
 	memset(v->blind, 0, ((size_t)v->view.nr_huge + 63) / 64 * sizeof(*v->blind));
 	for (uint32_t i = 0; i < look->nr_slots; i++) {
 		bool logged = is_logged(v, look->kvm, &slots[i]);

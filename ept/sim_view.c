@@ -1,5 +1,5 @@
 /* The simulated guest through the view contract. Numbers out of range do not get here: the dispatchers see to it. */
-#include "sim_view_impl.h"
+#include "sim_view_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

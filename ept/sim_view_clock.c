@@ -1,5 +1,5 @@
 /* Simulated time: passes when somebody sleeps, and the guests run in it. */
-#include "sim_view_impl.h"
+#include "sim_view_internal.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /* The simulated guest from inside and behind the view's back: accesses, contents, merging, what goes wrong. */
-#include "sim_view_impl.h"
+#include "sim_view_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * it none beside others begins a window of its own. What is given up early leaves its place empty until the next
  * window: a page that came in later would need samples of its own, each with an ageing of its guest more.
  */
-#include "fine_impl.h"
+#include "fine_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
  * some tens of GiB. A window that ends before its samples are complete learns nothing and has cost splits for it. So
  * what an ageing takes is remembered for each view, and nothing of a guest is split that would not be done in time.
  */
-#include "fine_impl.h"
+#include "fine_internal.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* The way back to huge mappings: the look before it, and the list of what has to be tried again. */
-#include "fine_impl.h"
+#include "fine_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -21,7 +21,7 @@
  * are not waited for; what they would have completed stays unknown, and the splits were in vain. (So that this is rare,
  * fine.c goes by what ageing took.) Against a call of the view that takes arbitrarily long there is no remedy here.
  */
-#include "fine_impl.h"
+#include "fine_internal.h"
 
 #include <errno.h>
 

@@ -42,14 +42,14 @@
  * After a crash the kernel knows all that matters: mergeable together with NOHUGEPAGE is our mark (QEMU sets the first
  * alone), and add_guest takes it over.
  */
-#include "engine.h"
+#include "engine_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "claim.h"
+#include "foreign_claim.h"
 #include "base/hostfile.h"
 #include "runs.h"
 

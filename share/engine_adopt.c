@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "claim.h"
-#include "engine.h"
+#include "foreign_claim.h"
+#include "engine_internal.h"
 
 struct adopt {
 	struct hs_engine_guest *g;

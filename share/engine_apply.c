@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine.h"
+#include "engine_internal.h"
 #include "base/hostfile.h"
 #include "runs.h"
 #include "base/vmas.h"

@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "claim.h"
-#include "engine.h"
+#include "foreign_claim.h"
+#include "engine_internal.h"
 #include "base/hostfile.h"
 
 #define LOOK_US        4000 /* well within ksmd's sleep at the end of a pass */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine.h"
+#include "engine_internal.h"
 #include "runs.h"
 
 struct holder {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine.h"
+#include "engine_internal.h"
 #include "runs.h"
 
 #define STEP 64U

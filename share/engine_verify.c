@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine.h"
+#include "engine_internal.h"
 #include "base/hostfile.h"
 #include "runs.h"
 

@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "claim.h"
+#include "foreign_claim.h"
 #include "base/hostfile.h"
 
 struct hs_ksm {

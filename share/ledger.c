@@ -11,7 +11,7 @@
 #include <limits.h>
 #include <string.h>
 
-#include "engine.h"
+#include "engine_internal.h"
 
 #define RMAP_ITEM_BYTES   64
 #define STABLE_NODE_BYTES 64

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "hs_test.h"
-#include "ept/nested_view.h"
+#include "ept/nested_internal.h"
 
 static char root[] = "/tmp/hs-idle-XXXXXX", folder[64], bitmap[80];
 static struct hs_host host;

@@ -10,9 +10,9 @@
 #include "hs/remote.h"
 #include "hs/view.h"
 #include "hs_test.h"
-#include "ept/kvm_guard.h"
+#include "ept/dirty_log_guard.h"
 #include "ept/kvm_walk.h"
-#include "ept/nested_view.h"
+#include "ept/nested_internal.h"
 #include "vmm.h"
 
 #define NR_HUGE 32
@@ -326,7 +326,7 @@ START_TEST(test_ept_nested_fine_guard)
 	bool made = false;
 	static struct hs_kvm_slot slots[HS_KVM_MAX_SLOTS];
 	int pidfd, their_fd = -1, fd;
-	struct hs_kvm_guard *guard;
+	struct hs_dirty_log_guard *guard;
 	struct hs_kvm_walk *walk;
 	struct hs_kvm_seen seen;
 	uint64_t cookie;
@@ -344,21 +344,21 @@ START_TEST(test_ept_nested_fine_guard)
 	good(hs_kvm_walk_get(&walk, &err));
 	good(hs_kvm_walk_look(walk, fd, &seen, slots));
 	ck_assert_uint_eq(seen.look.nr_slots, 5);
-	ck_assert_int_eq(hs_kvm_guard_get(&guard, true, &err), -ENOENT);
-	good(hs_kvm_guard_get(&guard, false, &err));
-	good(hs_kvm_guard_begin(guard, seen.look.kvm, guest.pid, fd, &made));
+	ck_assert_int_eq(hs_dirty_log_guard_get(&guard, true, &err), -ENOENT);
+	good(hs_dirty_log_guard_get(&guard, false, &err));
+	good(hs_dirty_log_guard_begin(guard, seen.look.kvm, guest.pid, fd, &made));
 	ck_assert(made);
 	for (uint32_t i = 0; i < seen.look.nr_slots; i++) {
-		good(hs_kvm_guard_watch(guard, seen.look.kvm, &slots[i], &cookie));
-		ck_assert_int_eq(hs_kvm_guard_ours(guard, seen.look.kvm, &slots[i], 0), HS_NO);
+		good(hs_dirty_log_guard_watch(guard, seen.look.kvm, &slots[i], &cookie));
+		ck_assert_int_eq(hs_dirty_log_guard_ours(guard, seen.look.kvm, &slots[i], 0), HS_NO);
 	}
 	ck_assert_int_eq(vmm_log(&guest, true), 0);
 	for (uint32_t i = 0; i < seen.look.nr_slots; i++)
-		ck_assert_int_eq(hs_kvm_guard_ours(guard, seen.look.kvm, &slots[i], 0), HS_NO);
-	ck_assert(hs_kvm_guard_watches(guard, seen.look.kvm));
-	hs_kvm_guard_end(guard, seen.look.kvm);
-	ck_assert(!hs_kvm_guard_watches(guard, seen.look.kvm));
-	hs_kvm_guard_put(guard);
+		ck_assert_int_eq(hs_dirty_log_guard_ours(guard, seen.look.kvm, &slots[i], 0), HS_NO);
+	ck_assert(hs_dirty_log_guard_watches(guard, seen.look.kvm));
+	hs_dirty_log_guard_end(guard, seen.look.kvm);
+	ck_assert(!hs_dirty_log_guard_watches(guard, seen.look.kvm));
+	hs_dirty_log_guard_put(guard);
 	hs_kvm_walk_put(walk);
 	close(fd);
 	close(pidfd);

@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "share/claim.h"
+#include "share/foreign_claim.h"
 #include "engine_scene.h"
 #include "base/hostfile.h"
 #include "hs_test.h"

@@ -1,31 +1,31 @@
 /*
- * The watch on what VMMs do with dirty logging while we have it on: a BPF program (kvm_guard.bpf.c) and its table of
- * watched slots. Both are pinned in the BPF file system while the table is in use, so that the watch goes on when we
+ * The watch on what VMMs do with dirty logging while we have it on: a BPF program (dirty_log_guard.bpf.c) and its table
+ * of watched slots. Both are pinned in the BPF file system while the table is in use, so that the watch goes on when we
  * are killed, and the next run can tell whether logging that was left on is still ours to switch off.
  *
  * What is left of VMs whose process is gone is dropped when the watch is taken, and when the last one gives it back.
  *
  * One for the whole process, counted; calls may come from any thread. Several processes share the pinned one.
  */
-#ifndef HS_EPT_KVM_GUARD_H
-#define HS_EPT_KVM_GUARD_H
+#ifndef HS_EPT_DIRTY_LOG_GUARD_H
+#define HS_EPT_DIRTY_LOG_GUARD_H
 
 #include <linux/types.h>
 #include <sys/types.h>
 
 #include "hs/error.h"
 #include "hs/types.h"
-#include "kvm_walk_abi.h"
+#include "ept/bpf/kvm_walk_abi.h"
 
-struct hs_kvm_guard;
+struct hs_dirty_log_guard;
 
 /*
  * Takes the one that is there, or (unless `existing`) attaches it. -ENOENT: existing, and there is none; -EPERM,
  * -ENOTSUP (no kprobes, no BPF file system, KVM has no such function), -ENOMEM.
  */
-HS_MUST_USE int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struct hs_error *err);
+HS_MUST_USE int hs_dirty_log_guard_get(struct hs_dirty_log_guard **out, bool existing, struct hs_error *err);
 /* Takes NULL. The last one takes it away when nothing is watched. */
-void hs_kvm_guard_put(struct hs_kvm_guard *g);
+void hs_dirty_log_guard_put(struct hs_dirty_log_guard *g);
 
 /*
  * Begins to watch a VM, which is that process's, and proves that its calls are seen, by one of our own on vm_fd, our
@@ -33,26 +33,27 @@ void hs_kvm_guard_put(struct hs_kvm_guard *g);
  * to be ended if nothing comes of it; otherwise it may be another process's. -ENOTSUP: it is not seen; then the watch
  * has been ended.
  */
-HS_MUST_USE int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made);
+HS_MUST_USE int hs_dirty_log_guard_begin(struct hs_dirty_log_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made);
 /* Forgets the VM and its slots. */
-void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm);
+void hs_dirty_log_guard_end(struct hs_dirty_log_guard *g, uint64_t kvm);
 
 /* Whether anybody watches it, now or before he was killed. */
-bool hs_kvm_guard_watches(struct hs_kvm_guard *g, uint64_t kvm);
+bool hs_dirty_log_guard_watches(struct hs_dirty_log_guard *g, uint64_t kvm);
 
 /*
  * Watches a slot of a VM that has been begun. *cookie: to be put behind the argument of the one call that switches its
  * logging on for us, so that it is told from the VMM's.
  */
-HS_MUST_USE int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
-				   uint64_t *cookie);
+HS_MUST_USE int hs_dirty_log_guard_watch(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
+					 uint64_t *cookie);
 
 /*
  * Whether this slot's logging is on by our doing alone: our call has been made, the slot is as it was, and no call of
  * the VMM's has touched its logging since. HS_UNKNOWN: it has been watched for less than min_us, so whoever began it
  * may still be at work.
  */
-enum hs_tri hs_kvm_guard_ours(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t min_us);
+enum hs_tri hs_dirty_log_guard_ours(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
+				    uint64_t min_us);
 
 /* A slot's number, as KVM's calls name it. */
 static inline uint32_t hs_kvm_slot_number(const struct hs_kvm_slot *s)
@@ -61,6 +62,6 @@ static inline uint32_t hs_kvm_slot_number(const struct hs_kvm_slot *s)
 }
 
 /* Whether the watch can be pinned here: a BPF file system is mounted, and not read-only to us. */
-bool hs_kvm_guard_can_pin(void);
+bool hs_dirty_log_guard_can_pin(void);
 
 #endif

@@ -3,8 +3,8 @@
 #define HS_EPT_NESTED_VIEW_H
 
 #include "hs/view.h"
-#include "host_view.h"
-#include "kvm_guard.h"
+#include "host_internal.h"
+#include "dirty_log_guard.h"
 #include "kvm_walk.h"
 #include "nested_entry.h"
 
@@ -27,10 +27,10 @@ struct hs_nested_piece {
 	uint16_t from, to;
 };
 
-/* A window in which mappings are split: dirty logging is on by our doing. See nested_log.c. */
-struct hs_nested_log {
-	struct hs_kvm_guard *guard; /* NULL: never needed so far */
-	bool open;                  /* logging may be on by our doing */
+/* A window in which mappings are split: dirty logging is on by our doing. See nested_dirty_log.c. */
+struct hs_nested_dirty_log {
+	struct hs_dirty_log_guard *guard; /* NULL: never needed so far */
+	bool open;                        /* logging may be on by our doing */
 	uint64_t since_us;
 	uint64_t next_recovery_us;
 };
@@ -64,7 +64,7 @@ struct hs_nested_view {
 
 	uint64_t *split; /* one bit for each huge page: split by us, and not restored since */
 	uint32_t nr_split;
-	struct hs_nested_log log;
+	struct hs_nested_dirty_log log;
 };
 
 static inline struct hs_nested_view *hs_nested_view(struct hs_view *v)
@@ -96,8 +96,8 @@ bool hs_nested_touches(const struct hs_nested_view *v, const struct hs_kvm_slot 
  * region with the largest slot that can be written. Where that is a display's, or is no larger than one's, it cannot be
  * told from a migration, and is taken for one.
  */
-bool hs_nested_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look,
-			const struct hs_kvm_slot *slots);
+bool hs_nested_dirty_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look,
+			      const struct hs_kvm_slot *slots);
 
 /* Looks at the VM; when its slots are not those of `aged` any more, or there are none yet, reads them anew. */
 HS_MUST_USE int hs_nested_look(struct hs_nested_view *v, struct hs_kvm_seen *now, struct hs_error *err);
@@ -156,17 +156,17 @@ HS_MUST_USE int hs_nested_idle_clear(struct hs_nested_view *v, hs_huge_nr first,
 HS_MUST_USE int hs_nested_idle_drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 HS_MUST_USE int hs_nested_idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
-/* ---- nested_log.c ---- */
+/* ---- nested_dirty_log.c ---- */
 
 int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 /* Ends the window, if one is open: logging off, or left to the VMM. -EAGAIN and the like: not now. */
-HS_MUST_USE int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err);
+HS_MUST_USE int hs_nested_dirty_log_close(struct hs_nested_view *v, struct hs_error *err);
 /* Ends a window that is older than any may be, whoever forgot it, or in which nothing is split. */
-HS_MUST_USE int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err);
+HS_MUST_USE int hs_nested_dirty_log_check(struct hs_nested_view *v, struct hs_error *err);
 /* Ends a window that a killed run has left open, once it is surely nobody's. */
-void hs_nested_log_recover(struct hs_nested_view *v);
+void hs_nested_dirty_log_recover(struct hs_nested_view *v);
 /* The view ends. */
-void hs_nested_log_finish(struct hs_nested_view *v);
+void hs_nested_dirty_log_finish(struct hs_nested_view *v);
 
 #endif

@@ -12,10 +12,10 @@
 #include <time.h>
 
 #include "hs/remote.h"
-#include "host_view.h"
+#include "host_internal.h"
 #include "host_vma.h"
 
-void hs_host_dump_forget(struct hs_host_view *v)
+void hs_host_dontdump_forget(struct hs_host_view *v)
 {
 	free(v->dump);
 	v->dump = NULL;
@@ -54,7 +54,7 @@ static int read_flags(struct hs_host_view *v)
 
 	if (rc)
 		return rc;
-	hs_host_dump_forget(v);
+	hs_host_dontdump_forget(v);
 	v->dump = malloc((smaps.nr + 1) * sizeof(*v->dump));
 	if (!v->dump) {
 		hs_vma_finish(&smaps);
@@ -81,7 +81,7 @@ static int read_flags(struct hs_host_view *v)
 	return 0;
 }
 
-int hs_host_dump_flag(struct hs_host_view *v, hs_huge_nr huge, bool *dontdump)
+int hs_host_dontdump_flag(struct hs_host_view *v, hs_huge_nr huge, bool *dontdump)
 {
 	uint64_t addr = hs_view_hva(&v->view, huge).v;
 	size_t low = 0, high;
@@ -119,7 +119,7 @@ static int repair_one(struct hs_host_view *v, hs_huge_nr huge)
 {
 	struct hs_remote_op op = { .start = hs_view_hva(&v->view, huge).v, .result = -ECANCELED };
 	bool dontdump;
-	int rc = hs_host_dump_flag(v, huge, &dontdump);
+	int rc = hs_host_dontdump_flag(v, huge, &dontdump);
 
 	if (rc == -ENOENT) { /* gone, and its flag with it */
 		hs_bit_put(v->owed, huge, false);
@@ -138,7 +138,7 @@ static int repair_one(struct hs_host_view *v, hs_huge_nr huge)
 }
 
 /* Puts back what is owed; a guest that is busy for a moment is asked again. */
-int hs_host_dump_repair(struct hs_host_view *v)
+int hs_host_dontdump_repair(struct hs_host_view *v)
 {
 	int rc = 0;
 
@@ -168,7 +168,7 @@ int hs_host_dump_repair(struct hs_host_view *v)
  * Looks for flags that were left changed, and puts them back if we have the means: what fails stays owed. `maps` as
  * just read, or NULL to look without it. The long smaps is read only when the short maps shows such a shape.
  */
-int hs_host_dump_find(struct hs_host_view *v, const struct hs_vma_list *maps)
+int hs_host_dontdump_find(struct hs_host_view *v, const struct hs_vma_list *maps)
 {
 	bool suspicious = !maps;
 	int rc;
@@ -181,6 +181,6 @@ int hs_host_dump_find(struct hs_host_view *v, const struct hs_vma_list *maps)
 	if (rc)
 		return rc;
 	if (v->remote)
-		rc = hs_host_dump_repair(v);
+		rc = hs_host_dontdump_repair(v);
 	return rc == -ESRCH || rc == -ENOMEM ? rc : 0;
 }

@@ -9,7 +9,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
-#include "kvm_guard_abi.h"
+#include "dirty_log_guard_abi.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -27,9 +27,9 @@ struct file {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, HS_KVM_GUARD_MAX);
-	__type(key, struct hs_kvm_guard_key);
-	__type(value, struct hs_kvm_guard_slot);
+	__uint(max_entries, HS_DIRTY_LOG_GUARD_MAX);
+	__type(key, struct hs_dirty_log_guard_key);
+	__type(value, struct hs_dirty_log_guard_slot);
 } watched SEC(".maps");
 
 /* linux/kvm.h, whose types are not to be had here. */
@@ -41,18 +41,18 @@ struct {
 #define KVM_RESET_DIRTY_RINGS       0xaec7
 #define KVM_MEM_LOG_DIRTY_PAGES     1
 
-static __always_inline void count_logging(struct hs_kvm_guard_slot *c)
+static __always_inline void count_logging(struct hs_dirty_log_guard_slot *c)
 {
 	__sync_fetch_and_add(&c->logging, 1);
 }
 
 /* long kvm_vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg) */
 SEC("kprobe/kvm_vm_ioctl")
-int hs_kvm_guard(struct pt_regs *regs)
+int hs_dirty_log_guard(struct pt_regs *regs)
 {
 	struct file *file = (struct file *)regs->di;
-	struct hs_kvm_guard_key key = { .slot = HS_KVM_GUARD_ALL };
-	struct hs_kvm_guard_slot *all, *one;
+	struct hs_dirty_log_guard_key key = { .slot = HS_DIRTY_LOG_GUARD_ALL };
+	struct hs_dirty_log_guard_slot *all, *one;
 	__u64 cookie = 0;
 	__u32 cmd = (__u32)regs->si, head[2] = { 0, 0 }; /* the slot's number comes first in all these calls */
 
@@ -87,7 +87,7 @@ int hs_kvm_guard(struct pt_regs *regs)
 		return 0;
 	/* Ours, once: it is known by a random number that lies behind its argument. */
 	if (one->cookie && !one->ours && cmd == KVM_SET_USER_MEMORY_REGION &&
-	    !bpf_probe_read_user(&cookie, sizeof(cookie), (void *)(regs->dx + HS_KVM_GUARD_COOKIE_AT)) &&
+	    !bpf_probe_read_user(&cookie, sizeof(cookie), (void *)(regs->dx + HS_DIRTY_LOG_GUARD_COOKIE_AT)) &&
 	    cookie == one->cookie) {
 		one->cookie = 0;
 		one->ours = 1;

@@ -16,9 +16,9 @@
  * all the time; the first ones, when a migration is being set up in this instant) are neither split nor switched.
  *  - The one step that loses bits is switching logging off while the VMM relies on it. KVM does not know: to switch on
  *    what is on already leaves no trace. So the VMM's calls are watched from before logging is switched on
- *    (kvm_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which switches it
- *    off when it is done.
- *    The watch is pinned, and outlives us: when we are killed in a window, the next run ends it by the same rule.
+ *    (dirty_log_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which
+ * switches it off when it is done. The watch is pinned, and outlives us: when we are killed in a window, the next run
+ * ends it by the same rule.
  *  - Both steps happen while all threads of the VMM stand still (hs_remote_run_still): between the look and the call no
  *    thread can be in a call on the VM, nor begin one. One that had already decided to switch logging on does so
  *    afterwards, and finds it off.
@@ -35,8 +35,8 @@
 #include <unistd.h>
 
 #include "hs/remote.h"
-#include "kvm_guard_abi.h"
-#include "nested_view.h"
+#include "ept/bpf/dirty_log_guard_abi.h"
+#include "nested_internal.h"
 
 #define CLOSE_TRIES  20        /* at the end of the view, 50 ms apart */
 #define RECOVERY_US  3000000U  /* between two attempts, for each of which the guest stands still */
@@ -44,12 +44,13 @@
 /* No window of the fine phase is let last so long: its max_window_ms is 600,000 at most. */
 #define FORGOTTEN_US 660000000U
 
-/* A call's argument, with what tells it from the VMM's own calls (kvm_guard.bpf.c). */
+/* A call's argument, with what tells it from the VMM's own calls (dirty_log_guard.bpf.c). */
 struct argument {
 	struct kvm_userspace_memory_region region;
 	uint64_t cookie;
 };
-_Static_assert(offsetof(struct argument, cookie) == HS_KVM_GUARD_COOKIE_AT, "the guard looks behind the argument");
+_Static_assert(offsetof(struct argument, cookie) == HS_DIRTY_LOG_GUARD_COOKIE_AT,
+	       "the guard looks behind the argument");
 
 /* One step with its calls, in the guest's process. */
 struct step {
@@ -107,12 +108,12 @@ static int look(struct step *st, struct hs_kvm_seen *now)
 /* The guard has to have seen our own calls: so it sees what the VMM's threads do. */
 static int check_opened(struct step *st)
 {
-	struct hs_nested_log *log = &st->v->log;
+	struct hs_nested_dirty_log *log = &st->v->log;
 
 	for (size_t i = 0; i < st->nr; i++) {
 		if (st->calls[i].result < 0)
 			return (int)st->calls[i].result;
-		if (hs_kvm_guard_ours(log->guard, vm_of(st->v), st->which[i], 0) != HS_YES)
+		if (hs_dirty_log_guard_ours(log->guard, vm_of(st->v), st->which[i], 0) != HS_YES)
 			return -EXDEV;
 	}
 	return 0;
@@ -121,7 +122,7 @@ static int check_opened(struct step *st)
 static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 {
 	struct step *st = ctx;
-	struct hs_nested_log *log = &st->v->log;
+	struct hs_nested_dirty_log *log = &st->v->log;
 	struct hs_kvm_seen now;
 	uint64_t cookie;
 	int rc;
@@ -132,14 +133,14 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	rc = look(st, &now);
 	if (rc)
 		return rc;
-	if (hs_nested_logs_ram(st->v, &now.look, st->slots))
+	if (hs_nested_dirty_logs_ram(st->v, &now.look, st->slots))
 		return -EALREADY;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
 		const struct hs_kvm_slot *s = &st->slots[i];
 
 		if (!hs_nested_touches(st->v, s) || s->flags)
 			continue; /* logged for a display, read-only, or memory of a kind that KVM alone knows */
-		rc = hs_kvm_guard_watch(log->guard, vm_of(st->v), s, &cookie);
+		rc = hs_dirty_log_guard_watch(log->guard, vm_of(st->v), s, &cookie);
 		if (rc)
 			return rc;
 		add_call(st, s, true, cookie);
@@ -155,7 +156,7 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 {
 	struct step *st = ctx;
-	struct hs_nested_log *log = &st->v->log;
+	struct hs_nested_dirty_log *log = &st->v->log;
 	struct hs_kvm_seen now;
 	int rc;
 
@@ -174,7 +175,7 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 
 		if (!hs_nested_touches(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
 			continue;
-		switch (hs_kvm_guard_ours(log->guard, vm_of(st->v), s, st->min_us)) {
+		switch (hs_dirty_log_guard_ours(log->guard, vm_of(st->v), s, st->min_us)) {
 		case HS_YES:
 			add_call(st, s, false, 0);
 			break;
@@ -215,7 +216,7 @@ static int run_step(struct hs_nested_view *v, hs_remote_still_fn ask, uint64_t m
 
 static void forget(struct hs_nested_view *v)
 {
-	hs_kvm_guard_end(v->log.guard, vm_of(v));
+	hs_dirty_log_guard_end(v->log.guard, vm_of(v));
 	v->log.open = false;
 	v->reread = true; /* what is logged still is the VMM's from now on */
 }
@@ -228,7 +229,7 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
 }
 
-int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err)
+int hs_nested_dirty_log_close(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
 
@@ -242,17 +243,17 @@ int hs_nested_log_close(struct hs_nested_view *v, struct hs_error *err)
 
 static int open_log(struct hs_nested_view *v, struct hs_error *err)
 {
-	struct hs_nested_log *log = &v->log;
+	struct hs_nested_dirty_log *log = &v->log;
 	bool made = false;
 	int rc = 0;
 
 	if (log->open)
 		return 0;
 	if (!log->guard)
-		rc = hs_kvm_guard_get(&log->guard, false, err);
+		rc = hs_dirty_log_guard_get(&log->guard, false, err);
 	if (rc)
 		return rc;
-	rc = hs_kvm_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made);
+	rc = hs_dirty_log_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made);
 	if (rc)
 		return hs_error_set(
 		    err, -ENOTSUP,
@@ -270,9 +271,9 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 				  (int)v->view.pid);
 	/* Whatever has been switched on by then is switched off again, as far as that is ours to do. */
 	if (log->open)
-		(void)!hs_nested_log_close(v, NULL);
+		(void)!hs_nested_dirty_log_close(v, NULL);
 	else if (made)
-		hs_kvm_guard_end(log->guard, vm_of(v));
+		hs_dirty_log_guard_end(log->guard, vm_of(v));
 	return rc ? rc : hs_error_set(err, -ENOENT, "process %d: none of its memory can be logged", (int)v->view.pid);
 }
 
@@ -333,7 +334,7 @@ int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 	}
 	/* Nothing will be restored, so nothing would end it. */
 	if (v->log.open && !v->nr_split)
-		(void)!hs_nested_log_close(v, NULL);
+		(void)!hs_nested_dirty_log_close(v, NULL);
 	free(states);
 	return rc;
 }
@@ -358,7 +359,7 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 	if (rc)
 		return rc;
 	if (nr_ours == v->nr_split) {
-		rc = hs_nested_log_close(v, err);
+		rc = hs_nested_dirty_log_close(v, err);
 		if (rc == -ESRCH)
 			return rc;
 	}
@@ -373,14 +374,14 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 	return 0;
 }
 
-int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err)
+int hs_nested_dirty_log_check(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
 
 	/* Nothing split: it could be neither opened in full nor closed at once. Nobody will restore anything of it. */
 	if (!v->log.open || (v->nr_split && now_us() - v->log.since_us < FORGOTTEN_US))
 		return 0;
-	rc = hs_nested_log_close(v, err);
+	rc = hs_nested_dirty_log_close(v, err);
 	if (!rc)
 		drop_bits(v);
 	return rc;
@@ -390,30 +391,30 @@ int hs_nested_log_check(struct hs_nested_view *v, struct hs_error *err)
  * Logging that is on and not by this view's doing: perhaps a run that was killed in a window left it. What the guard
  * has kept says whether it is still ours.
  */
-void hs_nested_log_recover(struct hs_nested_view *v)
+void hs_nested_dirty_log_recover(struct hs_nested_view *v)
 {
-	struct hs_nested_log *log = &v->log;
+	struct hs_nested_dirty_log *log = &v->log;
 	bool made;
 
 	if (log->open || !v->ops.split || now_us() < log->next_recovery_us)
 		return;
-	if (!log->guard && hs_kvm_guard_get(&log->guard, true, NULL))
+	if (!log->guard && hs_dirty_log_guard_get(&log->guard, true, NULL))
 		return;
-	if (!hs_kvm_guard_watches(log->guard, vm_of(v)))
+	if (!hs_dirty_log_guard_watches(log->guard, vm_of(v)))
 		return;
 	log->next_recovery_us = now_us() + RECOVERY_US;
 	/* What was kept is believed only while it is proven that calls are seen. */
-	if (hs_kvm_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made))
+	if (hs_dirty_log_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made))
 		return;
 	if (!run_step(v, ask_close, ABANDONED_US, NULL) || made)
-		hs_kvm_guard_end(log->guard, vm_of(v));
+		hs_dirty_log_guard_end(log->guard, vm_of(v));
 }
 
-void hs_nested_log_finish(struct hs_nested_view *v)
+void hs_nested_dirty_log_finish(struct hs_nested_view *v)
 {
 	struct hs_error err = { "" };
 
-	for (int i = 0; i < CLOSE_TRIES && hs_nested_log_close(v, &err); i++)
+	for (int i = 0; i < CLOSE_TRIES && hs_nested_dirty_log_close(v, &err); i++)
 		(void)usleep(50000);
 	if (v->log.open) {
 		(void)fprintf(
@@ -423,5 +424,5 @@ void hs_nested_log_finish(struct hs_nested_view *v)
 		    (int)v->view.pid, err.text);
 		v->log.open = false; /* what is watched stays: the next run tries again */
 	}
-	hs_kvm_guard_put(v->log.guard);
+	hs_dirty_log_guard_put(v->log.guard);
 }

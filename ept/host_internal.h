@@ -131,11 +131,11 @@ int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *
 int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 void hs_host_restore_all(struct hs_host_view *v);
 
-/* host_dump.c: the DONTDUMP flags that splitting uses */
-int hs_host_dump_flag(struct hs_host_view *v, hs_huge_nr huge, bool *dontdump);
-void hs_host_dump_forget(struct hs_host_view *v);
-int hs_host_dump_repair(struct hs_host_view *v);
+/* host_dontdump.c: the DONTDUMP flags that splitting uses */
+int hs_host_dontdump_flag(struct hs_host_view *v, hs_huge_nr huge, bool *dontdump);
+void hs_host_dontdump_forget(struct hs_host_view *v);
+int hs_host_dontdump_repair(struct hs_host_view *v);
 struct hs_vma_list;
-int hs_host_dump_find(struct hs_host_view *v, const struct hs_vma_list *maps);
+int hs_host_dontdump_find(struct hs_host_view *v, const struct hs_vma_list *maps);
 
 #endif

@@ -4,7 +4,7 @@
  * between does the same. The record names the process by pid and start time: a number that was given to another process
  * since is never taken for it.
  */
-#include "claim.h"
+#include "foreign_claim.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
  * them over. That one keeps what it holds open, and only the next run's knowledge of its crash is lost: logging would
  * be left to the VMM then, which is the safe side.
  */
-#include "kvm_guard.h"
+#include "dirty_log_guard.h"
 
 #include <errno.h>
 #include <linux/kvm.h>
@@ -23,10 +23,10 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include "kvm_guard.skel.h"
+#include "dirty_log_guard.skel.h"
 
 #include "bpf_load.h"
-#include "kvm_guard_abi.h"
+#include "ept/bpf/dirty_log_guard_abi.h"
 
 /* The number changes with what the program counts and the table holds. */
 #define PIN_ROOT  "/sys/fs/bpf"
@@ -34,18 +34,18 @@
 #define PIN_TABLE PIN_DIR "/guard-3-slots"
 #define PIN_LINK  PIN_DIR "/guard-3"
 
-struct hs_kvm_guard {
+struct hs_dirty_log_guard {
 	int table_fd;
 	int link_fd; /* keeps the program attached, pinned or not */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct hs_kvm_guard *the_guard;
+static struct hs_dirty_log_guard *the_guard;
 static unsigned int nr_refs;
 
-static int look_up(const struct hs_kvm_guard *g, uint64_t kvm, uint32_t slot, struct hs_kvm_guard_slot *out)
+static int look_up(const struct hs_dirty_log_guard *g, uint64_t kvm, uint32_t slot, struct hs_dirty_log_guard_slot *out)
 {
-	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = slot };
+	const struct hs_dirty_log_guard_key key = { .kvm = kvm, .slot = slot };
 
 	return bpf_map_lookup_elem(g->table_fd, &key, out);
 }
@@ -53,36 +53,36 @@ static int look_up(const struct hs_kvm_guard *g, uint64_t kvm, uint32_t slot, st
 /* ---- what is left over ---- */
 
 /* A VM whose process is gone; where its number was taken anew, that process's end is waited for. */
-static bool find_dead(const struct hs_kvm_guard *g, uint64_t *kvm)
+static bool find_dead(const struct hs_dirty_log_guard *g, uint64_t *kvm)
 {
-	struct hs_kvm_guard_key key, next;
-	struct hs_kvm_guard_slot all;
+	struct hs_dirty_log_guard_key key, next;
+	struct hs_dirty_log_guard_slot all;
 	bool more = !bpf_map_get_next_key(g->table_fd, NULL, &next);
 
 	while (more) {
 		key = next;
 		more = !bpf_map_get_next_key(g->table_fd, &key, &next);
 		*kvm = key.kvm;
-		if (look_up(g, key.kvm, HS_KVM_GUARD_ALL, &all) || (kill((pid_t)all.pid, 0) && errno == ESRCH))
+		if (look_up(g, key.kvm, HS_DIRTY_LOG_GUARD_ALL, &all) || (kill((pid_t)all.pid, 0) && errno == ESRCH))
 			return true;
 	}
 	return false;
 }
 
 /* Whether anything is watched still. */
-static bool drop_dead(struct hs_kvm_guard *g)
+static bool drop_dead(struct hs_dirty_log_guard *g)
 {
-	struct hs_kvm_guard_key first;
+	struct hs_dirty_log_guard_key first;
 	uint64_t kvm;
 
-	for (int i = 0; i < HS_KVM_GUARD_MAX && find_dead(g, &kvm); i++)
-		hs_kvm_guard_end(g, kvm);
+	for (int i = 0; i < HS_DIRTY_LOG_GUARD_MAX && find_dead(g, &kvm); i++)
+		hs_dirty_log_guard_end(g, kvm);
 	return !bpf_map_get_next_key(g->table_fd, NULL, &first);
 }
 
 /* ---- life ---- */
 
-static int take_pinned(struct hs_kvm_guard *g, bool just_made)
+static int take_pinned(struct hs_dirty_log_guard *g, bool just_made)
 {
 	g->table_fd = bpf_obj_get(PIN_TABLE);
 	g->link_fd = bpf_obj_get(PIN_LINK);
@@ -99,7 +99,7 @@ static int take_pinned(struct hs_kvm_guard *g, bool just_made)
 	return -ENOENT;
 }
 
-bool hs_kvm_guard_can_pin(void)
+bool hs_dirty_log_guard_can_pin(void)
 {
 	struct statfs fs;
 
@@ -113,7 +113,7 @@ static void unpin(void)
 	(void)rmdir(PIN_DIR);
 }
 
-static int pin(struct kvm_guard_bpf *skel)
+static int pin(struct dirty_log_guard_bpf *skel)
 {
 	int rc;
 
@@ -121,21 +121,21 @@ static int pin(struct kvm_guard_bpf *skel)
 		return -errno;
 	rc = bpf_map__pin(skel->maps.watched, PIN_TABLE);
 	if (!rc)
-		rc = bpf_link__pin(skel->links.hs_kvm_guard, PIN_LINK);
+		rc = bpf_link__pin(skel->links.hs_dirty_log_guard, PIN_LINK);
 	return rc;
 }
 
-static int make(struct hs_kvm_guard *g, struct hs_error *err)
+static int make(struct hs_dirty_log_guard *g, struct hs_error *err)
 {
-	struct kvm_guard_bpf *skel;
+	struct dirty_log_guard_bpf *skel;
 	char words[HS_BPF_WORDS];
 	int rc, pinned = 0;
 
 	hs_bpf_listen();
-	skel = kvm_guard_bpf__open();
-	rc = skel ? kvm_guard_bpf__load(skel) : -errno;
+	skel = dirty_log_guard_bpf__open();
+	rc = skel ? dirty_log_guard_bpf__load(skel) : -errno;
 	if (!rc)
-		rc = kvm_guard_bpf__attach(skel);
+		rc = dirty_log_guard_bpf__attach(skel);
 	if (!rc) {
 		unpin(); /* what is of no use */
 		pinned = pin(skel);
@@ -155,13 +155,13 @@ static int make(struct hs_kvm_guard *g, struct hs_error *err)
 				  "cannot pin the watch on KVM at " PIN_DIR " (%s): mount -t bpf bpf /sys/fs/bpf",
 				  strerror(-rc));
 out:
-	kvm_guard_bpf__destroy(skel);
+	dirty_log_guard_bpf__destroy(skel);
 	return rc;
 }
 
-int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struct hs_error *err)
+int hs_dirty_log_guard_get(struct hs_dirty_log_guard **out, bool existing, struct hs_error *err)
 {
-	struct hs_kvm_guard *g;
+	struct hs_dirty_log_guard *g;
 	int rc = 0;
 
 	pthread_mutex_lock(&lock);
@@ -183,7 +183,7 @@ int hs_kvm_guard_get(struct hs_kvm_guard **out, bool existing, struct hs_error *
 	return rc;
 }
 
-void hs_kvm_guard_put(struct hs_kvm_guard *g)
+void hs_dirty_log_guard_put(struct hs_dirty_log_guard *g)
 {
 	if (!g)
 		return;
@@ -209,31 +209,31 @@ static uint64_t boot_us(void)
 	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
 }
 
-int hs_kvm_guard_begin(struct hs_kvm_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made)
+int hs_dirty_log_guard_begin(struct hs_dirty_log_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made)
 {
-	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = HS_KVM_GUARD_ALL };
-	const struct hs_kvm_guard_slot empty = { .pid = (__u32)pid };
-	struct hs_kvm_guard_slot before, after;
+	const struct hs_dirty_log_guard_key key = { .kvm = kvm, .slot = HS_DIRTY_LOG_GUARD_ALL };
+	const struct hs_dirty_log_guard_slot empty = { .pid = (__u32)pid };
+	struct hs_dirty_log_guard_slot before, after;
 	int rc = bpf_map_update_elem(g->table_fd, &key, &empty, BPF_NOEXIST);
 
 	*made = !rc;
 	if (rc && rc != -EEXIST)
 		return rc;
-	rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &before);
+	rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &before);
 	if (!rc) {
 		(void)ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY);
-		rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &after);
+		rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &after);
 	}
 	if (!rc && after.calls <= before.calls)
 		rc = -ENOTSUP;
 	if (rc && *made)
-		hs_kvm_guard_end(g, kvm);
+		hs_dirty_log_guard_end(g, kvm);
 	return rc;
 }
 
-void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm)
+void hs_dirty_log_guard_end(struct hs_dirty_log_guard *g, uint64_t kvm)
 {
-	struct hs_kvm_guard_key key, next;
+	struct hs_dirty_log_guard_key key, next;
 	bool more = !bpf_map_get_next_key(g->table_fd, NULL, &next);
 
 	while (more) {
@@ -244,20 +244,21 @@ void hs_kvm_guard_end(struct hs_kvm_guard *g, uint64_t kvm)
 	}
 }
 
-bool hs_kvm_guard_watches(struct hs_kvm_guard *g, uint64_t kvm)
+bool hs_dirty_log_guard_watches(struct hs_dirty_log_guard *g, uint64_t kvm)
 {
-	struct hs_kvm_guard_slot all;
+	struct hs_dirty_log_guard_slot all;
 
-	return !look_up(g, kvm, HS_KVM_GUARD_ALL, &all);
+	return !look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &all);
 }
 
-int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t *cookie)
+int hs_dirty_log_guard_watch(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
+			     uint64_t *cookie)
 {
-	const struct hs_kvm_guard_key key = { .kvm = kvm, .slot = hs_kvm_slot_number(slot) };
-	struct hs_kvm_guard_slot all, one = {
+	const struct hs_dirty_log_guard_key key = { .kvm = kvm, .slot = hs_kvm_slot_number(slot) };
+	struct hs_dirty_log_guard_slot all, one = {
 		.since_us = boot_us(), .first_frame = slot->first_frame, .nr_pages = slot->nr_pages, .hva = slot->hva
 	};
-	int rc = look_up(g, kvm, HS_KVM_GUARD_ALL, &all);
+	int rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &all);
 
 	if (rc)
 		return rc;
@@ -268,12 +269,13 @@ int hs_kvm_guard_watch(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm
 	return bpf_map_update_elem(g->table_fd, &key, &one, BPF_ANY);
 }
 
-enum hs_tri hs_kvm_guard_ours(struct hs_kvm_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot, uint64_t min_us)
+enum hs_tri hs_dirty_log_guard_ours(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
+				    uint64_t min_us)
 {
-	struct hs_kvm_guard_slot all, one;
+	struct hs_dirty_log_guard_slot all, one;
 
-	if (look_up(g, kvm, HS_KVM_GUARD_ALL, &all) || look_up(g, kvm, hs_kvm_slot_number(slot), &one) || !one.ours ||
-	    one.logging || all.logging != one.vm_logging || slot->first_frame != one.first_frame ||
+	if (look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &all) || look_up(g, kvm, hs_kvm_slot_number(slot), &one) ||
+	    !one.ours || one.logging || all.logging != one.vm_logging || slot->first_frame != one.first_frame ||
 	    slot->nr_pages != one.nr_pages || slot->hva != one.hva)
 		return HS_NO;
 	return boot_us() - one.since_us < min_us ? HS_UNKNOWN : HS_YES;
