@@ -1,8 +1,8 @@
 /*
  * Small files of the host (/proc, /sys): one value or one page of text each, read and written whole.
  */
-#ifndef HS_SHARE_HOSTFILE_H
-#define HS_SHARE_HOSTFILE_H
+#ifndef HS_BASE_HOSTFILE_H
+#define HS_BASE_HOSTFILE_H
 
 #include <sys/types.h>
 

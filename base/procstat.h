@@ -1,6 +1,6 @@
 /* What /proc says of a process and of the machine. */
-#ifndef SERVICE_PROCSTAT_H
-#define SERVICE_PROCSTAT_H
+#ifndef HS_BASE_PROCSTAT_H
+#define HS_BASE_PROCSTAT_H
 
 #include <stddef.h>
 #include <stdint.h>

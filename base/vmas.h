@@ -2,8 +2,8 @@
  * The VMAs of a process, as far as sharing cares: where they are, and which of MERGEABLE, HUGEPAGE, NOHUGEPAGE they
  * carry. From /proc/PID/smaps, which walks the process's page tables: for rare use.
  */
-#ifndef HS_SHARE_VMAS_H
-#define HS_SHARE_VMAS_H
+#ifndef HS_BASE_VMAS_H
+#define HS_BASE_VMAS_H
 
 #include "hs/error.h"
 #include "hs/host.h"

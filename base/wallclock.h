@@ -1,6 +1,6 @@
 /* The real clock, which an interrupt by SIGINT or SIGTERM makes end every wait. */
-#ifndef SERVICE_WALLCLOCK_H
-#define SERVICE_WALLCLOCK_H
+#ifndef HS_BASE_WALLCLOCK_H
+#define HS_BASE_WALLCLOCK_H
 
 #include <stdbool.h>
 

@@ -1,6 +1,6 @@
 /* The view over the host's page tables, as its own files share it. See host_view.c for how it works. */
-#ifndef HS_EPT_HOST_VIEW_H
-#define HS_EPT_HOST_VIEW_H
+#ifndef HS_EPT_HOST_INTERNAL_H
+#define HS_EPT_HOST_INTERNAL_H
 
 #include "hs/view.h"
 #include "host_walk.h"

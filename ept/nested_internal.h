@@ -1,6 +1,6 @@
 /* The view over KVM's nested page tables, as its own files share it. See nested_view.c for how it works. */
-#ifndef HS_EPT_NESTED_VIEW_H
-#define HS_EPT_NESTED_VIEW_H
+#ifndef HS_EPT_NESTED_INTERNAL_H
+#define HS_EPT_NESTED_INTERNAL_H
 
 #include "hs/view.h"
 #include "host_internal.h"

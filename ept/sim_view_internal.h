@@ -1,6 +1,6 @@
 /* The simulated guest's own: shared by the view's side (sim_view.c) and the guest's side (sim_view_guest.c). */
-#ifndef HS_EPT_SIM_VIEW_IMPL_H
-#define HS_EPT_SIM_VIEW_IMPL_H
+#ifndef HS_EPT_SIM_VIEW_INTERNAL_H
+#define HS_EPT_SIM_VIEW_INTERNAL_H
 
 #include "hs/sim_view.h"
 

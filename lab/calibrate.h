@@ -1,6 +1,6 @@
 /* Calibration's own: what its two files share. */
-#ifndef SIM_CALIBRATE_H
-#define SIM_CALIBRATE_H
+#ifndef HS_LAB_CALIBRATE_H
+#define HS_LAB_CALIBRATE_H
 
 #include <stdbool.h>
 

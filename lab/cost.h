@@ -3,8 +3,8 @@
  * result. Nothing here has a default: a constant that was not measured is NAN, and so is each figure that would need
  * it.
  */
-#ifndef SIM_COST_H
-#define SIM_COST_H
+#ifndef HS_LAB_COST_H
+#define HS_LAB_COST_H
 
 #include <jansson.h>
 

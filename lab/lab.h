@@ -2,8 +2,8 @@
  * hs-lab's commands: each parses its options, runs the lab, prints. Exit status: 0 done, 1 it failed (standard error
  * says what and the way out), 2 wrong use.
  */
-#ifndef SIM_LAB_H
-#define SIM_LAB_H
+#ifndef HS_LAB_LAB_H
+#define HS_LAB_LAB_H
 
 #include <argp.h>
 #include <stdio.h>

@@ -8,8 +8,8 @@
  *
  * One thread. Page numbers outside a guest are a mistake of the caller and abort, as in hs/sim_view.h.
  */
-#ifndef SIM_HOST_H
-#define SIM_HOST_H
+#ifndef HS_LAB_LAB_HOST_H
+#define HS_LAB_LAB_HOST_H
 
 #include "hs/sim_view.h"
 #include "scenario.h"

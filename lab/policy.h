@@ -6,8 +6,8 @@
  * The rules of the artifact's policies approximate the systems they are named after; they are not those systems, and
  * are labelled so wherever they are shown.
  */
-#ifndef SIM_POLICY_H
-#define SIM_POLICY_H
+#ifndef HS_LAB_POLICY_H
+#define HS_LAB_POLICY_H
 
 #include "cost.h"
 #include "lab_host.h"

@@ -1,6 +1,6 @@
 /* Random numbers that follow from a seed and a place, so that no order of asking changes them. */
-#ifndef SIM_RANDOM_H
-#define SIM_RANDOM_H
+#ifndef HS_LAB_RANDOM_H
+#define HS_LAB_RANDOM_H
 
 #include <math.h>
 #include <stdint.h>

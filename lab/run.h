@@ -1,6 +1,6 @@
 /* One run: one policy on one host, and what came of it. */
-#ifndef SIM_RUN_H
-#define SIM_RUN_H
+#ifndef HS_LAB_RUN_H
+#define HS_LAB_RUN_H
 
 #include "policy.h"
 

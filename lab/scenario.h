@@ -8,8 +8,8 @@
  * Shares of a guest's huge pages: even, skewed, warm, stream and absent, in percent; what is left is cold.
  * Shares of the contents: zero, group, host and within, in percent of base pages; what is left is each page's own.
  */
-#ifndef SIM_SCENARIO_H
-#define SIM_SCENARIO_H
+#ifndef HS_LAB_SCENARIO_H
+#define HS_LAB_SCENARIO_H
 
 #include <stdbool.h>
 #include <stddef.h>

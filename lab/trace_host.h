@@ -8,8 +8,8 @@
  *   - a guest is there all the time, whenever it came and went; of one that came again with new memory, the last counts
  *   - accesses have no rates in a trace, so each accessed huge page counts the same, and there is no slowdown
  */
-#ifndef SIM_TRACE_HOST_H
-#define SIM_TRACE_HOST_H
+#ifndef HS_LAB_TRACE_HOST_H
+#define HS_LAB_TRACE_HOST_H
 
 #include "lab_host.h"
 

@@ -1,6 +1,6 @@
 /* What the pipeline's own files share: its guests and what is remembered of each huge page. */
-#ifndef SERVICE_INTERNAL_H
-#define SERVICE_INTERNAL_H
+#ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
+#define HS_PIPELINE_PIPELINE_INTERNAL_H
 
 #include "hs/pipeline.h"
 

@@ -12,8 +12,8 @@
  *   remote_seccomp.c  what a thread's seccomp filters would say
  *   remote_proc.c     /proc of the guest
  */
-#ifndef HS_REMOTE_INTERNAL_H
-#define HS_REMOTE_INTERNAL_H
+#ifndef HS_REMOTE_REMOTE_INTERNAL_H
+#define HS_REMOTE_REMOTE_INTERNAL_H
 
 #include <linux/filter.h>
 #include <sys/user.h>

@@ -2,8 +2,8 @@
  * The fine phase's own: shared by what goes into windows (fine.c), the window (fine_window.c), the way back to huge
  * mappings (fine_back.c), and what ageing takes (fine_ageing.c).
  */
-#ifndef HS_SCAN_FINE_IMPL_H
-#define HS_SCAN_FINE_IMPL_H
+#ifndef HS_SCAN_FINE_INTERNAL_H
+#define HS_SCAN_FINE_INTERNAL_H
 
 #include "hs/scan.h"
 

@@ -1,8 +1,8 @@
 /*
  * The engine's own structures, shared by its files. All of it belongs to the one thread that drives the engine.
  */
-#ifndef HS_SHARE_ENGINE_H
-#define HS_SHARE_ENGINE_H
+#ifndef HS_SHARE_ENGINE_INTERNAL_H
+#define HS_SHARE_ENGINE_INTERNAL_H
 
 #include <errno.h>
 

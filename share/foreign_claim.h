@@ -3,8 +3,8 @@
  * mergeable again after it. What was taken stands in a file of the state folder, written before it is taken, so that
  * the next engine gives it back after a crash.
  */
-#ifndef HS_SHARE_CLAIM_H
-#define HS_SHARE_CLAIM_H
+#ifndef HS_SHARE_FOREIGN_CLAIM_H
+#define HS_SHARE_FOREIGN_CLAIM_H
 
 #include "hs/error.h"
 #include "hs/host.h"

@@ -3,8 +3,8 @@
  * names spell the path (test_scan_policy_hot_bloat). A suite that needs what the machine lacks returns
  * hs_test_skip("the reason").
  */
-#ifndef HS_TEST_H
-#define HS_TEST_H
+#ifndef HS_TESTS_HS_TEST_H
+#define HS_TESTS_HS_TEST_H
 
 #include <check.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
 /* What a record has to be: asked of each one that is written and of each one that was read. */
-#ifndef SIM_TRACE_CHECK_H
-#define SIM_TRACE_CHECK_H
+#ifndef HS_TRACE_CHECK_H
+#define HS_TRACE_CHECK_H
 
 #include "codec.h"
 

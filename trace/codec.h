@@ -2,8 +2,8 @@
  * The trace's own: numbers and sets as bytes, records as bytes, and the frame of a block. What the bytes mean stands in
  * docs/trace-format.md; reading and writing of each record stand side by side in trace_kinds.c.
  */
-#ifndef SIM_TRACE_CODEC_H
-#define SIM_TRACE_CODEC_H
+#ifndef HS_TRACE_CODEC_H
+#define HS_TRACE_CODEC_H
 
 #include <string.h>
 

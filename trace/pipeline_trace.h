@@ -2,8 +2,8 @@
  * Recording a pipeline, and replaying a trace through one: what both ends of a trace have to agree on. The views and
  * the clock are in hs/record.h.
  */
-#ifndef SERVICE_RECORD_H
-#define SERVICE_RECORD_H
+#ifndef HS_TRACE_PIPELINE_TRACE_H
+#define HS_TRACE_PIPELINE_TRACE_H
 
 #include "hs/record.h"
 #include "hs/pipeline.h"

@@ -1,6 +1,6 @@
 /* What the BPF program that watches a VM's dirty logging and its loader share. */
-#ifndef HS_EPT_DIRTY_LOG_GUARD_ABI_H
-#define HS_EPT_DIRTY_LOG_GUARD_ABI_H
+#ifndef HS_EPT_BPF_DIRTY_LOG_GUARD_ABI_H
+#define HS_EPT_BPF_DIRTY_LOG_GUARD_ABI_H
 
 #define HS_DIRTY_LOG_GUARD_MAX 8192        /* slots watched, over all guests */
 #define HS_DIRTY_LOG_GUARD_ALL 0xffffffffU /* instead of a slot's number: the VM itself */

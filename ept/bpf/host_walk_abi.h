@@ -2,8 +2,8 @@
  * What the page-table walk's BPF program and its loader share: a table of requests, filled by the loader, and the
  * answers. Both sides include this after their own definition of __u64, __u32 and __s32.
  */
-#ifndef HS_EPT_HOST_WALK_ABI_H
-#define HS_EPT_HOST_WALK_ABI_H
+#ifndef HS_EPT_BPF_HOST_WALK_ABI_H
+#define HS_EPT_BPF_HOST_WALK_ABI_H
 
 /* Requests of one run. Each has a page of 4096 bytes in the result map, so this is also 1 MiB of locked memory. */
 #define HS_WALK_MAX_REQS 256

@@ -2,8 +2,8 @@
  * What the BPF program that looks into struct kvm and its loader share. Both sides include this after their own
  * definition of __u64, __u32, __u16, __u8 and __s16.
  */
-#ifndef HS_EPT_KVM_WALK_ABI_H
-#define HS_EPT_KVM_WALK_ABI_H
+#ifndef HS_EPT_BPF_KVM_WALK_ABI_H
+#define HS_EPT_BPF_KVM_WALK_ABI_H
 
 #define HS_KVM_SPACES    2   /* address spaces at most: ordinary, and system management mode */
 #define HS_KVM_MAX_SLOTS 512 /* of all spaces; QEMU has some tens */

@@ -3,8 +3,8 @@
  * the merged pages of its content at once; else it has to be found unchanged in a second pass before it goes into the
  * unstable tree, where it matches another that did.
  */
-#ifndef SIM_SCANNER_H
-#define SIM_SCANNER_H
+#ifndef HS_LAB_POLICIES_SCANNER_H
+#define HS_LAB_POLICIES_SCANNER_H
 
 #include "hs/scan.h"
 #include "lab/lab_host.h"

@@ -1,6 +1,6 @@
 /* Requests to the daemon over its UNIX socket. */
-#ifndef SERVICE_CLIENT_H
-#define SERVICE_CLIENT_H
+#ifndef HS_SERVICE_CLI_CLIENT_H
+#define HS_SERVICE_CLI_CLIENT_H
 
 #include <jansson.h>
 

@@ -2,8 +2,8 @@
  * hs-share's commands: each parses its options, drives the pipeline, prints. Every one returns the exit status:
  * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached.
  */
-#ifndef SERVICE_COMMANDS_H
-#define SERVICE_COMMANDS_H
+#ifndef HS_SERVICE_CLI_COMMANDS_H
+#define HS_SERVICE_CLI_COMMANDS_H
 
 #include <argp.h>
 #include <jansson.h>

@@ -1,6 +1,6 @@
 /* The commands that talk to the daemon: their options, and how each answer is shown. */
-#ifndef SERVICE_REMOTE_COMMANDS_H
-#define SERVICE_REMOTE_COMMANDS_H
+#ifndef HS_SERVICE_CLI_SERVICE_COMMANDS_H
+#define HS_SERVICE_CLI_SERVICE_COMMANDS_H
 
 #include "client.h"
 #include "commands.h"

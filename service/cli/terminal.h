@@ -1,6 +1,6 @@
 /* Printing for people: colour where it is wanted, and nothing from a guest's name that a terminal would act on. */
-#ifndef SERVICE_TERMINAL_H
-#define SERVICE_TERMINAL_H
+#ifndef HS_SERVICE_CLI_TERMINAL_H
+#define HS_SERVICE_CLI_TERMINAL_H
 
 #include <stdbool.h>
 #include <stddef.h>

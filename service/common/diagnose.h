@@ -2,8 +2,8 @@
  * What this host can do for us and what stands in the way: kernel features, KSM's state, who else drives it, mergeable
  * memory that is not ours, who else ages pages. Looks and changes nothing; works with and without the daemon.
  */
-#ifndef SERVICE_DIAGNOSE_H
-#define SERVICE_DIAGNOSE_H
+#ifndef HS_SERVICE_COMMON_DIAGNOSE_H
+#define HS_SERVICE_COMMON_DIAGNOSE_H
 
 #include "hs/host.h"
 #include "hs/error.h"

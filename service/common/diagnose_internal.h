@@ -1,6 +1,6 @@
 /* What the files of diagnose share. */
-#ifndef SERVICE_DIAGNOSE_INTERNAL_H
-#define SERVICE_DIAGNOSE_INTERNAL_H
+#ifndef HS_SERVICE_COMMON_DIAGNOSE_INTERNAL_H
+#define HS_SERVICE_COMMON_DIAGNOSE_INTERNAL_H
 
 #include <stdbool.h>
 #include <stdio.h>

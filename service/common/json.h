@@ -1,6 +1,6 @@
 /* The shapes in which the pipeline's records are written as JSON, by the commands and by the endpoint alike. */
-#ifndef SERVICE_JSON_H
-#define SERVICE_JSON_H
+#ifndef HS_SERVICE_COMMON_JSON_H
+#define HS_SERVICE_COMMON_JSON_H
 
 #include <jansson.h>
 

@@ -2,8 +2,8 @@
  * Logging of the daemon: to standard error, one line each, with the priority prefix (<6>) that the journal understands;
  * on a terminal a word for what needs attention instead.
  */
-#ifndef SERVICE_LOG_H
-#define SERVICE_LOG_H
+#ifndef HS_SERVICE_COMMON_LOG_H
+#define HS_SERVICE_COMMON_LOG_H
 
 enum hs_log_level { HS_LOG_ERROR = 0, HS_LOG_WARNING, HS_LOG_INFO, HS_LOG_DEBUG };
 

@@ -2,8 +2,8 @@
  * What the daemon knows, as plain records: filled in by the daemon's main thread, read by the endpoint. No function
  * here looks anything up; what is not known says so.
  */
-#ifndef SERVICE_MODEL_H
-#define SERVICE_MODEL_H
+#ifndef HS_SERVICE_COMMON_MODEL_H
+#define HS_SERVICE_COMMON_MODEL_H
 
 #include <jansson.h>
 

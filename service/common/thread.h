@@ -1,6 +1,6 @@
 /* The service's threads, and how one wakes another. */
-#ifndef SERVICE_THREAD_H
-#define SERVICE_THREAD_H
+#ifndef HS_SERVICE_COMMON_THREAD_H
+#define HS_SERVICE_COMMON_THREAD_H
 
 #include <pthread.h>
 

@@ -1,6 +1,6 @@
 /* The daemon's configuration: an INI file, all keys optional. The keys, defaults and reasons: docs/configuration.md. */
-#ifndef SERVICE_CONFIG_H
-#define SERVICE_CONFIG_H
+#ifndef HS_SERVICE_DAEMON_CONFIG_H
+#define HS_SERVICE_DAEMON_CONFIG_H
 
 #include "service/common/log.h"
 #include "service/common/model.h"

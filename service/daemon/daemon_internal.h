@@ -2,8 +2,8 @@
  * The daemon: its event loop's thread knows the guests, the mode and the wishes; the scan's thread and libvirt's do
  * what takes time. All of struct hs_daemon belongs to the loop's thread.
  */
-#ifndef SERVICE_DAEMON_H
-#define SERVICE_DAEMON_H
+#ifndef HS_SERVICE_DAEMON_DAEMON_INTERNAL_H
+#define HS_SERVICE_DAEMON_DAEMON_INTERNAL_H
 
 #include <systemd/sd-event.h>
 

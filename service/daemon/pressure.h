@@ -1,6 +1,6 @@
 /* Mode auto: when memory is short, save. A pure rule, and the two readings it needs. */
-#ifndef SERVICE_AUTO_H
-#define SERVICE_AUTO_H
+#ifndef HS_SERVICE_DAEMON_PRESSURE_H
+#define HS_SERVICE_DAEMON_PRESSURE_H
 
 #include "config.h"
 

@@ -4,8 +4,8 @@
  * hosts that are filled up; there it goes as an ordinary thread at ksmd's nice value, and what it takes is bounded by
  * the operator's cap ([scan] cpu_percent), which is an allowance as well as a limit.
  */
-#ifndef SERVICE_PRIORITY_H
-#define SERVICE_PRIORITY_H
+#ifndef HS_SERVICE_DAEMON_PRIORITY_H
+#define HS_SERVICE_DAEMON_PRIORITY_H
 
 #include <stdbool.h>
 #include <stdint.h>

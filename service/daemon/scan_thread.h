@@ -6,8 +6,8 @@
  * in the coarse window, which goes on where it was. What may not (mode off, a guest that leaves, the end) ends the
  * running stage, mappings brought back first.
  */
-#ifndef SERVICE_WORKER_H
-#define SERVICE_WORKER_H
+#ifndef HS_SERVICE_DAEMON_SCAN_THREAD_H
+#define HS_SERVICE_DAEMON_SCAN_THREAD_H
 
 #include <systemd/sd-event.h>
 

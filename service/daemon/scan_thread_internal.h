@@ -1,6 +1,6 @@
 /* The scan thread's own structure, shared by its two files. */
-#ifndef SERVICE_WORKER_INTERNAL_H
-#define SERVICE_WORKER_INTERNAL_H
+#ifndef HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
+#define HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
 
 #include <pthread.h>
 #include <stdatomic.h>

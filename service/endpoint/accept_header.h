@@ -1,6 +1,6 @@
 /* The Accept header (RFC 9110, 12.5.1). Pure. */
-#ifndef SERVICE_ACCEPT_H
-#define SERVICE_ACCEPT_H
+#ifndef HS_SERVICE_ENDPOINT_ACCEPT_HEADER_H
+#define HS_SERVICE_ENDPOINT_ACCEPT_HEADER_H
 
 #include <stdbool.h>
 

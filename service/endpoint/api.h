@@ -2,8 +2,8 @@
  * The endpoint's content: /metrics in OpenMetrics and JSON below /v1/, as docs/openapi.yaml describes it. Routes,
  * checks of what was sent, and the shapes of what is answered; what is done is the daemon's (struct hs_control).
  */
-#ifndef SERVICE_API_H
-#define SERVICE_API_H
+#ifndef HS_SERVICE_ENDPOINT_API_H
+#define HS_SERVICE_ENDPOINT_API_H
 
 #include "http.h"
 #include "service/common/model.h"

@@ -2,8 +2,8 @@
  * The endpoint's transport: HTTP/1.1 on a UNIX socket, whose file permissions are the access control, and read-only on
  * a loopback port when one is configured. libmicrohttpd on the daemon's own event loop; nothing here blocks.
  */
-#ifndef SERVICE_HTTP_H
-#define SERVICE_HTTP_H
+#ifndef HS_SERVICE_ENDPOINT_HTTP_H
+#define HS_SERVICE_ENDPOINT_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>

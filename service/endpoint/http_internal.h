@@ -1,6 +1,6 @@
 /* What the files of the endpoint's transport share. All of it belongs to the loop's thread. */
-#ifndef SERVICE_HTTP_INTERNAL_H
-#define SERVICE_HTTP_INTERNAL_H
+#ifndef HS_SERVICE_ENDPOINT_HTTP_INTERNAL_H
+#define HS_SERVICE_ENDPOINT_HTTP_INTERNAL_H
 
 #include <microhttpd.h>
 #include <sys/un.h>

@@ -1,6 +1,6 @@
 /* The model as text for Prometheus. */
-#ifndef SERVICE_METRICS_H
-#define SERVICE_METRICS_H
+#ifndef HS_SERVICE_ENDPOINT_METRICS_H
+#define HS_SERVICE_ENDPOINT_METRICS_H
 
 #include "service/common/model.h"
 

@@ -3,8 +3,8 @@
  * restarts is never felt by the daemon's main thread. What it finds out is handed over by queues; every callback below
  * is called on the main thread, from the sd-event loop.
  */
-#ifndef SERVICE_VIRT_H
-#define SERVICE_VIRT_H
+#ifndef HS_SERVICE_VIRT_VIRT_H
+#define HS_SERVICE_VIRT_VIRT_H
 
 #include <systemd/sd-event.h>
 

@@ -1,6 +1,6 @@
 /* What the files of libvirt's thread share. */
-#ifndef SERVICE_VIRT_INTERNAL_H
-#define SERVICE_VIRT_INTERNAL_H
+#ifndef HS_SERVICE_VIRT_VIRT_INTERNAL_H
+#define HS_SERVICE_VIRT_VIRT_INTERNAL_H
 
 #include <libvirt/libvirt.h>
 #include <pthread.h>

@@ -2,8 +2,8 @@
  * What the benchmarks share: repeated measurements with median and spread, a report as a table for people or as one
  * JSON object for programs, and a process that holds memory to look at.
  */
-#ifndef BENCH_H
-#define BENCH_H
+#ifndef HS_TESTS_BENCH_BENCH_H
+#define HS_TESTS_BENCH_BENCH_H
 
 #include <argp.h>
 #include <stdbool.h>

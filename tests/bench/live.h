@@ -1,6 +1,6 @@
 /* The live comparison: the same guests, once under each rival and once under HS-Share, in one run. */
-#ifndef BENCH_LIVE_H
-#define BENCH_LIVE_H
+#ifndef HS_TESTS_BENCH_LIVE_H
+#define HS_TESTS_BENCH_LIVE_H
 
 #include "child.h"
 #include "hs/scan.h"

@@ -1,6 +1,6 @@
 /* Runs hs-share as a user would: a process of its own, its JSON read from its standard output, its CPU time counted. */
-#ifndef DEMO_CHILD_H
-#define DEMO_CHILD_H
+#ifndef HS_TESTS_DEMO_CHILD_H
+#define HS_TESTS_DEMO_CHILD_H
 
 #include <jansson.h>
 #include <stdbool.h>

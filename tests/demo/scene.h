@@ -2,8 +2,8 @@
  * A scene: several guests, a view of each, and what the kernel says of them. The demo and the live benchmark stand on
  * it. Everything here is read from outside, independently of the service that is being shown.
  */
-#ifndef DEMO_SCENE_H
-#define DEMO_SCENE_H
+#ifndef HS_TESTS_DEMO_SCENE_H
+#define HS_TESTS_DEMO_SCENE_H
 
 #include "guest.h"
 #include "hs/share.h"

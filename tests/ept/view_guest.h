@@ -2,8 +2,8 @@
  * A guest for the view's live suites: a child process with a stretch of private anonymous memory that it leaves alone
  * unless told otherwise, so that a test knows which pages were touched, are there, and what they contain.
  */
-#ifndef HS_TESTS_VIEW_GUEST_H
-#define HS_TESTS_VIEW_GUEST_H
+#ifndef HS_TESTS_EPT_VIEW_GUEST_H
+#define HS_TESTS_EPT_VIEW_GUEST_H
 
 #include <sys/types.h>
 

@@ -3,5 +3,5 @@
 set -eu
 cd "$1"
 command -v clang-format >/dev/null || { echo "SKIPPED format: clang-format is not installed"; exit 77; }
-find ept scan hash share service sim include tests -name '*.[ch]' 2>/dev/null | sort | xargs clang-format --dry-run -Werror
+find base remote hash ept scan share pipeline trace service lab include tests -name '*.[ch]' 2>/dev/null | sort | xargs clang-format --dry-run -Werror
 echo "all C files are formatted"

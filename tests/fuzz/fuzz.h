@@ -2,8 +2,8 @@
  * What the fuzz targets share. A target is one file fuzz_NAME.c with LLVMFuzzerTestOneInput, seeds in seeds/NAME and
  * one line in CMakeLists.txt. Besides the sanitizers' own findings a target states what must hold, with FUZZ_CHECK.
  */
-#ifndef FUZZ_FUZZ_H
-#define FUZZ_FUZZ_H
+#ifndef HS_TESTS_FUZZ_FUZZ_H
+#define HS_TESTS_FUZZ_FUZZ_H
 
 #include <stdint.h>
 #include <stdio.h>

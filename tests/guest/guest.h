@@ -14,8 +14,8 @@
  * Latency is that of a batch of accesses, as the guest sees it: with more busy guests than cores its 99th percentile is
  * the scheduler's time slice. Whoever wants to see what else disturbs sets params.rate so that the cores suffice.
  */
-#ifndef HS_GUEST_H
-#define HS_GUEST_H
+#ifndef HS_TESTS_GUEST_GUEST_H
+#define HS_TESTS_GUEST_GUEST_H
 
 #include <sys/types.h>
 

@@ -1,6 +1,6 @@
 /* What the suites of both kinds of guest check alike. */
-#ifndef HS_GUEST_CHECKS_H
-#define HS_GUEST_CHECKS_H
+#ifndef HS_TESTS_GUEST_GUEST_CHECKS_H
+#define HS_TESTS_GUEST_GUEST_CHECKS_H
 
 #include <errno.h>
 #include <poll.h>

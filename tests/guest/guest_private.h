@@ -1,6 +1,6 @@
 /* What the library's files know in common; nobody else's. */
-#ifndef HS_GUEST_PRIVATE_H
-#define HS_GUEST_PRIVATE_H
+#ifndef HS_TESTS_GUEST_GUEST_PRIVATE_H
+#define HS_TESTS_GUEST_GUEST_PRIVATE_H
 
 #include "guest.h"
 

@@ -2,8 +2,8 @@
  * How long batches took: a histogram with 32 steps to each power of two (3% wide), written by one thread and read by
  * another without a lock. It only ever grows; a reader keeps a copy and takes the difference.
  */
-#ifndef HS_GUEST_LATENCY_H
-#define HS_GUEST_LATENCY_H
+#ifndef HS_TESTS_GUEST_LATENCY_H
+#define HS_TESTS_GUEST_LATENCY_H
 
 #include <stdint.h>
 

@@ -3,8 +3,8 @@
  * A pure function of the parameters, computed alike by the workload program inside the guest and by the library on the
  * host: so the host knows the truth about every base page without asking, and checks the service against it.
  */
-#ifndef HS_GUEST_LAYOUT_H
-#define HS_GUEST_LAYOUT_H
+#ifndef HS_TESTS_GUEST_LAYOUT_H
+#define HS_TESTS_GUEST_LAYOUT_H
 
 #include "hs/error.h"
 #include "hs/types.h"

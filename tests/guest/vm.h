@@ -1,6 +1,6 @@
 /* What the workload does as process 1 of a virtual machine. */
-#ifndef HS_GUEST_VM_H
-#define HS_GUEST_VM_H
+#ifndef HS_TESTS_GUEST_VM_H
+#define HS_TESTS_GUEST_VM_H
 
 #include <stdint.h>
 

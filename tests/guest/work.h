@@ -1,6 +1,6 @@
 /* The workload itself, as it runs inside a guest: its memory, the threads that access the hot pages, the checks. */
-#ifndef HS_GUEST_WORK_H
-#define HS_GUEST_WORK_H
+#ifndef HS_TESTS_GUEST_WORK_H
+#define HS_TESTS_GUEST_WORK_H
 
 #include "layout.h"
 

@@ -1,6 +1,6 @@
 /* What work.c (memory, commands) and worker.c (the threads) know in common; nobody else's. */
-#ifndef HS_GUEST_WORKER_H
-#define HS_GUEST_WORKER_H
+#ifndef HS_TESTS_GUEST_WORKER_H
+#define HS_TESTS_GUEST_WORKER_H
 
 #include <pthread.h>
 #include <time.h>

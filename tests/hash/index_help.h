@@ -1,6 +1,6 @@
 /* What the suites of the index share: digests to order, and a small random generator that repeats itself. */
-#ifndef HS_TEST_INDEX_HELP_H
-#define HS_TEST_INDEX_HELP_H
+#ifndef HS_TESTS_HASH_INDEX_HELP_H
+#define HS_TESTS_HASH_INDEX_HELP_H
 
 #include <check.h>
 

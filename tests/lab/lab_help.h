@@ -1,6 +1,6 @@
 /* What the lab's suites share: small hosts, made from text. */
-#ifndef TESTS_SIM_LAB_HELP_H
-#define TESTS_SIM_LAB_HELP_H
+#ifndef HS_TESTS_LAB_LAB_HELP_H
+#define HS_TESTS_LAB_LAB_HELP_H
 
 #include "hs_test.h"
 

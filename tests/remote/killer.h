@@ -2,8 +2,8 @@
  * Kills a command with SIGKILL at random instants, round after round, and sees after each that the guests it worked on
  * were let go.
  */
-#ifndef HS_KILLER_H
-#define HS_KILLER_H
+#ifndef HS_TESTS_REMOTE_KILLER_H
+#define HS_TESTS_REMOTE_KILLER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 /*
  * Guests for the remote suites: forked processes that report through memory they share with the test.
  */
-#ifndef HS_REMOTE_GUEST_H
-#define HS_REMOTE_GUEST_H
+#ifndef HS_TESTS_REMOTE_REMOTE_GUEST_H
+#define HS_TESTS_REMOTE_REMOTE_GUEST_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* Simulated guests whose huge pages have skew, and what the suites of the fine phase ask about them. */
-#ifndef HS_TEST_FINE_SCENE_H
-#define HS_TEST_FINE_SCENE_H
+#ifndef HS_TESTS_SCAN_FINE_SCENE_H
+#define HS_TESTS_SCAN_FINE_SCENE_H
 
 #include "hs/scan.h"
 #include "hs/sim_view.h"

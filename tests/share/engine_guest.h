@@ -3,8 +3,8 @@
  * the test chooses and the guest itself checks. A content is a number; 0 is a zero page. Numbers are salted with the
  * test's process id, so that nothing else on the host has the same pages.
  */
-#ifndef TESTS_SHARE_ENGINE_GUEST_H
-#define TESTS_SHARE_ENGINE_GUEST_H
+#ifndef HS_TESTS_SHARE_ENGINE_GUEST_H
+#define HS_TESTS_SHARE_ENGINE_GUEST_H
 
 #include "hs/remote.h"
 #include "hs/view.h"

@@ -2,8 +2,8 @@
  * The scene of the engine's live suites: three process guests, an engine over them, real time, and the knobs of KSM as
  * they were before. One scene a test, in the test's own process.
  */
-#ifndef TESTS_SHARE_ENGINE_SCENE_H
-#define TESTS_SHARE_ENGINE_SCENE_H
+#ifndef HS_TESTS_SHARE_ENGINE_SCENE_H
+#define HS_TESTS_SHARE_ENGINE_SCENE_H
 
 #include "engine_guest.h"
 #include "hs/share.h"

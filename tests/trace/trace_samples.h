@@ -1,6 +1,6 @@
 /* Traces for tests: records of every kind with values at their bounds, files in memory, and comparison. */
-#ifndef TESTS_SIM_TRACE_SAMPLES_H
-#define TESTS_SIM_TRACE_SAMPLES_H
+#ifndef HS_TESTS_TRACE_TRACE_SAMPLES_H
+#define HS_TESTS_TRACE_TRACE_SAMPLES_H
 
 #include "hs/trace.h"
 

@@ -1,6 +1,6 @@
 /* A client that says exactly what it is told, as slowly or as wrongly as a test wants. All waits end. */
-#ifndef TESTS_RAW_CLIENT_H
-#define TESTS_RAW_CLIENT_H
+#ifndef HS_TESTS_SERVICE_ENDPOINT_RAW_CLIENT_H
+#define HS_TESTS_SERVICE_ENDPOINT_RAW_CLIENT_H
 
 #include <stdbool.h>
 #include <stddef.h>
