@@ -41,14 +41,14 @@ static int tell_decided(struct hs_pipeline *p, const struct guest *g)
 
 static int tell_merged(struct hs_pipeline *p, struct guest *g)
 {
-	struct hs_trace_shared *list = calloc((size_t)g->view->nr_huge + 1, sizeof(*list));
+	struct hs_shared_huge *list = calloc((size_t)g->view->nr_huge + 1, sizeof(*list));
 	struct hs_ledger ledger = { 0 };
 	size_t nr = 0;
 
 	if (!list)
 		return -ENOMEM;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
-		struct hs_trace_shared *s = &list[nr];
+		struct hs_shared_huge *s = &list[nr];
 
 		s->huge = h;
 		hs_effects_state(p, g, h, &s->wanted, &s->shared, &s->breaks);

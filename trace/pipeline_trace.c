@@ -83,7 +83,7 @@ static void on_decided(void *ctx, const struct hs_view *view, const struct hs_po
 }
 
 static void on_merged(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
-		      const struct hs_trace_shared *shared, size_t nr)
+		      const struct hs_shared_huge *shared, size_t nr)
 {
 	hs_recorder_shared(ctx, view, ledger, shared, nr);
 }

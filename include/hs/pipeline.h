@@ -16,7 +16,6 @@
 #include "hs/policy.h"
 #include "hs/scan.h"
 #include "hs/share.h"
-#include "hs/trace.h"
 
 struct hs_pipeline_config {
 	struct hs_coarse_config coarse;
@@ -202,7 +201,7 @@ struct hs_pipeline_watcher {
 	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted or
 	 * shared, or was and broke. The ledger is the engine's; without one it is empty. */
 	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
-		       const struct hs_trace_shared *shared, size_t nr);
+		       const struct hs_shared_huge *shared, size_t nr);
 };
 
 /* Copied; NULL: nobody is told any more. Before the first guest is taken in, for `opened` to see them all. */

@@ -31,7 +31,7 @@ struct scene {
 	size_t nr_bytes;
 	struct hs_guest_report reports[NR_GUESTS];
 	struct hs_pipeline_totals totals;
-	struct hs_trace_shared sharing[NR_GUESTS][NR_HUGE + 2 * CYCLES]; /* of the engine's stand-in */
+	struct hs_shared_huge sharing[NR_GUESTS][NR_HUGE + 2 * CYCLES]; /* of the engine's stand-in */
 	uint64_t nr_unshared, nr_broken;
 	uint64_t nr_after; /* calls that were recorded after the last cycle: what was brought back at the end */
 };
@@ -173,7 +173,7 @@ static int engine_want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct 
 static void engine_state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
 			 struct hs_bits512 *shared, uint32_t *breaks)
 {
-	const struct hs_trace_shared *h = &((struct scene *)ctx)->sharing[guest][huge];
+	const struct hs_shared_huge *h = &((struct scene *)ctx)->sharing[guest][huge];
 
 	if (wanted)
 		*wanted = h->wanted;
@@ -200,7 +200,7 @@ static int engine_unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, siz
 	return 0;
 }
 
-static void engine_merge_huge(struct scene *s, struct hs_view *v, hs_huge_nr h, struct hs_trace_shared *of)
+static void engine_merge_huge(struct scene *s, struct hs_view *v, hs_huge_nr h, struct hs_shared_huge *of)
 {
 	struct hs_frame frames[HS_BASE_PER_HUGE];
 	struct hs_base_sample sample;
