@@ -227,20 +227,20 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		}
 		/* What is split in nested tables alone, the view itself can bring back after a crash. */
 		owed = hs_fine_owed(p->fine, g->view, list + n, g->view->nr_huge);
-		rc = g->view->ops->splits_nested ? 0 : hs_journal_write(&p->host, g->view, list, n + owed, err);
+		rc = g->view->ops->splits_nested ? 0 : hs_split_journal_write(&p->host, g->view, list, n + owed, err);
 		if (rc)
 			goto out;
 		pages += n;
 	}
 	if (!nr)
 		goto out;
-	hs_pipeline_tell(p, HS_STAGE_FINE, 0, pages);
+	hs_pipeline_note_progress(p, HS_STAGE_FINE, 0, pages);
 	rc = hs_fine_run(p->fine, targets, nr, p->clock, err);
 	for (size_t i = 0; i < nr; i++) {
 		int one;
 
 		(void)hs_pipeline_guest_failed(p, of[i], targets[i].error);
-		hs_watch_fine(p, of[i], &targets[i]);
+		hs_observer_fine(p, of[i], &targets[i]);
 		one = rc || of[i]->gone ? 0 : take_results(p, of[i], targets[i].results, targets[i].nr, err);
 		if (one)
 			rc = one;
@@ -258,7 +258,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		/* What is kept split is the engine's from the next apply on; a crash before it leaves a few mappings
 		 * split. */
 		if (!left)
-			hs_journal_remove(&p->host, of[i]->pid);
+			hs_split_journal_remove(&p->host, of[i]->pid);
 	}
 out:
 	for (size_t i = 0; targets && i < nr; i++) {
@@ -466,14 +466,14 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 			if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 				return rc;
 			if (!(++done & 15)) {
-				hs_pipeline_tell(p, HS_STAGE_DECIDE, h, g->view->nr_huge);
+				hs_pipeline_note_progress(p, HS_STAGE_DECIDE, h, g->view->nr_huge);
 				rc = hs_pipeline_pace(p);
 				if (rc)
 					return rc;
 			}
 		}
 	}
-	told = hs_watch_decided(p, err);
+	told = hs_observer_decided(p, err);
 	if (told)
 		return told;
 	for (size_t i = 0; i < p->nr_guests; i++) {
@@ -513,7 +513,7 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 
 		if (g->gone || !g->shareable)
 			continue;
-		hs_pipeline_tell(p, HS_STAGE_VERIFY, i, p->nr_guests);
+		hs_pipeline_note_progress(p, HS_STAGE_VERIFY, i, p->nr_guests);
 		rc = hs_share_verify(p->share, g->share_id, err);
 		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
@@ -576,7 +576,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		*news = 0;
 		return 0;
 	}
-	hs_pipeline_tell(p, HS_STAGE_MERGE, 0, marked);
+	hs_pipeline_note_progress(p, HS_STAGE_MERGE, 0, marked);
 	rc = hs_share_burst(p->share, p->clock, &burst, err);
 	p->totals.ksmd_cpu_us += burst.ksmd_cpu_us;
 	p->totals.burst_ms += burst.elapsed_ms;

@@ -68,7 +68,7 @@ void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 
 static void on_unshare(void *ctx, uint64_t done, uint64_t total)
 {
-	hs_pipeline_tell(ctx, HS_STAGE_UNSHARE, done, total);
+	hs_pipeline_note_progress(ctx, HS_STAGE_UNSHARE, done, total);
 }
 
 int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
@@ -82,7 +82,7 @@ int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 		return rc;
 	hs_share_on_progress(p->share, on_unshare, p);
 	for (size_t i = 0; i < p->nr_guests; i++) {
-		hs_pipeline_tell(p, HS_STAGE_VERIFY, i, p->nr_guests);
+		hs_pipeline_note_progress(p, HS_STAGE_VERIFY, i, p->nr_guests);
 		(void)share_enter_or_say_why(p, p->guests[i]);
 	}
 	p->unsettled = true; /* what was marked before may not have been merged to the end */
@@ -122,7 +122,7 @@ static void index_forget(struct hs_pipeline *p, struct guest *g)
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
 static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = hs_watch_opened(p, g, err);
+	int rc = hs_observer_opened(p, g, err);
 
 	if (rc)
 		return rc;
@@ -249,7 +249,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
-	(void)hs_journal_recover(&p->host, g->view, p->fine);
+	(void)hs_split_journal_recover(&p->host, g->view, p->fine);
 	rc = guest_attach(p, g, err);
 	if (rc)
 		goto fail;
@@ -383,7 +383,7 @@ int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool undo, struct hs_sh
 	}
 	if (!g->gone) {
 		if (hs_fine_retry(p->fine, g->view, &left, NULL) == 0 && !left)
-			hs_journal_remove(&p->host, g->pid);
+			hs_split_journal_remove(&p->host, g->pid);
 		hs_pipeline_share_leave(p, g);
 		index_forget(p, g);
 	}
@@ -406,7 +406,7 @@ bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc)
 	g->last.gone = true;
 	hs_pipeline_share_leave(p, g);
 	hs_fine_forget(p->fine, g->view);
-	hs_journal_remove(&p->host, g->pid);
+	hs_split_journal_remove(&p->host, g->pid);
 	index_forget(p, g);
 	return true;
 }

@@ -51,7 +51,7 @@ static uint64_t thread_cpu_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total)
+void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total)
 {
 	if (p->progress)
 		p->progress(p->progress_ctx, stage, done, total);
@@ -140,7 +140,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 
 		if (!g->gone) {
 			if (hs_fine_retry(p->fine, g->view, &left, NULL) == 0 && !left)
-				hs_journal_remove(&p->host, g->pid);
+				hs_split_journal_remove(&p->host, g->pid);
 			hs_pipeline_share_leave(p, g);
 		}
 		hs_pipeline_guest_free(p, g);
@@ -239,7 +239,7 @@ static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
 	int rc = 0;
 
 	while (p->round < rounds) {
-		hs_pipeline_tell(p, HS_STAGE_COARSE, p->round, rounds);
+		hs_pipeline_note_progress(p, HS_STAGE_COARSE, p->round, rounds);
 		rc = for_guests(p, step_age, err);
 		if (!rc)
 			rc = p->clock->sleep_us(p->clock->ctx, (uint64_t)p->cfg.coarse.interval_ms * 1000);
@@ -264,7 +264,7 @@ static int step_retry(struct hs_pipeline *p, struct guest *g, struct hs_error *e
 	int rc = hs_fine_retry(p->fine, g->view, &left, err);
 
 	if (!rc && !left)
-		hs_journal_remove(&p->host, g->pid);
+		hs_split_journal_remove(&p->host, g->pid);
 	return rc == -ESRCH ? rc : 0;
 }
 
@@ -280,7 +280,7 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		for (size_t i = 0; i < p->nr_guests; i++)
 			p->guests[i]->aside = false;
 	}
-	hs_watch_cycle(p);
+	hs_observer_cycle(p);
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);
@@ -297,7 +297,7 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 
 		rc = hs_decide_merge(p, news, err);
 		/* However it ended: the next decisions stand on what is shared now. */
-		told = hs_watch_merged(p, rc ? NULL : err);
+		told = hs_observer_merged(p, rc ? NULL : err);
 		rc = rc ? rc : told;
 	}
 	if (rc != -ECANCELED)

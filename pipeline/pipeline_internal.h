@@ -64,7 +64,7 @@ struct hs_pipeline {
 	struct hs_fine *fine;
 	hs_pipeline_progress *progress;
 	void *progress_ctx;
-	struct hs_pipeline_watcher watcher;
+	struct hs_pipeline_observer observer;
 	uint8_t *buf[2]; /* a huge page each */
 	bool paced;      /* once: the two after it are set */
 	uint64_t paced_wall_us, paced_cpu_us;
@@ -104,7 +104,7 @@ static inline bool hs_guest_active(const struct guest *g)
 	return !g->gone && !g->aside;
 }
 
-void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total);
+void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total);
 
 /* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
 HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
@@ -160,26 +160,26 @@ HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
 HS_MUST_USE int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
 
-/* ---- watch.c: who is told ---- */
+/* ---- observer.c: reports to the observer ---- */
 
-HS_MUST_USE int hs_watch_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
-void hs_watch_cycle(struct hs_pipeline *p);
-void hs_watch_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
+HS_MUST_USE int hs_observer_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+void hs_observer_cycle(struct hs_pipeline *p);
+void hs_observer_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
 
-/* Both of all guests. -ENOMEM, only if somebody watches. */
-HS_MUST_USE int hs_watch_decided(struct hs_pipeline *p, struct hs_error *err);
-HS_MUST_USE int hs_watch_merged(struct hs_pipeline *p, struct hs_error *err);
+/* Both of all guests. -ENOMEM, only where there is an observer. */
+HS_MUST_USE int hs_observer_decided(struct hs_pipeline *p, struct hs_error *err);
+HS_MUST_USE int hs_observer_merged(struct hs_pipeline *p, struct hs_error *err);
 
-/* ---- journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
+/* ---- split_journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
 
-HS_MUST_USE int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge, size_t nr,
-				 struct hs_error *err);
-void hs_journal_remove(const struct hs_host *host, pid_t pid);
+HS_MUST_USE int hs_split_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge,
+				       size_t nr, struct hs_error *err);
+void hs_split_journal_remove(const struct hs_host *host, pid_t pid);
 
 /*
  * Brings back what a killed run left split in this guest. What cannot be brought back now stays noted, and goes on the
  * retry list of `fine`; its number.
  */
-size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine);
+size_t hs_split_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine);
 
 #endif

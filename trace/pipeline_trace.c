@@ -90,7 +90,7 @@ static void on_merged(void *ctx, const struct hs_view *view, const struct hs_led
 
 void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
 {
-	const struct hs_pipeline_watcher w = {
+	const struct hs_pipeline_observer w = {
 		.ctx = rec,
 		.opened = on_opened,
 		.cycle = on_cycle,
@@ -99,7 +99,7 @@ void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
 		.merged = on_merged,
 	};
 
-	hs_pipeline_watch(p, &w);
+	hs_pipeline_set_observer(p, &w);
 }
 
 /* ---- replay ---- */
@@ -176,7 +176,7 @@ static int take_steps(struct hs_pipeline *p, struct hs_replay *r, struct hs_erro
 
 int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_error *err)
 {
-	const struct hs_pipeline_watcher w = { .ctx = r, .decided = check_decided };
+	const struct hs_pipeline_observer w = { .ctx = r, .decided = check_decided };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_pipeline_config cfg;
 	struct hs_pipeline *p;
@@ -196,7 +196,7 @@ int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_
 
 		rc = hs_pipeline_set_effects(p, &effects);
 	}
-	hs_pipeline_watch(p, &w);
+	hs_pipeline_set_observer(p, &w);
 	if (!rc)
 		rc = take_steps(p, r, err);
 	if (rc)

@@ -187,8 +187,8 @@ enum hs_stage {
 typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
 
-/* Who is told what the pipeline does, for a recording or a test; each may be NULL. `view`: the guest's. */
-struct hs_pipeline_watcher {
+/* Calls that report what the pipeline does, for a recording or a test; each may be NULL. `view`: the guest's. */
+struct hs_pipeline_observer {
 	void *ctx;
 	/* A guest is taken in: its view may be put into another one, which owns it from then on. With an error the view
 	 * stays as it is, and the guest is not taken in. */
@@ -204,8 +204,8 @@ struct hs_pipeline_watcher {
 		       const struct hs_shared_huge *shared, size_t nr);
 };
 
-/* Copied; NULL: nobody is told any more. Before the first guest is taken in, for `opened` to see them all. */
-void hs_pipeline_watch(struct hs_pipeline *p, const struct hs_pipeline_watcher *w);
+/* Copied; NULL: none any more. Before the first guest is taken in, for `opened` to see them all. */
+void hs_pipeline_set_observer(struct hs_pipeline *p, const struct hs_pipeline_observer *observer);
 
 /*
  * One whole cycle. *news: base pages that became shared or stopped being so. A guest that goes is dropped, with its
