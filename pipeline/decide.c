@@ -33,9 +33,11 @@ static struct hs_policy_input input_of(struct hs_pipeline *p, struct guest *g, h
 	};
 
 	if (g->shareable) {
-		struct hs_bits512 wanted;
+		struct hs_shared_huge now;
 
-		hs_effects_state(p, g, h, &wanted, &in.shared, &in.breaks);
+		hs_merge_state(p, g, h, &now);
+		in.shared = now.shared;
+		in.breaks = now.breaks;
 	}
 	return in;
 }
@@ -331,10 +333,10 @@ static uint64_t count_wanted(struct hs_pipeline *p, struct guest *g)
 	uint64_t n = 0;
 
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
-		struct hs_bits512 wanted;
+		struct hs_shared_huge now;
 
-		hs_effects_state(p, g, h, &wanted, NULL, NULL);
-		n += hs_bits_count(&wanted);
+		hs_merge_state(p, g, h, &now);
+		n += hs_bits_count(&now.wanted);
 	}
 	return n;
 }
@@ -343,13 +345,14 @@ static uint64_t count_wanted(struct hs_pipeline *p, struct guest *g)
 static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
 		       uint64_t *wanted)
 {
-	struct hs_bits512 now, more;
+	struct hs_shared_huge now;
+	struct hs_bits512 more;
 	unsigned int n;
 
 	if (!g->max_shared_bytes)
 		return false;
-	hs_effects_state(p, g, h, &now, NULL, NULL);
-	more = hs_bits_andnot(*pages, now);
+	hs_merge_state(p, g, h, &now);
+	more = hs_bits_andnot(*pages, now.wanted);
 	n = hs_bits_count(&more);
 	if (n && (*wanted + n) * HS_BASE_SIZE > g->max_shared_bytes)
 		return true;
@@ -383,7 +386,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 			}
 			pg->shares = 1;
 			hs_fine_keep(p->fine, g->view, h); /* split for good: no longer to be brought back */
-			rc = hs_effects_want(p, g, h, &pg->decision.pages);
+			rc = hs_merge_want(p, g, h, &pg->decision.pages, &pg->decision.pages);
 			break;
 		}
 		case HS_ACT_UNSHARE:
@@ -411,7 +414,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 	if (!rc && nr_unshare) {
 		struct hs_share_unshared un;
 
-		rc = hs_effects_unshare(p, g, unshare, nr_unshare, &un, err);
+		rc = hs_merge_unshare(p, g, unshare, nr_unshare, &un, err);
 		if (rc == -ENOMEM)
 			rc = 0; /* no room now: it stays shared, and is decided again in the next cycle */
 	}
@@ -427,22 +430,23 @@ out:
  */
 static int widen(struct hs_pipeline *p, struct guest *g)
 {
-	/* VMAs are the engine's concern alone; and a gap could be merged too, beyond the guest's limit. */
-	if (p->has_effects || g->max_shared_bytes)
+	/* A gap could be merged too, beyond the guest's limit. */
+	if (g->max_shared_bytes)
 		return 0;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		const struct page_record *pg = &g->pages[h];
-		struct hs_bits512 wanted, allowed;
+		struct hs_shared_huge now;
+		struct hs_bits512 allowed;
 		int rc;
 
 		if (pg->decision.action != HS_ACT_SHARE)
 			continue;
-		hs_share_state(p->share, g->share_id, h, &wanted, NULL, NULL);
-		if (!hs_bits_count(&wanted))
+		hs_merge_state(p, g, h, &now);
+		if (hs_bits_none(&now.wanted))
 			continue;
-		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), wanted);
+		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), now.wanted);
 		hs_content_leave_to_others(p, g, h, &allowed);
-		rc = hs_share_want(p->share, g->share_id, h, &wanted, &allowed);
+		rc = hs_merge_want(p, g, h, &now.wanted, &allowed);
 		if (rc)
 			return rc;
 	}
@@ -514,7 +518,7 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 		if (g->gone || !g->shareable)
 			continue;
 		hs_pipeline_note_progress(p, HS_STAGE_VERIFY, i, p->nr_guests);
-		rc = hs_share_verify(p->share, g->share_id, err);
+		rc = hs_merge_verify(p, g, err);
 		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
 	}
@@ -534,10 +538,11 @@ static void doubt_unmerged(struct hs_pipeline *p)
 
 		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
 			struct page_record *pg = &g->pages[h];
-			struct hs_bits512 wanted, shared, left;
+			struct hs_shared_huge now;
+			struct hs_bits512 left;
 
-			hs_share_state(p->share, g->share_id, h, &wanted, &shared, NULL);
-			left = hs_bits_andnot(wanted, shared);
+			hs_merge_state(p, g, h, &now);
+			left = hs_bits_andnot(now.wanted, now.shared);
 			pg->same = hs_bits_andnot(pg->same, left);
 			pg->zero = hs_bits_andnot(pg->zero, left);
 		}
@@ -547,24 +552,22 @@ static void doubt_unmerged(struct hs_pipeline *p)
 int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 {
 	struct hs_ledger before, after;
-	struct hs_share_burst burst = { 0 };
-	uint64_t marked = 0, parted;
+	struct hs_share_burst burst;
+	uint64_t marked = 0;
 	int rc, parting;
 
-	if (p->has_effects)
-		return p->effects.merge(p->effects.ctx, news, err);
 	/* What broke since the last cycle is booked before anything new is marked. */
 	rc = verify_all(p, err);
 	if (rc)
 		return rc;
-	hs_share_ledger(p->share, UINT32_MAX, &before);
+	(void)hs_merge_ledger(p, NULL, &before);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
-		struct hs_share_applied applied = { 0 };
+		struct hs_share_applied applied;
 
 		if (!hs_guest_active(g) || !g->shareable)
 			continue;
-		rc = hs_share_apply(p->share, g->share_id, &applied, err);
+		rc = hs_merge_apply(p, g, &applied, err);
 		/* A guest that cannot be stopped just now, or finds no memory, is taken up in the next cycle: the burst
 		 * is for the others, and saves memory. */
 		if (rc && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM && !hs_pipeline_guest_aside(p, g, rc, err))
@@ -577,13 +580,13 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		return 0;
 	}
 	hs_pipeline_note_progress(p, HS_STAGE_MERGE, 0, marked);
-	rc = hs_share_burst(p->share, p->clock, &burst, err);
+	rc = hs_merge_burst(p, &burst, err);
 	p->totals.ksmd_cpu_us += burst.ksmd_cpu_us;
 	p->totals.burst_ms += burst.elapsed_ms;
 	p->unsettled = rc || !burst.settled;
 	/* Whatever ended the burst: what ksmd merged across groups does not stay. A guest that could not be parted is
 	 * tried again in the next cycle, which `unsettled` brings about. */
-	parting = hs_share_part_groups(p->share, &parted, rc ? NULL : err);
+	parting = hs_merge_part_groups(p, rc ? NULL : err);
 	p->unsettled |= parting != 0;
 	if (rc)
 		return rc;
@@ -594,7 +597,7 @@ int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		return rc;
 	if (burst.settled)
 		doubt_unmerged(p);
-	hs_share_ledger(p->share, UINT32_MAX, &after);
+	(void)hs_merge_ledger(p, NULL, &after);
 	*news = after.shared + after.zero > before.shared + before.zero
 		    ? after.shared + after.zero - before.shared - before.zero
 		    : before.shared + before.zero - after.shared - after.zero;

@@ -15,20 +15,7 @@
 /* A guest whose memory cannot be shared at all (no process, or no way into it) is no error: it is only looked at. */
 static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	uint64_t adopted;
-	int rc;
-
-	if (p->has_effects) {
-		if (!g->reopened) /* otherwise it is the guest that it was */
-			g->share_id = (uint32_t)p->nr_guests;
-		g->shareable = true;
-		return 0;
-	}
-	if (!p->share || !g->remote || g->gone || g->shareable)
-		return 0;
-	rc = hs_share_add_guest(p->share, g->name, g->view, g->remote, &g->share_id, &adopted, err);
-	g->shareable = !rc;
-	return rc ? rc : hs_share_set_group(p->share, g->share_id, g->group_nr);
+	return g->gone ? 0 : hs_merge_enter(p, g, err);
 }
 
 /* The same for a guest that stays in any case, only looked at: the reason is kept for its report. False: it is gone. */
@@ -47,7 +34,7 @@ static bool share_enter_or_say_why(struct hs_pipeline *p, struct guest *g)
 int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
 	(void)err;
-	if (!p->share || !g->remote || g->shareable)
+	if (g->shareable)
 		return 0;
 	if (!share_enter_or_say_why(p, g))
 		return -ESRCH;
@@ -60,9 +47,7 @@ int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_er
 
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 {
-	if (g->shareable && p->share)
-		hs_share_remove_guest(p->share, g->share_id);
-	g->shareable = false;
+	hs_merge_leave(p, g);
 	g->why_not[0] = '\0';
 }
 
@@ -75,12 +60,11 @@ int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 {
 	int rc;
 
-	if (p->has_effects)
+	if (p->merge_given)
 		return hs_error_set(err, -EBUSY, "this pipeline's decisions go elsewhere: it takes no merge engine");
-	rc = p->share ? 0 : hs_share_create(&p->share, &p->host, &p->cfg.share, err);
+	rc = p->merge.ops->merges ? 0 : hs_merge_engine_open(&p->merge, &p->host, &p->cfg.share, on_unshare, p, err);
 	if (rc)
 		return rc;
-	hs_share_on_progress(p->share, on_unshare, p);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		hs_pipeline_note_progress(p, HS_STAGE_VERIFY, i, p->nr_guests);
 		(void)share_enter_or_say_why(p, p->guests[i]);
@@ -91,19 +75,19 @@ int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 
 void hs_pipeline_disengage(struct hs_pipeline *p)
 {
-	if (!p->share)
-		return;
 	for (size_t i = 0; i < p->nr_guests; i++)
 		hs_pipeline_share_leave(p, p->guests[i]);
-	hs_share_destroy(p->share);
-	p->share = NULL;
+	if (p->merge.ops->close)
+		p->merge.ops->close(p->merge.ctx);
+	p->merge = (struct hs_merge){ .ops = &hs_merge_nothing };
+	p->merge_given = p->unsettled = false;
 	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is told of it. */
 	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
 }
 
 bool hs_pipeline_engaged(const struct hs_pipeline *p)
 {
-	return p->share != NULL;
+	return p->merge.ops->merges;
 }
 
 static void count_groups(struct hs_pipeline *p)
@@ -174,11 +158,13 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 
 	if (rc)
 		return rc;
+	g->number = p->next_number;
 	rc = share_enter(p, g, err);
 	if (rc) {
 		index_forget(p, g);
 		return rc;
 	}
+	p->next_number++;
 	p->guest_of_index[g->index_id] = (uint32_t)p->nr_guests;
 	p->guests[p->nr_guests++] = g;
 	count_groups(p);
@@ -351,10 +337,10 @@ static int unshare(struct hs_pipeline *p, struct guest *g, struct hs_share_unsha
 
 	if (g->gone)
 		return 0;
-	if (!g->shareable || !p->share)
+	if (!g->shareable)
 		return hs_error_set(err, -ENOTCONN, "guest %s cannot be unshared: %s", g->name,
 				    g->why_not[0] ? g->why_not : "the merge engine is not in use");
-	rc = hs_share_unshare(p->share, g->share_id, NULL, 0, out, err);
+	rc = hs_merge_unshare(p, g, NULL, 0, out, err);
 	return hs_pipeline_guest_failed(p, g, rc) ? 0 : rc;
 }
 
@@ -442,12 +428,12 @@ int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out
 	memset(out, 0, sizeof(*out));
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
-		struct hs_share_unshared one = { 0 };
+		struct hs_share_unshared one;
 		int one_rc;
 
-		if (g->gone || !g->shareable || !p->share)
+		if (g->gone || !g->shareable)
 			continue;
-		one_rc = hs_share_unshare(p->share, g->share_id, NULL, 0, &one, err);
+		one_rc = hs_merge_unshare(p, g, NULL, 0, &one, err);
 		out->nr_huge += one.nr_huge;
 		out->nr_collapsed += one.nr_collapsed;
 		out->nr_failed += one.nr_failed;

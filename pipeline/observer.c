@@ -42,7 +42,7 @@ static int report_decided(struct hs_pipeline *p, const struct guest *g)
 static int report_merged(struct hs_pipeline *p, struct guest *g)
 {
 	struct hs_shared_huge *list = calloc((size_t)g->view->nr_huge + 1, sizeof(*list));
-	struct hs_ledger ledger = { 0 };
+	struct hs_ledger ledger;
 	size_t nr = 0;
 
 	if (!list)
@@ -50,12 +50,10 @@ static int report_merged(struct hs_pipeline *p, struct guest *g)
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		struct hs_shared_huge *s = &list[nr];
 
-		s->huge = h;
-		hs_effects_state(p, g, h, &s->wanted, &s->shared, &s->breaks);
+		hs_merge_state(p, g, h, s);
 		nr += hs_bits_count(&s->wanted) || hs_bits_count(&s->shared) || s->breaks;
 	}
-	if (p->share)
-		hs_share_ledger(p->share, g->share_id, &ledger);
+	(void)hs_merge_ledger(p, g, &ledger);
 	p->observer.merged(p->observer.ctx, g->view, &ledger, list, nr);
 	free(list);
 	return 0;

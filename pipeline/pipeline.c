@@ -95,6 +95,7 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 	*out = NULL;
 	if (!p)
 		goto nomem;
+	p->merge.ops = &hs_merge_nothing;
 	p->host = *host;
 	p->cfg = *cfg;
 	p->clock = clock;
@@ -288,17 +289,17 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = for_guests(p, hs_pipeline_share_again, err);
 	if (!rc)
 		rc = coarse_window(p, err);
-	if (!rc && !p->cfg.no_fine && (p->share || p->has_effects || p->cfg.fine_all))
+	if (!rc && !p->cfg.no_fine && (p->merge.ops->merges || p->cfg.fine_all))
 		rc = hs_decide_fine(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
-	if (!rc && (p->share || p->has_effects)) {
-		int told;
+	if (!rc) {
+		int reported;
 
 		rc = hs_decide_merge(p, news, err);
 		/* However it ended: the next decisions stand on what is shared now. */
-		told = hs_observer_merged(p, rc ? NULL : err);
-		rc = rc ? rc : told;
+		reported = hs_observer_merged(p, rc ? NULL : err);
+		rc = rc ? rc : reported;
 	}
 	if (rc != -ECANCELED)
 		p->round = 0;

@@ -36,11 +36,12 @@ struct guest {
 	pid_t pid;
 	bool gone;
 	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
-	bool shareable;    /* the engine, or what stands in for it, has it */
+	bool shareable;    /* the table of merge operations has taken it in */
 	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
 	char why_not[512], trouble[512];
 	uint32_t index_id;
-	uint32_t share_id;
+	uint32_t merge_id; /* by which the table calls it, while it is shareable */
+	uint32_t number;   /* as in struct hs_merge_guest */
 	struct hs_view *view;
 	struct hs_remote *remote;
 	struct hs_coarse *coarse;
@@ -58,9 +59,8 @@ struct hs_pipeline {
 	uint32_t guest_of_index[HS_MAX_GUESTS]; /* guest number by the index's number */
 	struct hs_index *index;
 	struct hs_digest_key key;
-	struct hs_share *share;
-	struct hs_pipeline_effects effects; /* instead of the engine, when has_effects */
-	bool has_effects;
+	struct hs_merge merge; /* never without operations: hs_merge_nothing while nothing is merged */
+	bool merge_given;      /* by hs_pipeline_set_merge: no engine comes in its place */
 	struct hs_fine *fine;
 	hs_pipeline_progress *progress;
 	void *progress_ctx;
@@ -68,7 +68,7 @@ struct hs_pipeline {
 	uint8_t *buf[2]; /* a huge page each */
 	bool paced;      /* once: the two after it are set */
 	uint64_t paced_wall_us, paced_cpu_us;
-	uint32_t next_group_nr;
+	uint32_t next_group_nr, next_number;
 	bool several_groups; /* kept right as guests come and go: it is asked for each base page */
 	uint32_t round;      /* of the coarse window that is under way; 0: none */
 	bool unsettled;      /* the last burst ended before everything was merged */
@@ -109,14 +109,34 @@ void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint6
 /* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
 HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
 
-/* ---- effects.c: the engine or its stand-in, for a guest that is shareable ---- */
+/* ---- merge_ops.c: calls of the pipeline's table; of a guest that is shareable, unless named otherwise ---- */
 
-void hs_effects_state(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *wanted,
-		      struct hs_bits512 *shared, uint32_t *breaks);
-void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
-HS_MUST_USE int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages);
-HS_MUST_USE int hs_effects_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
-				   struct hs_share_unshared *out, struct hs_error *err);
+/* Offers a guest that is not shareable yet; `shareable` says whether it was taken. */
+HS_MUST_USE int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+/* Of any guest: it is not shareable afterwards, and what is shared of it stays. */
+void hs_merge_leave(struct hs_pipeline *p, struct guest *g);
+
+void hs_merge_state(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_shared_huge *out);
+void hs_merge_claims(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
+HS_MUST_USE int hs_merge_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
+			      const struct hs_bits512 *allowed);
+HS_MUST_USE int hs_merge_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
+				 struct hs_share_unshared *out, struct hs_error *err);
+HS_MUST_USE int hs_merge_verify(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+HS_MUST_USE int hs_merge_apply(struct hs_pipeline *p, struct guest *g, struct hs_share_applied *out,
+			       struct hs_error *err);
+HS_MUST_USE int hs_merge_burst(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err);
+HS_MUST_USE int hs_merge_part_groups(struct hs_pipeline *p, struct hs_error *err);
+
+/* Of any guest, or of all (NULL). False: it is not known, and *out all zero. */
+bool hs_merge_ledger(const struct hs_pipeline *p, const struct guest *g, struct hs_ledger *out);
+
+/* ---- merge_engine.c: the engine of hs/share.h as a table ---- */
+
+/* `progress` as in hs_share_on_progress. Errors as hs_share_create. */
+HS_MUST_USE int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host,
+				     const struct hs_share_config *cfg, hs_share_progress *progress, void *ctx,
+				     struct hs_error *err);
 
 /* ---- content.c ---- */
 

@@ -97,8 +97,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
 			r->nr_vmas_dropped = g->dropped;
-			if (g->shareable && p->share)
-				hs_share_ledger(p->share, g->share_id, &r->ledger);
+			(void)hs_merge_ledger(p, g, &r->ledger);
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);
 		}
@@ -124,8 +123,7 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 		for (hs_huge_nr h = 0; h < n; h++)
 			p->totals.own_bytes += g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0;
 	}
-	if (p->share) {
-		hs_share_ledger(p->share, UINT32_MAX, &p->totals.ledger);
+	if (hs_merge_ledger(p, NULL, &p->totals.ledger)) {
 		/* Net of what we ourselves hold for it, too. */
 		p->totals.ledger.metadata_bytes += p->totals.own_bytes;
 		p->totals.ledger.net_saved_bytes -= (int64_t)p->totals.own_bytes;

@@ -13,6 +13,7 @@
 #include "hs/clock.h"
 #include "hs/host.h"
 #include "hs/index.h"
+#include "hs/merge_ops.h"
 #include "hs/policy.h"
 #include "hs/scan.h"
 #include "hs/share.h"
@@ -26,7 +27,7 @@ struct hs_pipeline_config {
 	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
 	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
 	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
-	bool observe;              /* begin without an engine: scan and hash, share nothing */
+	bool observe;              /* begin without an engine: scan and hash, merge nothing */
 	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content, engine or not
 				      (inspect, record); otherwise mappings are split only where they could be shared */
 	bool allow_empty;          /* a cycle without any guest is none, not an error (the service) */
@@ -131,14 +132,15 @@ HS_MUST_USE int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool unshar
 
 /*
  * Takes the merge engine, and every guest into it: what is shared of it from before is read back. A guest that the
- * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create; -EBUSY with other
- * effects. Between cycles only.
+ * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create; -EBUSY: it was given
+ * another table of merge operations. Between cycles only.
  */
 HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 
-/* Gives the engine back: what is shared stays, KSM's knobs are as they were. Between cycles only. */
+/* Gives the engine (or the table that it was given) back: what is shared stays, KSM's knobs are as they were. Between
+ * cycles only. */
 void hs_pipeline_disengage(struct hs_pipeline *p);
-bool hs_pipeline_engaged(const struct hs_pipeline *p);
+bool hs_pipeline_engaged(const struct hs_pipeline *p); /* what is decided is merged, by whichever table */
 
 /* A guest through any view (remote NULL: it cannot be shared), for tests. The view is owned from then on.
  */
@@ -150,26 +152,10 @@ HS_MUST_USE int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_g
 					struct hs_error *err);
 
 /*
- * What follows from decisions, in place of the merge engine: for guests that are simulated or recorded. Guests are
- * numbered in the order in which they were added. Every function returns 0 or -errno, as the one of hs/share.h that it
- * stands for.
+ * Has decisions carried out by this table in place of the engine: for guests that are simulated or recorded. *merge is
+ * copied; its ctx outlives the pipeline. -EBUSY: there is an engine, a table, or a guest, already.
  */
-struct hs_pipeline_effects {
-	void *ctx;
-	/* hs_share_want: what is wanted of one huge page from now on. */
-	int (*want)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages);
-	/* hs_share_state: outs may be NULL, each by itself. */
-	void (*state)(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted, struct hs_bits512 *shared,
-		      uint32_t *breaks);
-	/* hs_share_unshare of the named huge pages: *out as there. */
-	int (*unshare)(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
-		       struct hs_error *err);
-	/* All wishes of a cycle are told: apply, burst, verify. *news as in hs_pipeline_cycle. */
-	int (*merge)(void *ctx, uint64_t *news, struct hs_error *err);
-};
-
-/* Copies *effects. -EBUSY: there is an engine, or a guest, already. Such a pipeline cannot be engaged. */
-HS_MUST_USE int hs_pipeline_set_effects(struct hs_pipeline *p, const struct hs_pipeline_effects *effects);
+HS_MUST_USE int hs_pipeline_set_merge(struct hs_pipeline *p, const struct hs_merge *merge);
 
 uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p); /* alive */
 

@@ -277,55 +277,19 @@ START_TEST(test_service_pipeline_cancelled)
 }
 END_TEST
 
-static int want_nothing(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
-{
-	(void)ctx;
-	(void)guest;
-	(void)huge;
-	(void)pages;
-	return 0;
-}
-
-static void nothing_shared(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
-			   struct hs_bits512 *shared, uint32_t *breaks)
-{
-	(void)ctx;
-	(void)guest;
-	(void)huge;
-	if (wanted)
-		memset(wanted, 0, sizeof(*wanted));
-	if (shared)
-		memset(shared, 0, sizeof(*shared));
-	if (breaks)
-		*breaks = 0;
-}
-
-static int unshare_nothing(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
-			   struct hs_error *err)
-{
-	(void)ctx;
-	(void)guest;
-	(void)huge;
-	(void)nr;
-	(void)err;
-	memset(out, 0, sizeof(*out));
-	return 0;
-}
-
-static int merge_nothing(void *ctx, uint64_t *news, struct hs_error *err)
+static int enter_by_number(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
 {
 	(void)ctx;
 	(void)err;
-	*news = 0;
+	*id = guest->number;
 	return 0;
 }
 
 /* Where the policy would share: what earlier windows left split for that comes back as well. */
 START_TEST(test_service_pipeline_cancelled_when_sharing)
 {
-	static const struct hs_pipeline_effects effects = {
-		.want = want_nothing, .state = nothing_shared, .unshare = unshare_nothing, .merge = merge_nothing
-	};
+	/* What is wanted goes nowhere, but the pipeline does not know. */
+	static const struct hs_merge_ops ops = { .name = "test", .merges = true, .enter = enter_by_number };
 	uint32_t cancelled = 0, done = 0;
 	uint64_t news;
 
@@ -342,7 +306,7 @@ START_TEST(test_service_pipeline_cancelled_when_sharing)
 		cfg.observe = cfg.fine_all = true;
 		cfg.fine.max_split = 2;
 		ck_assert_int_eq(hs_pipeline_create(&pipeline, &host, &cfg, &sim_clock, NULL), 0);
-		ck_assert_int_eq(hs_pipeline_set_effects(pipeline, &effects), 0);
+		ck_assert_int_eq(hs_pipeline_set_merge(pipeline, &(struct hs_merge){ &ops, NULL }), 0);
 		add_guests();
 		rc = hs_pipeline_cycle(pipeline, &news, NULL);
 		ck_assert(rc == 0 || rc == -ECANCELED);
