@@ -1,5 +1,5 @@
 /*
- * How a session begins: steps 1 to 3 of remote_session.c, and all that is looked at before a thread is touched.
+ * How a session begins: steps 1 to 3 of session.c, and all that is looked at before a thread is touched.
  * Whatever is not surely right ends here, with nothing changed.
  */
 #include <elf.h>
@@ -11,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "session.h"
+#include "remote_internal.h"
 
 #define REGSET_SHADOW_STACK 0x204
 #define DISPATCH_CONFIG     0x4210 /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, kernel 6.4 and later */
@@ -209,8 +209,14 @@ static int look_mask(const struct hs_remote_session *s, const struct user_regs_s
 	return mask & ~sigmask ? -EAGAIN : 0;
 }
 
+/* What a thread's own state is besides its registers; the extended state itself is in the handle's buffer. */
+struct own_state {
+	uint64_t sigmask;
+	size_t xstate_size;
+};
+
 static int look(struct hs_remote_session *s, const struct hs_remote_want *want, const struct hs_remote_status *st,
-		const struct user_regs_struct *regs, uint64_t *sigmask, size_t *xstate_size, struct hs_error *err)
+		const struct user_regs_struct *regs, struct own_state *own, struct hs_error *err)
 {
 	struct hs_remote *r = s->r;
 	struct iovec iov = { r->xstate, REMOTE_XSTATE_MAX };
@@ -233,12 +239,12 @@ static int look(struct hs_remote_session *s, const struct hs_remote_want *want, 
 
 	if (ptrace(PTRACE_GETREGSET, s->tid, (void *)NT_X86_XSTATE, &iov))
 		return errno == ESRCH ? gone(s, err) : refuse(s, -ENOTSUP, err, "shows no extended state (XSAVE)");
-	rc = hs_remote_xstate_prepare(r->xstate, iov.iov_len, xstate_size);
+	rc = hs_remote_xstate_prepare(r->xstate, iov.iov_len, &own->xstate_size);
 	if (rc)
 		return refuse(s, -ENOTSUP, err, "has an extended state that we do not know");
-	if (ptrace(PTRACE_GETSIGMASK, s->tid, (void *)sizeof(*sigmask), sigmask))
+	if (ptrace(PTRACE_GETSIGMASK, s->tid, (void *)sizeof(own->sigmask), &own->sigmask))
 		return gone(s, err);
-	if (look_mask(s, regs, *sigmask))
+	if (look_mask(s, regs, own->sigmask))
 		return refuse(s, -EAGAIN, err, "waits with signals held back");
 
 	rc = hs_remote_filters_load(&s->filters, s->tid, st->seccomp, err);
@@ -284,8 +290,7 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 {
 	struct hs_remote_status st;
 	struct user_regs_struct regs;
-	uint64_t sigmask = 0;
-	size_t xstate_size = 0;
+	struct own_state own = { 0 };
 	int rc;
 
 	*s = (struct hs_remote_session){ .r = r, .tid = tid, .in_signal_code = true };
@@ -309,11 +314,17 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 	if (s->kernel.rax != regs.rax && ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))
 		return gone(s, err); /* an EINTR of our making, undone first of all */
 
-	rc = look(s, want, &st, &regs, &sigmask, &xstate_size, err);
+	rc = look(s, want, &st, &regs, &own, err);
 	if (rc)
 		return rc;
-	rc = hs_remote_place(r->maps_fd, r->no_query, tid == r->pid, &regs, xstate_size, want->data_wanted,
-			     want->data_least, &s->room, err);
+	rc = hs_remote_layout_find(&(struct hs_remote_layout_query){ .maps_fd = r->maps_fd,
+								     .no_query = r->no_query,
+								     .is_main = tid == r->pid,
+								     .regs = &regs,
+								     .xstate_size = own.xstate_size,
+								     .data_wanted = want->data_wanted,
+								     .data_least = want->data_least },
+				   &s->room, err);
 	if (rc) {
 		hs_remote_detach(s, 0);
 		return rc;
@@ -321,7 +332,12 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 	if (save(s))
 		return refuse(s, -ESRCH, err, "has other code where ours was: it runs another program");
 
-	hs_remote_frame_build(r->image, &s->room, &s->user, sigmask, r->xstate, xstate_size, r->gadgets.sigreturn);
+	hs_remote_sigframe_build(r->image, &(struct hs_remote_sigframe){ .room = &s->room,
+									 .regs = &s->user,
+									 .sigmask = own.sigmask,
+									 .xstate = r->xstate,
+									 .xstate_size = own.xstate_size,
+									 .sigreturn = r->gadgets.sigreturn });
 	s->touched = true;
 	rc = hs_remote_move(s, true, r->image, s->room.frame, (size_t)(s->room.data - s->room.frame));
 	if (rc) {

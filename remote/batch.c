@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "batch.h"
+#include "remote_internal.h"
 
 #define HOLD_US       2000U
 #define SELF_THREAD   ((uint64_t)-10000)      /* PIDFD_SELF_THREAD */

@@ -18,8 +18,7 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
-#include "batch.h"
-#include "session.h"
+#include "remote_internal.h"
 
 #define STUCK_US 20000U  /* longer than a disk takes */
 #define STILL_US 200000U /* for all threads to come to a stop: it takes microseconds unless one sleeps in a driver */
@@ -217,8 +216,8 @@ static int rounds(struct hs_remote_session *s, hs_remote_still_fn ask, void *ctx
 	}
 }
 
-int hs_remote_still(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask, void *ctx,
-		    struct hs_error *err)
+int hs_remote_freeze(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask, void *ctx,
+		     struct hs_error *err)
 {
 	struct hs_remote_want want = { .nr = like->nr,
 				       .data_wanted = HS_REMOTE_STILL_DATA,

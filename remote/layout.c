@@ -104,7 +104,7 @@ int hs_remote_find_gadgets(int maps_fd, pid_t tid, struct hs_remote_gadgets *out
 	if (!s.buf)
 		return hs_error_set(err, -ENOMEM, "no memory");
 	for (int pass = 0; pass < 2 && rc == 0; pass++) {
-		s.libc_only = pass == 0; /* the likely place first: a big program is not read through in vain */
+		s.libc_only = pass == 0; /* the likely place first: a big program is not read through for nothing */
 		rc = hs_remote_each_vma(maps_fd, scan_vma, &s);
 	}
 	free(s.buf);
@@ -121,12 +121,12 @@ int hs_remote_find_gadgets(int maps_fd, pid_t tid, struct hs_remote_gadgets *out
 			    out->call ? "rt_sigreturn" : "`syscall; ret`");
 }
 
-int hs_remote_place(int maps_fd, bool no_query, bool is_main, const struct user_regs_struct *regs, size_t xstate_size,
-		    size_t wanted, size_t least, struct hs_remote_room *out, struct hs_error *err)
+int hs_remote_layout_find(const struct hs_remote_layout_query *q, struct hs_remote_room *out, struct hs_error *err)
 {
+	const struct user_regs_struct *regs = q->regs;
 	struct hs_remote_vma vma, below;
 	uint64_t low;
-	int rc = hs_remote_find_vma(maps_fd, no_query, regs->rsp, &vma, &below);
+	int rc = hs_remote_find_vma(q->maps_fd, q->no_query, regs->rsp, &vma, &below);
 
 	if (rc == -ESRCH)
 		return hs_error_set(err, -ESRCH, "the process is gone, or runs another program");
@@ -136,18 +136,18 @@ int hs_remote_place(int maps_fd, bool no_query, bool is_main, const struct user_
 		return hs_error_set(err, -EAGAIN, "the thread's stack is not private anonymous memory");
 
 	if (strcmp(vma.name, "[stack]") == 0) {
-		if (!is_main)
+		if (!q->is_main)
 			return hs_error_set(err, -EAGAIN, "a thread runs on the main thread's stack");
 		low = vma.start;
 	} else {
 		bool guard = below.end == vma.start && !below.read && !below.write && !below.exec && !below.file &&
 			     below.end > below.start && below.end - below.start <= GUARD_MAX;
 
-		if (is_main || !guard || regs->fs_base <= regs->rsp || regs->fs_base >= vma.end)
+		if (q->is_main || !guard || regs->fs_base <= regs->rsp || regs->fs_base >= vma.end)
 			return hs_error_set(err, -EAGAIN, "the thread runs on a stack of its own making");
 		low = vma.start + THREAD_MARGIN;
 	}
-	if (hs_remote_layout(regs->rsp, low, xstate_size, wanted, least, out))
+	if (hs_remote_layout_below(regs->rsp, low, q->xstate_size, q->data_wanted, q->data_least, out))
 		return hs_error_set(err, -EAGAIN, "too little room is left on the thread's stack");
 	return 0;
 }

@@ -79,15 +79,22 @@ static int weight(int rc)
 	}
 }
 
+struct candidates {
+	struct candidate list[CANDIDATES_MAX];
+	size_t nr;
+};
+
+/* sleep_until_us: the end of a timed sleep is awaited until then. */
 static int try_all(struct hs_remote_session *s, struct hs_remote *r, const struct hs_remote_want *want,
-		   const struct candidate *c, size_t nr, uint64_t deadline, struct hs_error *err)
+		   const struct candidates *all, uint64_t sleep_until_us, struct hs_error *err)
 {
+	const struct candidate *c = all->list;
 	int rc = hs_error_set(err, -ESRCH, "process %d is gone", r->pid);
 
-	for (size_t i = 0; i < nr; i++) {
+	for (size_t i = 0; i < all->nr; i++) {
 		struct hs_error why = { "" };
-		int one =
-		    hs_remote_session_begin(s, r, c[i].tid, want, c[i].rank == HS_REMOTE_SLEEPING ? deadline : 0, &why);
+		int one = hs_remote_session_begin(s, r, c[i].tid, want,
+						  c[i].rank == HS_REMOTE_SLEEPING ? sleep_until_us : 0, &why);
 
 		if (one == 0) {
 			r->tid = c[i].tid;
@@ -125,27 +132,27 @@ int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r, const struc
 		   struct hs_error *err)
 {
 	uint64_t start = hs_remote_now_us(), pause_us = 200;
-	struct candidate c[CANDIDATES_MAX];
+	struct candidates c;
 	enum hs_remote_rank rank;
-	size_t nr;
 	int rc;
 
 	for (;;) {
 		if (r->tid && rank_of(r, r->tid, &rank) == 0 && rank <= HS_REMOTE_ENDLESS) {
-			c[0] = (struct candidate){ r->tid, rank };
-			rc = try_all(s, r, want, c, 1, 0, err);
+			c.list[0] = (struct candidate){ r->tid, rank };
+			c.nr = 1;
+			rc = try_all(s, r, want, &c, 0, err);
 			if (rc == 0 || rc == -EBUSY || rc == -EPERM || r->abandon)
 				return rc;
 		}
 		r->tid = 0;
-		rc = list(r, c, &nr, err);
+		rc = list(r, c.list, &c.nr, err);
 		if (rc)
 			return rc;
-		if (nr && c[0].rank > HS_REMOTE_ENDLESS && hs_remote_now_us() - start < PATIENCE_US) {
+		if (c.nr && c.list[0].rank > HS_REMOTE_ENDLESS && hs_remote_now_us() - start < PATIENCE_US) {
 			(void)nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 			continue;
 		}
-		rc = try_all(s, r, want, c, nr, start + GIVE_UP_US, err);
+		rc = try_all(s, r, want, &c, start + GIVE_UP_US, err);
 		if (rc != -EAGAIN)
 			return rc;
 		if (r->abandon || hs_remote_now_us() - start > GIVE_UP_US)

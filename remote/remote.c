@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "batch.h"
+#include "remote_internal.h"
 
 struct job {
 	struct hs_remote *r;
@@ -67,7 +67,7 @@ static void *work(void *arg)
 	else if (j->calls)
 		j->rc = hs_remote_batch_calls(j->r, j->calls, j->nr, j->err);
 	else if (j->ask)
-		j->rc = hs_remote_still(j->r, j->like, j->ask, j->ctx, j->err);
+		j->rc = hs_remote_freeze(j->r, j->like, j->ask, j->ctx, j->err);
 	else
 		j->rc = try_attach(j->r, j->err);
 	return NULL;

@@ -2,20 +2,22 @@
  * What the files of the remote part share. Layers, each above the next:
  *
  *   remote.c          the public calls; each runs in a thread of its own
- *   remote_pick.c     which thread of the guest is asked
- *   remote_batch.c    many operations in few calls and short holds
- *   remote_still.c    calls while all threads of the guest are stopped
- *   remote_session.c  one hold of one thread: calls and end; remote_attach.c: its beginning
- *   remote_restart.c  what an interrupted system call needs (pure)
- *   remote_frame.c    the signal frame that brings a thread back to itself (pure)
- *   remote_place.c    where in the guest frame and data may lie, and the code that makes the calls
- *   remote_seccomp.c  what a thread's seccomp filters would say
- *   remote_proc.c     /proc of the guest
+ *   pick.c     which thread of the guest is asked
+ *   batch.c    many operations in few calls and short holds
+ *   freeze.c    calls while all threads of the guest are stopped
+ *   session.c  one hold of one thread: calls and end; attach.c: its beginning
+ *   restart.c  what an interrupted system call needs (pure)
+ *   sigframe.c    the signal frame that brings a thread back to itself (pure)
+ *   layout.c    where in the guest frame and data may lie, and the code that makes the calls
+ *   seccomp.c  what a thread's seccomp filters would say
+ *   proc.c     /proc of the guest
  */
 #ifndef HS_REMOTE_REMOTE_INTERNAL_H
 #define HS_REMOTE_REMOTE_INTERNAL_H
 
 #include <linux/filter.h>
+#include <signal.h>
+#include <sys/ptrace.h>
 #include <sys/user.h>
 
 #include "hs/remote.h"
@@ -94,12 +96,20 @@ struct hs_remote_room {
 	uint64_t end;
 };
 /* Pure: the layout below sp with nothing lower than `low`. -ENOSPC: not even the least. */
-HS_MUST_USE int hs_remote_layout(uint64_t sp, uint64_t low, size_t xstate_size, size_t wanted, size_t least,
-				 struct hs_remote_room *out);
+HS_MUST_USE int hs_remote_layout_below(uint64_t sp, uint64_t low, size_t xstate_size, size_t wanted, size_t least,
+				       struct hs_remote_room *out);
+/* What is asked for: of a stopped thread. */
+struct hs_remote_layout_query {
+	int maps_fd;
+	bool no_query;
+	bool is_main; /* the thread is the process's first */
+	const struct user_regs_struct *regs;
+	size_t xstate_size;
+	size_t data_wanted, data_least; /* bytes */
+};
 /* -EAGAIN with the reason in err: this thread's stack is not surely free below sp. */
-HS_MUST_USE int hs_remote_place(int maps_fd, bool no_query, bool is_main, const struct user_regs_struct *regs,
-				size_t xstate_size, size_t wanted, size_t least, struct hs_remote_room *out,
-				struct hs_error *err);
+HS_MUST_USE int hs_remote_layout_find(const struct hs_remote_layout_query *q, struct hs_remote_room *out,
+				      struct hs_error *err);
 
 /* ---- the frame; pure ---- */
 
@@ -108,9 +118,17 @@ HS_MUST_USE int hs_remote_place(int maps_fd, bool no_query, bool is_main, const 
  * what it needs in the guest, magic words included. -ENOTSUP.
  */
 HS_MUST_USE int hs_remote_xstate_prepare(uint8_t *xstate, size_t got, size_t *size);
+/* What a thread is to get back. */
+struct hs_remote_sigframe {
+	const struct hs_remote_room *room;
+	const struct user_regs_struct *regs;
+	uint64_t sigmask;
+	const uint8_t *xstate;
+	size_t xstate_size;
+	uint64_t sigreturn; /* address of the code that ends the frame */
+};
 /* Writes frame and extended state into image, which stands for [room->frame, room->data). */
-void hs_remote_frame_build(uint8_t *image, const struct hs_remote_room *room, const struct user_regs_struct *regs,
-			   uint64_t sigmask, const uint8_t *xstate, size_t xstate_size, uint64_t sigreturn);
+void hs_remote_sigframe_build(uint8_t *image, const struct hs_remote_sigframe *f);
 
 /* ---- restart; pure ---- */
 
@@ -218,5 +236,41 @@ pid_t hs_remote_any_thread(const struct hs_remote *r);
 /* Begins a session with the thread that suits best. Errors of the public calls. */
 HS_MUST_USE int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r, const struct hs_remote_want *want,
 			       struct hs_error *err);
+
+/* ---- within a session: how it begins is in attach.c, calls and end are in session.c ---- */
+
+#define REMOTE_STOP_US      5000000U /* an interruptible thread stops within microseconds; this is for a swamped host */
+#define REMOTE_FLAG_TRAP    0x100ULL
+#define REMOTE_SYSCALL_STOP (SIGTRAP | 0x80)
+#define REMOTE_TRAP_STOP    (SIGTRAP | (PTRACE_EVENT_STOP << 8))
+
+/*
+ * Waits for the next stop. *code: the signal, with the event in the second byte. -ESRCH: the thread has ended (its
+ * status is left for whoever is its parent). -ETIMEDOUT.
+ */
+HS_MUST_USE int hs_remote_wait_stop(struct hs_remote_session *s, uint64_t limit_us, int *code);
+/* Copies between us and the guest, whole or not at all as far as the caller may care: 0 or -errno. */
+int hs_remote_move(const struct hs_remote_session *s, bool write, void *buf, uint64_t addr, size_t size);
+/* At a stop inside the kernel's signal code: own registers, own bytes, and go on with that signal (0: none). */
+void hs_remote_release(struct hs_remote_session *s, int sig);
+/* Lets go a thread of which nothing has been changed. */
+void hs_remote_detach(struct hs_remote_session *s, int sig);
+/* Neither stopped nor ended: only the end of the tracing thread lets it go now. */
+void hs_remote_abandon(struct hs_remote_session *s);
+
+/* ---- the work of the public calls; runs in the thread that traces ---- */
+
+HS_MUST_USE int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err);
+HS_MUST_USE int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, size_t nr,
+				      struct hs_error *err);
+/* freeze.c */
+HS_MUST_USE int hs_remote_freeze(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask,
+				 void *ctx, struct hs_error *err);
+
+/* All calls in this session; *nr_done: how many have results. Errors as hs_remote_session_call. */
+HS_MUST_USE int hs_remote_session_calls(struct hs_remote_session *s, struct hs_remote_call *calls, size_t nr,
+					size_t *nr_done);
+/* What such an error, in the midst of calls, is for the callers of the public functions. */
+int hs_remote_calls_failed(struct hs_remote *r, int rc, long call_nr, struct hs_error *err);
 
 #endif

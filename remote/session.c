@@ -38,7 +38,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#include "session.h"
+#include "remote_internal.h"
 
 #define CALL_DEADLINE_US 5000000U /* no call that we make takes longer unless it blocks */
 #define RESTARTS_MAX     100      /* of one call that is interrupted without any signal to be seen */

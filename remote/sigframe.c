@@ -92,8 +92,8 @@ int hs_remote_xstate_prepare(uint8_t *xstate, size_t got, size_t *size)
 	return 0;
 }
 
-int hs_remote_layout(uint64_t sp, uint64_t low, size_t xstate_size, size_t wanted, size_t least,
-		     struct hs_remote_room *out)
+int hs_remote_layout_below(uint64_t sp, uint64_t low, size_t xstate_size, size_t wanted, size_t least,
+			   struct hs_remote_room *out)
 {
 	size_t fixed = xstate_size + sizeof(struct sigframe) + 64 + 64 + 24; /* and all that is lost to alignment */
 
@@ -117,11 +117,12 @@ int hs_remote_layout(uint64_t sp, uint64_t low, size_t xstate_size, size_t wante
 	return 0;
 }
 
-void hs_remote_frame_build(uint8_t *image, const struct hs_remote_room *room, const struct user_regs_struct *regs,
-			   uint64_t sigmask, const uint8_t *xstate, size_t xstate_size, uint64_t sigreturn)
+void hs_remote_sigframe_build(uint8_t *image, const struct hs_remote_sigframe *want)
 {
+	const struct user_regs_struct *regs = want->regs;
+	const struct hs_remote_room *room = want->room;
 	struct sigframe f = {
-		.return_address = sigreturn,
+		.return_address = want->sigreturn,
 		.uc_flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
 		.ss_flags = SS_FLAGS_REFUSED,
 		.r8 = regs->r8,
@@ -144,12 +145,12 @@ void hs_remote_frame_build(uint8_t *image, const struct hs_remote_room *room, co
 		.eflags = regs->eflags,
 		.cs = (uint16_t)regs->cs,
 		.ss = (uint16_t)regs->ss,
-		.oldmask = sigmask,
+		.oldmask = want->sigmask,
 		.fpstate = room->xstate,
-		.sigmask = sigmask,
+		.sigmask = want->sigmask,
 	};
 
 	memset(image, 0, room->data - room->frame);
 	memcpy(image, &f, sizeof(f));
-	memcpy(image + (room->xstate - room->frame), xstate, xstate_size);
+	memcpy(image + (room->xstate - room->frame), want->xstate, want->xstate_size);
 }

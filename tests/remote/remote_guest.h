@@ -10,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* What a guest tells. */
+/* What a guest reports. */
 struct rg_report {
 	atomic_int ready;         /* the guest stands where the test wants it */
 	atomic_int stop;          /* the test asks it to end by itself */

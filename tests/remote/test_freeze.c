@@ -276,7 +276,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("share/remote_still");
+	Suite *s = suite_create("remote/freeze");
 	TCase *t = tcase_create("still");
 
 	tcase_set_timeout(t, 60);

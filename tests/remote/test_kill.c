@@ -255,13 +255,13 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	Suite *s = suite_create("share/remote kill");
+	Suite *s = suite_create("remote/kill");
 	TCase *t = tcase_create("kill");
 
 	if (argc == 4 && strcmp(argv[1], "call") == 0)
 		return make_calls((pid_t)strtol(argv[2], NULL, 10), strtoull(argv[3], NULL, 10));
 	if (geteuid() != 0)
-		return hs_test_skip("share/remote kill", "needs root");
+		return hs_test_skip("remote/kill", "needs root");
 	tcase_set_timeout(t, 40 + nr_rounds());
 	tcase_add_test(t, test_remote_kill_work);
 	tcase_add_test(t, test_remote_kill_spin);

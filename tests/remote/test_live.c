@@ -976,11 +976,11 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("share/remote live");
+	Suite *s = suite_create("remote/live");
 	TCase *t = tcase_create("effects"), *b = tcase_create("blocked"), *h = tcase_create("threads and handlers");
 
 	if (geteuid() != 0)
-		return hs_test_skip("share/remote live", "needs root");
+		return hs_test_skip("remote/live", "needs root");
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, test_remote_madvise_effect);
 	tcase_add_loop_test(t, test_remote_madvise_many, 0, 2);

@@ -600,11 +600,11 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("share/remote refusals");
+	Suite *s = suite_create("remote/refuse");
 	TCase *t = tcase_create("refusals"), *e = tcase_create("going away");
 
 	if (geteuid() != 0)
-		return hs_test_skip("share/remote refusals", "needs root");
+		return hs_test_skip("remote/refuse", "needs root");
 	tcase_set_timeout(t, 30);
 	tcase_add_test(t, test_remote_refuse_no_process);
 	tcase_add_test(t, test_remote_refuse_thread_number);

@@ -169,7 +169,7 @@ START_TEST(test_remote_layout)
 		uint64_t sp = 0x7ffe00010000ULL + shift, low = sp - (uint64_t)layout_cases[_i].below;
 		size_t xstate = layout_cases[_i].xstate, least = layout_cases[_i].least;
 		struct hs_remote_room room;
-		int rc = hs_remote_layout(sp, low, xstate, layout_cases[_i].wanted, least, &room);
+		int rc = hs_remote_layout_below(sp, low, xstate, layout_cases[_i].wanted, least, &room);
 
 		ck_assert_int_eq(rc, layout_cases[_i].fits ? 0 : -ENOSPC);
 		if (rc)
@@ -191,7 +191,7 @@ START_TEST(test_remote_layout_lowest_stack)
 {
 	struct hs_remote_room room;
 
-	ck_assert_int_eq(hs_remote_layout(100, 0, 836, 0, 0, &room), -ENOSPC);
+	ck_assert_int_eq(hs_remote_layout_below(100, 0, 836, 0, 0, &room), -ENOSPC);
 }
 END_TEST
 
@@ -331,7 +331,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("share/remote");
+	Suite *s = suite_create("remote/pure");
 	TCase *t = tcase_create("pure");
 
 	tcase_add_loop_test(t, test_remote_restart, 0, NR(restart_cases));

@@ -333,11 +333,11 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("share/remote signals");
+	Suite *s = suite_create("remote/signals");
 	TCase *t = tcase_create("signals");
 
 	if (geteuid() != 0)
-		return hs_test_skip("share/remote signals", "needs root");
+		return hs_test_skip("remote/signals", "needs root");
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, test_remote_signals_storm, 0, NR(storms));
 	tcase_add_loop_test(t, test_remote_signals_restart_flag, 0, 2);
