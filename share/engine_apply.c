@@ -123,14 +123,12 @@ static int add_runs(struct hs_engine_ops *ops, const struct hs_view *view, hs_hu
 	return rc;
 }
 
-/* The difference between what is marked and target[]; *broken: pages whose sharing it ends. */
-static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_engine_ops *ops,
-		    uint64_t *broken)
+/* The difference between what is marked and target[]. */
+static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_engine_ops *ops)
 {
 	static const int order[] = { MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE };
 	int rc = 0;
 
-	*broken = 0;
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
 		for (hs_huge_nr nr = 0; nr < g->nr_huge && !rc; nr++) {
 			const struct hs_engine_huge *h = &g->huge[nr];
@@ -139,11 +137,7 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 			struct hs_bits512 bits;
 
 			if (order[k] == MADV_UNMERGEABLE) {
-				struct hs_bits512 lost;
-
 				bits = hs_bits_andnot(h->marked, target[nr]);
-				lost = hs_bits_and(bits, h->shared);
-				*broken += hs_bits_count(&lost);
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
 			} else if (order[k] == MADV_MERGEABLE) {
 				bits = hs_bits_andnot(target[nr], h->marked);
@@ -160,11 +154,49 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 	return rc;
 }
 
-/* What cannot be parted for want of room stays as it is, for a later apply. */
-static void keep_shared(const struct hs_engine_guest *g, struct hs_bits512 *target)
+/*
+ * Ending the sharing of a page takes memory: a frame of its own, of the guest's cgroup. What finds no room stays as it
+ * is, mergeable and shared, for a later apply: *pending base pages, and why.
+ */
+static int fit_room(const struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *target,
+		    struct hs_share_applied *out, struct hs_error *err)
 {
-	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++)
-		target[nr] = hs_bits_or(target[nr], hs_bits_and(g->huge[nr].marked, g->huge[nr].shared));
+	struct hs_frame frames[HS_BASE_PER_HUGE];
+	struct hs_room room = { 0 };
+	uint64_t left = UINT64_MAX;
+
+	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++) {
+		struct hs_bits512 lost = hs_bits_andnot(g->huge[nr].marked, target[nr]), part = { 0 };
+		uint64_t bytes;
+		int rc;
+
+		if (!hs_bits_count(&lost))
+			continue;
+		rc = hs_view_frames(g->view, nr, frames, err);
+		if (rc)
+			return rc;
+		for (unsigned int i = hs_run_next(&lost, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&lost, i + 1))
+			if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
+				hs_bits_set(&part, i);
+		bytes = hs_bits_count(&part) * HS_BASE_SIZE;
+		if (bytes && left == UINT64_MAX) {
+			struct hs_error why = { "" };
+
+			left = hs_engine_room_bytes(s, g->view->pid, &room, &why);
+			(void)snprintf(out->pending_reason, sizeof(out->pending_reason),
+				       "%s%.160s: too little memory to end the sharing of what is not wanted any more",
+				       why.text[0] ? "" : "no room in ", why.text[0] ? why.text : room.where);
+		}
+		if (bytes <= left) {
+			left -= bytes;
+		} else {
+			target[nr] = hs_bits_or(target[nr], part);
+			out->pages_pending += bytes >> HS_BASE_SHIFT;
+		}
+	}
+	if (!out->pages_pending)
+		out->pending_reason[0] = '\0';
+	return 0;
 }
 
 /* Pages that are on the zero page before we touch them are no saving of ours. */
@@ -224,7 +256,6 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	struct hs_engine_ops ops = { 0 };
 	struct hs_bits512 *target = NULL;
 	struct hs_plan plan = { 0 };
-	uint64_t broken;
 	int64_t vmas;
 	int rc;
 	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
@@ -236,22 +267,18 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	if (rc)
 		goto out;
 	target = plan_bits(g, &plan);
-	rc = target ? make_ops(g, target, &ops, &broken) : -ENOMEM;
+	rc = target ? 0 : -ENOMEM;
+	if (!rc && !s->cfg.dry_run) {
+		rc = fit_room(s, g, target, out, err);
+		if (rc)
+			goto out;
+	}
+	rc = rc ? rc : make_ops(g, target, &ops);
 	if (rc) {
 		(void)hs_error_set(err, rc, "out of memory");
 		goto out;
 	}
-	if (broken && !s->cfg.dry_run)
-		rc = hs_engine_room(s, broken * HS_BASE_SIZE, "ending the sharing of what is not wanted any more", err);
-	if (rc == -ENOMEM) {
-		keep_shared(g, target);
-		hs_engine_ops_finish(&ops);
-		rc = make_ops(g, target, &ops, &broken);
-		if (rc)
-			(void)hs_error_set(err, rc, "out of memory");
-	}
-	if (!rc)
-		rc = note_zero(g, target, err);
+	rc = note_zero(g, target, err);
 	if (rc)
 		goto out;
 	rc = hs_remote_madvise(g->remote, ops.op, ops.nr, err);
