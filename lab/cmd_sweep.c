@@ -9,97 +9,11 @@
 
 #define MIB           (1024.0 * 1024)
 #define MAX_VALUES    16
-#define MAX_PARAMS    24
+#define MAX_PARAMS    32
 #define MAX_SCENARIOS 8
 
-/* A setting: how it is set, with what hangs on it, and which values are tried when none are named. */
-struct param {
-	const char *name;
-	void (*set)(struct hs_lab_options *o, uint32_t v);
-	uint32_t (*get)(const struct hs_lab_options *o);
-	uint32_t min, max;
-	uint32_t values[MAX_VALUES]; /* 0 ends the list, but as the first one */
-};
-
-#define PLAIN(name, field)                                                                                             \
-	static void set_##name(struct hs_lab_options *o, uint32_t v)                                                   \
-	{                                                                                                              \
-		o->pipeline.field = v;                                                                                 \
-	}                                                                                                              \
-	static uint32_t get_##name(const struct hs_lab_options *o)                                                     \
-	{                                                                                                              \
-		return o->pipeline.field;                                                                              \
-	}
-PLAIN(interval_ms, coarse.interval_ms)
-PLAIN(hot_rounds, coarse.hot_rounds)
-PLAIN(hot_count, policy.hot_count)
-PLAIN(min_gain_cold, policy.min_gain_cold)
-PLAIN(min_gain_hot, policy.min_gain_hot)
-PLAIN(min_cold_rounds, policy.min_cold_rounds)
-PLAIN(unshare_hot_pages, policy.unshare_hot_pages)
-PLAIN(ban_breaks, policy.ban_breaks)
-PLAIN(ban_cycles, policy.ban_cycles)
-PLAIN(unshare_hot_rounds, policy.unshare_hot_rounds)
-PLAIN(fine_samples, fine.samples)
-PLAIN(max_split, fine.max_split)
-PLAIN(look_again, look_again)
-PLAIN(hash_cold_rounds, hash_cold_rounds)
-
-static void set_rounds(struct hs_lab_options *o, uint32_t v)
-{
-	hs_pipeline_config_set_rounds(&o->pipeline, v);
-}
-
-static uint32_t get_rounds(const struct hs_lab_options *o)
-{
-	return o->pipeline.coarse.rounds;
-}
-
-static void set_max_hot(struct hs_lab_options *o, uint32_t v)
-{
-	hs_pipeline_config_set_max_hot(&o->pipeline, v);
-}
-
-static uint32_t get_max_hot(const struct hs_lab_options *o)
-{
-	return o->pipeline.policy.max_hot;
-}
-
-/* The window has to be long enough for its samples. */
-static void set_fine_interval_ms(struct hs_lab_options *o, uint32_t v)
-{
-	o->pipeline.fine.interval_ms = v;
-	if (o->pipeline.fine.max_window_ms < o->pipeline.fine.samples * v * 3)
-		o->pipeline.fine.max_window_ms = o->pipeline.fine.samples * v * 3;
-}
-
-static uint32_t get_fine_interval_ms(const struct hs_lab_options *o)
-{
-	return o->pipeline.fine.interval_ms;
-}
-
-#define PARAM(name, min, max, ...)                                                                                     \
-	{                                                                                                              \
-#name, set_##name, get_##name, min, max,                                                               \
-		{                                                                                                      \
-			__VA_ARGS__                                                                                    \
-		}                                                                                                      \
-	}
-static const struct param params[] = {
-	PARAM(rounds, 1, 64, 2, 5, 10, 20, 40),           PARAM(interval_ms, 10, 600000, 150, 300, 600, 1200, 2400),
-	PARAM(hot_rounds, 1, 10, 2, 4, 6, 8, 10),         PARAM(min_cold_rounds, 1, 65535, 3, 5, 10, 20),
-	PARAM(max_hot, 0, 511, 25, 50, 100, 200, 400),    PARAM(hot_count, 1, 255, 1, 2, 3),
-	PARAM(min_gain_hot, 1, 512, 1, 16, 64, 128, 256), PARAM(min_gain_cold, 1, 512, 1, 2, 8, 32),
-	PARAM(fine_samples, 1, 10, 1, 2, 5, 10),          PARAM(fine_interval_ms, 10, 60000, 50, 100, 200, 400),
-	PARAM(max_split, 1, 1000000, 64, 512, 4096),      PARAM(unshare_hot_pages, 1, 512, 110, 160, 256, 400),
-	PARAM(unshare_hot_rounds, 1, 64, 2, 4, 6, 8),     PARAM(ban_breaks, 0, 512, 16, 64, 256, 512),
-	PARAM(ban_cycles, 1, 1000, 1, 2, 4, 8, 16),       PARAM(look_again, 1, 1000, 2, 8, 32),
-	PARAM(hash_cold_rounds, 1, 64, 1, 2, 5, 10),
-};
-#define NR_PARAMS (sizeof(params) / sizeof(params[0]))
-
 struct choice {
-	const struct param *param;
+	const struct hs_setting *setting;
 	uint32_t values[MAX_VALUES];
 	size_t nr;
 };
@@ -120,18 +34,41 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-static const struct param *param_named(struct argp_state *state, const char *name, size_t len)
+static const struct hs_setting *setting_named(struct argp_state *state, const char *name, size_t len)
 {
 	char names[512] = "";
 
-	for (size_t i = 0; i < NR_PARAMS; i++) {
-		if (strlen(params[i].name) == len && strncmp(params[i].name, name, len) == 0)
-			return &params[i];
+	for (size_t i = 0; i < hs_nr_settings; i++) {
+		const char *its = hs_settings[i].sweep.name;
+
+		if (!its)
+			continue;
+		if (strlen(its) == len && strncmp(its, name, len) == 0)
+			return &hs_settings[i];
 		(void)strncat(names, " ", sizeof(names) - strlen(names) - 1);
-		(void)strncat(names, params[i].name, sizeof(names) - strlen(names) - 1);
+		(void)strncat(names, its, sizeof(names) - strlen(names) - 1);
 	}
 	argp_error(state, "--param: there is no setting \"%.*s\"; there are%s", (int)len, name, names);
 	return NULL;
+}
+
+static uint32_t least(const struct hs_setting *s)
+{
+	return s->sweep.min ? s->sweep.min : s->min;
+}
+
+static uint32_t most(const struct hs_setting *s)
+{
+	return s->sweep.max ? s->sweep.max : s->max;
+}
+
+/* With what hangs on it. */
+static void set(const struct hs_setting *s, struct hs_pipeline_config *cfg, uint32_t v)
+{
+	if (s->set)
+		s->set(cfg, v);
+	else
+		hs_setting_put(s, cfg, v);
 }
 
 static void parse_param(struct sweep *s, struct argp_state *state, const char *arg)
@@ -141,16 +78,16 @@ static void parse_param(struct sweep *s, struct argp_state *state, const char *a
 
 	if (!at || s->nr_choices == MAX_PARAMS)
 		argp_error(state, "--param: \"%s\" is not NAME=V1,V2,... (at most %d of them)", arg, MAX_PARAMS);
-	*c = (struct choice){ .param = param_named(state, arg, (size_t)(at - arg)) };
+	*c = (struct choice){ .setting = setting_named(state, arg, (size_t)(at - arg)) };
 	while (*at) {
 		unsigned long v;
 		char *end;
 
 		v = strtoul(++at, &end, 10);
-		if (end == at || (*end && *end != ',') || *at == '-' || v < c->param->min || v > c->param->max ||
+		if (end == at || (*end && *end != ',') || *at == '-' || v < least(c->setting) || v > most(c->setting) ||
 		    c->nr == MAX_VALUES)
 			argp_error(state, "--param: \"%s\": give at most %d numbers from %u to %u", arg, MAX_VALUES,
-				   c->param->min, c->param->max);
+				   least(c->setting), most(c->setting));
 		c->values[c->nr++] = (uint32_t)v;
 		at = end;
 	}
@@ -159,14 +96,15 @@ static void parse_param(struct sweep *s, struct argp_state *state, const char *a
 
 static void take_all(struct sweep *s)
 {
-	for (size_t i = 0; i < NR_PARAMS && s->nr_choices < MAX_PARAMS; i++) {
-		struct choice *c = &s->choices[s->nr_choices++];
+	for (size_t i = 0; i < hs_nr_settings && s->nr_choices < MAX_PARAMS; i++) {
+		struct choice *c = &s->choices[s->nr_choices];
 
-		*c = (struct choice){ .param = &params[i] };
-		while (c->nr < MAX_VALUES && params[i].values[c->nr]) {
-			c->values[c->nr] = params[i].values[c->nr];
-			c->nr++;
-		}
+		if (!hs_settings[i].sweep.name)
+			continue;
+		*c = (struct choice){ .setting = &hs_settings[i] };
+		for (; c->nr < HS_SETTING_SWEEP_MAX && hs_settings[i].sweep.values[c->nr]; c->nr++)
+			c->values[c->nr] = hs_settings[i].sweep.values[c->nr];
+		s->nr_choices++;
 	}
 }
 
@@ -215,7 +153,7 @@ static int make_jobs(const struct sweep *s, struct hs_lab_job *jobs, struct titl
 	for (size_t i = 0; i < s->nr_scenarios; i++)
 		for (size_t c = 0; c < s->nr_choices; c++)
 			for (size_t v = 0; v < s->choices[c].nr; v++, nr++) {
-				const struct param *p = s->choices[c].param;
+				const struct hs_setting *setting = s->choices[c].setting;
 				struct hs_lab_job *j = &jobs[nr];
 				struct titled_job *t = &titles[nr];
 				int rc = hs_lab_common_scenario(&s->common, s->scenarios[i], &j->scenario, err);
@@ -223,13 +161,13 @@ static int make_jobs(const struct sweep *s, struct hs_lab_job *jobs, struct titl
 				if (rc)
 					return rc;
 				*t = (struct titled_job){ .choice = &s->choices[c], .value = s->choices[c].values[v] };
-				(void)snprintf(t->title, sizeof(t->title), "%s %s=%u", j->scenario.name, p->name,
-					       t->value);
+				(void)snprintf(t->title, sizeof(t->title), "%s %s=%u", j->scenario.name,
+					       setting->sweep.name, t->value);
 				j->title = t->title;
 				j->policy = &hs_lab_hs_share;
 				j->options = s->common.options;
-				t->is_default = p->get(&j->options) == t->value;
-				p->set(&j->options, t->value);
+				t->is_default = hs_setting_get(setting, &j->options.pipeline) == t->value;
+				set(setting, &j->options.pipeline, t->value);
 			}
 	return 0;
 }
@@ -248,7 +186,7 @@ static void print(const struct hs_lab_job *jobs, const struct titled_job *titles
 				     jobs[i].scenario.seed, "SETTING", "VALUE", "SAVED MiB", "ON AVERAGE", "HOT HUGE",
 				     "SLOWDOWN", "CPU s", "95% AT s", "WRONG", "MISSED MiB", "BREAKS");
 		(void)printf("%-19s %6u%s %10.1f %10.1f %9.1f%% %10s %9s %9s %7" PRIu64 " %10.1f %9" PRIu64 "\n",
-			     titles[i].choice->param->name, titles[i].value, titles[i].is_default ? "*" : " ",
+			     titles[i].choice->setting->sweep.name, titles[i].value, titles[i].is_default ? "*" : " ",
 			     (double)r->saved_bytes / MIB, r->saved_mean_bytes / MIB, 100 * r->hot_huge,
 			     hs_lab_known(a, "%.3f%%", 100 * r->slowdown), hs_lab_known(b, "%.2f", r->cpu_seconds),
 			     hs_lab_known(c, "%.1f", r->converged_s), r->wrong_splits, (double)r->missed_bytes / MIB,

@@ -191,7 +191,7 @@ static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, cons
 	bool any = false;
 	int rc;
 
-	if (hs_trace_reader_header(reader)->settings.merging)
+	if (hs_trace_reader_header(reader)->merging)
 		return hs_error_set(
 		    err, -ENOTSUP,
 		    "%s: pages were merged while this trace was recorded, so that what it shows of its guests "

@@ -14,35 +14,6 @@
 
 #define LIMIT_SLACK_US 20000 /* pace in steps that a sleep can keep */
 
-const struct hs_pipeline_config hs_pipeline_config_default = {
-	.coarse = HS_COARSE_CONFIG_DEFAULT,
-	.fine = HS_FINE_CONFIG_DEFAULT,
-	.policy = HS_POLICY_CONFIG_DEFAULT,
-	.min_bytes = 0,
-	.cpu_percent = 0,
-	.hash_cold_rounds = 2,
-	.look_again = 8,
-};
-
-void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t rounds)
-{
-	cfg->coarse.rounds = rounds;
-	cfg->coarse.hot_rounds = (rounds * 6 + 9) / 10;
-	cfg->policy.min_cold_rounds = rounds;
-	cfg->policy.unshare_hot_rounds = cfg->coarse.hot_rounds;
-	/* No more rounds than the window's are ever known: above that nothing cold would be read. */
-	if (cfg->hash_cold_rounds > rounds)
-		cfg->hash_cold_rounds = rounds;
-}
-
-void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot)
-{
-	cfg->policy.max_hot = max_hot;
-	if (cfg->policy.unshare_hot_pages <= max_hot)
-		cfg->policy.unshare_hot_pages = max_hot + 1;
-	cfg->fine.give_up_hot = max_hot;
-}
-
 static uint64_t thread_cpu_us(void)
 {
 	struct timespec ts;

@@ -10,34 +10,6 @@
 
 /* ---- the header ---- */
 
-static void settings_of(struct hs_trace_settings *out, const struct hs_pipeline_config *cfg)
-{
-	*out = (struct hs_trace_settings){
-		.coarse = cfg->coarse,
-		.fine = cfg->fine,
-		.policy = cfg->policy,
-		.hash_cold_rounds = cfg->hash_cold_rounds,
-		.look_again = cfg->look_again,
-		.fine_all = cfg->fine_all,
-		.no_fine = cfg->no_fine,
-		.merging = !cfg->observe,
-	};
-}
-
-/* The settings of a recorded run, without the merge engine that it may have had. */
-static void replay_config(struct hs_pipeline_config *out, const struct hs_trace_settings *s)
-{
-	*out = hs_pipeline_config_default;
-	out->coarse = s->coarse;
-	out->fine = s->fine;
-	out->policy = s->policy;
-	out->hash_cold_rounds = s->hash_cold_rounds;
-	out->look_again = s->look_again;
-	out->fine_all = s->fine_all;
-	out->no_fine = s->no_fine;
-	out->observe = true;
-}
-
 void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, const struct hs_pipeline_config *cfg)
 {
 	struct utsname u;
@@ -52,7 +24,8 @@ void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, c
 	if (uname(&u) == 0)
 		(void)snprintf(out->kernel, sizeof(out->kernel), "%.127s", u.release);
 	hs_cpu_model(host, out->cpu, sizeof(out->cpu));
-	settings_of(&out->settings, cfg);
+	hs_settings_copy_traced(&out->settings, cfg);
+	out->merging = !cfg->observe;
 }
 
 /* ---- recording ---- */
@@ -192,11 +165,14 @@ int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_
 	int rc;
 
 	*out = NULL;
-	replay_config(&cfg, &hs_replay_header(r)->settings);
+	/* Without the merge engine that the recorded run may have had. */
+	cfg = hs_pipeline_config_default;
+	hs_settings_copy_traced(&cfg, &hs_replay_header(r)->settings);
+	cfg.observe = true;
 	rc = hs_pipeline_create(&p, &host, &cfg, hs_replay_clock(r), err);
 	if (rc)
 		return rc;
-	if (hs_replay_header(r)->settings.merging)
+	if (hs_replay_header(r)->merging)
 		rc = hs_pipeline_set_merge(p, &(struct hs_merge){ &replay_ops, r });
 	hs_pipeline_set_observer(p, &w);
 	if (!rc)

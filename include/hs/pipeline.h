@@ -16,32 +16,8 @@
 #include "hs/merge_ops.h"
 #include "hs/policy.h"
 #include "hs/scan.h"
+#include "hs/settings.h"
 #include "hs/share.h"
-
-struct hs_pipeline_config {
-	struct hs_coarse_config coarse;
-	struct hs_fine_config fine;
-	struct hs_policy_config policy;
-	struct hs_share_config share;
-	uint64_t min_bytes;        /* smallest piece of memory that counts as guest memory; 0: the view's default */
-	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
-	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
-	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
-	bool observe;              /* begin without an engine: scan and hash, merge nothing */
-	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content, engine or not
-				      (inspect, record); otherwise mappings are split only where they could be shared */
-	bool allow_empty;          /* a cycle without any guest is none, not an error (the service) */
-	bool no_fine;              /* mappings are never split (--no-fine, --dry-run) */
-};
-extern const struct hs_pipeline_config hs_pipeline_config_default;
-
-/*
- * The settings that others hang on, with these. A coarse window of so many rounds (1 to 64): the thresholds keep their
- * share of it, 6 of 10 rounds hot, all of them cold, and contents are read after no more than these. At most so many of
- * 512 base pages hot (0 to 511): the fine phase gives up above it, and what is unshared as hot stays above it.
- */
-void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t rounds);
-void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot);
 
 struct hs_pipeline;
 

@@ -55,7 +55,7 @@ struct hs_replay;
 
 /*
  * Replays the trace that `reader` reads, which is owned from then on, also after an error. -ENOMEM, or errors of
- * hs_trace_next. Where pages were merged while it was recorded (settings.merging), what it shows of the guests came of
+ * hs_trace_next. Where pages were merged while it was recorded (merging), what it shows of the guests came of
  * that, too: another policy cannot be tried on it.
  */
 HS_MUST_USE int hs_replay_create(struct hs_replay **out, struct hs_trace_reader *reader, struct hs_error *err);

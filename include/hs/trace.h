@@ -17,6 +17,7 @@
 #include "hs/error.h"
 #include "hs/policy.h"
 #include "hs/scan.h"
+#include "hs/settings.h"
 #include "hs/share.h"
 #include "hs/types.h"
 #include "hs/view.h"
@@ -43,27 +44,16 @@
 
 /* ---- the header ---- */
 
-/* What the pipeline was told; a replay with the same settings makes the same decisions. */
-struct hs_trace_settings {
-	struct hs_coarse_config coarse;
-	struct hs_fine_config fine;
-	struct hs_policy_config policy;
-	uint32_t hash_cold_rounds;
-	uint32_t look_again;
-	uint32_t fine_all; /* 1: every hot huge page was looked into */
-	uint32_t no_fine;  /* 1: none was */
-	uint32_t merging;  /* 1: pages were merged while it was recorded; 0: nothing was changed */
-};
-
 struct hs_trace_header {
 	uint32_t base_bytes, huge_bytes; /* page sizes: 4096 and 2097152 */
 	uint64_t started_s;              /* seconds since 1970, UTC */
 	uint64_t memory_bytes;           /* of the machine */
 	uint32_t nr_cpus;
-	char program[HS_TRACE_FACT_MAX]; /* "hs-share 0.1.0" */
-	char kernel[HS_TRACE_FACT_MAX];  /* "6.1.0" */
-	char cpu[HS_TRACE_FACT_MAX];     /* the model's name */
-	struct hs_trace_settings settings;
+	char program[HS_TRACE_FACT_MAX];    /* "hs-share 0.1.0" */
+	char kernel[HS_TRACE_FACT_MAX];     /* "6.1.0" */
+	char cpu[HS_TRACE_FACT_MAX];        /* the model's name */
+	struct hs_pipeline_config settings; /* those that decisions hang on; a replay with the same makes the same */
+	bool merging;                       /* pages were merged while it was recorded; otherwise nothing was changed */
 };
 
 /* ---- records ---- */

@@ -7,7 +7,7 @@
 #include "base/wallclock.h"
 
 struct inspect_options {
-	struct hs_looking look;
+	struct hs_scan_options look;
 	bool json;
 };
 
@@ -17,7 +17,7 @@ static const struct argp_option options[] = {
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output.", 0 },
 	{ "no-fine", OPT_NO_FINE, NULL, 0,
 	  "Do not look inside hot huge pages: for that their mappings are split for about a second.",
-	  HS_LOOKING_GROUP },
+	  HS_SCAN_OPTIONS_GROUP },
 	{ 0 },
 };
 
@@ -48,8 +48,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int hs_cmd_inspect(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_looking_argp }, { 0 } };
-	static const struct argp argp = {
+	const struct argp_child children[] = { { .argp = hs_scan_options_argp(false) }, { 0 } };
+	const struct argp argp = {
 		.children = children,
 		.options = options,
 		.parser = parse,

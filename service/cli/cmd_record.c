@@ -14,7 +14,7 @@
 #include "base/wallclock.h"
 
 struct record_options {
-	struct hs_looking look;
+	struct hs_scan_options look;
 	const char *output;
 	uint32_t duration_s, cycles, rest_s;
 	bool merge;
@@ -51,7 +51,7 @@ static const struct argp_option options[] = {
 	  "With --merge: run ksmd although memory of other processes is mergeable.", 0 },
 	{ "no-fine", OPT_NO_FINE, NULL, 0,
 	  "Do not look inside hot huge pages: for that their mappings are split for about a second.",
-	  HS_LOOKING_GROUP },
+	  HS_SCAN_OPTIONS_GROUP },
 	{ 0 },
 };
 
@@ -220,8 +220,8 @@ static int end(struct recording *rec, const struct record_options *o, int rc, st
 
 int hs_cmd_record(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_looking_argp }, { 0 } };
-	static const struct argp argp = {
+	const struct argp_child children[] = { { .argp = hs_scan_options_argp(false) }, { 0 } };
+	const struct argp argp = {
 		.children = children,
 		.options = options,
 		.parser = parse,

@@ -16,7 +16,7 @@
 #define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */
 
 struct run_options {
-	struct hs_looking look;
+	struct hs_scan_options look;
 	uint32_t duration_s, cycles, rest_s;
 	bool json, keep;
 };
@@ -28,9 +28,6 @@ enum {
 	OPT_JSON,
 	OPT_DRY_RUN,
 	OPT_KEEP,
-	OPT_CPU,
-	OPT_MAX_HOT,
-	OPT_VMA,
 	OPT_ALLOW_FOREIGN,
 };
 
@@ -42,15 +39,9 @@ static const struct argp_option options[] = {
 	  "Look, digest and plan, but change nothing: no mapping is split, nothing is merged.", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
 	{ NULL, 0, NULL, 0, "Limits:", 1 },
-	{ "cpu-percent", OPT_CPU, "N", 0,
-	  "Use at most N percent of one core ourselves, and let ksmd use no more. Default: no limit.", 1 },
-	{ "vma-percent", OPT_VMA, "N", 0,
-	  "Let a guest have at most N percent of vm.max_map_count in VMAs. Default: 50.", 1 },
 	{ "rest", OPT_REST, "SECONDS", 0,
 	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
 	{ NULL, 0, NULL, 0, "Policy:", 2 },
-	{ "max-hot", OPT_MAX_HOT, "N", 0,
-	  "Split a hot huge page when at most N of its 512 base pages are hot. Default: 100.", 2 },
 	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
 	  "Run ksmd although memory of other processes is mergeable: it will be merged as well.", 2 },
 	{ 0 },
@@ -82,16 +73,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_KEEP:
 		o->keep = true;
-		break;
-	case OPT_CPU:
-		o->look.cfg.cpu_percent = hs_parse_u32(state, "--cpu-percent", arg, 1, 100);
-		o->look.cfg.share.cpu_percent = o->look.cfg.cpu_percent;
-		break;
-	case OPT_MAX_HOT:
-		hs_pipeline_config_set_max_hot(&o->look.cfg, hs_parse_u32(state, "--max-hot", arg, 0, 511));
-		break;
-	case OPT_VMA:
-		o->look.cfg.share.vma_percent = hs_parse_u32(state, "--vma-percent", arg, 1, 90);
 		break;
 	case OPT_ALLOW_FOREIGN:
 		o->look.cfg.share.foreign = HS_FOREIGN_ALLOW;
@@ -192,8 +173,8 @@ static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_pr
 
 int hs_cmd_run(int argc, char **argv)
 {
-	static const struct argp_child children[] = { { .argp = &hs_looking_argp }, { 0 } };
-	static const struct argp argp = {
+	const struct argp_child children[] = { { .argp = hs_scan_options_argp(true) }, { 0 } };
+	const struct argp argp = {
 		.children = children,
 		.options = options,
 		.parser = parse,

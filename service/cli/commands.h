@@ -30,18 +30,18 @@ uint32_t hs_parse_u32(struct argp_state *state, const char *option, const char *
 /* Bytes with an optional suffix K, M or G (powers of 1024). */
 uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char *arg);
 
-/* ---- looking.c: what the commands that look at processes by themselves have in common ---- */
+/* ---- scan_options.c: what the commands that look at processes by themselves have in common ---- */
 
-struct hs_looking {
+struct hs_scan_options {
 	struct hs_pid_list pids; /* free(pids.pids) */
 	struct hs_pipeline_config cfg;
 	bool quiet;
 };
 
-/* Options --pid, --rounds, --interval, --min-memory and --quiet, as a child of a command's own; input: hs_looking. A
- * word that is no option is an error. */
-extern const struct argp hs_looking_argp;
-#define HS_LOOKING_GROUP 3 /* of the help: for a command's own options that belong there */
+/* Options --pid and --quiet, and those of the pipeline's settings, as a child of a command's own; input: a struct
+ * hs_scan_options. A word that is no option is an error. `run`: with those that are of use where pages are merged. */
+const struct argp *hs_scan_options_argp(bool run);
+#define HS_SCAN_OPTIONS_GROUP 3 /* of the help: for a command's own options that belong there */
 
 /* ---- print.c ---- */
 

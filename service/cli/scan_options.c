@@ -1,49 +1,79 @@
+/*
+ * The options that the commands which look at processes by themselves have in common, and those of the pipeline's
+ * settings, made from the settings' table.
+ */
 #include "commands.h"
 
-enum { OPT_ROUNDS = 512, OPT_INTERVAL, OPT_MIN_MEMORY }; /* above those of the commands */
+#include <string.h>
 
-static const struct argp_option options[] = {
+enum { OPT_SETTING = 512 }; /* and the setting's number: above those of the commands */
+
+#define MAX_OPTIONS 64
+
+static const struct argp_option own_options[] = {
 	{ "pid", 'p', "PID", 0, "A guest: the process that holds its memory. Give it once for each guest.", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
-	{ NULL, 0, NULL, 0, "How it looks:", HS_LOOKING_GROUP },
-	{ "rounds", OPT_ROUNDS, "N", 0, "Coarse rounds in a cycle, 1 to 64. Default: 10.", HS_LOOKING_GROUP },
-	{ "interval", OPT_INTERVAL, "MS", 0, "Milliseconds of a coarse round. Default: 600.", HS_LOOKING_GROUP },
-	{ "min-memory", OPT_MIN_MEMORY, "SIZE", 0,
-	  "Smallest piece of a process's memory that counts as guest memory. Default: 64M.", HS_LOOKING_GROUP },
-	{ 0 },
+	{ NULL, 0, NULL, 0, "How it looks:", HS_SCAN_OPTIONS_GROUP },
 };
+#define NR_OWN (sizeof(own_options) / sizeof(own_options[0]))
+
+/* The option's value, with what hangs on it. */
+static void set(struct argp_state *state, const struct hs_setting *s, struct hs_pipeline_config *cfg, const char *arg)
+{
+	const uint32_t min = s->option.min ? s->option.min : s->min;
+	char option[64];
+
+	(void)snprintf(option, sizeof(option), "--%s", s->option.name);
+	if (s->type == HS_SETTING_SIZE)
+		hs_setting_put(s, cfg, hs_parse_bytes(state, option, arg));
+	else if (s->set)
+		s->set(cfg, hs_parse_u32(state, option, arg, min, s->max));
+	else
+		hs_setting_put(s, cfg, hs_parse_u32(state, option, arg, min, s->max));
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
-	struct hs_looking *l = state->input;
+	struct hs_scan_options *o = state->input;
 
 	switch (key) {
 	case 'p':
-		hs_parse_pid(state, "--pid", arg, &l->pids);
+		hs_parse_pid(state, "--pid", arg, &o->pids);
 		break;
 	case 'q':
-		l->quiet = true;
-		break;
-	case OPT_ROUNDS:
-		hs_pipeline_config_set_rounds(&l->cfg, hs_parse_u32(state, "--rounds", arg, 1, 64));
-		break;
-	case OPT_INTERVAL:
-		l->cfg.coarse.interval_ms = hs_parse_u32(state, "--interval", arg, 10, 600000);
-		break;
-	case OPT_MIN_MEMORY:
-		l->cfg.min_bytes = hs_parse_bytes(state, "--min-memory", arg);
+		o->quiet = true;
 		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "\"%s\" is not an option; guests are named with --pid PID", arg);
 		break;
 	case ARGP_KEY_END:
-		if (!l->pids.nr)
+		if (!o->pids.nr)
 			argp_error(state, "no guest is named; give --pid PID for each (see: pgrep -a qemu)");
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		if (key < OPT_SETTING || key >= OPT_SETTING + (int)hs_nr_settings)
+			return ARGP_ERR_UNKNOWN;
+		set(state, &hs_settings[key - OPT_SETTING], &o->cfg, arg);
+		break;
 	}
 	return 0;
 }
 
-const struct argp hs_looking_argp = { .options = options, .parser = parse };
+const struct argp *hs_scan_options_argp(bool run)
+{
+	static struct argp_option options[MAX_OPTIONS];
+	static const struct argp argp = { .options = options, .parser = parse };
+	size_t nr = NR_OWN;
+
+	memcpy(options, own_options, sizeof(own_options));
+	for (size_t i = 0; i < hs_nr_settings && nr < MAX_OPTIONS - 1; i++) {
+		const struct hs_setting *s = &hs_settings[i];
+
+		if (s->option.commands == HS_SETTING_ALL_COMMANDS ||
+		    (run && s->option.commands == HS_SETTING_RUN_ALONE))
+			options[nr++] = (struct argp_option){ s->option.name, OPT_SETTING + (int)i, s->option.arg, 0,
+							      s->option.help, s->option.group };
+	}
+	options[nr] = (struct argp_option){ 0 };
+	return &argp;
+}

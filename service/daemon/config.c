@@ -53,7 +53,7 @@ struct reader {
 	struct hs_config *cfg;
 	struct hs_error *err;
 	int rc;
-	int line_of[128]; /* of each key of the table, as far as it was set; 0: it has its default */
+	int line_of[HS_CONFIG_MAX_KEYS]; /* of each key of the table, as far as it was set; 0: it has its default */
 };
 
 static int complain(struct reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -112,8 +112,11 @@ static char *next_line(char *buf, int size, void *stream)
 
 static bool known_section(const char *section)
 {
-	for (size_t i = 0; i < hs_config_nr_keys; i++)
-		if (strcmp(hs_config_keys[i].section, section) == 0)
+	size_t nr;
+	const struct hs_config_key *keys = hs_config_keys(&nr);
+
+	for (size_t i = 0; i < nr; i++)
+		if (strcmp(keys[i].section, section) == 0)
 			return true;
 	return false;
 }
@@ -122,9 +125,11 @@ static int on_key(void *user, const char *section, const char *name, const char 
 {
 	struct reader *r = user;
 	char allowed[128];
+	size_t nr;
+	const struct hs_config_key *keys = hs_config_keys(&nr);
 
-	for (size_t i = 0; i < hs_config_nr_keys; i++) {
-		const struct hs_config_key *k = &hs_config_keys[i];
+	for (size_t i = 0; i < nr; i++) {
+		const struct hs_config_key *k = &keys[i];
 
 		if (strcmp(k->section, section) != 0 || strcmp(k->name, name) != 0)
 			continue;
@@ -153,12 +158,13 @@ static int on_key(void *user, const char *section, const char *name, const char 
 /* Adds "; hot_rounds = 6, line 3" or "; rounds = 5, the default". The key's line; 0: it has its default. */
 static int add_value(const struct reader *r, const char *section, const char *name, char *text, size_t size)
 {
+	size_t len = strlen(text), i = 0, nr;
+	const struct hs_config_key *keys = hs_config_keys(&nr);
 	char value[100];
-	size_t len = strlen(text), i = 0;
 
-	while (strcmp(hs_config_keys[i].section, section) != 0 || strcmp(hs_config_keys[i].name, name) != 0)
+	while (strcmp(keys[i].section, section) != 0 || strcmp(keys[i].name, name) != 0)
 		i++;
-	hs_config_key_text(&hs_config_keys[i], r->cfg, value, sizeof(value));
+	hs_config_key_text(&keys[i], r->cfg, value, sizeof(value));
 	if (r->line_of[i])
 		(void)snprintf(text + len, size - len, "; %s = %s, line %d", name, value, r->line_of[i]);
 	else
@@ -313,10 +319,11 @@ size_t hs_config_diff(const struct hs_config *a, const struct hs_config *b,
 		      void (*fn)(void *ctx, const char *key, const char *from, const char *to, bool live), void *ctx)
 {
 	char from[4200], to[4200], key[128];
-	size_t n = 0;
+	size_t n = 0, nr;
+	const struct hs_config_key *keys = hs_config_keys(&nr);
 
-	for (size_t i = 0; i < hs_config_nr_keys; i++) {
-		const struct hs_config_key *k = &hs_config_keys[i];
+	for (size_t i = 0; i < nr; i++) {
+		const struct hs_config_key *k = &keys[i];
 
 		hs_config_key_text(k, a, from, sizeof(from));
 		hs_config_key_text(k, b, to, sizeof(to));
@@ -333,12 +340,14 @@ size_t hs_config_diff(const struct hs_config *a, const struct hs_config *b,
 void hs_config_keep_static(struct hs_config *fresh, const struct hs_config *old)
 {
 	char text[4200];
+	size_t nr;
+	const struct hs_config_key *keys = hs_config_keys(&nr);
 
-	for (size_t i = 0; i < hs_config_nr_keys; i++) {
-		if (hs_config_keys[i].live)
+	for (size_t i = 0; i < nr; i++) {
+		if (keys[i].live)
 			continue;
-		hs_config_key_text(&hs_config_keys[i], old, text, sizeof(text));
-		(void)!hs_config_key_set(&hs_config_keys[i], fresh, text);
+		hs_config_key_text(&keys[i], old, text, sizeof(text));
+		(void)!hs_config_key_set(&keys[i], fresh, text);
 	}
 }
 
@@ -346,9 +355,11 @@ void hs_config_print(FILE *f, const struct hs_config *cfg, bool example)
 {
 	const char *section = "";
 	char text[4200], allowed[128];
+	size_t nr;
+	const struct hs_config_key *keys = hs_config_keys(&nr);
 
-	for (size_t i = 0; i < hs_config_nr_keys; i++) {
-		const struct hs_config_key *k = &hs_config_keys[i];
+	for (size_t i = 0; i < nr; i++) {
+		const struct hs_config_key *k = &keys[i];
 
 		if (strcmp(section, k->section) != 0)
 			(void)fprintf(f, "%s[%s]\n", i ? "\n" : "", k->section);

@@ -66,13 +66,16 @@ struct hs_config_key {
 	const char *section, *name;
 	uint8_t type; /* enum in config_keys.c */
 	bool live;
-	size_t offset;    /* into struct hs_config */
-	double min, max;  /* of numbers */
-	size_t size;      /* of strings, with the end */
-	const char *what; /* one line: what it is, and why the default */
+	size_t offset;            /* into struct hs_config */
+	double min, max;          /* of numbers */
+	size_t size;              /* of strings, with the end */
+	const char *what;         /* one line: what it is, and why the default */
+	const char *const *names; /* of one among several; NULL ends them */
+	const char *allowed;      /* the same, for people */
 };
-extern const struct hs_config_key hs_config_keys[];
-extern const size_t hs_config_nr_keys;
+#define HS_CONFIG_MAX_KEYS 128
+/* The service's own keys and those of the pipeline's settings, section by section. For the main thread alone. */
+const struct hs_config_key *hs_config_keys(size_t *nr);
 /* A value as text, as it would stand in the file. */
 void hs_config_key_text(const struct hs_config_key *k, const struct hs_config *cfg, char *out, size_t size);
 /* What is allowed, for errors and documents: "a number from 1 to 64". */

@@ -1,5 +1,7 @@
-/* The table of keys: all that is known of one stands in one place, and reading, comparing, printing and the documents
- * use it. */
+/*
+ * The table of keys: all that is known of one stands in one place, and reading, comparing, printing and the documents
+ * use it. Those of the pipeline's settings are made from the settings' own table.
+ */
 #include "config.h"
 
 #include <errno.h>
@@ -7,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { T_U32, T_U16, T_OCTAL, T_SIZE, T_BOOL, T_REAL, T_STRING, T_MODE, T_AFTER, T_FOREIGN, T_LEVEL };
+enum { T_U32, T_U16, T_OCTAL, T_SIZE, T_BOOL, T_REAL, T_STRING, T_MODE, T_AFTER, T_NAME, T_LEVEL };
 
 #define MAX_STRING 160
 
@@ -15,24 +17,26 @@ enum { T_U32, T_U16, T_OCTAL, T_SIZE, T_BOOL, T_REAL, T_STRING, T_MODE, T_AFTER,
 #define SIZE(field) sizeof(((struct hs_config *)NULL)->field)
 #define LIVE        true
 #define RESTART     false
-#define NUMBER(section, name, live, field, min, max, what)                                                             \
+#define KEY(its_section, its_name, its_type, its_live, member)                                                         \
+	.section = its_section, .name = its_name, .type = its_type, .live = its_live, .offset = AT(member)
+#define NUMBER(section, name, live, member, least, most, text)                                                         \
 	{                                                                                                              \
-		section, name, T_U32, live, AT(field), min, max, 0, what                                               \
+		KEY(section, name, T_U32, live, member), .min = least, .max = most, .what = text                       \
 	}
-#define STRING(section, name, live, field, what)                                                                       \
+#define STRING(section, name, live, member, text)                                                                      \
 	{                                                                                                              \
-		section, name, T_STRING, live, AT(field), 0, 0, SIZE(field), what                                      \
+		KEY(section, name, T_STRING, live, member), .size = SIZE(member), .what = text                         \
 	}
-#define OTHER(section, name, type, live, field, what)                                                                  \
+#define OTHER(section, name, type, live, member, text)                                                                 \
 	{                                                                                                              \
-		section, name, type, live, AT(field), 0, 0, 0, what                                                    \
+		KEY(section, name, type, live, member), .what = text                                                   \
 	}
-#define REAL(section, name, field, what)                                                                               \
+#define REAL(section, name, member, text)                                                                              \
 	{                                                                                                              \
-		section, name, T_REAL, LIVE, AT(field), 0, 100, 0, what                                                \
+		KEY(section, name, T_REAL, LIVE, member), .max = 100, .what = text                                     \
 	}
 
-const struct hs_config_key hs_config_keys[] = {
+static const struct hs_config_key own_keys[] = {
 	OTHER("service", "mode", T_MODE, LIVE, mode,
 	      "what to do from the start: off, observe (look, change nothing), save (share), auto (save under memory "
 	      "pressure)"),
@@ -42,8 +46,8 @@ const struct hs_config_key hs_config_keys[] = {
 	OTHER("service", "socket_mode", T_OCTAL, RESTART, socket_mode, "permissions of the socket, octal"),
 	STRING("service", "tcp_address", RESTART, tcp_address,
 	       "loopback address of the read-only port: 127.0.0.1 or ::1"),
-	{ "service", "tcp_port", T_U16, RESTART, AT(tcp_port), 0, 65535, 0,
-	  "read-only port for Prometheus; 0: none, since any local user can read it" },
+	{ KEY("service", "tcp_port", T_U16, RESTART, tcp_port), .max = 65535,
+	  .what = "read-only port for Prometheus; 0: none, since any local user can read it" },
 	OTHER("service", "log_level", T_LEVEL, LIVE, log_level, "error, warning, info or debug"),
 	STRING("service", "state_dir", RESTART, state_dir,
 	       "what must survive a crash, but not a reboot: KSM's settings, split mappings, opted-in processes"),
@@ -58,65 +62,9 @@ const struct hs_config_key hs_config_keys[] = {
 	STRING("libvirt", "uri", RESTART, libvirt_uri, "connection to libvirt; empty: only processes, by request"),
 	STRING("libvirt", "pid_dir", RESTART, libvirt_pid_dir, "where libvirt keeps its domains' pid files"),
 
-	NUMBER("scan", "rounds", LIVE, pipeline.coarse.rounds, 1, 64, "coarse rounds in a cycle (HugeScope's R)"),
-	NUMBER("scan", "interval_ms", LIVE, pipeline.coarse.interval_ms, 10, 600000,
-	       "length of a round (as in the paper)"),
-	NUMBER("scan", "hot_rounds", LIVE, pipeline.coarse.hot_rounds, 1, 64,
-	       "a huge page accessed in so many rounds is hot"),
-	NUMBER("scan", "cpu_percent", LIVE, pipeline.cpu_percent, 0, 100,
-	       "of one core, for looking and digesting; 0: no cap. A tenth reads some 1 GiB/s at most"),
-	OTHER("scan", "min_memory", T_SIZE, LIVE, pipeline.min_bytes,
-	      "smallest piece of a process's memory that counts as guest memory; 0: 64M, above a VMM's own buffers"),
-	NUMBER("scan", "hash_cold_rounds", LIVE, pipeline.hash_cold_rounds, 1, 64,
-	       "contents are read once cold for so many rounds"),
-	NUMBER("scan", "look_again", LIVE, pipeline.look_again, 1, 1000,
-	       "cycles until an evenly hot huge page is looked at finely again"),
 	NUMBER("scan", "rest_min_s", LIVE, rest_min_s, 1, 86400, "rest after a cycle that changed something"),
 	NUMBER("scan", "rest_max_s", LIVE, rest_max_s, 1, 86400,
 	       "longest rest, reached by doubling while nothing changes"),
-
-	NUMBER("fine", "samples", LIVE, pipeline.fine.samples, 1, 255, "base-page samples in a window"),
-	NUMBER("fine", "interval_ms", LIVE, pipeline.fine.interval_ms, 1, 60000, "between two samples"),
-	NUMBER("fine", "max_split", LIVE, pipeline.fine.max_split, 1, 1000000,
-	       "mappings split for a look at one time, over all guests"),
-	NUMBER("fine", "max_window_ms", LIVE, pipeline.fine.max_window_ms, 10, 600000,
-	       "no mapping is split for a look for longer"),
-
-	NUMBER("policy", "max_hot", LIVE, pipeline.policy.max_hot, 0, 511,
-	       "of 512 base pages, in a huge page that may be split (HugeScope's)"),
-	NUMBER("policy", "hot_count", LIVE, pipeline.policy.hot_count, 1, 255,
-	       "a base page met in so many fine samples is hot"),
-	NUMBER("policy", "min_gain_cold", LIVE, pipeline.policy.min_gain_cold, 1, 512,
-	       "base pages to free in a cold huge page"),
-	NUMBER("policy", "min_gain_hot", LIVE, pipeline.policy.min_gain_hot, 1, 512,
-	       "the same where a huge mapping in use is lost"),
-	NUMBER("policy", "min_cold_rounds", LIVE, pipeline.policy.min_cold_rounds, 1, 65535,
-	       "rounds without access until it counts as cold"),
-	NUMBER("policy", "unshare_hot_rounds", LIVE, pipeline.policy.unshare_hot_rounds, 1, 64,
-	       "a shared huge page is unshared when it is hot in so many rounds"),
-	NUMBER("policy", "unshare_hot_pages", LIVE, pipeline.policy.unshare_hot_pages, 1, 512,
-	       "and has more than so many base pages accessed in the last round"),
-	NUMBER("policy", "ban_breaks", LIVE, pipeline.policy.ban_breaks, 0, 512,
-	       "so many shared base pages written: unshare and ban; 0: never"),
-	NUMBER("policy", "ban_cycles", LIVE, pipeline.policy.ban_cycles, 1, 1000, "length of a first ban"),
-
-	OTHER("merge", "foreign", T_FOREIGN, LIVE, pipeline.share.foreign,
-	      "mergeable memory of others, which ksmd would merge blindly: refuse (share nothing), claim (take the "
-	      "mark away, give it back at the end), allow"),
-	NUMBER("merge", "vma_percent", LIVE, pipeline.share.vma_percent, 1, 90,
-	       "of vm.max_map_count, that a guest's mappings may reach"),
-	NUMBER("merge", "max_gap", LIVE, pipeline.share.max_gap, 0, 511,
-	       "cold base pages between two shared ones that are taken along to spare mappings"),
-	NUMBER("merge", "burst_deadline_ms", LIVE, pipeline.share.burst_deadline_ms, 100, 3600000,
-	       "ksmd is stopped after so long, and goes on in a later cycle"),
-	NUMBER("merge", "ksmd_cpu_percent", LIVE, pipeline.share.cpu_percent, 0, 100,
-	       "of one core, for ksmd while it runs; 0: no cap"),
-	NUMBER("merge", "max_page_sharing", LIVE, pipeline.share.max_page_sharing, 0, 1000000,
-	       "KSM's cap of copies a frame; 0: as it is"),
-	NUMBER("merge", "min_free_percent", LIVE, pipeline.share.min_free_percent, 0, 100,
-	       "unsharing leaves so much of the host's memory available"),
-	OTHER("merge", "use_zero_pages", T_BOOL, LIVE, pipeline.share.use_zero_pages,
-	      "zero pages go to the kernel's zero page"),
 
 	REAL("auto", "on_available_percent", auto_mode.on_available_percent,
 	     "save when less of the memory is available"),
@@ -129,23 +77,65 @@ const struct hs_config_key hs_config_keys[] = {
 	NUMBER("auto", "poll_s", LIVE, auto_mode.poll_s, 1, 3600, "seconds between two readings"),
 	OTHER("auto", "after", T_AFTER, LIVE, auto_mode.after, "keep or undo what is shared when the pressure is over"),
 };
-const size_t hs_config_nr_keys = sizeof(hs_config_keys) / sizeof(hs_config_keys[0]);
+#define NR_OWN_KEYS (sizeof(own_keys) / sizeof(own_keys[0]))
 
-static const char *const after_names[] = { [HS_AFTER_KEEP] = "keep", [HS_AFTER_UNDO] = "undo" };
-static const char *const level_names[] = { "error", "warning", "info", "debug" };
-static const char *const foreign_names[] = {
-	[HS_FOREIGN_REFUSE] = "refuse", [HS_FOREIGN_ALLOW] = "allow", [HS_FOREIGN_CLAIM] = "claim"
-};
-static const char *const bool_names[] = { "no", "yes" };
+/* As the file has them. */
+static const char *const sections[] = { "service", "libvirt", "scan", "fine", "policy", "merge", "auto" };
 
-static int one_of(const char *text, const char *const *names, size_t nr)
+static const char *const bool_names[] = { "no", "yes", NULL };
+
+static struct hs_config_key key_of(const struct hs_setting *s)
 {
-	for (size_t i = 0; i < nr; i++)
+	static const uint8_t types[] = { [HS_SETTING_U32] = T_U32,
+					 [HS_SETTING_SIZE] = T_SIZE,
+					 [HS_SETTING_BOOL] = T_BOOL,
+					 [HS_SETTING_NAME] = T_NAME };
+
+	return (struct hs_config_key){ .section = s->section,
+				       .name = s->key,
+				       .type = types[s->type],
+				       .live = LIVE,
+				       .offset = AT(pipeline) + s->offset,
+				       .min = s->min,
+				       .max = s->max,
+				       .what = s->what,
+				       .names = s->names,
+				       .allowed = s->allowed };
+}
+
+static struct hs_config_key keys[HS_CONFIG_MAX_KEYS];
+static size_t nr_keys;
+
+static void add_section(const char *section)
+{
+	for (size_t i = 0; i < hs_nr_settings; i++)
+		if (hs_settings[i].key && strcmp(hs_settings[i].section, section) == 0)
+			keys[nr_keys++] = key_of(&hs_settings[i]);
+	for (size_t i = 0; i < NR_OWN_KEYS; i++)
+		if (strcmp(own_keys[i].section, section) == 0)
+			keys[nr_keys++] = own_keys[i];
+}
+
+const struct hs_config_key *hs_config_keys(size_t *nr)
+{
+	if (!nr_keys && NR_OWN_KEYS + hs_nr_settings <= HS_CONFIG_MAX_KEYS)
+		for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++)
+			add_section(sections[i]);
+	*nr = nr_keys;
+	return keys;
+}
+
+static const char *const after_names[] = { [HS_AFTER_KEEP] = "keep", [HS_AFTER_UNDO] = "undo", NULL };
+static const char *const level_names[] = { "error", "warning", "info", "debug", NULL };
+
+/* Its number; -1: none of these. */
+static int one_of(const char *text, const char *const *names)
+{
+	for (int i = 0; names[i]; i++)
 		if (strcmp(text, names[i]) == 0)
-			return (int)i;
+			return i;
 	return -1;
 }
-#define ONE_OF(text, names) one_of(text, names, sizeof(names) / sizeof(names[0]))
 
 /* Digits only, in this base; false: something else, or too large. */
 static bool whole(const char *text, int base, uint64_t *out, char **end)
@@ -226,22 +216,22 @@ int hs_config_key_set(const struct hs_config_key *k, struct hs_config *cfg, cons
 	case T_MODE:
 		return hs_mode_parse(text, (enum hs_mode *)at);
 	case T_BOOL:
-		i = ONE_OF(text, bool_names);
+		i = one_of(text, bool_names);
 		if (i >= 0)
 			*(bool *)at = i == 1;
 		return i < 0 ? -EINVAL : 0;
 	case T_AFTER:
-		i = ONE_OF(text, after_names);
+		i = one_of(text, after_names);
 		if (i >= 0)
 			*(enum hs_after *)at = (enum hs_after)i;
 		return i < 0 ? -EINVAL : 0;
 	case T_LEVEL:
-		i = ONE_OF(text, level_names);
+		i = one_of(text, level_names);
 		if (i >= 0)
 			*(enum hs_log_level *)at = (enum hs_log_level)i;
 		return i < 0 ? -EINVAL : 0;
-	case T_FOREIGN:
-		i = ONE_OF(text, foreign_names);
+	case T_NAME:
+		i = one_of(text, k->names);
 		if (i >= 0)
 			*(uint8_t *)at = (uint8_t)i;
 		return i < 0 ? -EINVAL : 0;
@@ -285,8 +275,8 @@ void hs_config_key_text(const struct hs_config_key *k, const struct hs_config *c
 	case T_LEVEL:
 		(void)snprintf(out, size, "%s", level_names[*(const enum hs_log_level *)at]);
 		break;
-	case T_FOREIGN:
-		(void)snprintf(out, size, "%s", foreign_names[*(const uint8_t *)at]);
+	case T_NAME:
+		(void)snprintf(out, size, "%s", k->names[*(const uint8_t *)at]);
 		break;
 	default:
 		(void)snprintf(out, size, "?");
@@ -323,8 +313,8 @@ void hs_config_key_allowed(const struct hs_config_key *k, char *out, size_t size
 	case T_LEVEL:
 		(void)snprintf(out, size, "error, warning, info or debug");
 		break;
-	case T_FOREIGN:
-		(void)snprintf(out, size, "refuse, claim or allow");
+	case T_NAME:
+		(void)snprintf(out, size, "%s", k->allowed);
 		break;
 	default:
 		(void)snprintf(out, size, "?");

@@ -5,11 +5,12 @@
  */
 #include "metrics.h"
 
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "hs/report_fields.h"
 
 struct out {
 	FILE *f;
@@ -77,107 +78,65 @@ static void one(struct out *o, enum type type, const char *name, const char *uni
 	number(o, v);
 }
 
-/* ---- tables: a metric is a field of a record ---- */
+/* ---- the fields of the reports, by their table ---- */
 
-enum known { REPORT, LEDGER }; /* since when it is known: once it was looked at; while the merge engine has it */
-enum field { F_U32, F_U64, F_S64 };
+#define US 1e-6
+#define MS 1e-3
 
-struct metric {
-	enum type type;
-	const char *name, *unit, *help;
-	size_t offset;
-	enum field field;
-	enum known known;
-	double scale;
-};
-#define FIELD(record, member)                                                                                          \
-	offsetof(struct record, member), _Generic(((struct record *)NULL)->member, uint32_t                            \
-						  : F_U32, uint64_t                                                    \
-						  : F_U64, int64_t                                                     \
-						  : F_S64)
-#define PAGES ((double)HS_BASE_SIZE)
-#define US    1e-6
-#define MS    1e-3
-#define AS_IS 1.0
+enum scope { WHOLE, GUEST, GROUP };
 
-static double value_of(const struct metric *m, const void *record)
+static const struct hs_field_metric *metric_of(const struct hs_report_field *f, enum scope scope)
 {
-	const char *at = (const char *)record + m->offset;
+	return scope == WHOLE ? &f->whole : scope == GUEST ? &f->guest : &f->group;
+}
 
-	switch (m->field) {
-	case F_U32:
-		return *(const uint32_t *)at * m->scale;
-	case F_U64:
-		return (double)*(const uint64_t *)at * m->scale;
-	case F_S64:
-		return (double)*(const int64_t *)at * m->scale;
+/* Those without a place come last. */
+static unsigned int place_of(const struct hs_report_field *f, enum scope scope)
+{
+	const uint8_t place = metric_of(f, scope)->place;
+
+	return place ? place : UINT8_MAX + 1;
+}
+
+/* The next one in the order of their places, those of one place in the table's; NULL: that was the last. */
+static const struct hs_report_field *next_field(enum scope scope, const struct hs_report_field *before)
+{
+	const struct hs_report_field *next = NULL;
+
+	for (size_t i = 0; i < hs_nr_report_fields; i++) {
+		const struct hs_report_field *f = &hs_report_fields[i];
+		const unsigned int place = place_of(f, scope), last = before ? place_of(before, scope) : 0;
+
+		if (metric_of(f, scope)->name && (place > last || (place == last && f > before)) &&
+		    (!next || place < place_of(next, scope)))
+			next = f;
 	}
-	return 0;
+	return next;
+}
+
+static void begin_field(struct out *o, const struct hs_report_field *f, enum scope scope)
+{
+	const struct hs_field_metric *m = metric_of(f, scope);
+
+	family(o, f->counter ? COUNTER : GAUGE, m->name, f->unit, m->help);
+}
+
+static double scaled(const struct hs_report_field *f, const void *of_guest_or_whole, const struct hs_ledger *ledger)
+{
+	return hs_report_field_number(f, f->record == HS_FIELD_OF_LEDGER ? ledger : of_guest_or_whole) * f->scale;
 }
 
 /* ---- of the whole ---- */
 
-#define TOTAL(member) FIELD(hs_pipeline_totals, member)
-
-static const struct metric totals[] = {
-	{ COUNTER, "hs_share_ksmd_cpu_seconds", "seconds", "Processor time of ksmd while this service let it run.",
-	  TOTAL(ksmd_cpu_us), REPORT, US },
-	{ COUNTER, "hs_share_merging_seconds", "seconds", "Time for which ksmd was let run.", TOTAL(burst_ms), REPORT,
-	  MS },
-	{ GAUGE, "hs_share_index_bytes", "bytes", "Memory of the service for the index of cold pages.",
-	  TOTAL(index_bytes), REPORT, AS_IS },
-	{ COUNTER, "hs_share_rounds", NULL, "Rounds of the coarse phase.", TOTAL(rounds), REPORT, AS_IS },
-	{ COUNTER, "hs_share_pages_digested", NULL, "Base pages read and digested.", TOTAL(pages_hashed), REPORT,
-	  AS_IS },
-	{ COUNTER, "hs_share_pages_compared", NULL, "Base pages compared byte by byte.", TOTAL(pages_compared), REPORT,
-	  AS_IS },
-	{ COUNTER, "hs_share_compares_failed", NULL, "Of them with an equal digest and other bytes.",
-	  TOTAL(compare_failed), REPORT, AS_IS },
-	{ COUNTER, "hs_share_fine_windows", NULL, "Windows of the fine phase.", TOTAL(fine.nr_windows), REPORT, AS_IS },
-	{ COUNTER, "hs_share_fine_gave_up", NULL, "Huge pages that a window gave up early: evenly hot.",
-	  TOTAL(fine.nr_gave_up), REPORT, AS_IS },
-	{ COUNTER, "hs_share_fine_no_time", NULL,
-	  "Huge pages not looked into: clearing their guest's accessed bits takes longer than a window has.",
-	  TOTAL(fine.nr_no_time), REPORT, AS_IS },
-	{ COUNTER, "hs_share_fine_out_of_time", NULL, "Huge pages split in vain: their window ended too early.",
-	  TOTAL(fine.nr_out_of_time), REPORT, AS_IS },
-	{ COUNTER, "hs_share_mappings_split", NULL, "Mappings of huge pages split for a look.", TOTAL(fine.nr_split),
-	  REPORT, AS_IS },
-	{ COUNTER, "hs_share_mappings_split_failed", NULL, "Mappings that could not be split.",
-	  TOTAL(fine.nr_split_failed), REPORT, AS_IS },
-	{ COUNTER, "hs_share_mappings_restored", NULL, "Split ones brought back.", TOTAL(fine.nr_restored), REPORT,
-	  AS_IS },
-	{ COUNTER, "hs_share_mappings_restore_failed", NULL, "Times that one could not be brought back at once.",
-	  TOTAL(fine.nr_restore_failed), REPORT, AS_IS },
-	{ GAUGE, "hs_share_wanted_bytes", "bytes", "Memory that is to be shared.", TOTAL(ledger.wanted), LEDGER,
-	  PAGES },
-	{ GAUGE, "hs_share_mergeable_bytes", "bytes", "Memory that ksmd may merge for it.", TOTAL(ledger.marked),
-	  LEDGER, PAGES },
-	{ GAUGE, "hs_share_shared_bytes", "bytes", "Memory that shares frames.", TOTAL(ledger.shared), LEDGER, PAGES },
-	{ GAUGE, "hs_share_frames_bytes", "bytes", "Page frames behind it.", TOTAL(ledger.frames), LEDGER, PAGES },
-	{ GAUGE, "hs_share_zero_bytes", "bytes", "Memory on the zero page because of sharing.", TOTAL(ledger.zero),
-	  LEDGER, PAGES },
-	{ GAUGE, "hs_share_single_bytes", "bytes", "Merged memory whose partners are gone: nothing is saved by it.",
-	  TOTAL(ledger.single), LEDGER, PAGES },
-	{ COUNTER, "hs_share_broken_pages", NULL, "Shared base pages that were written to.", TOTAL(ledger.broken),
-	  LEDGER, AS_IS },
-	{ GAUGE, "hs_share_saved_bytes", "bytes", "Page frames free because of sharing, gross, as the page tables say.",
-	  TOTAL(ledger.saved_bytes), LEDGER, AS_IS },
-	{ GAUGE, "hs_share_metadata_bytes", "bytes", "What the kernel and the service hold for it.",
-	  TOTAL(ledger.metadata_bytes), LEDGER, AS_IS },
-	{ GAUGE, "hs_share_net_saved_bytes", "bytes", "Saved, less that; may be negative.",
-	  TOTAL(ledger.net_saved_bytes), LEDGER, AS_IS },
-	{ COUNTER, "hs_share_group_conflicts", NULL,
-	  "Base pages that ksmd merged across trust groups, and that were parted again.", TOTAL(ledger.group_conflicts),
-	  LEDGER, AS_IS },
-};
-
 static void of_totals(struct out *o, const struct hs_model *m)
 {
-	for (size_t i = 0; m->has_totals && i < sizeof(totals) / sizeof(totals[0]); i++)
-		if (totals[i].known == REPORT || m->engaged)
-			one(o, totals[i].type, totals[i].name, totals[i].unit, totals[i].help,
-			    value_of(&totals[i], &m->totals));
+	for (const struct hs_report_field *f = NULL; m->has_totals && (f = next_field(WHOLE, f));) {
+		if (f->record == HS_FIELD_OF_LEDGER && !m->engaged)
+			continue;
+		begin_field(o, f, WHOLE);
+		open_sample(o, NULL, NULL);
+		number(o, scaled(f, &m->totals, &m->totals.ledger));
+	}
 }
 
 static void of_mode(struct out *o, const struct hs_model *m)
@@ -239,56 +198,11 @@ static void of_host(struct out *o, const struct hs_model *m)
 
 /* ---- of each guest ---- */
 
-#define GUEST(member) FIELD(hs_guest_report, member)
-
-static const struct metric of_guest[] = {
-	{ GAUGE, "hs_share_guest_memory_bytes", "bytes", "Memory of the guest that is looked at.", GUEST(bytes), REPORT,
-	  AS_IS },
-	{ GAUGE, "hs_share_guest_could_save_bytes", "bytes",
-	  "What sharing its cold identical pages would save at most.", GUEST(could_save_bytes), REPORT, AS_IS },
-	{ GAUGE, "hs_share_guest_saved_bytes", "bytes", "Its share of what is saved, gross.", GUEST(ledger.saved_bytes),
-	  LEDGER, AS_IS },
-	{ GAUGE, "hs_share_guest_net_saved_bytes", "bytes", "The same, less what is held for it; may be negative.",
-	  GUEST(ledger.net_saved_bytes), LEDGER, AS_IS },
-	{ GAUGE, "hs_share_guest_wanted_bytes", "bytes", "Its memory that is to be shared.", GUEST(ledger.wanted),
-	  LEDGER, PAGES },
-	{ GAUGE, "hs_share_guest_shared_bytes", "bytes", "Its memory that shares frames with others.",
-	  GUEST(ledger.shared), LEDGER, PAGES },
-	{ GAUGE, "hs_share_guest_frames_bytes", "bytes",
-	  "Page frames behind it; those that guests have in common are divided among them.", GUEST(ledger.frames),
-	  LEDGER, PAGES },
-	{ GAUGE, "hs_share_guest_zero_bytes", "bytes", "Its memory on the zero page because of sharing.",
-	  GUEST(ledger.zero), LEDGER, PAGES },
-	{ COUNTER, "hs_share_guest_broken_pages", NULL, "Shared base pages that it wrote to.", GUEST(ledger.broken),
-	  LEDGER, AS_IS },
-	{ GAUGE, "hs_share_guest_mapped_huge_pages", NULL, "Its huge pages that are mapped huge.", GUEST(mapped_huge),
-	  REPORT, AS_IS },
-	{ GAUGE, "hs_share_guest_hot_huge_pages", NULL, "Its hot huge pages.", GUEST(hot), REPORT, AS_IS },
-	{ GAUGE, "hs_share_guest_hot_huge_pages_still_huge", NULL, "Of them still mapped huge.", GUEST(hot_still_huge),
-	  REPORT, AS_IS },
-	{ GAUGE, "hs_share_guest_cold_huge_pages", NULL, "Its cold huge pages.", GUEST(cold), REPORT, AS_IS },
-	{ GAUGE, "hs_share_guest_hot_bloat_huge_pages", NULL, "Hot ones that are cold inside for the most part.",
-	  GUEST(hot_bloat), REPORT, AS_IS },
-	{ GAUGE, "hs_share_guest_pages_without_vma", NULL,
-	  "Base pages left unshared to keep the number of mappings low.", GUEST(nr_vmas_dropped), REPORT, AS_IS },
-	{ COUNTER, "hs_share_guest_calls", NULL, "System calls made inside its process.", GUEST(remote.nr_calls),
-	  REPORT, AS_IS },
-	{ COUNTER, "hs_share_guest_call_sessions", NULL, "Times that a thread of it was held for calls.",
-	  GUEST(remote.nr_sessions), REPORT, AS_IS },
-	{ COUNTER, "hs_share_guest_call_retries", NULL, "Of them given up and tried again.", GUEST(remote.nr_retries),
-	  REPORT, AS_IS },
-	{ COUNTER, "hs_share_guest_stopped_seconds", "seconds", "Time for which a thread of it was held for calls.",
-	  GUEST(remote.stopped_us), REPORT, US },
-	{ GAUGE, "hs_share_guest_longest_stop_seconds", "seconds", "The longest of them.",
-	  GUEST(remote.longest_stop_us), REPORT, US },
-};
-#define NR_OF_GUEST (sizeof(of_guest) / sizeof(of_guest[0]))
-
 /* What is shared of it, as far as the merge engine has it: otherwise nothing is known of that, not even that it is 0.
  */
-static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, enum known what)
+static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, const struct hs_report_field *f)
 {
-	return g->has_report && (what == REPORT || (m->engaged && !g->report.why_not[0]));
+	return g->has_report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report.why_not[0]));
 }
 
 static void guests(struct out *o, const struct hs_model *m)
@@ -312,35 +226,20 @@ static void guests(struct out *o, const struct hs_model *m)
 		label(o, "reason", hs_guest_reason_name(m->guests[i].reason), false);
 		(void)fputs("} 1\n", o->f);
 	}
-	for (size_t c = 0; c < NR_OF_GUEST; c++) {
-		family(o, of_guest[c].type, of_guest[c].name, of_guest[c].unit, of_guest[c].help);
+	for (const struct hs_report_field *f = NULL; (f = next_field(GUEST, f));) {
+		begin_field(o, f, GUEST);
 		for (size_t i = 0; i < m->nr_guests; i++) {
 			const struct hs_model_guest *g = &m->guests[i];
 
-			if (!is_known(m, g, of_guest[c].known))
+			if (!is_known(m, g, f))
 				continue;
 			open_sample(o, g->id, g->opt_in.group);
-			number(o, value_of(&of_guest[c], &g->report));
+			number(o, scaled(f, &g->report, &g->report.ledger));
 		}
 	}
 }
 
 /* ---- of each trust group ---- */
-
-static const struct metric of_group[] = {
-	{ GAUGE, "hs_share_group_memory_bytes", "bytes", "Memory of the group's guests that is looked at.",
-	  GUEST(bytes), REPORT, AS_IS },
-	{ GAUGE, "hs_share_group_could_save_bytes", "bytes", "What sharing inside the group would save at most.",
-	  GUEST(could_save_bytes), REPORT, AS_IS },
-	{ GAUGE, "hs_share_group_saved_bytes", "bytes", "What is saved inside the group, gross.",
-	  GUEST(ledger.saved_bytes), LEDGER, AS_IS },
-	{ GAUGE, "hs_share_group_shared_bytes", "bytes", "Memory of the group that shares frames.",
-	  GUEST(ledger.shared), LEDGER, PAGES },
-	{ GAUGE, "hs_share_group_frames_bytes", "bytes", "Page frames behind it.", GUEST(ledger.frames), LEDGER,
-	  PAGES },
-	{ GAUGE, "hs_share_group_zero_bytes", "bytes", "Memory of the group on the zero page because of sharing.",
-	  GUEST(ledger.zero), LEDGER, PAGES },
-};
 
 /* A group is told by the first guest, in the model's order, that is opted in to it. */
 static bool is_first_of_group(const struct hs_model *m, size_t i)
@@ -353,8 +252,8 @@ static bool is_first_of_group(const struct hs_model *m, size_t i)
 	return true;
 }
 
-/* The sum over the group's guests of which it is known; metric NULL: their number. */
-static size_t sum_group(const struct hs_model *m, const char *group, const struct metric *metric, double *sum)
+/* The sum over the group's guests of which it is known; f NULL: their number. */
+static size_t sum_group(const struct hs_model *m, const char *group, const struct hs_report_field *f, double *sum)
 {
 	size_t nr = 0;
 
@@ -362,22 +261,22 @@ static size_t sum_group(const struct hs_model *m, const char *group, const struc
 	for (size_t i = 0; i < m->nr_guests; i++) {
 		const struct hs_model_guest *g = &m->guests[i];
 
-		if (!g->opt_in.on || strcmp(g->opt_in.group, group) != 0 || (metric && !is_known(m, g, metric->known)))
+		if (!g->opt_in.on || strcmp(g->opt_in.group, group) != 0 || (f && !is_known(m, g, f)))
 			continue;
-		*sum += metric ? value_of(metric, &g->report) : 1;
+		*sum += f ? scaled(f, &g->report, &g->report.ledger) : 1;
 		nr++;
 	}
 	return nr;
 }
 
-static void group_family(struct out *o, const struct hs_model *m, const struct metric *metric)
+static void group_samples(struct out *o, const struct hs_model *m, const struct hs_report_field *f)
 {
 	double sum;
 
 	for (size_t i = 0; i < m->nr_guests; i++) {
 		const char *group = m->guests[i].opt_in.group;
 
-		if (!is_first_of_group(m, i) || !sum_group(m, group, metric, &sum))
+		if (!is_first_of_group(m, i) || !sum_group(m, group, f, &sum))
 			continue;
 		open_sample(o, NULL, group);
 		number(o, sum);
@@ -387,10 +286,10 @@ static void group_family(struct out *o, const struct hs_model *m, const struct m
 static void groups(struct out *o, const struct hs_model *m)
 {
 	family(o, GAUGE, "hs_share_group_guests", NULL, "Guests that are opted in to the trust group.");
-	group_family(o, m, NULL);
-	for (size_t c = 0; c < sizeof(of_group) / sizeof(of_group[0]); c++) {
-		family(o, of_group[c].type, of_group[c].name, of_group[c].unit, of_group[c].help);
-		group_family(o, m, &of_group[c]);
+	group_samples(o, m, NULL);
+	for (const struct hs_report_field *f = NULL; (f = next_field(GROUP, f));) {
+		begin_field(o, f, GROUP);
+		group_samples(o, m, f);
 	}
 }
 

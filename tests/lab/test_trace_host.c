@@ -36,7 +36,7 @@ static void record(struct hs_lab_host *h, bool merging, uint64_t cancel_at_us)
 	cfg.observe = true;
 	cfg.fine_all = true;
 	hs_record_header(&header, &host, &cfg);
-	header.settings.merging = merging;
+	header.merging = merging;
 	ck_assert_int_eq(hs_trace_writer_create(&w, fopen(path, "we"), path, &header, &err), 0);
 	ck_assert_int_eq(hs_recorder_create(&rec, w, &h->clock, &err), 0);
 	ck_assert_int_eq(hs_pipeline_create(&p, &host, &cfg, hs_recorder_clock(rec), &err), 0);

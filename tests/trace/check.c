@@ -158,7 +158,7 @@ static int read_trace(const char *path, struct counts *c, json_t *out)
 		rc = hs_trace_reader_open(&reader, path, &err);
 	if (rc)
 		return fail(&err);
-	json_object_set_new(out, "merging", json_boolean(hs_trace_reader_header(reader)->settings.merging));
+	json_object_set_new(out, "merging", json_boolean(hs_trace_reader_header(reader)->merging));
 	json_object_set_new(out, "program", json_string(hs_trace_reader_header(reader)->program));
 	json_object_set_new(out, "kernel", json_string(hs_trace_reader_header(reader)->kernel));
 	while ((rc = hs_trace_next(reader, &r, &err)) == 1) {

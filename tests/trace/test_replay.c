@@ -276,7 +276,7 @@ static void record(struct scene *s, uint64_t seed, bool merging)
 	s->clock = hs_sim_clock_ops(&s->sim);
 	cfg.fine_all = cfg.fine_all && !merging;
 	hs_record_header(&header, &host, &cfg);
-	header.settings.merging = merging;
+	header.merging = merging;
 	ck_assert_int_eq(hs_trace_writer_create(&s->w, open_memstream(&s->bytes, &s->nr_bytes), "m", &header, &err), 0);
 	ck_assert_int_eq(hs_recorder_create(&s->rec, s->w, &s->clock, &err), 0);
 	ck_assert_int_eq(hs_pipeline_create(&s->p, &host, &cfg, hs_recorder_clock(s->rec), &err), 0);
