@@ -1,6 +1,7 @@
 #include "view_guest.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -275,6 +276,36 @@ void vg_map_more(struct view_guest *g, uint32_t nr_huge)
 void vg_fork(struct view_guest *g)
 {
 	ask(g, OP_FORK, 0, 0, 0);
+}
+
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
+#define PAGEMAP_PFN     ((UINT64_C(1) << 55) - 1)
+#define KPF_ZERO        (UINT64_C(1) << 24)
+
+static uint64_t word_of(const char *path, uint64_t index)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	uint64_t word;
+
+	ck_assert_msg(fd >= 0, "%s: %s", path, strerror(errno));
+	ck_assert_int_eq(pread(fd, &word, sizeof(word), (off_t)(index * sizeof(word))), sizeof(word));
+	(void)close(fd);
+	return word;
+}
+
+bool vg_zero_page(void)
+{
+	char *p = mmap(NULL, HS_BASE_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t entry;
+
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	(void)*(volatile char *)p;
+	entry = word_of("/proc/self/pagemap", (uintptr_t)p >> HS_BASE_SHIFT);
+	ck_assert((entry & PAGEMAP_PRESENT) && (entry & PAGEMAP_PFN));
+	entry = word_of("/proc/kpageflags", entry & PAGEMAP_PFN);
+	(void)munmap(p, HS_BASE_SIZE);
+	return (entry & KPF_ZERO) != 0;
 }
 
 uint64_t vg_smaps_kb(const struct view_guest *g, const char *field)

@@ -75,6 +75,12 @@ void vg_fork(struct view_guest *g);
 /* Reads of pages[nr], over and over, until vg_stop. Returns at once. */
 void vg_spin(struct view_guest *g, const uint32_t *pages, uint32_t nr);
 
+/*
+ * Whether this machine's kernel maps its zero page for a read of memory that was never written: some give a page of its
+ * own at once. Found out by a read in the test itself; fails the test when the kernel does not tell.
+ */
+bool vg_zero_page(void);
+
 /* From the kernel's files: kB of a field of smaps_rollup; number of VMAs. */
 uint64_t vg_smaps_kb(const struct view_guest *g, const char *field);
 uint32_t vg_nr_vmas(const struct view_guest *g);

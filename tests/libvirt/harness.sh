@@ -1,7 +1,9 @@
 # A libvirtd of the test's own, with guests of type qemu. Source it; everything is in $HV_DIR and goes with hv_stop.
 #
 # libvirtd gets a mount namespace of its own with folders of ours over /run, /var and /etc/libvirt: the machine's own
-# libvirt, if it has one, is neither seen nor touched. Its files are seen from outside below $HV_DIR:
+# libvirt, if it has one, is neither seen nor touched. The lists of users and groups are its own as well: its QEMU driver
+# does not start where nobody is called libvirt-qemu, though nothing here runs as that user, and the package that makes
+# it is not needed otherwise. Its files are seen from outside below $HV_DIR:
 #   $HV_URI      for clients (libvirt: uri)
 #   $HV_PID_DIR  its domains' pid files (libvirt: pid_dir)
 # A guest is Debian's cloud kernel with the workload of tests/guest as process 1, 256 MiB, memory as libvirt makes it by
@@ -50,6 +52,11 @@ hv_prepare() {
 	HV_PID_DIR=$HV_DIR/run/libvirt/qemu
 	mkdir -p "$HV_DIR"/{run/libvirt,run/lock,var/lib/libvirt,var/log/libvirt,var/cache/libvirt,var/tmp,etc/qemu}
 	ln -s /run "$HV_DIR/var/run"
+	# The machine's users and groups, and those that libvirtd asks for; only names are looked up.
+	cp /etc/passwd /etc/group "$HV_DIR/etc/"
+	getent group libvirt-qemu >/dev/null || echo "libvirt-qemu:x:$(getent group nogroup | cut -d: -f3):" >>"$HV_DIR/etc/group"
+	getent passwd libvirt-qemu >/dev/null ||
+		echo "libvirt-qemu:x:$(id -u nobody):$(id -g nobody)::/nonexistent:/usr/sbin/nologin" >>"$HV_DIR/etc/passwd"
 	cat >"$HV_DIR/etc/libvirtd.conf" <<-END
 		unix_sock_group = "root"
 		unix_sock_rw_perms = "0700"
@@ -74,6 +81,7 @@ hv_prepare() {
 # Starts libvirtd, again if it was killed: its guests go on, and it finds them.
 hv_libvirtd_start() {
 	PATH=$PATH:/usr/sbin unshare -m --propagation private sh -c '
+		for f in passwd group; do mount --bind "$1/etc/$f" /etc/$f || exit 1; done
 		mount --bind "$1/run" /run && mount --bind "$1/var" /var && mount --bind "$1/etc" /etc/libvirt || exit 1
 		exec libvirtd' sh "$HV_DIR" >>"$HV_DIR/libvirtd.log" 2>&1 </dev/null &
 	HV_LIBVIRTD=$!

@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,23 +81,55 @@ static int body_32_bit(struct rg_report *r)
 {
 	unsigned char *code =
 	    mmap(NULL, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	struct __attribute__((packed)) {
+		uint32_t offset;
+		uint16_t segment;
+	} to = { (uint32_t)(uintptr_t)code, 0x23 };
 
 	if (code == MAP_FAILED)
 		return 1;
 	code[0] = 0xeb; /* jmp . */
 	code[1] = 0xfe;
 	atomic_store(&r->ready, 1);
-	__asm__ volatile("pushq $0x23\n pushq %0\n lretq\n" : : "r"((uint64_t)(uintptr_t)code) : "memory");
+	__asm__ volatile("ljmpl *%0" : : "m"(to) : "memory");
 	return 1;
+}
+
+/*
+ * Whether this machine's kernel has the segment: one without support for 32-bit programs answers the jump with a
+ * general protection fault. Found out by a child that jumps, and is ended where it stays after some processor time.
+ */
+static bool has_32_bit(void)
+{
+	const struct itimerval limit = { .it_value.tv_usec = 50000 };
+	struct rg_report r = { 0 };
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		(void)signal(SIGSEGV, SIG_DFL);
+		if (setitimer(ITIMER_VIRTUAL, &limit, NULL))
+			_exit(1);
+		_exit(body_32_bit(&r));
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFSIGNALED(status), "neither stays nor faults: %#x", (unsigned int)status);
+	return WTERMSIG(status) == SIGVTALRM;
 }
 
 START_TEST(test_remote_refuse_32_bit)
 {
-	struct rg_guest g = rg_start(body_32_bit, NULL);
 	struct hs_error err = { "" };
 	struct hs_remote *r;
+	struct rg_guest g;
 	int result;
 
+	if (!has_32_bit()) {
+		(void)printf("SKIPPED test_remote_refuse_32_bit: this machine has no 32-bit code segment\n");
+		return;
+	}
+	g = rg_start(body_32_bit, NULL);
 	rg_wait_ready(&g, false);
 	(void)usleep(20000);
 	ck_assert_int_eq(hs_remote_open(&r, &host, g.pid, NULL), 0);
