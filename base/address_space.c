@@ -1,4 +1,4 @@
-#include "base/address_space.h"
+#include "address_space.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -9,7 +9,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/hostfile.h"
+#include "hostfile.h"
 
 /* Are the numbers below proc_dir the ones that system calls of ours take? In a recorded tree they name nobody. */
 static bool names_processes(const char *proc_dir)

@@ -1,4 +1,4 @@
-#include "base/vmas.h"
+#include "vmas.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/hostfile.h"
+#include "hostfile.h"
 
 /* ---- one line ---- */
 
