@@ -170,7 +170,7 @@ START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
 	for (int i = 0; i < 8; i++)
 		ck_assert_uint_eq(fine_after_a_cycle().nr_split_failed, expect);
 	ck_assert_ptr_nonnull(pipeline->guests[0]->pages[victim].fine);
-	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_vain, 0);
+	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_unclear, 0);
 }
 END_TEST
 
