@@ -17,7 +17,7 @@ bool hs_pipeline_share_enter_or_note(struct hs_pipeline *p, struct guest *g)
 	if (hs_pipeline_guest_failed(p, g, rc))
 		return false;
 	if (rc)
-		(void)snprintf(g->why_not, sizeof(g->why_not), "%s", why.text);
+		hs_obstacle_set(&g->merge_obstacle, rc, &why);
 	return true;
 }
 
@@ -29,7 +29,7 @@ int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_er
 	if (!hs_pipeline_share_enter_or_note(p, g))
 		return -ESRCH;
 	if (g->shareable) {
-		g->why_not[0] = '\0';
+		hs_obstacle_clear(&g->merge_obstacle);
 		p->unsettled = true; /* as when the engine comes */
 	}
 	return 0;
@@ -65,7 +65,7 @@ void hs_pipeline_disengage(struct hs_pipeline *p)
 		p->merge.ops->close(p->merge.ctx);
 	p->merge = (struct hs_merge){ .ops = &hs_merge_nothing };
 	p->merge_given = p->unsettled = false;
-	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is told of it. */
+	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is reported of it. */
 	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
 }
 

@@ -11,7 +11,7 @@
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 {
 	hs_merge_leave(p, g);
-	g->why_not[0] = '\0';
+	hs_obstacle_clear(&g->merge_obstacle);
 }
 
 void hs_guest_index_forget(struct hs_pipeline *p, struct guest *g)
@@ -67,7 +67,7 @@ bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, con
 	if (!rc || rc == -ECANCELED || rc == -ENOMEM)
 		return false;
 	g->aside = true;
-	(void)snprintf(g->trouble, sizeof(g->trouble), "%s", err && err->text[0] ? err->text : strerror(-rc));
+	hs_obstacle_set(&g->look_obstacle, rc, err);
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		struct page_record *pg = &g->pages[h];
 

@@ -236,7 +236,8 @@ static int unshare(struct hs_pipeline *p, struct guest *g, struct hs_share_unsha
 		return 0;
 	if (!g->shareable)
 		return hs_error_set(err, -ENOTCONN, "guest %s cannot be unshared: %s", g->name,
-				    g->why_not[0] ? g->why_not : "the merge engine is not in use");
+				    g->merge_obstacle.error ? g->merge_obstacle.text
+							    : "the merge engine is not in use");
 	rc = hs_merge_unshare(p, g, NULL, 0, out, err);
 	return hs_pipeline_guest_failed(p, g, rc) ? 0 : rc;
 }

@@ -111,7 +111,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 }
 
 /*
- * Runs one step for each guest that is not gone or put aside; a guest that is gone is dropped, one with trouble of its
+ * Runs one step for each guest that is not gone or put aside; a guest that is gone is dropped, one with an error of its
  * own is put aside, an error that concerns all ends the loop.
  */
 static int for_guests(struct hs_pipeline *p, int (*step)(struct hs_pipeline *, struct guest *, struct hs_error *),
@@ -135,7 +135,7 @@ static int for_guests(struct hs_pipeline *p, int (*step)(struct hs_pipeline *, s
 		any |= hs_guest_active(g);
 		if (g->aside && !first) {
 			first = rc;
-			(void)hs_error_set(err, rc, "%s", g->trouble);
+			(void)hs_error_set(err, rc, "%s", g->look_obstacle.text);
 		}
 	}
 	if (any || p->cfg.allow_empty)
@@ -244,6 +244,6 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		p->round = 0;
 	for (size_t i = 0; i < p->nr_guests && !rc; i++)
 		if (!p->guests[i]->aside)
-			p->guests[i]->trouble[0] = '\0';
+			hs_obstacle_clear(&p->guests[i]->look_obstacle);
 	return rc;
 }

@@ -44,7 +44,7 @@ struct guest {
 	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
 	bool shareable;    /* the table of merge operations has taken it in */
 	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
-	char why_not[512], trouble[512];
+	struct hs_obstacle merge_obstacle, look_obstacle; /* as in struct hs_guest_report */
 	uint32_t index_id;
 	uint32_t merge_id; /* by which the table calls it, while it is shareable */
 	uint32_t number;   /* as in struct hs_merge_guest */

@@ -88,8 +88,8 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->pid = g->pid;
 			memcpy(r->name, g->name, sizeof(r->name));
 			memcpy(r->group, g->group, sizeof(r->group));
-			memcpy(r->why_not, g->why_not, sizeof(r->why_not));
-			memcpy(r->trouble, g->trouble, sizeof(r->trouble));
+			r->merge_obstacle = g->merge_obstacle;
+			r->look_obstacle = g->look_obstacle;
 			r->max_shared_bytes = g->max_shared_bytes;
 			r->view_name = g->view->ops->name;
 			r->nr_huge = g->view->nr_huge;
