@@ -1,6 +1,5 @@
 /*
- * The pipeline's guests: how one is taken in, put aside when it cannot be looked at, and let go; and the merge engine,
- * which comes and goes with the mode while the guests stay.
+ * The pipeline's guests: how one is taken in, gets a new view, is unshared on demand, and is let go.
  */
 #include "pipeline_internal.h"
 
@@ -10,97 +9,11 @@
 
 #define REOPEN_CYCLES 8 /* cycles from one new view to the next */
 
-/* ---- the engine comes and goes ---- */
-
-/* A guest whose memory cannot be shared at all (no process, or no way into it) is no error: it is only looked at. */
-static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
-{
-	return g->gone ? 0 : hs_merge_enter(p, g, err);
-}
-
-/* The same for a guest that stays in any case, only looked at: the reason is kept for its report. False: it is gone. */
-static bool share_enter_or_say_why(struct hs_pipeline *p, struct guest *g)
-{
-	struct hs_error why = { "" };
-	int rc = share_enter(p, g, &why);
-
-	if (hs_pipeline_guest_failed(p, g, rc))
-		return false;
-	if (rc)
-		(void)snprintf(g->why_not, sizeof(g->why_not), "%s", why.text);
-	return true;
-}
-
-int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
-{
-	(void)err;
-	if (g->shareable)
-		return 0;
-	if (!share_enter_or_say_why(p, g))
-		return -ESRCH;
-	if (g->shareable) {
-		g->why_not[0] = '\0';
-		p->unsettled = true; /* as when the engine comes */
-	}
-	return 0;
-}
-
-void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
-{
-	hs_merge_leave(p, g);
-	g->why_not[0] = '\0';
-}
-
-static void on_unshare(void *ctx, uint64_t done, uint64_t total)
-{
-	hs_pipeline_note_progress(ctx, HS_STAGE_UNSHARE, done, total);
-}
-
-int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
-{
-	int rc;
-
-	if (p->merge_given)
-		return hs_error_set(err, -EBUSY, "this pipeline's decisions go elsewhere: it takes no merge engine");
-	rc = p->merge.ops->merges ? 0 : hs_merge_engine_open(&p->merge, &p->host, &p->cfg.share, on_unshare, p, err);
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		hs_pipeline_note_progress(p, HS_STAGE_VERIFY, i, p->nr_guests);
-		(void)share_enter_or_say_why(p, p->guests[i]);
-	}
-	p->unsettled = true; /* what was marked before may not have been merged to the end */
-	return 0;
-}
-
-void hs_pipeline_disengage(struct hs_pipeline *p)
-{
-	for (size_t i = 0; i < p->nr_guests; i++)
-		hs_pipeline_share_leave(p, p->guests[i]);
-	if (p->merge.ops->close)
-		p->merge.ops->close(p->merge.ctx);
-	p->merge = (struct hs_merge){ .ops = &hs_merge_nothing };
-	p->merge_given = p->unsettled = false;
-	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is told of it. */
-	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
-}
-
-bool hs_pipeline_engaged(const struct hs_pipeline *p)
-{
-	return p->merge.ops->merges;
-}
-
 static void count_groups(struct hs_pipeline *p)
 {
 	p->several_groups = false;
 	for (size_t i = 1; i < p->nr_guests; i++)
 		p->several_groups |= p->guests[i]->group_nr != p->guests[0]->group_nr;
-}
-
-static void index_forget(struct hs_pipeline *p, struct guest *g)
-{
-	while (hs_index_remove_guest(p->index, g->index_id, UINT32_MAX) > 0)
-		;
 }
 
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
@@ -122,33 +35,8 @@ static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *
 				    strerror(-rc));
 	if (g->index_id < HS_MAX_GUESTS)
 		return 0;
-	index_forget(p, g);
+	hs_guest_index_forget(p, g);
 	return hs_error_set(err, -ENOSPC, "more than %d guests", HS_MAX_GUESTS);
-}
-
-static void records_free(struct hs_pipeline *p, struct guest *g)
-{
-	if (g->pages && g->view)
-		for (uint32_t h = 0; h < g->view->nr_huge; h++)
-			free(g->pages[h].fine);
-	free(g->pages);
-	g->pages = NULL;
-	hs_coarse_destroy(g->coarse);
-	g->coarse = NULL;
-	if (!g->view)
-		return;
-	hs_fine_forget(p->fine, g->view);
-	hs_view_close(g->view);
-	g->view = NULL;
-}
-
-void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g)
-{
-	if (!g)
-		return;
-	records_free(p, g);
-	hs_remote_close(g->remote);
-	free(g);
 }
 
 /* Everything a guest needs besides its view; takes the view over, also on failure. */
@@ -159,9 +47,9 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 	if (rc)
 		return rc;
 	g->number = p->next_number;
-	rc = share_enter(p, g, err);
+	rc = hs_pipeline_share_enter(p, g, err);
 	if (rc) {
-		index_forget(p, g);
+		hs_guest_index_forget(p, g);
 		return rc;
 	}
 	p->next_number++;
@@ -292,19 +180,28 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 		return rc == -ESRCH ? rc : 0; /* the old view still serves */
 	rc = records_new(p, &fresh, err);
 	if (rc) {
-		records_free(p, &fresh);
+		hs_guest_records_free(p, &fresh);
 		return rc;
 	}
 	hs_pipeline_share_leave(p, g);
-	index_forget(p, g);
-	records_free(p, g);
+	hs_guest_index_forget(p, g);
+	hs_guest_records_free(p, g);
 	*g = fresh;
 	g->shareable = false;
 	g->reopened = p->totals.cycles;
 	while (p->guests[at] != g)
 		at++;
 	p->guest_of_index[g->index_id] = (uint32_t)at;
-	return share_enter_or_say_why(p, g) ? 0 : -ESRCH;
+	return hs_pipeline_share_enter_or_note(p, g) ? 0 : -ESRCH;
+}
+
+uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < p->nr_guests; i++)
+		n += !p->guests[i]->gone;
+	return n;
 }
 
 static struct guest *find(struct hs_pipeline *p, pid_t pid, size_t *at)
@@ -339,7 +236,8 @@ static int unshare(struct hs_pipeline *p, struct guest *g, struct hs_share_unsha
 		return 0;
 	if (!g->shareable)
 		return hs_error_set(err, -ENOTCONN, "guest %s cannot be unshared: %s", g->name,
-				    g->why_not[0] ? g->why_not : "the merge engine is not in use");
+				    g->merge_obstacle.error ? g->merge_obstacle.text
+							    : "the merge engine is not in use");
 	rc = hs_merge_unshare(p, g, NULL, 0, out, err);
 	return hs_pipeline_guest_failed(p, g, rc) ? 0 : rc;
 }
@@ -371,7 +269,7 @@ int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool undo, struct hs_sh
 		if (hs_fine_retry(p->fine, g->view, &left, NULL) == 0 && !left)
 			hs_split_journal_remove(&p->host, g->pid);
 		hs_pipeline_share_leave(p, g);
-		index_forget(p, g);
+		hs_guest_index_forget(p, g);
 	}
 	hs_pipeline_guest_free(p, g);
 	/* The last one takes its place. */
@@ -380,45 +278,6 @@ int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool undo, struct hs_sh
 	if (at < p->nr_guests && !p->guests[at]->gone)
 		p->guest_of_index[p->guests[at]->index_id] = (uint32_t)at;
 	return 0;
-}
-
-bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc)
-{
-	if (rc != -ESRCH)
-		return false;
-	if (g->gone)
-		return true;
-	g->gone = true;
-	g->last.gone = true;
-	hs_pipeline_share_leave(p, g);
-	hs_fine_forget(p->fine, g->view);
-	hs_split_journal_remove(&p->host, g->pid);
-	index_forget(p, g);
-	return true;
-}
-
-bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err)
-{
-	if (hs_pipeline_guest_failed(p, g, rc))
-		return true;
-	if (!rc || rc == -ECANCELED || rc == -ENOMEM)
-		return false;
-	g->aside = true;
-	(void)snprintf(g->trouble, sizeof(g->trouble), "%s", err && err->text[0] ? err->text : strerror(-rc));
-	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
-		struct page_record *pg = &g->pages[h];
-
-		memset(&pg->hashed, 0, sizeof(pg->hashed));
-		memset(&pg->zero, 0, sizeof(pg->zero));
-		memset(&pg->candidate, 0, sizeof(pg->candidate));
-		memset(&pg->same, 0, sizeof(pg->same));
-		memset(&pg->decision, 0, sizeof(pg->decision));
-		if (pg->kept_split)
-			(void)!hs_fine_give_back(p->fine, g->view, &h, 1, NULL);
-		pg->kept_split = 0;
-		hs_coarse_forget(g->coarse, h);
-	}
-	return true;
 }
 
 int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out, struct hs_error *err)

@@ -38,8 +38,8 @@ struct hs_guest_report {
 	char group[HS_GUEST_GROUP_MAX];
 	uint64_t max_shared_bytes;
 	bool gone;
-	char why_not[512]; /* why the engine will not have it; "": it has it, or there is no engine */
-	char trouble[512]; /* why it was left alone in the last cycle; "": it was not */
+	struct hs_obstacle merge_obstacle; /* why the engine will not have it; none: it has it, or there is no engine */
+	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
 	uint32_t nr_huge;
@@ -145,7 +145,7 @@ enum hs_stage {
 	HS_STAGE_UNSHARE, /* all of a guest, not what turned hot in a cycle */
 	HS_STAGE_REST,
 };
-/* Told at the start of each step of a stage: `done` of `total`. */
+/* Called at the start of each step of a stage: `done` of `total`. */
 typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
 

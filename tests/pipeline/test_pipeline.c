@@ -152,8 +152,8 @@ START_TEST(test_service_pipeline_no_look_without_time)
 }
 END_TEST
 
-/* A look that told nothing is not taken again in each cycle. */
-START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
+/* A look that learnt nothing is not taken again in each cycle. */
+START_TEST(test_service_pipeline_rests_after_a_look_for_nothing)
 {
 	/* Cycles in which one is tried: 1, 2, 4, and then look_again cycles after the last. */
 	static const uint32_t tried[] = { 1, 2, 4, 8, 16, 24 };
@@ -170,7 +170,7 @@ START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
 	for (int i = 0; i < 8; i++)
 		ck_assert_uint_eq(fine_after_a_cycle().nr_split_failed, expect);
 	ck_assert_ptr_nonnull(pipeline->guests[0]->pages[victim].fine);
-	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_vain, 0);
+	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_unclear, 0);
 }
 END_TEST
 
@@ -391,23 +391,23 @@ START_TEST(test_service_pipeline_unknown_round)
 END_TEST
 
 /* A view whose calls fail concerns its own guest alone, for one cycle; the guest is not gone. */
-START_TEST(test_service_pipeline_trouble_is_the_guests_own)
+START_TEST(test_service_pipeline_errors_are_the_guests_own)
 {
 	struct hs_guest_report r[2];
 	struct hs_error err = { "" };
 	uint64_t news, call;
-	bool trouble = true;
+	bool failed = true;
 
-	for (call = 1; trouble; call++) {
+	for (call = 1; failed; call++) {
 		setup();
 		hs_sim_fail_call(views[0], call, -EIO);
 		ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "call %d: %s", (int)call, err.text);
 		ck_assert_uint_eq(hs_pipeline_nr_guests(pipeline), 2);
 		(void)hs_pipeline_report(pipeline, r, 2);
-		trouble = r[0].trouble[0] != '\0';
-		ck_assert_str_eq(r[1].trouble, "");
+		failed = r[0].look_obstacle.error != 0;
+		ck_assert_str_eq(r[1].look_obstacle.text, "");
 		ck_assert_uint_eq(r[1].cold, NR_HUGE - NR_BLOAT);
-		if (trouble) {
+		if (failed) {
 			/* Its accesses were not seen for a while: nothing of it is taken for cold. */
 			ck_assert_uint_eq(r[0].cold, 0);
 			ck_assert_uint_eq(r[0].cold_identical, 0);
@@ -415,12 +415,12 @@ START_TEST(test_service_pipeline_trouble_is_the_guests_own)
 		}
 		ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
 		(void)hs_pipeline_report(pipeline, r, 2);
-		ck_assert_str_eq(r[0].trouble, "");
+		ck_assert_str_eq(r[0].look_obstacle.text, "");
 		ck_assert_uint_eq(r[0].cold, NR_HUGE - NR_BLOAT);
 		teardown();
 		/* Reading contents and the fine phase bear failures by themselves. */
-		if (!trouble && call < 15)
-			trouble = true;
+		if (!failed && call < 15)
+			failed = true;
 	}
 	ck_assert_uint_gt(call, 15);
 }
@@ -612,7 +612,7 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_pipeline_counts);
 	tcase_add_test(c, test_service_pipeline_no_look_without_time);
-	tcase_add_test(c, test_service_pipeline_rests_after_a_look_in_vain);
+	tcase_add_test(c, test_service_pipeline_rests_after_a_look_for_nothing);
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);
@@ -624,7 +624,7 @@ int main(void)
 	tcase_add_test(c, test_service_pipeline_observes_without_splitting);
 	tcase_add_test(own, test_service_pipeline_config_rounds);
 	tcase_add_test(own, test_service_pipeline_config_max_hot);
-	tcase_add_test(own, test_service_pipeline_trouble_is_the_guests_own);
+	tcase_add_test(own, test_service_pipeline_errors_are_the_guests_own);
 	tcase_add_test(own, test_service_pipeline_guest_goes);
 	tcase_add_test(own, test_service_pipeline_cap);
 	tcase_add_test(own, test_service_pipeline_cancelled);

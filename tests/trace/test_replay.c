@@ -320,7 +320,7 @@ static void same_report(const struct hs_guest_report *a, const struct hs_guest_r
 	ck_assert_str_eq(a->name, b->name);
 	ck_assert_str_eq(a->group, b->group);
 	ck_assert_int_eq(a->gone, b->gone);
-	ck_assert_int_eq(a->trouble[0] == '\0', b->trouble[0] == '\0');
+	ck_assert_int_eq(a->look_obstacle.error, b->look_obstacle.error);
 	ck_assert_uint_eq(a->hot, b->hot);
 	ck_assert_uint_eq(a->cold, b->cold);
 	ck_assert_uint_eq(a->hot_bloat, b->hot_bloat);
