@@ -1,5 +1,8 @@
 /*
  * Makes a guest's marks what is wanted, by as few calls as the difference allows, calls of one kind together.
+ *
+ * A mark taken from the middle of a range costs VMAs as a new range does. So the calls are gone through on paper first,
+ * one by one: the guest never has more VMAs than its budget, not even on the way.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -56,11 +59,126 @@ int hs_engine_give_back_advice(const struct hs_engine_huge *h)
 	return h->thp == HS_ENGINE_NOHUGEPAGE ? 0 : MADV_HUGEPAGE;
 }
 
-/* Further VMAs that the guest may have for us, all told. */
-static int vma_budget(const struct hs_share *s, const struct hs_engine_guest *g, uint32_t *out, struct hs_error *err)
+/* ---- VMAs ---- */
+
+/*
+ * Marks as VMAs see them: a page is plain, NOHUGEPAGE, or NOHUGEPAGE and MERGEABLE. Each place where two neighbours
+ * differ ("edge") is a VMA more; what lies outside a region counts as plain, as in the plan.
+ */
+struct marks {
+	const struct hs_view *view;
+	struct hs_bits512 *mergeable; /* [nr_huge] */
+	bool *nohuge;                 /* [nr_huge] */
+};
+
+static void marks_finish(struct marks *m)
+{
+	free(m->mergeable);
+	free(m->nohuge);
+}
+
+static int marks_now(struct marks *m, const struct hs_engine_guest *g)
+{
+	*m = (struct marks){ .view = g->view };
+	m->mergeable = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->mergeable));
+	m->nohuge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->nohuge));
+	if (!m->mergeable || !m->nohuge) {
+		marks_finish(m);
+		return -ENOMEM;
+	}
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++) {
+		m->mergeable[h] = g->huge[h].marked;
+		m->nohuge[h] = g->huge[h].nohuge;
+	}
+	return 0;
+}
+
+static int kind_of(const struct marks *m, hs_base_nr page)
+{
+	const hs_huge_nr h = page / HS_BASE_PER_HUGE;
+
+	return hs_bits_test(&m->mergeable[h], page % HS_BASE_PER_HUGE) ? 2 : m->nohuge[h];
+}
+
+static const struct hs_region *region_of(const struct hs_view *v, hs_huge_nr h)
+{
+	size_t i = 0;
+
+	while (i + 1 < v->nr_regions && h >= v->regions[i + 1].first_huge)
+		i++;
+	return &v->regions[i];
+}
+
+/* Whether there is an edge before this page of the region, or at its end. */
+static unsigned int edge_before(const struct marks *m, const struct hs_region *r, hs_base_nr page)
+{
+	const hs_base_nr first = r->first_huge * HS_BASE_PER_HUGE;
+	const hs_base_nr end = first + (hs_base_nr)(r->nr_huge * HS_BASE_PER_HUGE);
+
+	return (page > first ? kind_of(m, page - 1) : 0) != (page < end ? kind_of(m, page) : 0);
+}
+
+static uint64_t count_edges(const struct marks *m)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < m->view->nr_regions; i++) {
+		const struct hs_region *r = &m->view->regions[i];
+
+		for (hs_huge_nr h = r->first_huge; h < r->first_huge + r->nr_huge; h++) {
+			const struct hs_bits512 *b = &m->mergeable[h];
+
+			n += edge_before(m, r, h * HS_BASE_PER_HUGE);
+			for (unsigned int p = 0; p < HS_BASE_PER_HUGE;) {
+				const bool in = hs_bits_test(b, p);
+				const unsigned int next = in ? p + hs_run_length(b, p) : hs_run_next(b, p);
+
+				n += next < HS_BASE_PER_HUGE;
+				p = next;
+			}
+		}
+		n += edge_before(m, r, (hs_base_nr)((r->first_huge + r->nr_huge) * HS_BASE_PER_HUGE));
+	}
+	return n;
+}
+
+/* One operation: all of its pages are of one kind before it, as make_ops orders them. The edges that it adds. */
+static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_base_nr start)
+{
+	const hs_base_nr end = start + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
+	const struct hs_region *r = region_of(m->view, start / HS_BASE_PER_HUGE);
+	const int64_t before = edge_before(m, r, start) + edge_before(m, r, end);
+
+	for (hs_base_nr p = start; p < end; p++) {
+		const hs_huge_nr h = p / HS_BASE_PER_HUGE;
+
+		if (op->advice == MADV_MERGEABLE)
+			hs_bits_set(&m->mergeable[h], p % HS_BASE_PER_HUGE);
+		else if (op->advice == MADV_UNMERGEABLE)
+			hs_bits_clear(&m->mergeable[h], p % HS_BASE_PER_HUGE);
+		else
+			m->nohuge[h] = op->advice == MADV_NOHUGEPAGE;
+	}
+	return (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
+}
+
+/* What a guest may use of VMAs. */
+struct budget {
+	uint64_t now; /* edges that its marks are */
+	uint64_t max; /* that they may be */
+};
+
+/*
+ * The guest's own VMAs are what the kernel counts less what our marks are. It may reach the configured part of
+ * vm.max_map_count, and in any case leaves it a sixteenth, in which its own calls and the mappings that others split in
+ * it for a moment find room.
+ */
+static int read_budget(const struct hs_share *s, const struct hs_engine_guest *g, struct budget *out,
+		       struct hs_error *err)
 {
 	int64_t now = hs_vmas_count(&s->host, g->view->pid);
-	uint64_t max, limit, base;
+	uint64_t max, limit, own;
+	struct marks m;
 	int rc;
 
 	if (now < 0)
@@ -69,31 +187,67 @@ static int vma_budget(const struct hs_share *s, const struct hs_engine_guest *g,
 	if (rc)
 		return hs_error_set(err, rc, "cannot read %s/sys/vm/max_map_count: %s", s->host.proc_dir,
 				    strerror(-rc));
+	rc = marks_now(&m, g);
+	if (rc)
+		return hs_error_set(err, rc, "out of memory");
+	out->now = count_edges(&m);
+	marks_finish(&m);
 	limit = max * s->cfg.vma_percent / 100;
-	base = (uint64_t)now > g->nr_vmas ? (uint64_t)now - g->nr_vmas : 1;
-	*out = limit > base ? (uint32_t)(limit - base < UINT32_MAX ? limit - base : UINT32_MAX) : 0;
+	limit = limit < max - max / 16 ? limit : max - max / 16;
+	/* The two ends of a region may be no edges: what lies outside need not be plain. */
+	own = 2 * g->view->nr_regions + ((uint64_t)now > out->now ? (uint64_t)now - out->now : 1);
+	out->max = limit > own ? limit - own : 0;
 	return 0;
 }
 
-static int make_plan(const struct hs_share *s, const struct hs_engine_guest *g, struct hs_plan *plan,
-		     struct hs_error *err)
+/* Whether the operations, one by one, keep within the budget; a guest that is above it already may not go higher. */
+static int fits(const struct hs_engine_guest *g, const struct hs_engine_ops *ops, const struct budget *b, bool *out)
 {
-	struct hs_plan_huge *huge;
-	uint32_t budget = 0;
-	size_t nr = 0;
-	int rc = vma_budget(s, g, &budget, err);
+	const uint64_t most = b->max > b->now ? b->max : b->now;
+	int64_t edges = (int64_t)b->now;
+	struct marks m;
+	int rc = marks_now(&m, g);
 
 	if (rc)
 		return rc;
-	huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*huge));
+	*out = true;
+	for (size_t i = 0; i < ops->nr && *out; i++) {
+		edges += marks_change(&m, &ops->op[i], ops->first[i]);
+		*out = edges <= (int64_t)most;
+	}
+	marks_finish(&m);
+	return 0;
+}
+
+/* ---- the plan ---- */
+
+/* Of pages that are barred, those that are asked for again are so no more. */
+static struct hs_bits512 barred(const struct hs_engine_huge *h)
+{
+	return hs_bits_and(hs_bits_andnot(h->barred, hs_bits_or(h->wanted, h->allowed)), h->marked);
+}
+
+static int make_plan(const struct hs_share *s, const struct hs_engine_guest *g, bool less, const struct budget *budget,
+		     struct hs_plan *plan, struct hs_error *err)
+{
+	struct hs_plan_huge *huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*huge));
+	const uint32_t max = budget->max < UINT32_MAX ? (uint32_t)budget->max : UINT32_MAX;
+	size_t nr = 0;
+	int rc;
+
 	if (!huge)
 		return hs_error_set(err, -ENOMEM, "out of memory");
-	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
-		if (hs_bits_count(&g->huge[h].wanted))
-			huge[nr++] = (struct hs_plan_huge){ .huge = h,
-							    .pages = g->huge[h].wanted,
-							    .allowed = g->huge[h].allowed };
-	rc = hs_plan_make(plan, huge, nr, g->view->regions, g->view->nr_regions, budget, s->cfg.max_gap);
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++) {
+		struct hs_plan_huge one = { .huge = h, .pages = g->huge[h].wanted, .allowed = g->huge[h].allowed };
+
+		if (less) {
+			one.pages = hs_bits_and(one.pages, g->huge[h].marked);
+			one.allowed = hs_bits_and(one.allowed, g->huge[h].marked);
+		}
+		if (hs_bits_count(&one.pages))
+			huge[nr++] = one;
+	}
+	rc = hs_plan_make(plan, huge, nr, g->view->regions, g->view->nr_regions, max, s->cfg.max_gap);
 	free(huge);
 	return rc ? hs_error_set(err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
 }
@@ -163,8 +317,35 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 /* What cannot be parted for want of room stays as it is, for a later apply. */
 static void keep_shared(const struct hs_engine_guest *g, struct hs_bits512 *target)
 {
-	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++)
-		target[nr] = hs_bits_or(target[nr], hs_bits_and(g->huge[nr].marked, g->huge[nr].shared));
+	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++) {
+		const struct hs_engine_huge *h = &g->huge[nr];
+
+		target[nr] = hs_bits_or(target[nr], hs_bits_andnot(hs_bits_and(h->marked, h->shared), barred(h)));
+	}
+}
+
+/* Nothing new, and of what is marked whole ranges stay or go: that adds no VMA at any moment. */
+static void keep_whole_runs(const struct hs_engine_guest *g, struct hs_bits512 *target)
+{
+	for (size_t i = 0; i < g->view->nr_regions; i++) {
+		const struct hs_region *r = &g->view->regions[i];
+		const hs_base_nr last = (hs_base_nr)((r->first_huge + r->nr_huge) * HS_BASE_PER_HUGE);
+
+		for (hs_base_nr start = r->first_huge * HS_BASE_PER_HUGE, end; start < last; start = end) {
+			bool whole = true, in;
+
+			in = hs_bits_test(&g->huge[start / HS_BASE_PER_HUGE].marked, start % HS_BASE_PER_HUGE);
+			for (end = start; end < last; end++) {
+				const hs_huge_nr h = end / HS_BASE_PER_HUGE;
+
+				if (hs_bits_test(&g->huge[h].marked, end % HS_BASE_PER_HUGE) != in)
+					break;
+				whole &= hs_bits_test(&target[h], end % HS_BASE_PER_HUGE);
+			}
+			for (hs_base_nr p = start; p < end && !(in && whole); p++)
+				hs_bits_clear(&target[p / HS_BASE_PER_HUGE], p % HS_BASE_PER_HUGE);
+		}
+	}
 }
 
 /* Pages that are on the zero page before we touch them are no saving of ours. */
@@ -219,37 +400,76 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 	return marked;
 }
 
-int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
+/* The operations for target[], and whether there is room for what they part: 1, 0 or -errno. */
+static int try_ops(const struct hs_share *s, const struct hs_engine_guest *g, const struct hs_bits512 *target,
+		   struct hs_engine_ops *ops, struct hs_error *err)
+{
+	uint64_t broken;
+	int rc;
+
+	hs_engine_ops_finish(ops);
+	rc = make_ops(g, target, ops, &broken);
+	if (rc)
+		return hs_error_set(err, rc, "out of memory");
+	if (!broken || s->cfg.dry_run)
+		return 1;
+	rc = hs_engine_room(s, broken * HS_BASE_SIZE, "ending the sharing of what is not wanted any more", err);
+	return rc == -ENOMEM ? 0 : rc ? rc : 1;
+}
+
+/*
+ * What is done of target[]: all; where there is no room to part what is to be parted, the rest; where that would pass
+ * the budget of VMAs on the way, marks are only taken away, from whole ranges; and where there is no room for that,
+ * nothing.
+ */
+static int choose_ops(const struct hs_share *s, const struct hs_engine_guest *g, struct hs_bits512 *target,
+		      const struct budget *b, struct hs_engine_ops *ops, struct hs_error *err)
+{
+	bool fit;
+	int rc = try_ops(s, g, target, ops, err);
+
+	if (!rc) {
+		keep_shared(g, target);
+		rc = try_ops(s, g, target, ops, err);
+	}
+	if (rc < 0)
+		return rc;
+	if (rc) {
+		rc = fits(g, ops, b, &fit);
+		if (rc)
+			return hs_error_set(err, rc, "out of memory");
+		if (fit)
+			return 0;
+	}
+	keep_whole_runs(g, target);
+	rc = try_ops(s, g, target, ops, err);
+	if (!rc) {
+		hs_engine_ops_finish(ops);
+		for (hs_huge_nr h = 0; h < g->nr_huge; h++)
+			target[h] = g->huge[h].marked;
+	}
+	return rc < 0 ? rc : 0;
+}
+
+int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, struct hs_share_applied *out,
+		    struct hs_error *err)
 {
 	struct hs_engine_ops ops = { 0 };
 	struct hs_bits512 *target = NULL;
 	struct hs_plan plan = { 0 };
-	uint64_t broken;
+	struct budget budget = { 0 };
+	struct marks m;
 	int64_t vmas;
 	int rc;
-	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
 
 	memset(out, 0, sizeof(*out));
-	if (!g)
-		return rc;
-	rc = make_plan(s, g, &plan, err);
+	rc = read_budget(s, g, &budget, err);
+	if (!rc)
+		rc = make_plan(s, g, less, &budget, &plan, err);
 	if (rc)
 		goto out;
 	target = plan_bits(g, &plan);
-	rc = target ? make_ops(g, target, &ops, &broken) : -ENOMEM;
-	if (rc) {
-		(void)hs_error_set(err, rc, "out of memory");
-		goto out;
-	}
-	if (broken && !s->cfg.dry_run)
-		rc = hs_engine_room(s, broken * HS_BASE_SIZE, "ending the sharing of what is not wanted any more", err);
-	if (rc == -ENOMEM) {
-		keep_shared(g, target);
-		hs_engine_ops_finish(&ops);
-		rc = make_ops(g, target, &ops, &broken);
-		if (rc)
-			(void)hs_error_set(err, rc, "out of memory");
-	}
+	rc = target ? choose_ops(s, g, target, &budget, &ops, err) : hs_error_set(err, -ENOMEM, "out of memory");
 	if (!rc)
 		rc = note_zero(g, target, err);
 	if (rc)
@@ -259,8 +479,10 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	out->pages_marked = book_ops(g, &ops, &out->nr_applied);
 	out->pages_dropped = plan.nr_dropped;
 	g->unmerged += out->pages_marked;
-	if (!s->cfg.dry_run)
-		g->nr_vmas = plan.nr_vmas;
+	if (!s->cfg.dry_run && marks_now(&m, g) == 0) {
+		g->nr_vmas = count_edges(&m);
+		marks_finish(&m);
+	}
 	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&s->host, g->view->pid);
 	out->nr_vmas = vmas > 0 ? (uint64_t)vmas : 0;
 out:
@@ -268,4 +490,13 @@ out:
 	hs_engine_ops_finish(&ops);
 	hs_plan_finish(&plan);
 	return hs_engine_note(g, rc);
+}
+
+int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
+{
+	int rc;
+	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
+
+	memset(out, 0, sizeof(*out));
+	return g ? hs_engine_apply(s, g, false, out, err) : rc;
 }
