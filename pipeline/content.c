@@ -5,6 +5,10 @@
  * page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain. Those
  * digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again while
  * it was cold, and compared by its bytes.
+ *
+ * Two groups never find each other's pages: the index gets digests that differ by group. Which group may have a content
+ * in mergeable memory is asked of a table of owners (hs/owners.h), which goes by the digests themselves. While there
+ * are several groups, the key of what each page was last read to hold is kept, 8 bytes a page.
  */
 #include "pipeline_internal.h"
 
@@ -16,13 +20,7 @@
  * many holders none of which is cold is nothing to wait for. */
 #define MAX_HOLDERS 16
 
-/* The same where holders of other groups may stand in the way of those of one's own. */
-#define MAX_HOLDERS_GROUPS 256
-
-static size_t max_holders(const struct hs_pipeline *p)
-{
-	return p->several_groups ? MAX_HOLDERS_GROUPS : MAX_HOLDERS;
-}
+#define MAX_COPIES 256 /* that are counted: more change nothing in what a copy saves */
 
 /* A round without an answer (nr_known is 0 then) is taken for one in which all was accessed. */
 int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
@@ -79,36 +77,75 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 	return 0;
 }
 
-int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
-		    struct hs_bits512 *fresh, struct hs_error *err)
+/* Makes a guest's digests differ from other groups' for equal contents. */
+static void part_digests(const struct guest *g, const struct hs_bits512 *of, struct hs_digest digests[HS_BASE_PER_HUGE])
+{
+	const uint64_t part = g->group_nr * UINT64_C(0x9E3779B97F4A7C15);
+
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && part; i++)
+		if (hs_bits_test(of, i))
+			digests[i].hi ^= part;
+}
+
+/* Without memory for the keys none is known, which owners are asked to bear. */
+static void keep_keys(struct page_record *pg, const struct hs_bits512 *content, const struct hs_bits512 *zero,
+		      const struct hs_digest digests[HS_BASE_PER_HUGE])
+{
+	if (!pg->keys)
+		pg->keys = calloc(HS_BASE_PER_HUGE, sizeof(*pg->keys));
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && pg->keys; i++) {
+		if (hs_bits_test(content, i))
+			pg->keys[i] = hs_content_key_of(digests[i]);
+		else if (hs_bits_test(zero, i))
+			pg->keys[i] = HS_CONTENT_ZERO;
+	}
+}
+
+int hs_content_read(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
+		    struct hs_contents *out, struct hs_error *err)
 {
 	static __thread struct hs_digest digests[HS_BASE_PER_HUGE];
-	struct page_record *pg = &g->pages[h];
-	struct hs_bits512 got = { 0 }, zero = { 0 }, content, indexed;
+	struct hs_bits512 indexed;
 	int rc;
 
-	memset(fresh, 0, sizeof(*fresh));
-	rc = hs_view_read(g->view, h, want, p->buf[0], &got, err);
+	memset(out, 0, sizeof(*out));
+	rc = hs_view_read(g->view, h, want, p->buf[0], &out->got, err);
 	if (rc)
 		return rc;
-	hs_digest_huge(&p->key, p->buf[0], &got, digests, &zero);
-	p->totals.pages_hashed += hs_bits_count(&got);
+	hs_digest_huge(&p->key, p->buf[0], &out->got, digests, &out->zero);
+	p->totals.pages_hashed += hs_bits_count(&out->got);
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (hs_bits_test(&zero, i))
+		if (hs_bits_test(&out->zero, i))
 			hs_index_remove(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i });
-	content = hs_bits_andnot(got, zero);
-	rc = hs_index_insert_huge(p->index, g->index_id, h, &content, digests);
+	out->content = hs_bits_andnot(out->got, out->zero);
+	if (p->several_groups)
+		keep_keys(&g->pages[h], &out->content, &out->zero, digests);
+	part_digests(g, &out->content, digests);
+	rc = hs_index_insert_huge(p->index, g->index_id, h, &out->content, digests);
 	if (rc == -ENOMEM) {
 		/* What found no room is not known, so nothing is done with it. */
 		hs_index_indexed(p->index, g->index_id, h, &indexed);
-		content = hs_bits_and(content, indexed);
+		out->content = hs_bits_and(out->content, indexed);
 	} else if (rc) {
 		return hs_error_set(err, rc, "the index refuses huge page %u of guest %s: %s", h, g->name,
 				    strerror(-rc));
 	}
-	*fresh = hs_bits_or(content, zero);
-	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, got), zero);
-	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, got), zero);
+	return 0;
+}
+
+int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
+		    struct hs_bits512 *fresh, struct hs_error *err)
+{
+	struct page_record *pg = &g->pages[h];
+	struct hs_contents now;
+	int rc = hs_content_read(p, g, h, want, &now, err);
+
+	memset(fresh, 0, sizeof(*fresh));
+	if (rc)
+		return rc;
+	*fresh = hs_bits_or(now.content, now.zero);
+	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, now.got), now.zero);
+	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, now.got), now.zero);
 	pg->looked = 1;
 	return 0;
 }
@@ -170,17 +207,16 @@ static struct page_record *record_of(struct hs_pipeline *p, struct hs_page page,
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand)
 {
-	const size_t max = max_holders(p);
-
 	memset(any, 0, sizeof(*any));
 	memset(cand, 0, sizeof(*cand));
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		struct hs_page same[MAX_HOLDERS_GROUPS];
+		struct hs_page same[MAX_HOLDERS];
 		size_t n;
 
 		if (!hs_bits_test(of, i))
 			continue;
-		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same, max);
+		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same,
+				  MAX_HOLDERS);
 		for (size_t k = 0; k < n; k++) {
 			struct guest *og;
 			const struct page_record *o = record_of(p, same[k], &og);
@@ -201,8 +237,8 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 /* The candidate that holds what this page holds, to compare with; false when there is none (any more). */
 static bool partner(struct hs_pipeline *p, const struct guest *g, struct hs_page page, struct hs_page *out)
 {
-	struct hs_page same[MAX_HOLDERS_GROUPS];
-	size_t n = hs_index_same(p->index, page, same, max_holders(p));
+	struct hs_page same[MAX_HOLDERS];
+	size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS);
 
 	for (size_t k = 0; k < n; k++) {
 		struct guest *og;
@@ -293,61 +329,7 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	return 0;
 }
 
-/* Whether a guest of another group has, or may come to have, this content in mergeable memory. */
-static bool claimed_elsewhere(struct hs_pipeline *p, const struct guest *g, struct hs_page page)
-{
-	struct hs_page same[MAX_HOLDERS_GROUPS];
-	const size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS_GROUPS);
-
-	if (n == MAX_HOLDERS_GROUPS)
-		return true; /* not all of them were seen */
-	for (size_t k = 0; k < n; k++) {
-		struct hs_bits512 claims;
-		struct guest *og;
-
-		(void)record_of(p, same[k], &og);
-		if (og->gone || !og->shareable || og->group_nr == g->group_nr)
-			continue;
-		hs_effects_claims(p, og, same[k].page / HS_BASE_PER_HUGE, &claims);
-		if (hs_bits_test(&claims, same[k].page % HS_BASE_PER_HUGE))
-			return true;
-	}
-	return false;
-}
-
-void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages)
-{
-	const struct page_record *pg = &g->pages[h];
-	struct hs_bits512 indexed, mine;
-
-	if (!p->several_groups)
-		return;
-	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	hs_effects_claims(p, g, h, &mine);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		const struct hs_page page = { g->index_id, h * HS_BASE_PER_HUGE + i };
-
-		/* What is mergeable already stays; zero pages are the kernel's and nobody's. */
-		if (!hs_bits_test(pages, i) || hs_bits_test(&mine, i) || hs_bits_test(&pg->zero, i))
-			continue;
-		if (!hs_bits_test(&indexed, i) || claimed_elsewhere(p, g, page))
-			hs_bits_clear(pages, i);
-	}
-}
-
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page)
 {
-	const struct hs_page mine = { g->index_id, page };
-	struct hs_page same[MAX_HOLDERS_GROUPS];
-	uint32_t n = 1;
-
-	if (!p->several_groups)
-		return hs_index_count_same(p->index, mine, MAX_HOLDERS_GROUPS);
-	for (size_t k = hs_index_same(p->index, mine, same, MAX_HOLDERS_GROUPS); k--;) {
-		struct guest *og;
-
-		(void)record_of(p, same[k], &og);
-		n += og->group_nr == g->group_nr;
-	}
-	return n;
+	return hs_index_count_same(p->index, (struct hs_page){ g->index_id, page }, MAX_COPIES);
 }

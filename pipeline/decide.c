@@ -476,6 +476,9 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 	told = hs_watch_decided(p, err);
 	if (told)
 		return told;
+	told = hs_content_learn_owners(p, err);
+	if (told)
+		return told;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		int rc;

@@ -32,6 +32,17 @@ void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 		hs_share_claims(p->share, g->share_id, h, out);
 }
 
+int hs_effects_forgo(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages)
+{
+	struct hs_bits512 wanted;
+
+	if (!p->has_effects)
+		return hs_share_forgo(p->share, g->share_id, h, pages);
+	p->effects.state(p->effects.ctx, g->share_id, h, &wanted, NULL, NULL);
+	wanted = hs_bits_andnot(wanted, *pages);
+	return p->effects.want(p->effects.ctx, g->share_id, h, &wanted);
+}
+
 int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages)
 {
 	if (p->has_effects)
