@@ -1,10 +1,10 @@
 # hs_bpf_folder(NAME program...): the folder's BPF programs, PROGRAM.bpf.c each with PROGRAM_abi.h, which is what it and the C side
-# have in common. Each is compiled and turned into a header, PROGRAM.skel.h, for whoever links the interface library hs_NAME.
+# have in common; ept/bpf/kernel_types.h is what they know of the kernel. Each is compiled and turned into a header, PROGRAM.skel.h, for whoever links the interface library hs_NAME.
 find_program(HS_BPF_CLANG NAMES clang clang-14 clang-15 clang-16 REQUIRED)
 find_program(HS_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
 function(hs_bpf_folder name)
-  set(includes -I${CMAKE_CURRENT_SOURCE_DIR})
+  set(includes -I${CMAKE_CURRENT_SOURCE_DIR} -I${PROJECT_SOURCE_DIR})
   if(CMAKE_LIBRARY_ARCHITECTURE)
     list(APPEND includes -I/usr/include/${CMAKE_LIBRARY_ARCHITECTURE})
   endif()
@@ -15,8 +15,9 @@ function(hs_bpf_folder name)
     add_custom_command(
       OUTPUT ${object}
       COMMAND ${HS_BPF_CLANG} -target bpf -std=gnu11 -g -O2 -Wall -Wextra -Werror ${includes}
-              -c ${CMAKE_CURRENT_SOURCE_DIR}/${program}.bpf.c -o ${object}
+              -MD -MF ${object}.d -MT ${object} -c ${CMAKE_CURRENT_SOURCE_DIR}/${program}.bpf.c -o ${object}
       DEPENDS ${program}.bpf.c ${program}_abi.h
+      DEPFILE ${object}.d
       COMMENT "Compiling ${program} for BPF"
       VERBATIM)
     # bpftool writes to its standard output, and a half-written header must not look up to date.

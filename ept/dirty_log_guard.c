@@ -25,7 +25,7 @@
 #include <bpf/libbpf.h>
 #include "dirty_log_guard.skel.h"
 
-#include "bpf_load.h"
+#include "base/bpf_load.h"
 #include "ept/bpf/dirty_log_guard_abi.h"
 
 /* The number changes with what the program counts and the table holds. */
@@ -128,10 +128,10 @@ static int pin(struct dirty_log_guard_bpf *skel)
 static int make(struct hs_dirty_log_guard *g, struct hs_error *err)
 {
 	struct dirty_log_guard_bpf *skel;
-	char words[HS_BPF_WORDS];
+	struct hs_error why = { "" };
 	int rc, pinned = 0;
 
-	hs_bpf_listen();
+	hs_bpf_load_begin();
 	skel = dirty_log_guard_bpf__open();
 	rc = skel ? dirty_log_guard_bpf__load(skel) : -errno;
 	if (!rc)
@@ -140,11 +140,8 @@ static int make(struct hs_dirty_log_guard *g, struct hs_error *err)
 		unpin(); /* what is of no use */
 		pinned = pin(skel);
 	}
-	hs_bpf_listen_end(words);
+	rc = hs_bpf_load_end(rc, "watches KVM's calls", &why);
 	if (rc) {
-		struct hs_error why = { "" };
-
-		rc = hs_bpf_explain(rc, words, &why);
 		(void)hs_error_set(err, rc, "cannot watch KVM for a migration, which looking into guests needs: %s",
 				   why.text);
 		goto out;

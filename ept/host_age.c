@@ -38,8 +38,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/vmas.h"
 #include "host_internal.h"
-#include "host_vma.h"
 
 struct choice {
 	struct hs_host_view *v;
@@ -214,18 +214,18 @@ static int note_locked(struct hs_host_view *v, hs_huge_nr huge)
 	uint64_t va = hs_view_hva(&v->view, huge).v;
 	struct hs_vma_list maps;
 	size_t i;
-	int rc = hs_vma_read(&maps, v->dir_fd, "maps");
+	int rc = hs_vmas_read(&maps, v->dir_fd, "maps");
 
 	if (rc)
 		return rc;
 	hs_bit_put(v->no_flush, huge, true);
-	i = hs_vma_above(&maps, va);
+	i = hs_vmas_above(&maps, va);
 	for (hs_huge_nr h = region->first_huge; i < maps.nr && h < region->first_huge + region->nr_huge; h++) {
 		va = hs_view_hva(&v->view, h).v;
 		if (va >= maps.vma[i].start && va < maps.vma[i].end)
 			hs_bit_put(v->no_flush, h, true);
 	}
-	hs_vma_finish(&maps);
+	hs_vmas_finish(&maps);
 	return 0;
 }
 

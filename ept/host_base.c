@@ -67,24 +67,3 @@ int hs_base_search(uint64_t pgd, unsigned int phys_bits, uint32_t likely_levels,
 		*nr_tries = tries;
 	return found ? 0 : -ENOENT;
 }
-
-unsigned int hs_base_phys_bits(const char *cpuinfo)
-{
-	const char *line = strstr(cpuinfo, "address sizes");
-	const char *colon = line ? strchr(line, ':') : NULL;
-	unsigned long bits = colon ? strtoul(colon + 1, NULL, 10) : 0;
-
-	return bits > HS_BASE_SHIFT && bits <= 52 ? (unsigned int)bits : 0;
-}
-
-bool hs_base_has_flag(const char *cpuinfo, const char *flag)
-{
-	const char *line = strstr(cpuinfo, "\nflags");
-	const char *end = line ? strchr(line + 1, '\n') : NULL;
-	size_t len = strlen(flag);
-
-	for (const char *p = line; p && (p = strstr(p, flag)); p += len)
-		if ((!end || p < end) && p[-1] == ' ' && (p[len] == ' ' || p[len] == '\n' || !p[len]))
-			return true;
-	return false;
-}

@@ -21,8 +21,4 @@ typedef bool (*hs_base_try_fn)(void *ctx, const struct hs_base *guess);
 HS_MUST_USE int hs_base_search(uint64_t pgd, unsigned int phys_bits, uint32_t likely_levels, hs_base_try_fn try_guess,
 			       void *ctx, struct hs_base *out, unsigned int *nr_tries);
 
-/* What /proc/cpuinfo says: bits of a physical address, 0 when it does not say; whether the processor has a flag. */
-unsigned int hs_base_phys_bits(const char *cpuinfo);
-bool hs_base_has_flag(const char *cpuinfo, const char *flag);
-
 #endif

@@ -12,8 +12,8 @@
 #include <time.h>
 
 #include "hs/remote.h"
+#include "base/vmas.h"
 #include "host_internal.h"
-#include "host_vma.h"
 
 void hs_host_dontdump_forget(struct hs_host_view *v)
 {
@@ -50,24 +50,23 @@ static hs_huge_nr odd_page(const struct hs_view *view, const struct hs_vma_list 
 static int read_flags(struct hs_host_view *v)
 {
 	struct hs_vma_list smaps;
-	int rc = hs_vma_read(&smaps, v->dir_fd, "smaps");
+	int rc = hs_vmas_read(&smaps, v->dir_fd, "smaps");
 
 	if (rc)
 		return rc;
 	hs_host_dontdump_forget(v);
 	v->dump = malloc((smaps.nr + 1) * sizeof(*v->dump));
 	if (!v->dump) {
-		hs_vma_finish(&smaps);
+		hs_vmas_finish(&smaps);
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < smaps.nr; i++) {
 		const struct hs_vma *m = &smaps.vma[i];
 		struct hs_dump_range *last = v->nr_dump ? &v->dump[v->nr_dump - 1] : NULL;
-		bool dontdump = (m->flags & HS_VMA_DONTDUMP) != 0;
+		bool dontdump = m->dontdump;
 		hs_huge_nr odd = odd_page(&v->view, &smaps, i);
 
-		if (odd != UINT32_MAX && !!(m[-1].flags & HS_VMA_DONTDUMP) != dontdump &&
-		    !!(m[1].flags & HS_VMA_DONTDUMP) != dontdump) {
+		if (odd != UINT32_MAX && m[-1].dontdump != dontdump && m[1].dontdump != dontdump) {
 			hs_bit_put(v->owed, odd, true);
 			dontdump = !dontdump; /* as it should be */
 		}
@@ -77,7 +76,7 @@ static int read_flags(struct hs_host_view *v)
 			v->dump[v->nr_dump++] =
 			    (struct hs_dump_range){ .start = m->start, .end = m->end, .dontdump = dontdump };
 	}
-	hs_vma_finish(&smaps);
+	hs_vmas_finish(&smaps);
 	return 0;
 }
 

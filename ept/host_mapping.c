@@ -30,8 +30,8 @@
 #include <unistd.h>
 
 #include "hs/remote.h"
+#include "base/vmas.h"
 #include "host_internal.h"
-#include "host_vma.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -271,8 +271,8 @@ static bool is_given_over(struct hs_host_view *v, const struct hs_vma_list *smap
 {
 	uint64_t start = hs_view_hva(&v->view, huge).v;
 
-	for (size_t i = hs_vma_above(smaps, start); i < smaps->nr && smaps->vma[i].start < start + HS_HUGE_SIZE; i++)
-		if (smaps->vma[i].flags & HS_VMA_NOHUGE)
+	for (size_t i = hs_vmas_above(smaps, start); i < smaps->nr && smaps->vma[i].start < start + HS_HUGE_SIZE; i++)
+		if (smaps->vma[i].nohugepage)
 			return true;
 	return false;
 }
@@ -297,7 +297,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 			break; /* the guest is gone */
 		if (now.state != HS_MAP_SPLIT && now.state != HS_MAP_UNKNOWN)
 			continue;
-		if (!smaps.text && hs_vma_read(&smaps, v->dir_fd, "smaps"))
+		if (!smaps.vma && hs_vmas_read(&smaps, v->dir_fd, "smaps"))
 			break;
 		if (is_given_over(v, &smaps, h))
 			continue;
@@ -308,7 +308,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 			last = result;
 		}
 	}
-	hs_vma_finish(&smaps);
+	hs_vmas_finish(&smaps);
 	if (failed)
 		(void)fprintf(stderr,
 			      "hs: process %d: %u huge mappings that were split could not be restored (%s); khugepaged "

@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <sys/utsname.h>
 
-#include "host_facts.h"
+#include "base/host_facts.h"
 #include "host_internal.h"
 
 struct reach_job {

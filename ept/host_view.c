@@ -5,8 +5,8 @@
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
  * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting plays with in order,
- * host_read.c copies bytes, host_reach.c helps ksmd to them, host_vma.c finds guest memory, host_frames.c asks for page
- * frames.
+ * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_frames.c asks for
+ * page frames.
  *
  * One process id can become another process's while we work. So every handle is bound to the process itself: a pidfd,
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
@@ -23,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "host_vma.h"
+#include "host_regions.h"
 
 #define DEFAULT_MIN_BYTES (UINT64_C(64) << 20)
 
@@ -133,21 +133,21 @@ static int open_process(struct hs_host_view *v, const struct hs_host *host, pid_
 static int find_regions(struct hs_host_view *v, struct hs_vma_list *maps, struct hs_error *err)
 {
 	struct hs_error why = { "" };
-	int rc = hs_vma_read(maps, v->dir_fd, "maps");
+	int rc = hs_vmas_read(maps, v->dir_fd, "maps");
 
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
-	rc = hs_vma_regions(maps, v->min_bytes, &v->view.regions, &v->view.nr_regions, &v->view.nr_huge, &why);
+	rc = hs_host_regions_find(maps, v->min_bytes, &v->view.regions, &v->view.nr_regions, &v->view.nr_huge, &why);
 	if (rc == -ENODATA || rc == -EMEDIUMTYPE) {
 		/* Once more with what only smaps tells (hugetlbfs), for the sake of the reason. */
 		struct hs_vma_list smaps;
 		int reason = 0;
 
-		if (!hs_vma_read(&smaps, v->dir_fd, "smaps"))
-			reason = hs_vma_regions(&smaps, v->min_bytes, &v->view.regions, &v->view.nr_regions,
-						&v->view.nr_huge, &why);
+		if (!hs_vmas_read(&smaps, v->dir_fd, "smaps"))
+			reason = hs_host_regions_find(&smaps, v->min_bytes, &v->view.regions, &v->view.nr_regions,
+						      &v->view.nr_huge, &why);
 		rc = reason ? reason : rc;
-		hs_vma_finish(&smaps);
+		hs_vmas_finish(&smaps);
 		free(v->view.regions);
 		v->view.regions = NULL;
 	}
@@ -217,11 +217,11 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 
 	rc = hs_walk_alive(v->walk, v->mm, NULL);
 	if (!rc)
-		rc = hs_vma_read(&maps, v->dir_fd, "maps");
+		rc = hs_vmas_read(&maps, v->dir_fd, "maps");
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
-	changed = hs_vma_compare(&maps, v->min_bytes, view->regions, view->nr_regions, note_gone, v);
-	hs_vma_finish(&maps);
+	changed = hs_host_regions_compare(&maps, v->min_bytes, view->regions, view->nr_regions, note_gone, v);
+	hs_vmas_finish(&maps);
 	/* Not each time: reading the flags costs a walk of all tables, and old flags are noticed (host_mapping.c). */
 	if (changed)
 		hs_host_dontdump_forget(v);
@@ -278,7 +278,7 @@ int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pi
 			(void)hs_host_error(v, rc, "put a flag of its memory back that an earlier run left changed",
 					    err);
 	}
-	hs_vma_finish(&maps);
+	hs_vmas_finish(&maps);
 	if (rc) {
 		free_view(v);
 		return rc;

@@ -24,8 +24,8 @@
 #include <bpf/libbpf.h>
 #include "host_walk.skel.h"
 
-#include "bpf_load.h"
-#include "host_facts.h"
+#include "base/bpf_load.h"
+#include "base/host_facts.h"
 #include "x86_entry.h"
 
 struct hs_walk {
@@ -93,8 +93,8 @@ static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_er
 
 	if (!cpuinfo)
 		return hs_error_set(err, -ENOMEM, "no memory to read %s/cpuinfo", host->proc_dir);
-	bits = hs_base_phys_bits(cpuinfo);
-	levels = hs_base_has_flag(cpuinfo, "la57") ? 5 : 4;
+	bits = hs_facts_phys_bits(cpuinfo);
+	levels = hs_facts_has_flag(cpuinfo, "la57") ? 5 : 4;
 	free(cpuinfo);
 	if (!bits)
 		return hs_error_set(err, -ENOTSUP,
@@ -141,7 +141,6 @@ static void unload(struct hs_walk *w)
 
 static int load(struct hs_walk **out, const struct hs_host *host, struct hs_error *err)
 {
-	char words[HS_BPF_WORDS];
 	struct hs_walk *w;
 	void *pages;
 	int rc = 0;
@@ -152,17 +151,15 @@ static int load(struct hs_walk **out, const struct hs_host *host, struct hs_erro
 	w = calloc(1, sizeof(*w));
 	if (!w)
 		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that reads page tables");
-	hs_bpf_listen();
+	hs_bpf_load_begin();
 	w->skel = host_walk_bpf__open();
 	if (!w->skel)
 		rc = -errno;
 	else
 		rc = host_walk_bpf__load(w->skel);
-	hs_bpf_listen_end(words);
-	if (rc) {
-		rc = hs_bpf_explain(rc, words, err);
+	rc = hs_bpf_load_end(rc, "reads page tables", err);
+	if (rc)
 		goto fail;
-	}
 	w->run_fd = bpf_program__fd(w->skel->progs.hs_walk_tables);
 	w->find_fd = bpf_program__fd(w->skel->progs.hs_walk_find_mm);
 	pages = mmap(NULL, RESULT_BYTES, PROT_READ, MAP_SHARED, bpf_map__fd(w->skel->maps.pages), 0);

@@ -10,7 +10,7 @@
 #include <bpf/libbpf.h>
 #include "kvm_walk.skel.h"
 
-#include "bpf_load.h"
+#include "base/bpf_load.h"
 
 struct hs_kvm_walk {
 	struct kvm_walk_bpf *skel;
@@ -24,19 +24,16 @@ static unsigned int nr_refs;
 static int load(struct hs_kvm_walk **out, struct hs_error *err)
 {
 	struct hs_kvm_walk *w = calloc(1, sizeof(*w));
-	char words[HS_BPF_WORDS];
+	struct hs_error why = { "" };
 	int rc;
 
 	if (!w)
 		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that looks at KVM");
-	hs_bpf_listen();
+	hs_bpf_load_begin();
 	w->skel = kvm_walk_bpf__open();
 	rc = w->skel ? kvm_walk_bpf__load(w->skel) : -errno;
-	hs_bpf_listen_end(words);
+	rc = hs_bpf_load_end(rc, "looks at KVM's virtual machines", &why);
 	if (rc) {
-		struct hs_error why = { "" };
-
-		rc = hs_bpf_explain(rc, words, &why);
 		(void)hs_error_set(err, rc, "cannot look at KVM's nested page tables: %s", why.text);
 		kvm_walk_bpf__destroy(w->skel);
 		free(w);

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "host_facts.h"
+#include "base/host_facts.h"
 
 #define MANUAL_BOTH 3U /* KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE, KVM_DIRTY_LOG_INITIALLY_SET */
 

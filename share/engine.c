@@ -117,13 +117,6 @@ void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx)
 	s->progress_ctx = ctx;
 }
 
-static void forget(struct hs_engine_guest *g)
-{
-	free(g->name);
-	free(g->huge);
-	memset(g, 0, sizeof(*g));
-}
-
 void hs_share_destroy(struct hs_share *s)
 {
 	bool marked = false;
@@ -135,154 +128,10 @@ void hs_share_destroy(struct hs_share *s)
 	if (s->ran && !marked && !s->left_marked)
 		hs_engine_sweep(s);
 	for (uint32_t i = 0; i < s->nr_guests; i++)
-		forget(&s->guests[i]);
+		hs_engine_forget(&s->guests[i]);
 	free(s->guests);
 	if (s->claimed)
 		(void)hs_claim_give_back(&s->host);
 	hs_ksm_release(s->ksm);
 	free(s);
-}
-
-struct hs_engine_guest *hs_engine_guest(struct hs_share *s, uint32_t id, int *rc, struct hs_error *err)
-{
-	struct hs_engine_guest *g = id < s->nr_guests ? &s->guests[id] : NULL;
-
-	if (!g || !g->used) {
-		*rc = hs_error_set(err, -EINVAL, "no guest has the number %u", id);
-		return NULL;
-	}
-	if (g->gone) {
-		*rc = hs_error_set(err, -ESRCH, "%s is gone", g->name);
-		return NULL;
-	}
-	*rc = 0;
-	return g;
-}
-
-int hs_engine_note(struct hs_engine_guest *g, int rc)
-{
-	if (rc == -ESRCH)
-		g->gone = true;
-	return rc;
-}
-
-uint64_t hs_engine_marked(const struct hs_engine_guest *g)
-{
-	uint64_t n = 0;
-
-	for (uint32_t h = 0; h < g->nr_huge; h++)
-		n += hs_bits_count(&g->huge[h].marked);
-	return n;
-}
-
-static struct hs_engine_guest *new_slot(struct hs_share *s, uint32_t *id)
-{
-	struct hs_engine_guest *grown;
-
-	for (*id = 0; *id < s->nr_guests; (*id)++)
-		if (!s->guests[*id].used)
-			return &s->guests[*id];
-	grown = reallocarray(s->guests, s->nr_guests + 1, sizeof(*grown));
-	if (!grown)
-		return NULL;
-	s->guests = grown;
-	memset(&grown[s->nr_guests], 0, sizeof(*grown));
-	return &grown[s->nr_guests++];
-}
-
-int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
-		       uint32_t *id, uint64_t *adopted, struct hs_error *err)
-{
-	struct hs_engine_guest *g;
-	uint64_t none;
-	int rc;
-
-	if (!view->pid || !remote)
-		return hs_error_set(err, -ENOTSUP, "%s has no process on this host: its memory cannot be shared", name);
-	for (uint32_t i = 0; i < s->nr_guests; i++)
-		if (s->guests[i].used && !s->guests[i].gone && s->guests[i].view->pid == view->pid)
-			return hs_error_set(err, -EEXIST, "process %d is a guest already (%s)", (int)view->pid,
-					    s->guests[i].name);
-	g = new_slot(s, id);
-	if (!g)
-		return hs_error_set(err, -ENOMEM, "out of memory");
-	*g = (struct hs_engine_guest){
-		.used = true, .view = view, .remote = remote, .nr_huge = view->nr_huge, .joined = s->nr_joined++
-	};
-	g->sums.rmap_items = UINT64_MAX;
-	g->name = strdup(name);
-	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
-	if (!adopted)
-		adopted = &none;
-	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
-	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
-	 * now is taken all the same, to be undone. */
-	if (!rc && *adopted && hs_engine_verify(s, g, NULL) == -ESRCH)
-		rc = hs_error_set(err, -ESRCH, "%s is gone", name);
-	if (rc)
-		forget(g);
-	return rc;
-}
-
-void hs_share_remove_guest(struct hs_share *s, uint32_t id)
-{
-	if (id >= s->nr_guests)
-		return;
-	s->left_marked |= s->guests[id].used && !s->guests[id].gone && hs_engine_marked(&s->guests[id]);
-	forget(&s->guests[id]);
-}
-
-int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages,
-		  const struct hs_bits512 *allowed)
-{
-	struct hs_engine_huge *h;
-	int rc;
-	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, NULL);
-
-	if (!g)
-		return rc;
-	if (huge >= g->nr_huge)
-		return -EINVAL;
-	h = &g->huge[huge];
-	h->wanted = *pages;
-	h->allowed = allowed ? hs_bits_or(*pages, *allowed) : *pages;
-	if (!hs_bits_count(pages))
-		h->breaks = 0;
-	return 0;
-}
-
-void hs_share_state(const struct hs_share *s, uint32_t id, hs_huge_nr huge, struct hs_bits512 *wanted,
-		    struct hs_bits512 *shared, uint32_t *breaks)
-{
-	static const struct hs_engine_huge nothing;
-	const struct hs_engine_huge *h = &nothing;
-
-	if (id < s->nr_guests && huge < s->guests[id].nr_huge)
-		h = &s->guests[id].huge[huge];
-	if (wanted)
-		*wanted = h->wanted;
-	if (shared)
-		*shared = h->shared;
-	if (breaks)
-		*breaks = h->breaks;
-}
-
-int hs_engine_room(const struct hs_share *s, uint64_t bytes, const char *what, struct hs_error *err)
-{
-	uint64_t total, available, keep;
-	char text[4096];
-	ssize_t n = hs_hostfile_read(s->host.proc_dir, "meminfo", text, sizeof(text));
-
-	if (n < 0 || hs_hostfile_field(text, "MemTotal:", &total) ||
-	    hs_hostfile_field(text, "MemAvailable:", &available))
-		return hs_error_set(err, n < 0 ? (int)n : -EINVAL, "cannot read %s/meminfo", s->host.proc_dir);
-	keep = total * s->cfg.min_free_percent / 100;
-	if (available >= keep && available - keep >= (bytes + 1023) / 1024)
-		return 0;
-	return hs_error_set(
-	    err, -ENOMEM,
-	    "%s needs %llu MiB, and of the %llu MiB available %llu MiB are to stay free: make room, or lower "
-	    "min_free_percent",
-	    what, (unsigned long long)((bytes + (1 << 20) - 1) >> 20), (unsigned long long)(available >> 10),
-	    (unsigned long long)(keep >> 10));
 }

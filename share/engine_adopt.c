@@ -131,7 +131,7 @@ static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, const str
 	if (!c->nr)
 		return 0;
 	if (c->ksm_bytes)
-		rc = hs_engine_room(s, c->ksm_bytes, "ending the sharing that somebody else began", err);
+		rc = hs_engine_room(s, g->view->pid, c->ksm_bytes, "ending the sharing that somebody else began", err);
 	if (!rc)
 		rc = hs_claim_record(&s->host, c, err);
 	if (!rc) {

@@ -227,29 +227,41 @@ static struct hs_bits512 barred(const struct hs_engine_huge *h)
 	return hs_bits_and(hs_bits_andnot(h->barred, hs_bits_or(h->wanted, h->allowed)), h->marked);
 }
 
-static int make_plan(const struct hs_share *s, const struct hs_engine_guest *g, bool less, const struct budget *budget,
-		     struct hs_plan *plan, struct hs_error *err)
+/* One guest's marks on their way to what is wanted. */
+struct change {
+	struct hs_share *s;
+	struct hs_engine_guest *g;
+	bool less; /* marks are only taken away */
+	struct budget budget;
+	struct hs_bits512 *target; /* [nr_huge] */
+	struct hs_engine_ops ops;
+	struct hs_share_applied *out;
+	struct hs_error *err;
+};
+
+static int make_plan(const struct change *c, struct hs_plan *plan)
 {
+	const struct hs_engine_guest *g = c->g;
+	const uint32_t max = c->budget.max < UINT32_MAX ? (uint32_t)c->budget.max : UINT32_MAX;
 	struct hs_plan_huge *huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*huge));
-	const uint32_t max = budget->max < UINT32_MAX ? (uint32_t)budget->max : UINT32_MAX;
 	size_t nr = 0;
 	int rc;
 
 	if (!huge)
-		return hs_error_set(err, -ENOMEM, "out of memory");
+		return hs_error_set(c->err, -ENOMEM, "out of memory");
 	for (hs_huge_nr h = 0; h < g->nr_huge; h++) {
 		struct hs_plan_huge one = { .huge = h, .pages = g->huge[h].wanted, .allowed = g->huge[h].allowed };
 
-		if (less) {
+		if (c->less) {
 			one.pages = hs_bits_and(one.pages, g->huge[h].marked);
 			one.allowed = hs_bits_and(one.allowed, g->huge[h].marked);
 		}
 		if (hs_bits_count(&one.pages))
 			huge[nr++] = one;
 	}
-	rc = hs_plan_make(plan, huge, nr, g->view->regions, g->view->nr_regions, max, s->cfg.max_gap);
+	rc = hs_plan_make(plan, huge, nr, g->view->regions, g->view->nr_regions, max, c->s->cfg.max_gap);
 	free(huge);
-	return rc ? hs_error_set(err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
+	return rc ? hs_error_set(c->err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
 }
 
 static struct hs_bits512 *plan_bits(const struct hs_engine_guest *g, const struct hs_plan *plan)
@@ -277,14 +289,12 @@ static int add_runs(struct hs_engine_ops *ops, const struct hs_view *view, hs_hu
 	return rc;
 }
 
-/* The difference between what is marked and target[]; *broken: pages whose sharing it ends. */
-static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_engine_ops *ops,
-		    uint64_t *broken)
+/* The difference between what is marked and target[]. */
+static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_engine_ops *ops)
 {
 	static const int order[] = { MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE };
 	int rc = 0;
 
-	*broken = 0;
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
 		for (hs_huge_nr nr = 0; nr < g->nr_huge && !rc; nr++) {
 			const struct hs_engine_huge *h = &g->huge[nr];
@@ -293,11 +303,7 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 			struct hs_bits512 bits;
 
 			if (order[k] == MADV_UNMERGEABLE) {
-				struct hs_bits512 lost;
-
 				bits = hs_bits_andnot(h->marked, target[nr]);
-				lost = hs_bits_and(bits, h->shared);
-				*broken += hs_bits_count(&lost);
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
 			} else if (order[k] == MADV_MERGEABLE) {
 				bits = hs_bits_andnot(target[nr], h->marked);
@@ -314,14 +320,77 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 	return rc;
 }
 
-/* What cannot be parted for want of room stays as it is, for a later apply. */
-static void keep_shared(const struct hs_engine_guest *g, struct hs_bits512 *target)
-{
-	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++) {
-		const struct hs_engine_huge *h = &g->huge[nr];
+/* What may be left of the room for steps in one guest, asked for when it is first needed. */
+struct room_left {
+	bool asked;
+	uint64_t bytes;
+	char where[256]; /* it ends, in words */
+};
 
-		target[nr] = hs_bits_or(target[nr], hs_bits_andnot(hs_bits_and(h->marked, h->shared), barred(h)));
+static uint64_t room_left(const struct change *c, struct room_left *r)
+{
+	struct hs_room room = { 0 };
+	struct hs_error why = { "" };
+
+	if (r->asked)
+		return r->bytes;
+	r->asked = true;
+	r->bytes = hs_engine_room_bytes(c->s, c->g->view->pid, &room, &why);
+	(void)snprintf(r->where, sizeof(r->where),
+		       "%s%.160s: too little memory to end the sharing of what is not wanted any more",
+		       why.text[0] ? "" : "no room in ", why.text[0] ? why.text : room.where);
+	return r->bytes;
+}
+
+/* One huge page: what of `lost` finds no room goes back into the target. */
+static int fit_huge(struct change *c, hs_huge_nr nr, const struct hs_bits512 *lost, struct room_left *room)
+{
+	struct hs_frame frames[HS_BASE_PER_HUGE];
+	struct hs_bits512 part = { 0 };
+	uint64_t bytes;
+	int rc = hs_view_frames(c->g->view, nr, frames, c->err);
+
+	if (rc)
+		return rc;
+	for (unsigned int i = hs_run_next(lost, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(lost, i + 1))
+		if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
+			hs_bits_set(&part, i);
+	bytes = hs_bits_count(&part) * HS_BASE_SIZE;
+	if (!bytes)
+		return 0;
+	if (bytes <= room_left(c, room)) {
+		room->bytes -= bytes;
+	} else {
+		c->target[nr] = hs_bits_or(c->target[nr], part);
+		c->out->pages_pending += hs_bits_count(&part);
 	}
+	return 0;
+}
+
+/*
+ * Ending the sharing of a page takes memory: a frame of its own, of the guest's cgroup. What finds no room
+ * stays as it is, mergeable and shared, for a later apply. What is barred comes first.
+ */
+static int fit_room(struct change *c)
+{
+	struct room_left room = { 0 };
+	int rc = 0;
+
+	c->out->pages_pending = 0;
+	c->out->pending_reason[0] = '\0';
+	for (int rest = 0; rest < 2 && !c->s->cfg.dry_run; rest++) {
+		for (hs_huge_nr nr = 0; nr < c->g->nr_huge && !rc; nr++) {
+			const struct hs_engine_huge *h = &c->g->huge[nr];
+			struct hs_bits512 lost = hs_bits_andnot(h->marked, c->target[nr]);
+
+			lost = rest ? hs_bits_andnot(lost, barred(h)) : hs_bits_and(lost, barred(h));
+			if (hs_bits_count(&lost))
+				rc = fit_huge(c, nr, &lost, &room);
+		}
+	}
+	if (c->out->pages_pending)
+		memcpy(c->out->pending_reason, room.where, sizeof(c->out->pending_reason));
+	return rc;
 }
 
 /* Nothing new, and of what is marked whole ranges stay or go: that adds no VMA at any moment. */
@@ -400,94 +469,77 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 	return marked;
 }
 
-/* The operations for target[], and whether there is room for what they part: 1, 0 or -errno. */
-static int try_ops(const struct hs_share *s, const struct hs_engine_guest *g, const struct hs_bits512 *target,
-		   struct hs_engine_ops *ops, struct hs_error *err)
-{
-	uint64_t broken;
-	int rc;
-
-	hs_engine_ops_finish(ops);
-	rc = make_ops(g, target, ops, &broken);
-	if (rc)
-		return hs_error_set(err, rc, "out of memory");
-	if (!broken || s->cfg.dry_run)
-		return 1;
-	rc = hs_engine_room(s, broken * HS_BASE_SIZE, "ending the sharing of what is not wanted any more", err);
-	return rc == -ENOMEM ? 0 : rc ? rc : 1;
-}
-
 /*
- * What is done of target[]: all; where there is no room to part what is to be parted, the rest; where that would pass
- * the budget of VMAs on the way, marks are only taken away, from whole ranges; and where there is no room for that,
- * nothing.
+ * What is done of the target: all that there is room for; where that would pass the budget of VMAs on the way,
+ * marks are only taken away, from whole ranges; and where there is no room for that, nothing.
  */
-static int choose_ops(const struct hs_share *s, const struct hs_engine_guest *g, struct hs_bits512 *target,
-		      const struct budget *b, struct hs_engine_ops *ops, struct hs_error *err)
+static int choose_ops(struct change *c)
 {
 	bool fit;
-	int rc = try_ops(s, g, target, ops, err);
+	int rc = fit_room(c);
 
-	if (!rc) {
-		keep_shared(g, target);
-		rc = try_ops(s, g, target, ops, err);
-	}
-	if (rc < 0)
+	if (rc)
 		return rc;
-	if (rc) {
-		rc = fits(g, ops, b, &fit);
-		if (rc)
-			return hs_error_set(err, rc, "out of memory");
-		if (fit)
-			return 0;
+	rc = make_ops(c->g, c->target, &c->ops);
+	if (!rc)
+		rc = fits(c->g, &c->ops, &c->budget, &fit);
+	if (rc)
+		return hs_error_set(c->err, rc, "out of memory");
+	if (fit)
+		return 0;
+	hs_engine_ops_finish(&c->ops);
+	keep_whole_runs(c->g, c->target);
+	rc = fit_room(c);
+	if (rc)
+		return rc;
+	if (!c->out->pages_pending)
+		rc = make_ops(c->g, c->target, &c->ops);
+	return rc ? hs_error_set(c->err, rc, "out of memory") : 0;
+}
+
+static int carry_out(struct change *c, uint64_t nr_dropped)
+{
+	struct hs_engine_guest *g = c->g;
+	struct marks m;
+	int64_t vmas;
+	int rc;
+
+	rc = note_zero(g, c->target, c->err);
+	if (rc)
+		return rc;
+	rc = hs_remote_madvise(g->remote, c->ops.op, c->ops.nr, c->err);
+	c->out->nr_tried = c->ops.nr;
+	c->out->pages_marked = book_ops(g, &c->ops, &c->out->nr_applied);
+	c->out->pages_dropped = nr_dropped;
+	g->unmerged += c->out->pages_marked;
+	if (!c->s->cfg.dry_run && marks_now(&m, g) == 0) {
+		g->nr_vmas = count_edges(&m);
+		marks_finish(&m);
 	}
-	keep_whole_runs(g, target);
-	rc = try_ops(s, g, target, ops, err);
-	if (!rc) {
-		hs_engine_ops_finish(ops);
-		for (hs_huge_nr h = 0; h < g->nr_huge; h++)
-			target[h] = g->huge[h].marked;
-	}
-	return rc < 0 ? rc : 0;
+	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&c->s->host, g->view->pid);
+	c->out->nr_vmas = vmas > 0 ? (uint64_t)vmas : 0;
+	return rc;
 }
 
 int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, struct hs_share_applied *out,
 		    struct hs_error *err)
 {
-	struct hs_engine_ops ops = { 0 };
-	struct hs_bits512 *target = NULL;
+	struct change c = { .s = s, .g = g, .less = less, .out = out, .err = err };
 	struct hs_plan plan = { 0 };
-	struct budget budget = { 0 };
-	struct marks m;
-	int64_t vmas;
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	rc = read_budget(s, g, &budget, err);
+	rc = read_budget(s, g, &c.budget, err);
 	if (!rc)
-		rc = make_plan(s, g, less, &budget, &plan, err);
-	if (rc)
-		goto out;
-	target = plan_bits(g, &plan);
-	rc = target ? choose_ops(s, g, target, &budget, &ops, err) : hs_error_set(err, -ENOMEM, "out of memory");
-	if (!rc)
-		rc = note_zero(g, target, err);
-	if (rc)
-		goto out;
-	rc = hs_remote_madvise(g->remote, ops.op, ops.nr, err);
-	out->nr_tried = ops.nr;
-	out->pages_marked = book_ops(g, &ops, &out->nr_applied);
-	out->pages_dropped = plan.nr_dropped;
-	g->unmerged += out->pages_marked;
-	if (!s->cfg.dry_run && marks_now(&m, g) == 0) {
-		g->nr_vmas = count_edges(&m);
-		marks_finish(&m);
+		rc = make_plan(&c, &plan);
+	if (!rc) {
+		c.target = plan_bits(g, &plan);
+		rc = c.target ? choose_ops(&c) : hs_error_set(err, -ENOMEM, "out of memory");
 	}
-	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&s->host, g->view->pid);
-	out->nr_vmas = vmas > 0 ? (uint64_t)vmas : 0;
-out:
-	free(target);
-	hs_engine_ops_finish(&ops);
+	if (!rc)
+		rc = carry_out(&c, plan.nr_dropped);
+	free(c.target);
+	hs_engine_ops_finish(&c.ops);
 	hs_plan_finish(&plan);
 	return hs_engine_note(g, rc);
 }

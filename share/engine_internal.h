@@ -8,6 +8,7 @@
 
 #include "hs/remote.h"
 #include "hs/share.h"
+#include "base/room.h"
 #include "ksm.h"
 
 /* What the VMA said of huge pages before we came; this is put back when a huge page is given back. */
@@ -82,8 +83,18 @@ int hs_engine_note(struct hs_engine_guest *g, int rc);
 
 uint64_t hs_engine_marked(const struct hs_engine_guest *g); /* base pages */
 
-/* -ENOMEM: `bytes` more would leave less memory available than the configuration keeps. */
-HS_MUST_USE int hs_engine_room(const struct hs_share *s, uint64_t bytes, const char *what, struct hs_error *err);
+/* Forgets a guest: its slot is free again. What is marked in it stays. */
+void hs_engine_forget(struct hs_engine_guest *g);
+
+/*
+ * Asked before every step that gives pages frames of their own or makes them huge again. -ENOMEM: `bytes` more of
+ * process `pid` would leave less than the configuration keeps, of the host's memory or of a limit of a cgroup above the
+ * process; or how much there is cannot be told. -ESRCH.
+ */
+HS_MUST_USE int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t bytes, const char *what,
+			       struct hs_error *err);
+/* How much that is: for who takes steps that fit. 0 as well when it cannot be told. */
+uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err);
 
 /* Fills in what the guest's VMAs say: what is ours from an earlier run is adopted, other marks are taken away. */
 HS_MUST_USE int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err);

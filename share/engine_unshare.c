@@ -1,8 +1,9 @@
 /*
- * Back to huge pages, in steps of STEP huge pages. A step needs memory: a frame for each base page that loses its
- * sharing, and a huge page to copy into; whether it is there is asked before each step, because what the host has
- * changes while we work. Within a step: UNMERGEABLE first, while the pages can still be told apart from others'; then
- * the huge-page advice of before, without which the kernel refuses to collapse; then the view restores the mapping.
+ * Back to huge pages, in steps of at most STEP huge pages. A step needs memory: a frame for each base page that loses
+ * its sharing, and a huge page to copy into; how much there is, on the host and in every cgroup above the guest, is
+ * asked before each step, because that changes while we work, and the step is made to fit. Within a step: UNMERGEABLE
+ * first, while the pages can still be told apart from others'; then the huge-page advice of before, without which the
+ * kernel refuses to collapse; then the view restores the mapping.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,22 +22,32 @@ struct unshare {
 	struct hs_error *err;
 };
 
-/* Frames that will be needed: one for each page that has none of its own now. */
-static int check_room(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+/*
+ * How many of the huge pages make a step that fits into the room: a frame for each page that has none of its own now,
+ * and a huge page to copy into. -ENOMEM with the reason: not even the first does.
+ */
+static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t *fits)
 {
 	struct hs_frame frames[HS_BASE_PER_HUGE];
-	uint64_t bytes = HS_HUGE_SIZE;
+	const pid_t pid = u->g->view->pid;
+	struct hs_room room = { 0 };
+	uint64_t bytes = HS_HUGE_SIZE, left = hs_engine_room_bytes(u->s, pid, &room, u->err);
 
-	for (size_t i = 0; i < nr; i++) {
-		int rc = hs_view_frames(u->g->view, huge[i], frames, u->err);
+	for (*fits = 0; *fits < nr; (*fits)++) {
+		int rc = hs_view_frames(u->g->view, huge[*fits], frames, u->err);
 
 		if (rc)
 			return rc;
 		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++)
 			if (frames[p].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
 				bytes += HS_BASE_SIZE;
+		if (bytes > left)
+			break;
 	}
-	return hs_engine_room(u->s, bytes, "unsharing", u->err);
+	if (*fits || !nr)
+		return 0;
+	*fits = 1; /* if there is more room now than a moment ago */
+	return hs_engine_room(u->s, pid, bytes, "unsharing", u->err);
 }
 
 static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
@@ -85,9 +96,7 @@ static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 {
 	int results[STEP], rc;
 
-	rc = check_room(u, huge, nr);
-	if (!rc)
-		rc = take_marks(u, huge, nr);
+	rc = take_marks(u, huge, nr);
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < nr; i++) {
@@ -135,10 +144,12 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		if (huge[i] >= g->nr_huge)
 			rc = hs_error_set(err, -EINVAL, "%s has no huge page %u", g->name, huge[i]);
 	out->nr_huge = rc ? 0 : nr;
-	for (size_t i = 0; i < nr && !rc; i += STEP) {
+	for (size_t i = 0, fits; i < nr && !rc; i += fits) {
 		if (all && s->progress)
 			s->progress(s->progress_ctx, i, nr);
-		rc = step(&u, huge + i, nr - i < STEP ? nr - i : STEP);
+		rc = fit_room(&u, huge + i, nr - i < STEP ? nr - i : STEP, &fits);
+		if (!rc)
+			rc = step(&u, huge + i, fits);
 	}
 	if (!rc && all) {
 		g->nr_vmas = 0;

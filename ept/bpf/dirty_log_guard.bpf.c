@@ -4,10 +4,7 @@
  *
  * Only calls that concern the slots in the table are counted, and those for which that cannot be told.
  */
-#include <linux/bpf.h>
-#include <linux/types.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "kernel_types.h"
 
 #include "dirty_log_guard_abi.h"
 
@@ -17,10 +14,6 @@ char LICENSE[] SEC("license") = "GPL";
 
 struct pt_regs {
 	unsigned long di, si, dx;
-};
-
-struct file {
-	void *private_data;
 };
 
 #pragma clang attribute pop

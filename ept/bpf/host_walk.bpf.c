@@ -9,51 +9,13 @@
  *    reported as changed, which the view calls unknown;
  *  - mm_users is read before and after: 0 means that the process has left, and its tables with it.
  * What comes out is a hint all the same: nothing that matters is ever decided from it alone.
- *
- * Only what is in kernel 6.1 is used. The structs below carry just the fields that we read; libbpf moves the offsets to
- * where the running kernel has them.
  */
-#include <linux/bpf.h>
-#include <linux/types.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "kernel_types.h"
 
 #include "host_walk_abi.h"
 
 /* The kernel offers bpf_probe_read_kernel to programs that say "GPL" here. */
 char LICENSE[] SEC("license") = "GPL";
-
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-typedef struct {
-	int counter;
-} atomic_t;
-
-struct mm_struct {
-	void *pgd;
-	atomic_t mm_users;
-	int map_count;
-};
-
-struct file {
-	void *private_data;
-};
-
-struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
-};
-
-struct files_struct {
-	struct fdtable *fdt;
-};
-
-struct task_struct {
-	struct mm_struct *mm;
-	struct files_struct *files;
-};
-
-#pragma clang attribute pop
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -198,20 +160,13 @@ SEC("syscall")
 int hs_walk_find_mm(void *ctx)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct file **slots = BPF_CORE_READ(fdt, fd);
-	struct file *file = NULL;
 	struct mm_struct *mm;
 
 	(void)ctx;
 	find.mm = 0;
 	find.pgd = 0;
 	find.own_mm = (__u64)BPF_CORE_READ(task, mm);
-	if (find.fd >= BPF_CORE_READ(fdt, max_fds))
-		return 0;
-	if (bpf_probe_read_kernel(&file, sizeof(file), slots + find.fd) || !file)
-		return 0;
-	mm = BPF_CORE_READ(file, private_data);
+	mm = hs_private_of_fd(find.fd);
 	if (!mm)
 		return 0;
 	find.pgd = (__u64)BPF_CORE_READ(mm, pgd);

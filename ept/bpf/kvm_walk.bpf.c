@@ -6,12 +6,9 @@
  * bpf_probe_read_kernel, and what was read is believed only if the pointers that led there are the same afterwards.
  *
  * struct kvm and what belongs to slots are described in the kernel's own types, struct kvm_mmu_page in those of the
- * module kvm. The structs below carry just the fields that we read; libbpf moves the offsets.
+ * module kvm.
  */
-#include <linux/bpf.h>
-#include <linux/types.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
+#include "kernel_types.h"
 
 #include "kvm_walk_abi.h"
 
@@ -30,8 +27,6 @@ struct hlist_node {
 struct hlist_head {
 	struct hlist_node *first;
 };
-
-struct mm_struct;
 
 struct kvm_memslots {
 	__u64 generation;
@@ -76,23 +71,6 @@ struct kvm_mmu_page {
 	__u64 *spt;
 };
 
-struct file {
-	void *private_data;
-};
-
-struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
-};
-
-struct files_struct {
-	struct fdtable *fdt;
-};
-
-struct task_struct {
-	struct files_struct *files;
-};
-
 #pragma clang attribute pop
 
 struct hs_kvm_look look;
@@ -100,18 +78,6 @@ struct hs_kvm_slot slots[HS_KVM_MAX_SLOTS];
 struct hs_kvm_root roots[HS_KVM_MAX_ROOTS];
 
 #define NR_BUCKETS 128 /* of id_hash, which has had 7 bits since there is such a table */
-
-static __always_inline struct kvm *kvm_of(__u32 fd)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(fdt, fd);
-	struct file *file = NULL;
-
-	if (fd >= BPF_CORE_READ(fdt, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), files + fd) || !file)
-		return NULL;
-	return BPF_CORE_READ(file, private_data);
-}
 
 struct bucket_ctx {
 	struct kvm_memslots *set;
@@ -217,7 +183,7 @@ static __always_inline void take_roots(struct kvm *kvm)
 SEC("syscall")
 int hs_kvm_look_at(void *ctx)
 {
-	struct kvm *kvm = kvm_of(look.fd);
+	struct kvm *kvm = hs_private_of_fd(look.fd);
 	__u32 nr_spaces = bpf_core_field_size(struct kvm, memslots) / sizeof(struct kvm_memslots *);
 
 	(void)ctx;

@@ -110,7 +110,8 @@ struct hs_share_config {
 	uint32_t burst_deadline_ms; /* a burst that has not settled by then is ended, and goes on in a later one */
 	uint32_t cpu_percent;       /* cap for ksmd, percent of one core; 0: none */
 	uint32_t max_page_sharing;  /* KSM's cap of mappings for one page frame; 0: as it is */
-	uint32_t min_free_percent; /* unsharing keeps so much of the host's memory available, else -ENOMEM. Default 5 */
+	uint32_t min_free_percent;  /* unsharing keeps so much of the host's memory, and of each limit of the guest's
+				       memory  cgroups, free; else -ENOMEM. Default 5 */
 	uint8_t foreign; /* enum hs_foreign_rule: mergeable memory that is not ours. CLAIM: made unmergeable before a
 			    burst, and mergeable again when the engine is destroyed, or by the next one after a crash */
 	bool use_zero_pages; /* KSM's use_zero_pages within a burst */
@@ -175,13 +176,17 @@ struct hs_share_applied {
 	uint64_t nr_applied;
 	uint64_t pages_marked;  /* base pages that became mergeable */
 	uint64_t pages_dropped; /* no VMA left for them */
-	uint64_t nr_vmas;       /* the guest's VMAs now */
+	uint64_t
+	    pages_pending; /* shared and not wanted any more; they stay so for want of memory, until a later apply */
+	uint64_t nr_vmas;  /* the guest's VMAs now */
+	char pending_reason[256]; /* where the memory for pages_pending is lacking; empty when there are none */
 };
 /*
- * Makes one guest's mergeable ranges what is wanted. What would have to be parted and finds no room (min_free_percent)
- * stays mergeable and shared, for a later apply. The guest's VMAs, counted by the kernel, stay within vma_percent, and
- * within fifteen sixteenths, of vm.max_map_count at every moment: where the way to what is wanted would pass that,
- * whole ranges are given back in this apply, and the rest follows in the next. Errors of hs_remote_madvise; -ENOMEM.
+ * Makes one guest's mergeable ranges what is wanted. To end the sharing of a page takes memory; what finds no room, on
+ * the host or below a limit of the guest's memory cgroups (min_free_percent of each stays free), is left shared. The
+ * guest's VMAs, counted by the kernel, stay within vma_percent, and within fifteen sixteenths, of vm.max_map_count at
+ * every moment: where the way to what is wanted would pass that, whole ranges are given back in this apply, and the
+ * rest follows in the next. Errors of hs_remote_madvise; -ENOMEM.
  */
 HS_MUST_USE int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
 

@@ -83,24 +83,6 @@ START_TEST(test_ept_host_base_not_found)
 }
 END_TEST
 
-START_TEST(test_ept_host_base_cpuinfo)
-{
-	static const char intel[] = "processor\t: 0\nflags\t\t: fpu vme la57 rdpid\nbogomips\t: 1\n"
-				    "address sizes\t: 52 bits physical, 57 bits virtual\n";
-	static const char amd[] = "processor\t: 0\nflags\t\t: fpu vme la570 xla57\nvmx flags\t: la57\n"
-				  "address sizes\t: 43 bits physical, 48 bits virtual\n";
-
-	ck_assert_uint_eq(hs_base_phys_bits(intel), 52);
-	ck_assert_uint_eq(hs_base_phys_bits(amd), 43);
-	ck_assert_uint_eq(hs_base_phys_bits("model name: none\n"), 0);
-	ck_assert_uint_eq(hs_base_phys_bits("address sizes\t: many\n"), 0);
-	ck_assert_uint_eq(hs_base_phys_bits("address sizes\t: 99 bits physical\n"), 0);
-	ck_assert(hs_base_has_flag(intel, "la57"));
-	ck_assert(!hs_base_has_flag(amd, "la57"));
-	ck_assert(!hs_base_has_flag("", "la57"));
-}
-END_TEST
-
 int main(void)
 {
 	Suite *s = suite_create("ept_host_base");
@@ -108,7 +90,6 @@ int main(void)
 
 	tcase_add_test(t, test_ept_host_base_found);
 	tcase_add_test(t, test_ept_host_base_not_found);
-	tcase_add_test(t, test_ept_host_base_cpuinfo);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -11,9 +11,9 @@
 
 #define SYS_DIR "/sys" /* libbpf reads the running kernel's types there and nowhere else */
 
-/* The last words of libbpf, which otherwise says nothing; `lock` is held from hs_bpf_listen to hs_bpf_listen_end. */
+/* `lock` is held from hs_bpf_load_begin to hs_bpf_load_end, and guards the other two. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static char last_words[HS_BPF_WORDS];
+static char last_words[256]; /* libbpf's, which otherwise says nothing */
 static libbpf_print_fn_t before;
 
 static int keep_last_words(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -30,26 +30,24 @@ static int keep_last_words(enum libbpf_print_level level, const char *fmt, va_li
 	return n;
 }
 
-void hs_bpf_listen(void)
+void hs_bpf_load_begin(void)
 {
 	(void)pthread_mutex_lock(&lock);
 	last_words[0] = '\0';
 	before = libbpf_set_print(keep_last_words);
 }
 
-void hs_bpf_listen_end(char words[HS_BPF_WORDS])
-{
-	(void)libbpf_set_print(before);
-	memcpy(words, last_words, HS_BPF_WORDS);
-	(void)pthread_mutex_unlock(&lock);
-}
-
-int hs_bpf_explain(int rc, const char *words, struct hs_error *err)
+int hs_bpf_load_end(int rc, const char *what, struct hs_error *err)
 {
 	struct hs_facts facts;
 
-	hs_facts_read(SYS_DIR, &facts);
-	return hs_facts_explain(&facts, rc, words, err);
+	(void)libbpf_set_print(before);
+	if (rc) {
+		hs_facts_read(SYS_DIR, &facts);
+		rc = hs_facts_explain(&facts, rc, what, last_words, err);
+	}
+	(void)pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int hs_bpf_run(int prog_fd)

@@ -1,20 +1,20 @@
-/* Why a host cannot be viewed: the sentence for each cause. */
+/* Why BPF programs do not load on a host: the sentence for each cause; what a processor says of itself. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ept/host_facts.h"
+#include "base/host_facts.h"
 #include "hs_test.h"
 
-START_TEST(test_ept_host_facts_explain)
+START_TEST(test_base_host_facts_explain)
 {
 	static const struct {
 		struct hs_facts facts;
 		int rc, code;
 		const char *text;
 	} cases[] = {
-		{ { true, true, true, false }, -ENOMEM, -ENOMEM, "memory" },
+		{ { true, true, true, false }, -ENOMEM, -ENOMEM, "counts sheep" },
 		{ { false, true, true, false }, -EPERM, -EPERM, "CAP_BPF" },
 		{ { true, true, true, true }, -EINVAL, -EPERM, "lockdown" },
 		{ { true, true, true, true }, -EPERM, -EPERM, "lockdown" },
@@ -28,9 +28,11 @@ START_TEST(test_ept_host_facts_explain)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct hs_error err = { "" };
 
-		ck_assert_int_eq(hs_facts_explain(&cases[i].facts, cases[i].rc, "the last words", &err), cases[i].code);
+		ck_assert_int_eq(hs_facts_explain(&cases[i].facts, cases[i].rc, "counts sheep", "the last words", &err),
+				 cases[i].code);
 		ck_assert_msg(strstr(err.text, cases[i].text) != NULL, "case %zu: %s", i, err.text);
-		ck_assert_int_eq(hs_facts_explain(&cases[i].facts, cases[i].rc, NULL, NULL), cases[i].code);
+		ck_assert_int_eq(hs_facts_explain(&cases[i].facts, cases[i].rc, "counts sheep", NULL, NULL),
+				 cases[i].code);
 	}
 }
 END_TEST
@@ -51,7 +53,7 @@ static void put(const char *dir, const char *name, const char *text)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
-START_TEST(test_ept_host_facts_read)
+START_TEST(test_base_host_facts_read)
 {
 	static const char *const made[] = { "kernel/security/lockdown", "kernel/security", "kernel/btf/vmlinux",
 					    "kernel/btf", "kernel" };
@@ -81,7 +83,7 @@ START_TEST(test_ept_host_facts_read)
 }
 END_TEST
 
-START_TEST(test_ept_host_facts_ksmd_is_blind)
+START_TEST(test_base_host_facts_ksmd_is_blind)
 {
 	static const struct {
 		const char *release;
@@ -101,14 +103,33 @@ START_TEST(test_ept_host_facts_ksmd_is_blind)
 }
 END_TEST
 
+START_TEST(test_base_host_facts_cpuinfo)
+{
+	static const char intel[] = "processor\t: 0\nflags\t\t: fpu vme la57 rdpid\nbogomips\t: 1\n"
+				    "address sizes\t: 52 bits physical, 57 bits virtual\n";
+	static const char amd[] = "processor\t: 0\nflags\t\t: fpu vme la570 xla57\nvmx flags\t: la57\n"
+				  "address sizes\t: 43 bits physical, 48 bits virtual\n";
+
+	ck_assert_uint_eq(hs_facts_phys_bits(intel), 52);
+	ck_assert_uint_eq(hs_facts_phys_bits(amd), 43);
+	ck_assert_uint_eq(hs_facts_phys_bits("model name: none\n"), 0);
+	ck_assert_uint_eq(hs_facts_phys_bits("address sizes\t: many\n"), 0);
+	ck_assert_uint_eq(hs_facts_phys_bits("address sizes\t: 99 bits physical\n"), 0);
+	ck_assert(hs_facts_has_flag(intel, "la57"));
+	ck_assert(!hs_facts_has_flag(amd, "la57"));
+	ck_assert(!hs_facts_has_flag("", "la57"));
+}
+END_TEST
+
 int main(void)
 {
-	Suite *s = suite_create("ept_host_facts");
+	Suite *s = suite_create("base_host_facts");
 	TCase *t = tcase_create("unit");
 
-	tcase_add_test(t, test_ept_host_facts_explain);
-	tcase_add_test(t, test_ept_host_facts_ksmd_is_blind);
-	tcase_add_test(t, test_ept_host_facts_read);
+	tcase_add_test(t, test_base_host_facts_explain);
+	tcase_add_test(t, test_base_host_facts_ksmd_is_blind);
+	tcase_add_test(t, test_base_host_facts_read);
+	tcase_add_test(t, test_base_host_facts_cpuinfo);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -9,8 +9,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "host_base.h"
-
 static bool has_capability(const struct __user_cap_data_struct *caps, unsigned int nr)
 {
 	return (caps[nr / 32].effective >> (nr % 32)) & 1;
@@ -55,24 +53,24 @@ void hs_facts_read(const char *sys_dir, struct hs_facts *out)
 	out->locked_down = is_confidential(sys_dir);
 }
 
-int hs_facts_explain(const struct hs_facts *f, int rc, const char *log, struct hs_error *err)
+int hs_facts_explain(const struct hs_facts *f, int rc, const char *what, const char *log, struct hs_error *err)
 {
 	const char *colon = log && *log ? ": " : "";
 
 	if (!log)
 		log = "";
 	if (rc == -ENOMEM)
-		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that reads page tables%s%s", colon,
-				    log);
+		return hs_error_set(err, -ENOMEM, "no memory to load the BPF program that %s%s%s", what, colon, log);
 	if (!f->has_bpf)
 		return hs_error_set(err, -ENOTSUP,
-				    "this kernel has no BPF, which reading the host's page tables needs: "
-				    "use a kernel with CONFIG_BPF_SYSCALL=y (6.1 or later)");
+				    "this kernel has no BPF, and it takes a BPF program that %s: use a kernel with "
+				    "CONFIG_BPF_SYSCALL=y (6.1 or later)",
+				    what);
 	if (!f->may_bpf)
-		return hs_error_set(
-		    err, -EPERM,
-		    "reading the host's page tables needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, in "
-		    "the initial user namespace: run as root, or give the service these capabilities");
+		return hs_error_set(err, -EPERM,
+				    "the BPF program that %s needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, in the "
+				    "initial user namespace: run as root, or give the service these capabilities",
+				    what);
 	if (f->locked_down)
 		return hs_error_set(err, -EPERM,
 				    "kernel lockdown is at 'confidentiality', which forbids BPF to read kernel memory: "
@@ -83,15 +81,12 @@ int hs_facts_explain(const struct hs_facts *f, int rc, const char *log, struct h
 		    "this kernel does not describe its types (/sys/kernel/btf/vmlinux is missing): use a "
 		    "kernel with CONFIG_DEBUG_INFO_BTF=y, as distributions build it");
 	if (rc == -EPERM || rc == -EACCES)
-		return hs_error_set(
-		    err, -EPERM,
-		    "the kernel refused the BPF program that reads page tables (%s): a security module, "
-		    "a seccomp filter or a user namespace forbids it; run the service on the host "
-		    "itself%s%s",
-		    strerror(-rc), colon, log);
+		return hs_error_set(err, -EPERM,
+				    "the kernel refused the BPF program that %s (%s): a security module, a seccomp "
+				    "filter or a user namespace forbids it; run the service on the host itself%s%s",
+				    what, strerror(-rc), colon, log);
 	return hs_error_set(err, -ENOTSUP,
-			    "this kernel does not load the BPF program that reads page tables (%s), it needs 6.1 or "
-			    "later%s%s",
+			    "this kernel does not load the BPF program that %s (%s), it needs 6.1 or later%s%s", what,
 			    strerror(-rc), colon, log);
 }
 
@@ -116,10 +111,31 @@ char *hs_facts_cpuinfo(const char *proc_dir)
 	return text;
 }
 
+unsigned int hs_facts_phys_bits(const char *cpuinfo)
+{
+	const char *line = strstr(cpuinfo, "address sizes");
+	const char *colon = line ? strchr(line, ':') : NULL;
+	unsigned long bits = colon ? strtoul(colon + 1, NULL, 10) : 0;
+
+	return bits > HS_BASE_SHIFT && bits <= 52 ? (unsigned int)bits : 0;
+}
+
+bool hs_facts_has_flag(const char *cpuinfo, const char *flag)
+{
+	const char *line = strstr(cpuinfo, "\nflags");
+	const char *end = line ? strchr(line + 1, '\n') : NULL;
+	size_t len = strlen(flag);
+
+	for (const char *p = line; p && (p = strstr(p, flag)); p += len)
+		if ((!end || p < end) && p[-1] == ' ' && (p[len] == ' ' || p[len] == '\n' || !p[len]))
+			return true;
+	return false;
+}
+
 bool hs_facts_cpu_has(const char *proc_dir, const char *flag)
 {
 	char *cpuinfo = hs_facts_cpuinfo(proc_dir);
-	bool has = cpuinfo && hs_base_has_flag(cpuinfo, flag);
+	bool has = cpuinfo && hs_facts_has_flag(cpuinfo, flag);
 
 	free(cpuinfo);
 	return has;

@@ -1,8 +1,9 @@
-/* Guest memory from the text of /proc/PID/maps and smaps. */
+/* Guest memory from the text of /proc/PID/maps. */
 #include <errno.h>
 #include <string.h>
 
-#include "ept/host_vma.h"
+#include "ept/host_regions.h"
+#include "base/vmas_text.h"
 #include "hs_test.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -15,7 +16,7 @@ static struct hs_error err;
 
 static void parse(const char *text)
 {
-	ck_assert_int_eq(hs_vma_parse(&list, strdup(text)), 0);
+	hs_test_vmas(&list, text);
 }
 
 static int find(const char *text, uint64_t min_bytes)
@@ -23,64 +24,12 @@ static int find(const char *text, uint64_t min_bytes)
 	int rc;
 
 	parse(text);
-	rc = hs_vma_regions(&list, min_bytes, &regions, &nr, &nr_huge, &err);
-	hs_vma_finish(&list);
+	rc = hs_host_regions_find(&list, min_bytes, &regions, &nr, &nr_huge, &err);
+	hs_vmas_finish(&list);
 	return rc;
 }
 
-START_TEST(test_ept_host_vma_parse)
-{
-	parse("00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/a b (deleted)\n"
-	      "00e03000-00e24000 rw-p 00000000 00:00 0           [heap]\n"
-	      "35b1800000-35b1820000 rw-s 00001000 08:02 135522  /memfd:ram\n"
-	      "7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n"
-	      "7f0000001000-7f0000003000 ---p 00000000 00:00 0 \n"
-	      "7f0000003000-7f0000004000 rw-p 00000000 00:00 0   [anon:heap of mine]\n"
-	      "ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0 [vsyscall]\n");
-	ck_assert_uint_eq(list.nr, 7);
-	ck_assert_uint_eq(list.vma[0].start, 0x400000);
-	ck_assert_uint_eq(list.vma[0].end, 0x452000);
-	ck_assert_uint_eq(list.vma[0].flags, HS_VMA_READ | HS_VMA_EXEC);
-	ck_assert_str_eq(hs_vma_name(&list, &list.vma[0]), "/usr/bin/a b (deleted)");
-	ck_assert_uint_eq(list.vma[1].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_SPECIAL);
-	ck_assert_uint_eq(list.vma[2].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_SHARED);
-	ck_assert_uint_eq(list.vma[3].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_ANON);
-	ck_assert_str_eq(hs_vma_name(&list, &list.vma[3]), "");
-	ck_assert_uint_eq(list.vma[4].flags, HS_VMA_ANON);
-	ck_assert_uint_eq(list.vma[5].flags, HS_VMA_READ | HS_VMA_WRITE | HS_VMA_ANON);
-	ck_assert_uint_eq(list.vma[6].start, UINT64_C(0xffffffffff600000));
-
-	ck_assert_uint_eq(hs_vma_above(&list, 0), 0);
-	ck_assert_uint_eq(hs_vma_above(&list, 0x451fff), 0);
-	ck_assert_uint_eq(hs_vma_above(&list, 0x452000), 1);
-	ck_assert_uint_eq(hs_vma_above(&list, 0x7f0000001000), 4);
-	ck_assert_uint_eq(hs_vma_above(&list, UINT64_MAX), 7);
-	hs_vma_finish(&list);
-
-	parse("");
-	ck_assert_uint_eq(list.nr, 0);
-	hs_vma_finish(&list);
-}
-END_TEST
-
-START_TEST(test_ept_host_vma_flags)
-{
-	parse("7f0000000000-7f0000001000 rw-p 00000000 00:00 0 \n"
-	      "Size:                  4 kB\nRss: 4 kB\nTHPeligible:    0\n"
-	      "VmFlags: rd wr mr mw me dd nh mg \n"
-	      "7f0000001000-7f0000002000 rw-p 00000000 00:00 0 \n"
-	      "VmFlags: rd wr ht\n"
-	      "7f0000002000-7f0000003000 rw-p 00000000 00:00 0 \n"
-	      "VmFlags: rd wr hg ac\n");
-	ck_assert_uint_eq(list.nr, 3);
-	ck_assert_uint_eq(list.vma[0].flags >> 8, (HS_VMA_DONTDUMP | HS_VMA_NOHUGE | HS_VMA_MERGEABLE) >> 8);
-	ck_assert_uint_eq(list.vma[1].flags >> 8, HS_VMA_HUGETLB >> 8);
-	ck_assert_uint_eq(list.vma[2].flags >> 8, 0);
-	hs_vma_finish(&list);
-}
-END_TEST
-
-START_TEST(test_ept_host_vma_regions)
+START_TEST(test_ept_host_regions_find)
 {
 	/* Four VMAs side by side are one region, on huge-page borders; the small one and the others are none. */
 	ck_assert_int_eq(find("10001000-18000000 rw-p 00000000 00:00 0 \n"
@@ -110,7 +59,7 @@ START_TEST(test_ept_host_vma_regions)
 }
 END_TEST
 
-START_TEST(test_ept_host_vma_no_region)
+START_TEST(test_ept_host_regions_no_region)
 {
 	static const struct {
 		const char *maps, *text;
@@ -147,12 +96,12 @@ static bool compare(const char *text)
 
 	nr_gone = 0;
 	parse(text);
-	changed = hs_vma_compare(&list, 64 * MIB, regions, nr, note, &list);
-	hs_vma_finish(&list);
+	changed = hs_host_regions_compare(&list, 64 * MIB, regions, nr, note, &list);
+	hs_vmas_finish(&list);
 	return changed;
 }
 
-START_TEST(test_ept_host_vma_compare)
+START_TEST(test_ept_host_regions_compare)
 {
 	const char *const first = "10000000-14000000 rw-p 00000000 00:00 0 \n"
 				  "20000000-24000000 rw-p 00000000 00:00 0 \n";
@@ -200,14 +149,12 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("ept_host_vma");
+	Suite *s = suite_create("ept_host_regions");
 	TCase *t = tcase_create("unit");
 
-	tcase_add_test(t, test_ept_host_vma_parse);
-	tcase_add_test(t, test_ept_host_vma_flags);
-	tcase_add_test(t, test_ept_host_vma_regions);
-	tcase_add_test(t, test_ept_host_vma_no_region);
-	tcase_add_test(t, test_ept_host_vma_compare);
+	tcase_add_test(t, test_ept_host_regions_find);
+	tcase_add_test(t, test_ept_host_regions_no_region);
+	tcase_add_test(t, test_ept_host_regions_compare);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -1,0 +1,162 @@
+/* How much memory a process may take: the host's, and every cgroup's above it, v1 and v2, from trees of files. */
+#include "hs_test.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/room.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static char dir[64], proc_dir[96], sys_dir[96];
+static struct hs_host host;
+static struct hs_error err;
+
+/* Writes root/name, with the folders above it. */
+static void put(const char *root, const char *name, const char *text)
+{
+	char path[PATH_MAX];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%s", root, name);
+	for (char *p = path + strlen(dir); (p = strchr(p + 1, '/'));) {
+		*p = '\0';
+		ck_assert(mkdir(path, 0700) == 0 || errno == EEXIST);
+		*p = '/';
+	}
+	f = fopen(path, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static void setup(void)
+{
+	(void)snprintf(dir, sizeof(dir), "/tmp/hs-room-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	(void)snprintf(proc_dir, sizeof(proc_dir), "%s/proc", dir);
+	(void)snprintf(sys_dir, sizeof(sys_dir), "%s/sys", dir);
+	host = (struct hs_host){ .proc_dir = proc_dir, .sys_dir = sys_dir };
+	put(proc_dir, "meminfo",
+	    "MemTotal: 1048576 kB\nMemFree: 7 kB\nMemAvailable: 524288 kB\n"); /* 1 GiB, half of it */
+}
+
+static void teardown(void)
+{
+	char cmd[128];
+
+	(void)snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	ck_assert_int_eq(system(cmd), 0);
+}
+
+static uint64_t room(pid_t pid, unsigned int keep_percent, const char *where)
+{
+	struct hs_room r;
+
+	ck_assert_msg(hs_room_of(&host, pid, keep_percent, &r, &err) == 0, "%s", err.text);
+	ck_assert_msg(strstr(r.where, where) != NULL, "%s", r.where);
+	return r.bytes;
+}
+
+START_TEST(test_base_room_host)
+{
+	struct hs_room r;
+
+	ck_assert_uint_eq(room(0, 0, "the host"), 512 * MIB);
+	ck_assert_uint_eq(room(0, 100, "the host"), 0);
+	ck_assert_uint_eq(room(0, 10, "the host"), 512 * MIB - (1024 * MIB / 100 * 10));
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -ESRCH);
+	put(proc_dir, "7/comm", "a kernel without cgroups\n");
+	ck_assert_uint_eq(room(7, 0, "the host"), 512 * MIB);
+	put(proc_dir, "meminfo", "MemTotal: 1048576 kB\n");
+	ck_assert_int_eq(hs_room_of(&host, 0, 0, &r, &err), -EINVAL);
+}
+END_TEST
+
+START_TEST(test_base_room_v2)
+{
+	put(proc_dir, "7/cgroup", "0::/machine.slice/vm1\n");
+	put(sys_dir, "fs/cgroup/cgroup.procs", ""); /* the root has no limit */
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.max", "max\n");
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.high", "max\n");
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.current", "209715200\n");
+	ck_assert_uint_eq(room(7, 0, "the host"), 512 * MIB);
+	/* The level above has one: 300 MiB, 200 used. */
+	put(sys_dir, "fs/cgroup/machine.slice/memory.max", "314572800\n");
+	put(sys_dir, "fs/cgroup/machine.slice/memory.current", "209715200\n");
+	ck_assert_uint_eq(room(7, 0, "machine.slice/memory.max"), 100 * MIB);
+	ck_assert_uint_eq(room(7, 10, "machine.slice/memory.max"), 70 * MIB);
+	/* Clean cache that was not used of late counts half. */
+	put(sys_dir, "fs/cgroup/machine.slice/memory.stat",
+	    "anon 1\nfile 99999999\ninactive_file 52428800\nfile_dirty 10485760\nfile_writeback 0\n");
+	ck_assert_uint_eq(room(7, 0, "machine.slice/memory.max"), 120 * MIB);
+	/* Above memory.high the guest would be throttled. */
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.high", "219152384\n");
+	ck_assert_uint_eq(room(7, 0, "vm1/memory.high"), 9 * MIB);
+	/* Full, and over. */
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.max", "209715200\n");
+	ck_assert_uint_eq(room(7, 0, "vm1/memory.max"), 0);
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.max", "0\n");
+	ck_assert_uint_eq(room(7, 0, "vm1/memory.max"), 0);
+}
+END_TEST
+
+START_TEST(test_base_room_v1)
+{
+	put(proc_dir, "7/cgroup", "3:cpuset:/\n4:cpu,memory:/qemu/vm1\n1:name=systemd:/x\n0::/other\n");
+	put(sys_dir, "fs/cgroup/unified/other/memory.max", "1\n"); /* v1 has the controller */
+	put(sys_dir, "fs/cgroup/unified/other/memory.current", "1\n");
+	put(sys_dir, "fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+	put(sys_dir, "fs/cgroup/memory/memory.usage_in_bytes", "5\n");
+	put(sys_dir, "fs/cgroup/memory/qemu/memory.limit_in_bytes", "251658240\n");
+	put(sys_dir, "fs/cgroup/memory/qemu/memory.usage_in_bytes", "209715200\n");
+	put(sys_dir, "fs/cgroup/memory/qemu/vm1/memory.limit_in_bytes", "9223372036854771712\n");
+	put(sys_dir, "fs/cgroup/memory/qemu/vm1/memory.usage_in_bytes", "209715200\n");
+	ck_assert_uint_eq(room(7, 0, "qemu/memory.limit_in_bytes"), 40 * MIB);
+	put(sys_dir, "fs/cgroup/memory/qemu/memory.stat",
+	    "inactive_file 5\ntotal_inactive_file 4194304\ntotal_dirty 0\ntotal_writeback 0\n");
+	ck_assert_uint_eq(room(7, 0, "qemu/memory.limit_in_bytes"), 42 * MIB);
+	/* Memory and swap together. */
+	put(sys_dir, "fs/cgroup/memory/qemu/vm1/memory.memsw.limit_in_bytes", "211812352\n");
+	put(sys_dir, "fs/cgroup/memory/qemu/vm1/memory.memsw.usage_in_bytes", "209715200\n");
+	ck_assert_uint_eq(room(7, 0, "vm1/memory.memsw.limit_in_bytes"), 2 * MIB);
+}
+END_TEST
+
+/* What cannot be known is no room: a cgroup outside of our namespace, removed, or with files that say nothing. */
+START_TEST(test_base_room_unknown)
+{
+	struct hs_room r;
+
+	put(sys_dir, "fs/cgroup/vm1/memory.max", "1000\n");
+	put(proc_dir, "7/cgroup", "0::/../vm1\n");
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -ENODATA);
+	put(proc_dir, "7/cgroup", "0::/vm2 (deleted)\n");
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -ENODATA);
+	put(proc_dir, "7/cgroup", "0::/vm1\n");
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -ENOENT); /* no memory.current */
+	put(sys_dir, "fs/cgroup/vm1/memory.current", "500\n");
+	ck_assert_uint_eq(room(7, 0, "vm1/memory.max"), 500);
+	put(sys_dir, "fs/cgroup/vm1/memory.max", "lots\n");
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -EINVAL);
+	host.sys_dir = NULL;
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -ENODATA);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("base/room");
+	TCase *t = tcase_create("room");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, test_base_room_host);
+	tcase_add_test(t, test_base_room_v2);
+	tcase_add_test(t, test_base_room_v1);
+	tcase_add_test(t, test_base_room_unknown);
+	suite_add_tcase(s, t);
+	return hs_test_run(s);
+}
