@@ -189,7 +189,7 @@ int hs_content_hash_due(struct hs_pipeline *p, struct guest *g, struct hs_error 
 		if (hs_coarse_get(g->coarse, h)->cold_rounds || hs_coarse_get(g->coarse, h)->state != HS_MAP_HUGE)
 			pg->hashed = hs_bits_or(before, hs_bits_andnot(fresh, pg->zero));
 		if ((h & 15) == 0) {
-			hs_pipeline_tell(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
+			hs_pipeline_note_progress(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
 			rc = hs_pipeline_pace(p);
 			if (rc)
 				return rc;

@@ -70,14 +70,15 @@ static struct hs_bits512 to_read(struct guest *g, hs_huge_nr h, const struct hs_
 static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_error *err)
 {
 	struct page_record *pg = &g->pages[h];
-	struct hs_bits512 held, wanted, shared, left;
+	struct hs_bits512 held, left;
 	struct hs_contents now = { 0 };
+	struct hs_shared_huge merged;
 	int rc = 0;
 
 	memset(&pg->taken, 0, sizeof(pg->taken));
-	hs_effects_claims(p, g, h, &held);
-	hs_effects_state(p, g, h, &wanted, &shared, NULL);
-	pg->on_frame = hs_bits_and(pg->on_frame, shared);
+	hs_merge_claims(p, g, h, &held);
+	hs_merge_state(p, g, h, &merged);
+	pg->on_frame = hs_bits_and(pg->on_frame, merged.shared);
 	left = to_read(g, h, &held);
 	if (hs_bits_count(&left)) {
 		rc = hs_content_read(p, g, h, &left, &now, err);
@@ -85,7 +86,7 @@ static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 			return rc;
 		if (rc || !pg->keys)
 			now.got = (struct hs_bits512){ 0 };
-		pg->on_frame = hs_bits_or(pg->on_frame, hs_bits_and(now.got, shared));
+		pg->on_frame = hs_bits_or(pg->on_frame, hs_bits_and(now.got, merged.shared));
 		/* What is not there cannot be merged; it is read when it is there again. */
 		left = hs_bits_andnot(hs_bits_and(hs_bits_and(left, held), pg->present), now.got);
 		if (hs_bits_count(&left))
@@ -110,7 +111,7 @@ static int give_up_taken(struct hs_pipeline *p, struct guest *g)
 		for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
 			if (hs_bits_test(&pg->taken, i) && hs_owners_claim(p->owners, pg->keys[i], g->group_nr))
 				hs_bits_clear(&pg->taken, i);
-		rc = hs_bits_count(&pg->taken) ? hs_effects_forgo(p, g, h, &pg->taken) : 0;
+		rc = hs_bits_count(&pg->taken) ? hs_merge_forgo(p, g, h, &pg->taken) : 0;
 		if (rc && rc != -ESRCH)
 			return rc;
 	}
@@ -133,7 +134,7 @@ static bool anything_new(struct hs_pipeline *p)
 
 			if (pg->decision.action != HS_ACT_SHARE)
 				continue;
-			hs_effects_claims(p, g, h, &held);
+			hs_merge_claims(p, g, h, &held);
 			fresh = hs_bits_or(pg->decision.pages, hs_bits_or(pg->candidate, pg->zero));
 			fresh = hs_bits_andnot(fresh, held);
 			if (hs_bits_count(&fresh))
@@ -145,7 +146,7 @@ static bool anything_new(struct hs_pipeline *p)
 
 static int learn_guest(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = p->share ? hs_share_verify(p->share, g->share_id, err) : 0;
+	int rc = hs_merge_verify(p, g, err);
 
 	/* Which frames it is on is not known: all of it is read. */
 	for (hs_huge_nr h = 0; rc && rc != -ESRCH && h < g->view->nr_huge; h++)
@@ -155,7 +156,7 @@ static int learn_guest(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		rc = learn_huge(p, g, h, err);
 		if (!rc && (h & 15) == 0) {
-			hs_pipeline_tell(p, HS_STAGE_DECIDE, h, g->view->nr_huge);
+			hs_pipeline_note_progress(p, HS_STAGE_DECIDE, h, g->view->nr_huge);
 			rc = hs_pipeline_pace(p);
 		}
 		if (rc)
@@ -168,7 +169,7 @@ int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *err)
 {
 	int rc;
 
-	if (!p->several_groups || (!p->share && !p->has_effects)) {
+	if (!p->several_groups || !p->merge.ops->merges) {
 		forget_owners(p);
 		return 0;
 	}
@@ -205,7 +206,7 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 
 	if (!p->several_groups)
 		return;
-	hs_effects_claims(p, g, h, &mine);
+	hs_merge_claims(p, g, h, &mine);
 	mine = hs_bits_andnot(mine, pg->taken);
 	known = hs_bits_and(*pages, hs_bits_or(pg->hashed, pg->zero));
 	known = keyed(pg, &known);
