@@ -1,10 +1,10 @@
 /*
  * Contents: which base pages are read and digested when, and which of them are identical.
  *
- * A page that was not accessed since it was digested has not changed, so each page is read once a cold spell. A huge
- * page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain. Those
- * digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again while
- * it was cold, and compared by its bytes.
+ * A page that was not accessed since it was digested has not changed, so each page is read once while it stays cold. A
+ * huge page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain.
+ * Those digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again
+ * while it was cold, and compared by its bytes.
  *
  * Two groups never find each other's pages: the index gets digests that differ by group. Which group may have a content
  * in mergeable memory is asked of a table of owners (hs/owners.h), which goes by the digests themselves. While there
@@ -34,14 +34,14 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 		switch ((enum hs_map_state)r->state) {
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();
-			memset(&pg->accessed, 0, sizeof(pg->accessed));
+			hs_bits_clear_all(&pg->accessed);
 			if (!r->nr_accessed && r->nr_known)
 				continue;
 			break;
 		case HS_MAP_SPLIT:
 		case HS_MAP_PARTIAL:
 			if (r->nr_known && !r->nr_accessed && r->nr_present == hs_bits_count(&pg->present)) {
-				memset(&pg->accessed, 0, sizeof(pg->accessed));
+				hs_bits_clear_all(&pg->accessed);
 				continue;
 			}
 			rc = hs_view_sample_base(g->view, &h, 1, &s, err);
@@ -63,16 +63,16 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 			continue;
 		case HS_MAP_UNKNOWN:
 		case HS_MAP_ABSENT:
-			memset(&pg->present, 0, sizeof(pg->present));
+			hs_bits_clear_all(&pg->present);
 			break;
 		}
 		if (r->state == HS_MAP_ABSENT && pg->looked)
 			hs_index_remove_huge(p->index, g->index_id, h);
 		if (r->state != HS_MAP_HUGE)
 			pg->looked = 0;
-		memset(&pg->hashed, 0, sizeof(pg->hashed));
-		memset(&pg->zero, 0, sizeof(pg->zero));
-		memset(&pg->same, 0, sizeof(pg->same));
+		hs_bits_clear_all(&pg->hashed);
+		hs_bits_clear_all(&pg->zero);
+		hs_bits_clear_all(&pg->same);
 	}
 	return 0;
 }
@@ -82,9 +82,8 @@ static void part_digests(const struct guest *g, const struct hs_bits512 *of, str
 {
 	const uint64_t part = g->group_nr * UINT64_C(0x9E3779B97F4A7C15);
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && part; i++)
-		if (hs_bits_test(of, i))
-			digests[i].hi ^= part;
+	hs_bits_for_each (i, of)
+		digests[i].hi ^= part;
 }
 
 /* Without memory for the keys none is known, which owners are asked to bear. */
@@ -93,12 +92,12 @@ static void keep_keys(struct page_record *pg, const struct hs_bits512 *content, 
 {
 	if (!pg->keys)
 		pg->keys = calloc(HS_BASE_PER_HUGE, sizeof(*pg->keys));
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && pg->keys; i++) {
-		if (hs_bits_test(content, i))
-			pg->keys[i] = hs_content_key_of(digests[i]);
-		else if (hs_bits_test(zero, i))
-			pg->keys[i] = HS_CONTENT_ZERO;
-	}
+	if (!pg->keys)
+		return;
+	hs_bits_for_each (i, content)
+		pg->keys[i] = hs_content_key_of(digests[i]);
+	hs_bits_for_each (i, zero)
+		pg->keys[i] = HS_CONTENT_ZERO;
 }
 
 int hs_content_read(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
@@ -114,9 +113,8 @@ int hs_content_read(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const 
 		return rc;
 	hs_digest_huge(&p->key, p->buf[0], &out->got, digests, &out->zero);
 	p->totals.pages_hashed += hs_bits_count(&out->got);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (hs_bits_test(&out->zero, i))
-			hs_index_remove(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i });
+	hs_bits_for_each (i, &out->zero)
+		hs_index_remove(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i });
 	out->content = hs_bits_andnot(out->got, out->zero);
 	if (p->several_groups)
 		keep_keys(&g->pages[h], &out->content, &out->zero, digests);
@@ -140,7 +138,7 @@ int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const 
 	struct hs_contents now;
 	int rc = hs_content_read(p, g, h, want, &now, err);
 
-	memset(fresh, 0, sizeof(*fresh));
+	hs_bits_clear_all(fresh);
 	if (rc)
 		return rc;
 	*fresh = hs_bits_or(now.content, now.zero);
@@ -161,7 +159,7 @@ static bool due(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h
 	*want = hs_bits_andnot(pg->present, hs_bits_or(pg->hashed, pg->zero));
 	if (r->state != HS_MAP_HUGE)
 		*want = hs_bits_andnot(*want, pg->accessed);
-	if (!hs_bits_count(want))
+	if (hs_bits_none(want))
 		return false;
 	if (r->nr_known >= p->cfg.hash_cold_rounds && r->cold_rounds >= p->cfg.hash_cold_rounds)
 		return true;
@@ -207,14 +205,12 @@ static struct page_record *record_of(struct hs_pipeline *p, struct hs_page page,
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand)
 {
-	memset(any, 0, sizeof(*any));
-	memset(cand, 0, sizeof(*cand));
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_clear_all(any);
+	hs_bits_clear_all(cand);
+	hs_bits_for_each (i, of) {
 		struct hs_page same[MAX_HOLDERS];
 		size_t n;
 
-		if (!hs_bits_test(of, i))
-			continue;
 		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same,
 				  MAX_HOLDERS);
 		for (size_t k = 0; k < n; k++) {
@@ -277,11 +273,11 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	size_t nr = 0;
 	int rc;
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &todo) {
 		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
 		struct hs_page other;
 
-		if (hs_bits_test(&todo, i) && partner(p, g, mine, &other))
+		if (partner(p, g, mine, &other))
 			pairs[nr++] = (struct pair){ other.guest, other.page, (uint16_t)i };
 	}
 	if (!nr)

@@ -34,8 +34,10 @@ static struct hs_bits512 keyed(const struct page_record *pg, const struct hs_bit
 {
 	struct hs_bits512 known = *pages;
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (!pg->keys || pg->keys[i] == HS_CONTENT_UNKNOWN)
+	if (!pg->keys)
+		return hs_bits_empty();
+	hs_bits_for_each (i, pages)
+		if (pg->keys[i] == HS_CONTENT_UNKNOWN)
 			hs_bits_clear(&known, i);
 	return known;
 }
@@ -66,35 +68,50 @@ static struct hs_bits512 to_read(struct guest *g, hs_huge_nr h, const struct hs_
 	return hs_bits_or(hs_bits_andnot(want, *held), hs_bits_andnot(*held, pg->on_frame));
 }
 
+/* Those of `pages` that are on a KSM frame now. Asked after the read: no burst runs meanwhile, so they were so then. */
+static struct hs_bits512 still_on_frame(struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages)
+{
+	struct hs_frame frames[HS_BASE_PER_HUGE];
+	struct hs_bits512 out = *pages;
+
+	if (hs_bits_none(pages) || hs_view_frames(g->view, h, frames, NULL))
+		return hs_bits_empty();
+	hs_bits_for_each (i, pages)
+		if (!(frames[i].flags & HS_FRAME_KSM))
+			hs_bits_clear(&out, i);
+	return out;
+}
+
 /* One huge page of which something is mergeable or wanted, after a verify. */
 static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_error *err)
 {
 	struct page_record *pg = &g->pages[h];
-	struct hs_bits512 held, left;
+	struct hs_bits512 held, left, framed;
 	struct hs_contents now = { 0 };
 	struct hs_shared_huge merged;
 	int rc = 0;
 
-	memset(&pg->taken, 0, sizeof(pg->taken));
+	hs_bits_clear_all(&pg->taken);
 	hs_merge_claims(p, g, h, &held);
 	hs_merge_state(p, g, h, &merged);
 	pg->on_frame = hs_bits_and(pg->on_frame, merged.shared);
 	left = to_read(g, h, &held);
-	if (hs_bits_count(&left)) {
+	if (hs_bits_any(&left)) {
 		rc = hs_content_read(p, g, h, &left, &now, err);
 		if (rc == -ESRCH)
 			return rc;
 		if (rc || !pg->keys)
-			now.got = (struct hs_bits512){ 0 };
-		pg->on_frame = hs_bits_or(pg->on_frame, hs_bits_and(now.got, merged.shared));
+			hs_bits_clear_all(&now.got);
+		framed = hs_bits_and(now.got, merged.shared);
+		pg->on_frame = hs_bits_or(pg->on_frame, still_on_frame(g, h, &framed));
 		/* What is not there cannot be merged; it is read when it is there again. */
 		left = hs_bits_andnot(hs_bits_and(hs_bits_and(left, held), pg->present), now.got);
-		if (hs_bits_count(&left))
+		if (hs_bits_any(&left))
 			hs_owners_unknown(p->owners, g->group_nr);
 	}
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && pg->keys; i++)
-		if (hs_bits_test(&held, i) && pg->keys[i] != HS_CONTENT_UNKNOWN && !is_nobodys(p, pg->keys[i]) &&
-		    !hs_owners_hold(p->owners, pg->keys[i], g->group_nr))
+	held = keyed(pg, &held);
+	hs_bits_for_each (i, &held)
+		if (!is_nobodys(p, pg->keys[i]) && !hs_owners_hold(p->owners, pg->keys[i], g->group_nr))
 			hs_bits_set(&pg->taken, i);
 	return 0;
 }
@@ -106,12 +123,12 @@ static int give_up_taken(struct hs_pipeline *p, struct guest *g)
 		struct page_record *pg = &g->pages[h];
 		int rc;
 
-		if (!hs_bits_count(&pg->taken))
+		if (hs_bits_none(&pg->taken))
 			continue;
-		for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-			if (hs_bits_test(&pg->taken, i) && hs_owners_claim(p->owners, pg->keys[i], g->group_nr))
+		hs_bits_for_each (i, &pg->taken)
+			if (hs_owners_claim(p->owners, pg->keys[i], g->group_nr))
 				hs_bits_clear(&pg->taken, i);
-		rc = hs_bits_count(&pg->taken) ? hs_merge_forgo(p, g, h, &pg->taken) : 0;
+		rc = hs_bits_any(&pg->taken) ? hs_merge_forgo(p, g, h, &pg->taken) : 0;
 		if (rc && rc != -ESRCH)
 			return rc;
 	}
@@ -137,7 +154,7 @@ static bool anything_new(struct hs_pipeline *p)
 			hs_merge_claims(p, g, h, &held);
 			fresh = hs_bits_or(pg->decision.pages, hs_bits_or(pg->candidate, pg->zero));
 			fresh = hs_bits_andnot(fresh, held);
-			if (hs_bits_count(&fresh))
+			if (hs_bits_any(&fresh))
 				return true;
 		}
 	}
@@ -202,7 +219,7 @@ int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *err)
 void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages)
 {
 	const struct page_record *pg = &g->pages[h];
-	struct hs_bits512 mine, known;
+	struct hs_bits512 mine, known, ask;
 
 	if (!p->several_groups)
 		return;
@@ -210,10 +227,9 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 	mine = hs_bits_andnot(mine, pg->taken);
 	known = hs_bits_and(*pages, hs_bits_or(pg->hashed, pg->zero));
 	known = keyed(pg, &known);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		/* What is mergeable already is this group's, or was given up. */
-		if (!hs_bits_test(pages, i) || hs_bits_test(&mine, i))
-			continue;
+	/* What is mergeable already is this group's, or was given up. */
+	ask = hs_bits_andnot(*pages, mine);
+	hs_bits_for_each (i, &ask) {
 		if (!hs_bits_test(&known, i) || hs_bits_test(&pg->taken, i) ||
 		    (!is_nobodys(p, pg->keys[i]) &&
 		     !(p->owners && hs_owners_claim(p->owners, pg->keys[i], g->group_nr))))

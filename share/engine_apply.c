@@ -131,7 +131,7 @@ static uint64_t count_edges(const struct marks *m)
 			n += edge_before(m, r, h * HS_BASE_PER_HUGE);
 			for (unsigned int p = 0; p < HS_BASE_PER_HUGE;) {
 				const bool in = hs_bits_test(b, p);
-				const unsigned int next = in ? p + hs_run_length(b, p) : hs_run_next(b, p);
+				const unsigned int next = in ? p + hs_run_length(b, p) : hs_bits_next(b, p);
 
 				n += next < HS_BASE_PER_HUGE;
 				p = next;
@@ -256,10 +256,15 @@ static int make_plan(const struct change *c, struct hs_plan *plan)
 			one.pages = hs_bits_and(one.pages, g->huge[h].marked);
 			one.allowed = hs_bits_and(one.allowed, g->huge[h].marked);
 		}
-		if (hs_bits_count(&one.pages))
+		if (hs_bits_any(&one.pages))
 			huge[nr++] = one;
 	}
-	rc = hs_plan_make(plan, huge, nr, g->view->regions, g->view->nr_regions, max, c->s->cfg.max_gap);
+	rc = hs_plan_make(plan, &(struct hs_plan_request){ .huge = huge,
+							   .nr_huge = nr,
+							   .regions = g->view->regions,
+							   .nr_regions = g->view->nr_regions,
+							   .vma_budget = max,
+							   .max_gap = c->s->cfg.max_gap });
 	free(huge);
 	return rc ? hs_error_set(c->err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
 }
@@ -279,12 +284,12 @@ static int add_runs(struct hs_engine_ops *ops, const struct hs_view *view, hs_hu
 {
 	int rc = 0;
 
-	for (unsigned int i = hs_run_next(bits, 0); i < HS_BASE_PER_HUGE && !rc;) {
+	for (unsigned int i = hs_bits_next(bits, 0); i < HS_BASE_PER_HUGE && !rc;) {
 		unsigned int len = hs_run_length(bits, i);
 		hs_base_nr start = huge * HS_BASE_PER_HUGE + i;
 
 		rc = hs_engine_ops_add(ops, view, start, start + len, advice);
-		i = hs_run_next(bits, i + len);
+		i = hs_bits_next(bits, i + len);
 	}
 	return rc;
 }
@@ -298,7 +303,7 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
 		for (hs_huge_nr nr = 0; nr < g->nr_huge && !rc; nr++) {
 			const struct hs_engine_huge *h = &g->huge[nr];
-			bool has_target = hs_bits_count(&target[nr]) != 0;
+			bool has_target = hs_bits_any(&target[nr]);
 			hs_base_nr start = nr * HS_BASE_PER_HUGE, end = start + HS_BASE_PER_HUGE;
 			struct hs_bits512 bits;
 
@@ -352,7 +357,7 @@ static int fit_huge(struct change *c, hs_huge_nr nr, const struct hs_bits512 *lo
 
 	if (rc)
 		return rc;
-	for (unsigned int i = hs_run_next(lost, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(lost, i + 1))
+	hs_bits_for_each (i, lost)
 		if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
 			hs_bits_set(&part, i);
 	bytes = hs_bits_count(&part) * HS_BASE_SIZE;
@@ -384,7 +389,7 @@ static int fit_room(struct change *c)
 			struct hs_bits512 lost = hs_bits_andnot(h->marked, c->target[nr]);
 
 			lost = rest ? hs_bits_andnot(lost, barred(h)) : hs_bits_and(lost, barred(h));
-			if (hs_bits_count(&lost))
+			if (hs_bits_any(&lost))
 				rc = fit_huge(c, nr, &lost, &room);
 		}
 	}
@@ -427,13 +432,13 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 		struct hs_bits512 fresh = hs_bits_andnot(target[nr], h->marked);
 		int rc;
 
-		if (!hs_bits_count(&fresh))
+		if (hs_bits_none(&fresh))
 			continue;
 		rc = hs_view_frames(g->view, nr, frames, err);
 		if (rc)
 			return rc;
 		h->zero_before = hs_bits_and(h->zero_before, h->marked);
-		for (unsigned int i = hs_run_next(&fresh, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&fresh, i + 1))
+		hs_bits_for_each (i, &fresh)
 			if (frames[i].flags & HS_FRAME_ZERO)
 				hs_bits_set(&h->zero_before, i);
 	}

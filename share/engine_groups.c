@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "engine_internal.h"
-#include "runs.h"
 
 struct holder {
 	uint64_t pfn;
@@ -68,11 +67,11 @@ static int gather(struct hs_share *s, uint32_t id, struct holders *all, struct h
 	for (hs_huge_nr h = 0; h < g->nr_huge && !rc; h++) {
 		const struct hs_bits512 *marked = &g->huge[h].marked;
 
-		if (!hs_bits_count(marked))
+		if (hs_bits_none(marked))
 			continue;
 		rc = hs_view_frames(g->view, h, frames, err);
-		for (unsigned int i = hs_run_next(marked, 0); i < HS_BASE_PER_HUGE && !rc;
-		     i = hs_run_next(marked, i + 1))
+		for (unsigned int i = hs_bits_next(marked, 0); i < HS_BASE_PER_HUGE && !rc;
+		     i = hs_bits_next(marked, i + 1))
 			if (frames[i].pfn && (frames[i].flags & HS_FRAME_KSM))
 				rc = note_holder(all, frames[i].pfn, id, h * HS_BASE_PER_HUGE + i);
 	}

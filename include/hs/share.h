@@ -43,13 +43,21 @@ struct hs_plan {
 	uint64_t nr_vmas;    /* VMAs that the plan adds to the guest, at most the budget */
 };
 
+/* What is to be planned. */
+struct hs_plan_request {
+	const struct hs_plan_huge *huge; /* [nr_huge], sorted by number */
+	size_t nr_huge;
+	const struct hs_region *regions; /* [nr_regions], as the view has them: a run never crosses a region */
+	size_t nr_regions;
+	uint32_t vma_budget; /* VMAs that may be added */
+	uint32_t max_gap;    /* base pages: a gap of pages that are all allowed is closed up to this; 0: none */
+};
+
 /*
- * Plans at most `vma_budget` further VMAs. huge[] sorted by number; regions as the view has them (runs never cross a
- * region). A gap of pages that are all allowed is closed when that is cheaper (max_gap base pages; 0: never) or when
- * the budget is short, smallest gaps first; what still does not fit is dropped, the runs with the least gain first.
+ * Plans within the budget. Where it is short, larger gaps are closed, too, smallest first; what still does not fit is
+ * dropped, the runs with the least gain first. -EINVAL: not sorted, or outside of the regions; -ENOMEM.
  */
-HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_huge *huge, size_t nr,
-			     const struct hs_region *regions, size_t nr_regions, uint32_t vma_budget, uint32_t max_gap);
+HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_request *request);
 void hs_plan_finish(struct hs_plan *p);
 
 /* ---- KSM's owner ---- */
