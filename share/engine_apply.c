@@ -162,6 +162,8 @@ static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_b
 	return (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
 }
 
+#define OWN_FALLS 16 /* part of what it may have */
+
 /* What a guest may use of VMAs. */
 struct budget {
 	uint64_t now; /* edges that its marks are */
@@ -171,10 +173,10 @@ struct budget {
 /*
  * The guest's own VMAs are what the kernel counts less what our marks are. It may reach the configured part of
  * vm.max_map_count, and in any case leaves it a sixteenth, in which its own calls and the mappings that others split in
- * it for a moment find room.
+ * it for a moment find room. When its own VMAs become more, the budget follows at once; when they become fewer, only
+ * once they are a good deal fewer, so that a number that goes up and down does not take and give marks each time.
  */
-static int read_budget(const struct hs_share *s, const struct hs_engine_guest *g, struct budget *out,
-		       struct hs_error *err)
+static int read_budget(const struct hs_share *s, struct hs_engine_guest *g, struct budget *out, struct hs_error *err)
 {
 	int64_t now = hs_vmas_count(&s->host, g->view->pid);
 	uint64_t max, limit, own;
@@ -196,7 +198,9 @@ static int read_budget(const struct hs_share *s, const struct hs_engine_guest *g
 	limit = limit < max - max / 16 ? limit : max - max / 16;
 	/* The two ends of a region may be no edges: what lies outside need not be plain. */
 	own = 2 * g->view->nr_regions + ((uint64_t)now > out->now ? (uint64_t)now - out->now : 1);
-	out->max = limit > own ? limit - own : 0;
+	if (own > g->own_vmas || own + limit / OWN_FALLS < g->own_vmas)
+		g->own_vmas = own;
+	out->max = limit > g->own_vmas ? limit - g->own_vmas : 0;
 	return 0;
 }
 

@@ -48,6 +48,7 @@ struct hs_engine_guest {
 	uint32_t group;    /* trust group */
 	uint64_t joined;   /* the order in which guests came */
 	uint64_t nr_vmas;  /* that its marks add */
+	uint64_t own_vmas; /* the most of its own of late: see read_budget */
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;

@@ -125,6 +125,48 @@ START_TEST(test_share_engine_vma_budget_from_wish_to_wish)
 }
 END_TEST
 
+static void dump(uint32_t guest, hs_huge_nr huge, int advice)
+{
+	struct hs_remote_op ops[3] = { 0 };
+
+	for (uint64_t i = 0; i < 3; i++) {
+		ops[i].start = hs_view_hva(guests[guest].view, huge).v + (16 * i + 8) * HS_BASE_SIZE;
+		ops[i].end = ops[i].start + HS_BASE_SIZE;
+		ops[i].advice = advice;
+	}
+	ck_assert_msg(hs_remote_madvise(guests[guest].remote, ops, 3, &err) == 0, "%s", err.text);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ops[i].result, 0);
+}
+
+/* The guest's own VMAs become more and fewer by six, again and again: marks are taken away once. */
+START_TEST(test_share_engine_vma_budget_of_a_restless_guest)
+{
+	uint64_t max_map_count, before;
+	struct hs_share_applied a;
+
+	cfg.vma_percent = 1;
+	start_guests();
+	open_engine();
+	ck_assert_int_eq(hs_hostfile_u64("/proc", "sys/vm/max_map_count", &max_map_count), 0);
+	ck_assert_int_eq(want_all(0), 0);
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	before = test_guest_smaps(&guests[0]).mg_bytes;
+	for (int i = 0; i < 3; i++) {
+		dump(0, 0, MADV_DONTDUMP);
+		ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+		ck_assert_uint_eq(a.nr_tried == 0, i > 0);
+		ck_assert_uint_le(a.nr_vmas, max_map_count / 100);
+		ck_assert_uint_lt(test_guest_smaps(&guests[0]).mg_bytes, before);
+		dump(0, 0, MADV_DODUMP);
+		ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+		ck_assert_uint_eq(a.nr_tried, 0);
+	}
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 /* No room to part what is not wanted any more: that stays shared, and the rest of the wish is carried out. */
 START_TEST(test_share_engine_apply_without_room)
 {
@@ -391,6 +433,7 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_vma_budget);
 	tcase_add_test(t, test_share_engine_vma_budget_used_up);
 	tcase_add_test(t, test_share_engine_vma_budget_from_wish_to_wish);
+	tcase_add_test(t, test_share_engine_vma_budget_of_a_restless_guest);
 	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);
 	tcase_add_test(t, test_share_engine_cancelled);
