@@ -214,6 +214,8 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 		}
 	}
 	reported = hs_observer_decided(p, err);
+	if (!reported)
+		reported = hs_content_learn_owners(p, err);
 	if (reported)
 		return reported;
 	for (size_t i = 0; i < p->nr_guests; i++) {

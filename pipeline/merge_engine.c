@@ -37,6 +37,11 @@ static int engine_want(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_
 	return hs_share_want(ctx, id, huge, pages, allowed);
 }
 
+static int engine_forgo(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages)
+{
+	return hs_share_forgo(ctx, id, huge, pages);
+}
+
 static void engine_state(void *ctx, uint32_t id, hs_huge_nr huge, struct hs_shared_huge *out)
 {
 	hs_share_state(ctx, id, huge, &out->wanted, &out->shared, &out->breaks);
@@ -85,6 +90,7 @@ static const struct hs_merge_ops engine_ops = {
 	.enter = engine_enter,
 	.leave = engine_leave,
 	.want = engine_want,
+	.forgo = engine_forgo,
 	.state = engine_state,
 	.claims = engine_claims,
 	.unshare = engine_unshare,

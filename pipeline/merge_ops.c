@@ -64,6 +64,17 @@ int hs_merge_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const st
 	return p->merge.ops->want ? p->merge.ops->want(p->merge.ctx, g->merge_id, h, pages, allowed) : 0;
 }
 
+int hs_merge_forgo(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages)
+{
+	struct hs_shared_huge now;
+
+	if (p->merge.ops->forgo)
+		return p->merge.ops->forgo(p->merge.ctx, g->merge_id, h, pages);
+	hs_merge_state(p, g, h, &now);
+	now.wanted = hs_bits_andnot(now.wanted, *pages);
+	return hs_merge_want(p, g, h, &now.wanted, NULL);
+}
+
 int hs_merge_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
 		     struct hs_share_unshared *out, struct hs_error *err)
 {

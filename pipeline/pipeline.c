@@ -75,6 +75,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 	hs_pipeline_disengage(p);
 	hs_fine_destroy(p->fine);
 	hs_index_destroy(p->index);
+	hs_owners_destroy(p->owners);
 	free(p->buf[0]);
 	free(p->buf[1]);
 	explicit_bzero(&p->key, sizeof(p->key));

@@ -2,12 +2,13 @@
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
- * order: pace merge_ops merge_engine split_journal observer guest_state content policy_input fine_look merge decide
- * order: engage guests report pipeline
+ * order: pace merge_ops merge_engine split_journal observer guest_state content content_owners policy_input fine_look
+ * order: merge decide engage guests report pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
 
+#include "hs/owners.h"
 #include "hs/pipeline.h"
 
 #define HS_MAX_GUESTS 1024
@@ -22,6 +23,10 @@ struct page_record {
 	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
 	struct hs_bits512
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
+	struct hs_bits512 on_frame; /* its key was read when it was on a KSM frame, on which it is still */
+	struct hs_bits512 taken;    /* mergeable, and what it holds is another group's: to be given up */
+	hs_content_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
+				 Only while there are several groups: 4 KiB */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
 	uint32_t fine_cycle;         /* when it was, or could not tell */
 	uint32_t unshared_cycle;     /* when that was last */
@@ -64,6 +69,7 @@ struct hs_pipeline {
 	size_t nr_guests;
 	uint32_t guest_of_index[HS_MAX_GUESTS]; /* guest number by the index's number */
 	struct hs_index *index;
+	struct hs_owners *owners; /* of contents, by group; NULL: there is one group */
 	struct hs_digest_key key;
 	struct hs_merge merge; /* never without operations: hs_merge_nothing while nothing is merged */
 	bool merge_given;      /* by hs_pipeline_set_merge: no engine comes in its place */
@@ -99,6 +105,8 @@ void hs_merge_state(const struct hs_pipeline *p, const struct guest *g, hs_huge_
 void hs_merge_claims(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
 HS_MUST_USE int hs_merge_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
 			      const struct hs_bits512 *allowed);
+/* These base pages are no longer wanted, nor allowed: what they hold is another group's. */
+HS_MUST_USE int hs_merge_forgo(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages);
 HS_MUST_USE int hs_merge_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
 				 struct hs_share_unshared *out, struct hs_error *err);
 HS_MUST_USE int hs_merge_verify(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
@@ -181,7 +189,17 @@ HS_MUST_USE int hs_content_note_round(struct hs_pipeline *p, struct guest *g, st
 /* Reads and digests what is due in one guest. Sets accessed bits of huge entries: age before the next sample counts. */
 HS_MUST_USE int hs_content_hash_due(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 
-/* Reads and digests `want` of one huge page; *fresh: which are in the index (or zero) now. */
+struct hs_contents {
+	struct hs_bits512 got;     /* read */
+	struct hs_bits512 content; /* of them, in the index now */
+	struct hs_bits512 zero;    /* of them, all bytes zero: never in the index */
+};
+
+/* Reads and digests `want` of one huge page. */
+HS_MUST_USE int hs_content_read(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
+				struct hs_contents *out, struct hs_error *err);
+
+/* The same, and notes what is zero; *fresh: which are in the index (or zero) now. */
 HS_MUST_USE int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
 				struct hs_bits512 *fresh, struct hs_error *err);
 
@@ -193,15 +211,22 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 /* How many pages of the guest's own group hold this page's content, itself included, counting at most 256. */
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page);
 
-/*
- * Leaves out of `pages` what may not become mergeable because its content is claimed by a guest of another group, or
- * because that cannot be told.
- */
-void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages);
-
 /* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
 				   struct hs_error *err);
+
+/* ---- content_owners.c ---- */
+
+/*
+ * Learns which group owns which content from all that is mergeable, or wanted, on this host; what it has not read since
+ * it was accessed is read. Pages whose content turns out to be another group's are no longer wanted. Once a cycle,
+ * after the decisions and before anything is wanted anew. Nothing where there is one group.
+ */
+HS_MUST_USE int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *err);
+
+/* Leaves out of `pages` what may not become mergeable because its content is another group's, or may be. The rest is
+ * this group's from then on. */
+void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages);
 
 /* ---- policy_input.c ---- */
 

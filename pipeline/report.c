@@ -56,10 +56,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	}
 	out->by_reason[pg->decision.reason]++;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	if (p->several_groups)
-		hs_content_duplicates(p, g, h, &indexed, &any, &part);
-	else
-		hs_index_duplicates(p->index, g->index_id, h, &any);
+	hs_index_duplicates(p->index, g->index_id, h, &any);
 	out->hashed_pages += hs_bits_count(&indexed) + hs_bits_count(&pg->zero_hint);
 	out->zero_pages += hs_bits_count(&pg->zero_hint);
 	out->duplicate_pages += hs_bits_count(&any);
@@ -110,7 +107,7 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 	hs_index_stats(p->index, &x);
 	hs_fine_stats(p->fine, &p->totals.fine);
 	p->totals.index_bytes = x.bytes;
-	p->totals.own_bytes = x.bytes;
+	p->totals.own_bytes = x.bytes + (p->owners ? hs_owners_bytes(p->owners) : 0);
 	p->totals.nr_guests = hs_pipeline_nr_guests(p);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		const struct guest *g = p->guests[i];
@@ -118,7 +115,8 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 
 		p->totals.own_bytes += n * (sizeof(struct page_record) + sizeof(struct hs_coarse_record));
 		for (hs_huge_nr h = 0; h < n; h++)
-			p->totals.own_bytes += g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0;
+			p->totals.own_bytes += (g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0) +
+					       (g->pages[h].keys ? HS_BASE_PER_HUGE * sizeof(hs_content_key) : 0);
 	}
 	if (hs_merge_ledger(p, NULL, &p->totals.ledger)) {
 		/* Net of what we ourselves hold for it, too. */

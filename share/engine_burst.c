@@ -306,6 +306,7 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		.max_page_sharing = s->cfg.max_page_sharing,
 		.use_zero_pages = s->cfg.use_zero_pages,
 	};
+	const struct hs_engine_guest *barred;
 	struct hs_ksm_counters after;
 	int rc = 0, stop;
 
@@ -318,6 +319,12 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 	}
 	if (s->cfg.foreign != HS_FOREIGN_ALLOW)
 		rc = refuse_foreign(s, err);
+	barred = rc ? NULL : hs_engine_barred(s);
+	if (barred)
+		rc = hs_error_set(err, -EAGAIN,
+				  "ksmd would merge memory of %s across trust groups: it could not be made unmergeable "
+				  "yet",
+				  barred->name);
 	if (!rc)
 		rc = hs_ksm_sample(s->ksm, &b.before, err);
 	if (rc)

@@ -6,9 +6,10 @@
  * a trace that is replayed (trace/pipeline_trace.c), and the one that merges nothing (hs_merge_nothing), for a pipeline
  * that only observes.
  *
- * In each cycle the pipeline calls, in this order: want (and unshare) for what was decided; verify for every guest, so
- * that what broke is counted before anything new is marked; apply for every guest; one burst, unless nothing was marked
- * and the last one settled; part_groups; verify again.
+ * In each cycle the pipeline calls, in this order: where there are several groups, verify for every guest and forgo for
+ * what is found to be another group's; want (and unshare) for what was decided; verify for every guest, so that what
+ * broke is counted before anything new is marked; apply for every guest; one burst, unless nothing was marked and the
+ * last one settled; part_groups; verify again.
  *
  * The one thread that owns the pipeline makes all calls. Every operation may be NULL, except where it says what is done
  * then: there is nothing to do, the answer is 0, and every out-parameter is all zero.
@@ -52,6 +53,8 @@ struct hs_merge_ops {
 	/* As hs_share_want; an implementation without VMAs ignores `allowed`. */
 	int (*want)(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages,
 		    const struct hs_bits512 *allowed);
+	/* As hs_share_forgo. NULL: they are taken out of what is wanted. */
+	int (*forgo)(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages);
 	/* As of the last verify; sets all but out->huge. */
 	void (*state)(void *ctx, uint32_t id, hs_huge_nr huge, struct hs_shared_huge *out);
 	/* As hs_share_claims. NULL: what is wanted. */

@@ -3,11 +3,11 @@
  * content mergeable in both. The table sees keys of contents and numbers of groups, no guests and no pages; every
  * answer takes constant time, however many pages hold a content.
  *
- * It is counted anew again and again, so that nothing has to be told when a page stops being mergeable:
+ * It is counted anew again and again, so that no page that stops being mergeable has to be reported:
  *
  *   begin     a count begins. Owners stay
  *   hold      for each page that is mergeable, or may become so without being asked about: its content and its group
- *   unknown   for a page like that whose content cannot be told
+ *   unknown   for a page like that whose content cannot be read
  *   settle    the count is complete: contents that nobody holds any more are free
  *   claim     may this content become mergeable in this group? Yes makes the group its owner until the next count
  *

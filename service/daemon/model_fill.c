@@ -47,6 +47,10 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 		because(m, HS_REASON_OBSERVE_ONLY,
 			"the service only observes; `hs-share mode save` shares, `hs-share report` says what that "
 			"would save");
+	else if (!r->ledger.shared && !r->ledger.zero && r->nr_vmas_dropped)
+		because(m, HS_REASON_NO_MAPPINGS,
+			"its process has so many mappings of its own that sharing would pass vma_percent ([merge]) of "
+			"vm.max_map_count: raise one of the two, or let it map less");
 	else if (!r->ledger.shared && !r->ledger.zero)
 		because(m, HS_REASON_NOTHING_TO_GAIN,
 			"none of its cold memory is zero, or identical to other cold memory of its group, as far as it "
