@@ -1,6 +1,5 @@
-/* A record's frame: its type, its length and what every record has. What is in it: trace_kinds.c. */
-#include "check.h"
-#include "codec.h"
+/* A record's frame: its type, its length and what every record has. What is in it: kinds.c. */
+#include "trace_internal.h"
 
 #define RECORD_TOP 4 /* type, and the length in 3 bytes */
 

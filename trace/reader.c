@@ -2,7 +2,7 @@
  * Reading a trace. A block is checked as a whole before anything in it is looked at, so a damaged file is told as such,
  * with the block's place; but a checksum is no proof of good will, so records are read as if anybody had written them.
  */
-#include "codec.h"
+#include "trace_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "contents.h"
+#include "contents_internal.h"
 
 struct hs_recorder {
 	struct hs_trace_writer *w;
@@ -209,13 +209,12 @@ static int record_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, 
 /* The numbers of what was read. */
 static void number(struct hs_recorder *r, const void *buf, const struct hs_bits512 *got)
 {
-	struct hs_bits512 zero;
+	struct hs_bits512 zero, other;
 
 	memset(r->numbers, 0, sizeof(r->numbers));
 	hs_digest_huge(&r->key, buf, got, r->digests, &zero);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		if (!hs_bits_test(got, i) || hs_bits_test(&zero, i))
-			continue;
+	other = hs_bits_andnot(*got, zero);
+	hs_bits_for_each (i, &other) {
 		r->numbers[i] = hs_contents_number(&r->contents, r->digests[i]);
 		if (!r->numbers[i]) {
 			fail(r, -ENOMEM, "out of memory for the digests of what was read");

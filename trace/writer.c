@@ -1,5 +1,5 @@
 /* Writing a trace: records are gathered into blocks, each compressed and checked by itself. */
-#include "codec.h"
+#include "trace_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

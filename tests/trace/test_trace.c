@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "trace/codec.h"
+#include "trace/trace_internal.h"
 #include "trace_samples.h"
 
 static struct trace_bytes whole;
