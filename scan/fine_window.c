@@ -199,7 +199,7 @@ static uint64_t age_all(struct fine_window *w, uint64_t start_us)
 	struct group g;
 
 	for (size_t i = 0; i < w->nr; i++)
-		w->slots[i].now = (struct hs_bits512){ { 0 } };
+		w->slots[i].now = hs_bits_empty();
 	for (g.to = 0; next_group(w, g.to, &g);) {
 		uint64_t end_us;
 		int rc;

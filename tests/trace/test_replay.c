@@ -621,7 +621,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("service/replay");
+	Suite *s = suite_create("trace/replay");
 	TCase *c = tcase_create("replay");
 
 	tcase_add_loop_test(c, test_service_replay_makes_the_same_decisions, 0, NR_SEEDS);

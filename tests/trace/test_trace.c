@@ -347,7 +347,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/trace");
+	Suite *s = suite_create("trace/trace");
 	TCase *c = tcase_create("whole"), *own = tcase_create("own");
 
 	tcase_add_checked_fixture(c, setup, teardown);
