@@ -63,7 +63,7 @@ static int take_guest(struct hs_lab_trace *t, const struct hs_trace_record *r)
 			more[i].replaced = true;
 	(void)snprintf(g->kind.group, sizeof(g->kind.group), "%.47s", r->u.guest.group);
 	g->kind.memory = n * HS_HUGE_SIZE;
-	g->kind.cpus = 0; /* unknown: no slowdown can be told */
+	g->kind.cpus = 0; /* unknown: no slowdown can be computed */
 	g->content = calloc(n * HS_BASE_PER_HUGE, sizeof(*g->content));
 	g->latest = calloc(n * HS_BASE_PER_HUGE, sizeof(*g->latest));
 	g->read = calloc(n, sizeof(*g->read));

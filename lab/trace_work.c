@@ -42,7 +42,7 @@ static enum hs_lab_class class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 	return hs_bits_count(&bits) > HS_LAB_MAX_HOT ? HS_LAB_EVEN : HS_LAB_SKEWED;
 }
 
-/* Rounds accessed, a second: a trace tells no more. */
+/* Rounds accessed, a second: a trace holds no more. */
 static double rate_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 {
 	const struct traced_work *w = work_of(g);

@@ -288,7 +288,7 @@ static void write_hot(struct hs_lab_host *h, struct hs_lab_guest *g, struct acti
 	uint32_t n = hs_lab_poisson(&random, mean);
 	bool any = false;
 
-	/* More than twice each page changes nothing that could be told from twice. */
+	/* More than twice each page changes nothing that could be told apart from twice. */
 	if (n > 2U * a->nr_hot)
 		n = 2U * a->nr_hot;
 	for (; n; n--) {

@@ -96,7 +96,7 @@ static void get_clock(struct hs_get *g, struct hs_trace_record *r, struct hs_tra
 
 /* ---- samples ---- */
 
-/* A run of equal samples: how many, then a byte of state and answer; counts only where these do not tell them. */
+/* A run of equal samples: how many, then a byte of state and answer; counts only where these do not imply them. */
 #define RUN_ACCESSED_SHIFT 3
 #define RUN_COUNTS         0x20
 #define RUN_BITS           0x3f

@@ -100,7 +100,8 @@ static struct hs_replay_view *view_of(struct hs_replay *r, uint32_t guest)
 	return NULL;
 }
 
-/* Replaces what was told of the guest before; the next parts of a long list (*last: whose the last one was) are added.
+/* Replaces what was recorded of the guest before; the next parts of a long list (*last: whose the last one was) are
+ * added.
  */
 static void take_shared(struct hs_replay *r, const struct hs_trace_record *rec, uint32_t *last)
 {

@@ -1,6 +1,6 @@
 /*
  * Of a replay, what its views have in common with it: the record ahead, and how the replay ends. replay.c drives, and
- * tells what was decided and shared; replay_view.c answers the calls of the views.
+ * reports what was decided and shared; replay_view.c answers the calls of the views.
  */
 #ifndef HS_TRACE_REPLAY_INTERNAL_H
 #define HS_TRACE_REPLAY_INTERNAL_H
@@ -26,7 +26,7 @@ struct hs_replay_view {
 	struct hs_replay *replay;
 	uint32_t guest;                 /* its number in the trace */
 	uint32_t order;                 /* its place in replay->guests */
-	struct hs_shared_huge *sharing; /* [nr_huge]; NULL: nothing was told of it yet */
+	struct hs_shared_huge *sharing; /* [nr_huge]; NULL: nothing was recorded of it yet */
 };
 
 /* Takes the record ahead, and reads the next one; an error of reading ends the replay. */
@@ -38,7 +38,7 @@ bool hs_replay_is_call(const struct hs_trace_record *rec);
 /* Ends the replay: `what` was asked for, and the trace goes on with something else. -ECANCELED. */
 int hs_replay_diverged(struct hs_replay *r, const char *what);
 
-/* The view of the guest whose coming is told by the record, in place `order`. -ENOMEM. */
+/* The view of the guest whose coming the record is, in place `order`. -ENOMEM. */
 int hs_replay_view_create(struct hs_replay *r, const struct hs_trace_record *rec, uint32_t order, struct hs_view **out);
 
 #endif

@@ -139,7 +139,7 @@ size_t hs_trace_bound(uint8_t type);
 
 /*
  * Takes one record. 1: *r is it; 0: it is of a kind that this version does not know, or the end (*ended); -1: g->why
- * tells what is wrong, at g->at.
+ * says what is wrong, at g->at.
  */
 int hs_trace_decode(struct hs_trace_state *s, struct hs_get *g, struct hs_trace_record *r, struct hs_trace_room *room,
 		    bool *ended);

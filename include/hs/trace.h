@@ -6,7 +6,7 @@
  * order of first sight by its XXH3-128 digest under a key that dies with the recorder: who has the trace can tell which
  * pages were equal, and nothing about what was in them. Numbers mean nothing outside their own trace.
  *
- * Records stand in the order of the calls that they tell of: sample, read, age is told from age, sample, read. So a
+ * Records stand in the order of the calls: sample, read, age is not the same as age, sample, read. So a
  * replay can answer the same calls with the same results (hs/record.h).
  */
 #ifndef HS_TRACE_H
@@ -43,7 +43,7 @@
 
 /* ---- the header ---- */
 
-/* What the pipeline was told; a replay with the same settings makes the same decisions. */
+/* The settings of the pipeline; a replay with the same settings makes the same decisions. */
 struct hs_trace_settings {
 	struct hs_coarse_config coarse;
 	struct hs_fine_config fine;
@@ -75,7 +75,7 @@ enum hs_trace_type {
 	HS_TRACE_GONE,      /* it was taken out, or has ended */
 	HS_TRACE_CYCLE,     /* a cycle of the pipeline begins (again, after an interrupt): u.cycle; nobody's */
 	HS_TRACE_CLOCK,     /* the clock was read, or slept on: u.clock; nobody's */
-	HS_TRACE_REFRESH,   /* hs_view_refresh; no more to tell than its answer */
+	HS_TRACE_REFRESH,   /* hs_view_refresh; nothing but its answer */
 	HS_TRACE_AGE,       /* hs_view_age: accessed bits were cleared */
 	HS_TRACE_HUGE,      /* hs_view_sample_huge: u.huge; one for each coarse round */
 	HS_TRACE_BASE,      /* hs_view_sample_base: u.base */
@@ -129,7 +129,7 @@ struct hs_trace_record {
 	uint8_t type;     /* enum hs_trace_type */
 	uint32_t guest;   /* whose: 0 .. HS_TRACE_MAX_GUESTS - 1, in the order of coming; 0 where it is nobody's */
 	uint64_t time_us; /* since the recording began; never goes back */
-	int error;        /* what the call answered: 0 or -errno; with an error there is nothing else to tell */
+	int error;        /* what the call answered: 0 or -errno; with an error there is nothing else */
 	size_t nr;        /* elements of the array below */
 	union {
 		struct hs_trace_guest guest; /* nr: regions */
@@ -194,7 +194,7 @@ struct hs_trace_reader;
 
 /*
  * Reads a trace from `f`, which is owned from then on, also after an error; it needs no seeking. `name`: for errors,
- * each of which tells the place in bytes from the start of the file and the reason. -EINVAL: it is no trace;
+ * each of which names the place in bytes from the start of the file and the reason. -EINVAL: it is no trace;
  * -EPROTONOSUPPORT: another version of the format; -ENODATA: it ends too early; -EBADMSG: it is damaged; -ENOMEM; or
  * what reading gave.
  */

@@ -1,4 +1,4 @@
-/* Each policy on hosts so small that what it does can be told beforehand. */
+/* Each policy on hosts so small that what it does can be said beforehand. */
 #include "lab_help.h"
 
 #include <math.h>

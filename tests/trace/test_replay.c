@@ -406,7 +406,7 @@ START_TEST(test_service_replay_scenes_are_eventful)
 }
 END_TEST
 
-/* The same records under a header that tells of another policy. */
+/* The same records under a header with another policy. */
 static void change_policy(struct scene *s)
 {
 	struct hs_trace_reader *reader;
