@@ -28,7 +28,7 @@ nr_file == 1 {
 		for (i = 3; i <= NF; i++)
 			prefix_of[$2, $i] = 1
 		prefix[$2] = 1
-	} else {
+	} else if ($1 != "unclean") {
 		complain("a row of an unknown kind: " $0)
 	}
 	next
