@@ -19,7 +19,7 @@ static void usage(const struct hs_program *p, FILE *f)
 		(void)fprintf(f, "  %-10s %s\n", c->name, c->what);
 	}
 	(void)fprintf(f,
-		      "\n%s COMMAND --help tells the options. %s --version tells the version.\n"
+		      "\n%s COMMAND --help lists the options. %s --version prints the version.\n"
 		      "Exit status: %s.\n",
 		      p->name, p->name, p->exit_status);
 }

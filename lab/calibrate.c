@@ -350,7 +350,7 @@ static void name_machine(struct hs_lab_costs *c)
 }
 
 /* Contents, copies and splits, on memory in huge pages. */
-static int measure_huge_pages(struct hs_lab_costs *out, void (*tell)(const char *what), struct hs_error *err)
+static int measure_huge_pages(struct hs_lab_costs *out, void (*progress)(const char *what), struct hs_error *err)
 {
 	void *slack;
 	char *mem = hs_lab_map(NR_HUGE * HS_HUGE_SIZE, MADV_HUGEPAGE, &slack);
@@ -359,16 +359,16 @@ static int measure_huge_pages(struct hs_lab_costs *out, void (*tell)(const char 
 		return hs_error_set(err, -ENOMEM, "no memory to calibrate with: %u MiB are needed", 2 * NR_HUGE);
 	for (uint32_t p = 0; p < NR_HUGE * HS_BASE_PER_HUGE; p++)
 		hs_lab_fill_page(mem + p * HS_BASE_SIZE, p);
-	tell("digests and compares");
+	progress("digests and compares");
 	measure_contents(out, mem);
-	tell("copies, splits and collapses of huge pages");
+	progress("copies, splits and collapses of huge pages");
 	measure_copies(out, mem);
 	measure_splits(out, mem);
 	unmap_memory(slack, NR_HUGE * HS_HUGE_SIZE);
 	return 0;
 }
 
-int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what),
+int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*progress)(const char *what),
 		     struct hs_error *err)
 {
 	struct sysinfo si;
@@ -376,20 +376,20 @@ int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, voi
 
 	hs_lab_costs_none(out);
 	name_machine(out);
-	tell("random reads through huge and base mappings");
+	progress("random reads through huge and base mappings");
 	if (sysinfo(&si) == 0 && (uint64_t)si.freeram * si.mem_unit > 3 * READ_BYTES)
 		measure_walks(out, clock);
 	else
 		hs_lab_unknown(out, HS_LAB_COST_WALK, HS_LAB_COST_WALK_LAST, "3 GiB of free memory are needed");
 	if (hs_lab_cancelled(clock))
 		goto cancelled;
-	tell("writes to shared pages");
+	progress("writes to shared pages");
 	measure_breaks(out);
-	rc = measure_huge_pages(out, tell, err);
+	rc = measure_huge_pages(out, progress, err);
 	if (rc)
 		return rc;
 	if (!hs_lab_cancelled(clock))
-		hs_lab_calibrate_live(out, clock, tell);
+		hs_lab_calibrate_live(out, clock, progress);
 	if (!hs_lab_cancelled(clock))
 		return 0;
 cancelled:

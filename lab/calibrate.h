@@ -27,6 +27,6 @@ static inline bool hs_lab_cancelled(const struct hs_clock *clock)
 
 /* Reading, ageing, sampling, and ksmd: on processes of our own. What cannot be measured stays unknown, with the reason.
  * The clock may ask for the end: then it ends early. */
-void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what));
+void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *clock, void (*progress)(const char *what));
 
 #endif

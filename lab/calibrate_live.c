@@ -197,7 +197,7 @@ out:
 	return rc;
 }
 
-void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what))
+void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *clock, void (*progress)(const char *what))
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct child c[2] = { { .pid = 0 }, { .pid = 0 } };
@@ -209,7 +209,7 @@ void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *cloc
 		hs_lab_unknown(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, "needs root");
 		return;
 	}
-	tell("page tables of a process");
+	progress("page tables of a process");
 	for (uint32_t i = 0; !rc && i < 2; i++) {
 		rc = start_child(&c[i], i, clock);
 		if (!rc)
@@ -226,7 +226,7 @@ void hs_lab_calibrate_live(struct hs_lab_costs *out, const struct hs_clock *cloc
 		hs_lab_unknown(out, HS_LAB_COST_AGE, HS_LAB_COST_KSM_MERGE, why);
 		goto out;
 	}
-	tell("ksmd");
+	progress("ksmd");
 	rc = measure_ksmd(out, &host, clock, c, &err);
 	if (rc)
 		hs_lab_unknown(out, HS_LAB_COST_KSM_SCAN, HS_LAB_COST_KSM_MERGE,

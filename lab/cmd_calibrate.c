@@ -26,7 +26,7 @@ static const struct argp_option options[] = {
 
 static bool be_quiet;
 
-static void tell(const char *what)
+static void progress(const char *what)
 {
 	if (!be_quiet)
 		(void)fprintf(stderr, "measuring %s\n", what);
@@ -82,7 +82,7 @@ int hs_lab_cmd_calibrate(int argc, char **argv)
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	hs_wallclock_catch_signals(); /* KSM is given back first */
-	if (hs_lab_calibrate(&costs, &hs_wallclock, tell, &err))
+	if (hs_lab_calibrate(&costs, &hs_wallclock, progress, &err))
 		return hs_lab_fail(&err);
 	if (o.json) {
 		status = print_json(&costs);

@@ -77,7 +77,7 @@ static int replay_merging(const struct replay_options *o, const struct hs_error 
 
 	if (c->json || c->csv || c->html || c->svg) {
 		(void)hs_error_set(&err, -ENOTSUP,
-				   "there are no results to write: %.380s; or replay it without --%s, which tells of "
+				   "there are no results to write: %.380s; or replay it without --%s, which reports on "
 				   "the recorded run alone",
 				   why->text,
 				   c->json   ? "json"

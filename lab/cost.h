@@ -69,7 +69,7 @@ json_t *hs_lab_costs_json(const struct hs_lab_costs *c); /* NULL: out of memory 
  * KSM is somebody else's, those constants stay unknown, with the reason. Everything is put back. -ECANCELED: the clock
  * says that the end is asked for; -ENOMEM.
  */
-HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock, void (*tell)(const char *what),
-				 struct hs_error *err);
+HS_MUST_USE int hs_lab_calibrate(struct hs_lab_costs *out, const struct hs_clock *clock,
+				 void (*progress)(const char *what), struct hs_error *err);
 
 #endif

@@ -125,7 +125,7 @@ static int begin(struct pool *p, struct worker *w, struct hs_error *err)
 	return 0;
 }
 
-static void tell(const struct pool *p)
+static void show_progress(const struct pool *p)
 {
 	if (p->quiet || !p->tty)
 		return;
@@ -193,7 +193,7 @@ static int loop(struct pool *p, struct hs_error *err)
 			p->fds[i] =
 			    (struct pollfd){ .fd = p->workers[i].pid ? p->workers[i].fd : -1, .events = POLLIN };
 		}
-		tell(p);
+		show_progress(p);
 		if (poll(p->fds, p->parallel, 1000) < 0 && errno != EINTR)
 			return hs_error_set(err, -errno, "cannot wait for runs: %s", strerror(errno));
 		if (asked_to_end)

@@ -21,7 +21,7 @@
 #define HS_LAB_PAGE_BINS 33
 #define HS_LAB_STEP_US   12500 /* the shortest sleep there is: the fine phase's first look */
 
-/* What a huge page is to its guest; the truth, which no policy is told but the oracle. */
+/* What a huge page is to its guest; the truth, which no policy knows but the oracle. */
 enum hs_lab_class { HS_LAB_COLD = 0, HS_LAB_EVEN, HS_LAB_SKEWED, HS_LAB_WARM, HS_LAB_STREAM, HS_LAB_ABSENT };
 
 /* Everything that costs somebody something, counted since the start. */
@@ -57,7 +57,7 @@ struct hs_lab_guest {
 
 struct hs_lab_host;
 
-/* Told of each write that changes who is equal to whom, after it; merged pages were taken apart before. */
+/* Called after each write that changes who is equal to whom; merged pages were taken apart before. */
 typedef void hs_lab_on_write(void *ctx, struct hs_lab_guest *g, hs_base_nr page);
 
 struct hs_lab_host {
@@ -151,7 +151,7 @@ bool hs_lab_consistent(const struct hs_lab_host *h, struct hs_error *err);
 
 /* ---- work ---- */
 
-/* What a guest does, and the truth about it, which no policy is told but the oracle. */
+/* What a guest does, and the truth about it, which no policy knows but the oracle. */
 struct hs_lab_work_ops {
 	enum hs_lab_class (*class_of)(const struct hs_lab_guest *g, hs_huge_nr huge);
 	double (*rate_of)(const struct hs_lab_guest *g, hs_huge_nr huge);

@@ -218,7 +218,7 @@ static int write_file(const char *path, const struct hs_lab_report *r,
 	return close_file(f, path);
 }
 
-/* What the stream cannot take is told by whoever closes it. */
+/* What the stream cannot take is reported by whoever closes it. */
 static int print_json(FILE *f, const json_t *j)
 {
 	if (!json_dumpf(j, f, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) && fputc('\n', f) != EOF)

@@ -83,7 +83,7 @@ static struct hs_bits512 harmless(const struct hs_lab_guest *g, hs_huge_nr huge)
 	const struct hs_bits512 hot = hs_lab_hot_pages(g, huge);
 
 	if (hs_bits_count(&hot) > HS_LAB_MAX_HOT)
-		return (struct hs_bits512){ { 0 } };
+		return hs_bits_empty();
 	return hs_bits_andnot(hs_bits_full(), hot);
 }
 

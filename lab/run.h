@@ -42,7 +42,7 @@ struct hs_lab_result {
 extern const char *const hs_lab_rate_names[HS_LAB_RATE_BINS];
 extern const char *const hs_lab_skew_names[HS_LAB_SKEW_BINS];
 
-/* Told now and then how far the run is, in simulated seconds. */
+/* Called now and then with how far the run is, in simulated seconds. */
 typedef void hs_lab_progress(void *ctx, double seconds);
 
 /*

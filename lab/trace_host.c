@@ -63,7 +63,7 @@ static int take_guest(struct hs_lab_trace *t, const struct hs_trace_record *r)
 			more[i].replaced = true;
 	(void)snprintf(g->kind.group, sizeof(g->kind.group), "%.47s", r->u.guest.group);
 	g->kind.memory = n * HS_HUGE_SIZE;
-	g->kind.cpus = 0; /* unknown: no slowdown can be told */
+	g->kind.cpus = 0; /* unknown: no slowdown can be computed */
 	g->content = calloc(n * HS_BASE_PER_HUGE, sizeof(*g->content));
 	g->latest = calloc(n * HS_BASE_PER_HUGE, sizeof(*g->latest));
 	g->read = calloc(n, sizeof(*g->read));
@@ -121,11 +121,9 @@ static int take_content(struct hs_lab_trace *t, struct hs_lab_traced *g, const s
 {
 	const struct hs_trace_content *c = &r->u.content;
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &c->got) {
 		const hs_base_nr page = c->huge * HS_BASE_PER_HUGE + i;
 
-		if (!hs_bits_test(&c->got, i))
-			continue;
 		if (c->numbers[i] > t->nr_contents)
 			t->nr_contents = c->numbers[i];
 		if (!hs_bits_test(&g->read[c->huge], i)) {

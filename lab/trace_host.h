@@ -1,6 +1,6 @@
 /*
  * Guests of the lab made from a recorded trace (hs/trace.h): their contents as they were read, and in each coarse round
- * which huge pages were accessed. What the trace does not tell is filled in with care:
+ * which huge pages were accessed. What the trace does not hold is filled in with care:
  *
  *   - a base page that was never read has a content of its own
  *   - between rounds a huge page is accessed as it was in the last one

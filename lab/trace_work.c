@@ -26,7 +26,7 @@ static bool accessed_in(const struct hs_lab_round *r, hs_huge_nr huge)
 /* The base pages that are met when the huge page is accessed. */
 static struct hs_bits512 met(const struct hs_lab_traced *t, hs_huge_nr huge)
 {
-	return hs_bits_count(&t->hot[huge]) ? t->hot[huge] : hs_bits_full();
+	return hs_bits_any(&t->hot[huge]) ? t->hot[huge] : hs_bits_full();
 }
 
 static enum hs_lab_class class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
@@ -42,7 +42,7 @@ static enum hs_lab_class class_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 	return hs_bits_count(&bits) > HS_LAB_MAX_HOT ? HS_LAB_EVEN : HS_LAB_SKEWED;
 }
 
-/* Rounds accessed, a second: a trace tells no more. */
+/* Rounds accessed, a second: a trace holds no more. */
 static double rate_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 {
 	const struct traced_work *w = work_of(g);
@@ -58,7 +58,7 @@ static double rate_of(const struct hs_lab_guest *g, hs_huge_nr huge)
 
 static struct hs_bits512 hot_pages(const struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	return rate_of(g, huge) > 0 ? met(work_of(g)->traced, huge) : (struct hs_bits512){ { 0 } };
+	return rate_of(g, huge) > 0 ? met(work_of(g)->traced, huge) : hs_bits_empty();
 }
 
 static uint32_t phase_of(const struct hs_lab_guest *g)

@@ -121,7 +121,7 @@ static unsigned int hot_page(const struct hs_lab_work *w, hs_huge_nr huge, unsig
 
 static struct hs_bits512 hot_mask(const struct hs_lab_work *w, hs_huge_nr huge, unsigned int nr)
 {
-	struct hs_bits512 bits = { { 0 } };
+	struct hs_bits512 bits = hs_bits_empty();
 
 	if (nr >= HS_BASE_PER_HUGE)
 		return hs_bits_full();
@@ -169,11 +169,10 @@ static struct hs_bits512 hot_pages(const struct hs_lab_guest *g, hs_huge_nr huge
 		/* Each page once a turn: hot when a turn is short enough. */
 		const double turn_s = (double)(g->nr_huge - work_of(g)->first_stream) * 2 / g->kind->stream_rate;
 
-		return g->kind->stream_rate > 0 && turn_s <= HS_LAB_SPELL_S ? hs_bits_full()
-									    : (struct hs_bits512){ { 0 } };
+		return g->kind->stream_rate > 0 && turn_s <= HS_LAB_SPELL_S ? hs_bits_full() : hs_bits_empty();
 	}
 	if (!nr || rate_of(g, huge, class) * HS_LAB_SPELL_S < nr)
-		return (struct hs_bits512){ { 0 } };
+		return hs_bits_empty();
 	return hot_mask(g->work, huge, nr);
 }
 
@@ -210,7 +209,7 @@ static void destroy(struct hs_lab_guest *g)
 static struct hs_bits512 each_with(uint64_t *random, double q)
 {
 	const uint32_t t = q >= 1 ? 65535 : (uint32_t)(q * 65536);
-	struct hs_bits512 bits = { { 0 } };
+	struct hs_bits512 bits = hs_bits_empty();
 
 	for (unsigned int bit = t ? (unsigned int)__builtin_ctz(t) : 16; bit < 16; bit++)
 		for (unsigned int i = 0; i < 8; i++) {
@@ -224,7 +223,7 @@ static struct hs_bits512 each_with(uint64_t *random, double q)
 /* The base pages met by `mean` accesses on average. */
 static struct hs_bits512 met(const struct hs_lab_work *w, const struct active *a, double mean, uint64_t *random)
 {
-	struct hs_bits512 bits = { { 0 } };
+	struct hs_bits512 bits = hs_bits_empty();
 
 	if (mean < 64) {
 		for (uint32_t n = hs_lab_poisson(random, mean); n; n--)
@@ -289,7 +288,7 @@ static void write_hot(struct hs_lab_host *h, struct hs_lab_guest *g, struct acti
 	uint32_t n = hs_lab_poisson(&random, mean);
 	bool any = false;
 
-	/* More than twice each page changes nothing that could be told from twice. */
+	/* More than twice each page changes nothing that could be told apart from twice. */
 	if (n > 2U * a->nr_hot)
 		n = 2U * a->nr_hot;
 	for (; n; n--) {

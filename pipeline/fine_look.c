@@ -151,7 +151,7 @@ static int choose(struct hs_pipeline *p, struct guest *g, struct hs_fine_target 
 	if (g->view->ops->splits_nested)
 		return 0;
 	t->keep_split = keep_split;
-	pending = hs_fine_owed(p->fine, g->view, list + t->nr, g->view->nr_huge);
+	pending = hs_fine_pending(p->fine, g->view, list + t->nr, g->view->nr_huge);
 	return hs_split_journal_write(&p->host, g->view, list, t->nr + pending, err);
 }
 

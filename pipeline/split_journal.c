@@ -107,7 +107,7 @@ size_t hs_split_journal_recover(const struct hs_host *host, struct hs_view *view
 	if (nr && hs_fine_give_back(fine, view, huge, nr, NULL) == -ENOMEM)
 		left = nr;
 	else
-		left = hs_fine_owed(fine, view, NULL, 0);
+		left = hs_fine_pending(fine, view, NULL, 0);
 	free(huge);
 	if (!left)
 		hs_split_journal_remove(host, view->pid);

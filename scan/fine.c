@@ -124,7 +124,7 @@ void hs_fine_destroy(struct hs_fine *f)
 {
 	if (!f)
 		return;
-	free(f->debts);
+	free(f->pending);
 	free(f->ageings);
 	free(f);
 }

@@ -64,10 +64,10 @@ void hs_fine_no_time(struct hs_fine *f, const struct hs_view *v)
 
 	if (!a || a->us <= f->restore_us)
 		fade(&f->restore_us);
-	else if (!a->told)
+	else if (!a->measured)
 		fade(&a->us);
 	else
-		a->told = false;
+		a->measured = false;
 }
 
 void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us)
@@ -79,5 +79,5 @@ void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us
 	hs_fine_learn_age(f, v, us);
 	a = find(f, v);
 	if (a)
-		a->told = true;
+		a->measured = true;
 }

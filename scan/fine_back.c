@@ -10,7 +10,8 @@
  * huge mapping would have been split by that as well). What changes between this look and the collapse is harmless: the
  * kernel checks everything again under its own locks, and a hole that opens right then costs one huge page at most.
  *
- * What can never come back is not owed: its memory is no guest memory any more, or the VMM will not have it huge.
+ * What can never come back is not kept as a pending restore: its memory is no guest memory any more, or the VMM will
+ * not have it huge.
  */
 int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *scratch,
 		       int *errors, enum fine_back *out)
@@ -53,50 +54,50 @@ int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, str
 	return 0;
 }
 
-int hs_fine_reserve_debts(struct hs_fine *f, size_t nr)
+int hs_fine_reserve_pending(struct hs_fine *f, size_t nr)
 {
-	struct fine_debt *debts;
+	struct fine_pending *pending;
 
-	if (nr <= f->room_debts - f->nr_debts)
+	if (nr <= f->room_pending - f->nr_pending)
 		return 0;
-	debts = reallocarray(f->debts, f->nr_debts + nr, sizeof(*debts));
-	if (!debts)
+	pending = reallocarray(f->pending, f->nr_pending + nr, sizeof(*pending));
+	if (!pending)
 		return -ENOMEM;
-	f->debts = debts;
-	f->room_debts = f->nr_debts + nr;
+	f->pending = pending;
+	f->room_pending = f->nr_pending + nr;
 	return 0;
 }
 
-void hs_fine_add_debt(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge)
+void hs_fine_add_pending(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge)
 {
 	hs_fine_keep(f, v, huge);
-	f->debts[f->nr_debts++] = (struct fine_debt){ .view = v, .huge = huge };
+	f->pending[f->nr_pending++] = (struct fine_pending){ .view = v, .huge = huge };
 }
 
 void hs_fine_keep(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge)
 {
-	for (size_t i = 0; i < f->nr_debts; i++)
-		if (f->debts[i].view == v && f->debts[i].huge == huge)
-			f->debts[i--] = f->debts[--f->nr_debts];
+	for (size_t i = 0; i < f->nr_pending; i++)
+		if (f->pending[i].view == v && f->pending[i].huge == huge)
+			f->pending[i--] = f->pending[--f->nr_pending];
 }
 
 void hs_fine_forget(struct hs_fine *f, const struct hs_view *v)
 {
-	for (size_t i = 0; i < f->nr_debts; i++)
-		if (f->debts[i].view == v)
-			f->debts[i--] = f->debts[--f->nr_debts];
+	for (size_t i = 0; i < f->nr_pending; i++)
+		if (f->pending[i].view == v)
+			f->pending[i--] = f->pending[--f->nr_pending];
 	hs_fine_forget_age(f, v);
 }
 
-size_t hs_fine_owed(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max)
+size_t hs_fine_pending(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max)
 {
 	size_t nr = 0;
 
-	for (size_t i = 0; i < f->nr_debts; i++) {
-		if (f->debts[i].view != v)
+	for (size_t i = 0; i < f->nr_pending; i++) {
+		if (f->pending[i].view != v)
 			continue;
 		if (nr < max)
-			out[nr] = f->debts[i].huge;
+			out[nr] = f->pending[i].huge;
 		nr++;
 	}
 	return nr;
@@ -112,8 +113,8 @@ int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_
 	int rc = 0;
 
 	*left = 0;
-	for (size_t i = 0; i < f->nr_debts; i++)
-		nr += f->debts[i].view == v;
+	for (size_t i = 0; i < f->nr_pending; i++)
+		nr += f->pending[i].view == v;
 	if (!nr)
 		return 0;
 	*left = nr;
@@ -126,9 +127,9 @@ int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_
 		goto out;
 	}
 	nr = 0;
-	for (size_t i = 0; i < f->nr_debts; i++)
-		if (f->debts[i].view == v)
-			huge[nr++] = f->debts[i].huge;
+	for (size_t i = 0; i < f->nr_pending; i++)
+		if (f->pending[i].view == v)
+			huge[nr++] = f->pending[i].huge;
 	rc = hs_fine_bring_back(v, huge, nr, scratch, errors, outcome);
 	if (rc) {
 		hs_fine_forget(f, v);
@@ -155,9 +156,9 @@ int hs_fine_give_back(struct hs_fine *f, struct hs_view *v, const hs_huge_nr *hu
 {
 	size_t left;
 
-	if (hs_fine_reserve_debts(f, nr))
+	if (hs_fine_reserve_pending(f, nr))
 		return hs_error_set(err, -ENOMEM, "no memory to bring %zu mappings back", nr);
 	for (size_t i = 0; i < nr; i++)
-		hs_fine_add_debt(f, v, huge[i]);
+		hs_fine_add_pending(f, v, huge[i]);
 	return hs_fine_retry(f, v, &left, err);
 }

@@ -8,7 +8,7 @@
 #include "hs/scan.h"
 
 /* A mapping that we split and could not bring back. */
-struct fine_debt {
+struct fine_pending {
 	const struct hs_view *view;
 	hs_huge_nr huge;
 };
@@ -17,16 +17,16 @@ struct fine_debt {
 struct fine_ageing {
 	const struct hs_view *view;
 	uint64_t us;
-	bool told; /* by hs_fine_took_to_age, since there was last no time for it */
+	bool measured; /* by hs_fine_took_to_age, since there was last no time for it */
 };
 
 struct hs_fine {
 	struct hs_fine_config cfg;
 	struct hs_fine_stats stats; /* split_ms is kept in split_us */
 	uint64_t split_us;
-	uint64_t restore_us;     /* what bringing one mapping back takes, as far as we have seen */
-	struct fine_debt *debts; /* the retry list, each huge page at most once */
-	size_t nr_debts, room_debts;
+	uint64_t restore_us;          /* what bringing one mapping back takes, as far as we have seen */
+	struct fine_pending *pending; /* the retry list, each huge page at most once */
+	size_t nr_pending, room_pending;
 	struct fine_ageing *ageings; /* each view at most once */
 	size_t nr_ageings, room_ageings;
 };
@@ -84,8 +84,9 @@ struct fine_window {
 /* Looks at the window's huge pages, w->slots[0 .. nr). 0, or what concerns all. */
 HS_MUST_USE int hs_fine_window(struct fine_window *w);
 
-/* Room for so many more debts, so that none is ever lost for want of memory: asked for before anything is split. */
-HS_MUST_USE int hs_fine_reserve_debts(struct hs_fine *f, size_t nr);
-void hs_fine_add_debt(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge);
+/* Room for so many more pending restores, so that none is ever lost for want of memory: asked for before anything is
+ * split. */
+HS_MUST_USE int hs_fine_reserve_pending(struct hs_fine *f, size_t nr);
+void hs_fine_add_pending(struct hs_fine *f, const struct hs_view *v, hs_huge_nr huge);
 
 #endif

@@ -18,8 +18,9 @@
  *
  * The window's end. A mapping is to be huge again when max_window_ms are over, not only then begin to be: the time that
  * bringing back takes is measured as we go, and kept in reserve. When the samples cannot all be complete by then, they
- * are not waited for; what they would have completed stays unknown, and the splits were in vain. (So that this is rare,
- * fine.c goes by what ageing took.) Against a call of the view that takes arbitrarily long there is no remedy here.
+ * are not waited for; what they would have completed stays unknown, and the splits were for nothing. (So that this is
+ * rare, fine.c goes by what ageing took.) Against a call of the view that takes arbitrarily long there is no remedy
+ * here.
  */
 #include "fine_internal.h"
 
@@ -136,7 +137,7 @@ static void bring_back(struct fine_window *w, const struct group *g)
 			continue;
 		}
 		w->f->stats.nr_restore_failed++;
-		hs_fine_add_debt(w->f, g->target->view, w->huge[i]);
+		hs_fine_add_pending(w->f, g->target->view, w->huge[i]);
 	}
 }
 
@@ -192,14 +193,14 @@ static void split_all(struct fine_window *w)
 
 /*
  * Begins at `start_us`; the answer is when it ended. The clock is read once for each guest and no more: a replay (of
- * sim/replay_view.c) tells recorded readings in their order.
+ * trace/replay.c) gives recorded readings in their order.
  */
 static uint64_t age_all(struct fine_window *w, uint64_t start_us)
 {
 	struct group g;
 
 	for (size_t i = 0; i < w->nr; i++)
-		w->slots[i].now = (struct hs_bits512){ { 0 } };
+		w->slots[i].now = hs_bits_empty();
 	for (g.to = 0; next_group(w, g.to, &g);) {
 		uint64_t end_us;
 		int rc;
@@ -246,7 +247,7 @@ static void take(struct fine_window *w, struct fine_slot *s, const struct hs_bas
 	struct hs_bits512 distinct;
 
 	if (sample->state != HS_MAP_SPLIT) {
-		/* Somebody collapsed it, part of it went, or it cannot be told: the bits mean nothing. */
+		/* Somebody collapsed it, part of it went, or its state is unknown: the bits mean nothing. */
 		s->live = false;
 		return;
 	}
@@ -361,7 +362,7 @@ static void count_out_of_time(struct fine_window *w)
 
 int hs_fine_window(struct fine_window *w)
 {
-	int rc = hs_fine_reserve_debts(w->f, w->nr);
+	int rc = hs_fine_reserve_pending(w->f, w->nr);
 
 	if (rc)
 		return rc;

@@ -66,7 +66,7 @@ static struct hs_policy_decision decide(enum hs_policy_action action, enum hs_po
 /* Base pages that are hot by the fine phase. More samples cannot be asked for than were taken. */
 static struct hs_bits512 hot_pages(const struct hs_policy_config *cfg, const struct hs_fine_result *fine)
 {
-	struct hs_bits512 hot = { { 0 } };
+	struct hs_bits512 hot = hs_bits_empty();
 	unsigned int limit = at_least_1(cfg->hot_count < fine->samples ? cfg->hot_count : fine->samples);
 
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
@@ -177,7 +177,7 @@ static struct hs_policy_decision decide_shared(const struct facts *f)
 			d.ban = ban(f->cfg, f->in->nr_unshared - 1);
 		return d;
 	}
-	if (!hs_bits_count(&f->fresh))
+	if (hs_bits_none(&f->fresh))
 		return decide(HS_ACT_LEAVE, HS_WHY_SHARED_ALREADY, 0);
 	return share(f, HS_WHY_SHARED_ALREADY);
 }
@@ -193,7 +193,7 @@ struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, c
 	if (in->state != HS_MAP_HUGE && in->state != HS_MAP_SPLIT && in->state != HS_MAP_PARTIAL)
 		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
 	look_at(&f, cfg, in);
-	any_shared = hs_bits_count(&f.shared) > 0;
+	any_shared = hs_bits_any(&f.shared);
 	/* Still shared under a ban: it could not be unshared when it was banned; again. */
 	if (in->ban_left)
 		return decide(any_shared ? HS_ACT_UNSHARE : HS_ACT_LEAVE, HS_WHY_BANNED, 0);

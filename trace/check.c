@@ -1,14 +1,7 @@
-#include "check.h"
+/* What a record has to be: asked of each one that is written and of each one that was read. */
+#include "trace_internal.h"
 
 #define MAX_ERRNO 4095
-
-static bool subset(const struct hs_bits512 *a, const struct hs_bits512 *of)
-{
-	for (int i = 0; i < 8; i++)
-		if (a->w[i] & ~of->w[i])
-			return false;
-	return true;
-}
 
 static bool is_error(int rc)
 {
@@ -52,7 +45,7 @@ static const char *check_base_samples(const struct hs_trace_record *r, uint32_t 
 
 		if (r->u.base.huge[i] >= nr_huge)
 			return "a sample is of a huge page that the guest has not";
-		if (b->state > HS_MAP_PARTIAL || !subset(&b->accessed, &b->present))
+		if (b->state > HS_MAP_PARTIAL || !hs_bits_subset(&b->accessed, &b->present))
 			return "a base page's sample is out of its range";
 	}
 	return NULL;
@@ -64,7 +57,7 @@ static const char *check_content(const struct hs_trace_record *r, uint32_t nr_hu
 
 	if (c->huge >= nr_huge)
 		return "a content is of a huge page that the guest has not";
-	return subset(&c->got, &c->want) ? NULL : "more was read than was asked for";
+	return hs_bits_subset(&c->got, &c->want) ? NULL : "more was read than was asked for";
 }
 
 static const char *check_mapping(const struct hs_trace_record *r, uint32_t nr_huge)

@@ -1,11 +1,14 @@
 /* Numbers, texts and sets as bytes. */
-#include "codec.h"
+#include "trace_internal.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 /* How a set of 512 is written: whichever takes the least. */
 enum bits_form { BITS_NONE = 0, BITS_ALL, BITS_WORDS, BITS_FEW, BITS_ALL_BUT, NR_BITS_FORMS };
+
+#define TOO_MANY  "there are more elements than a record may have"
+#define TOO_LARGE "a number is out of its range"
 
 /* With more members than this the words are shorter, at some 1.5 bytes a member. */
 #define BITS_MAX_FEW 40
@@ -62,9 +65,7 @@ static void put_few(struct hs_put *p, const struct hs_bits512 *b, unsigned int n
 	unsigned int next = 0;
 
 	hs_put_byte(p, (uint8_t)nr);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		if (!hs_bits_test(b, i))
-			continue;
+	hs_bits_for_each (i, b) {
 		hs_put_int(p, i - next);
 		next = i + 1;
 	}
@@ -93,6 +94,12 @@ void hs_put_bits(struct hs_put *p, const struct hs_bits512 *b)
 		hs_put_byte(p, BITS_WORDS);
 		hs_put_bytes(p, words, sizeof(words));
 	}
+}
+
+void hs_put_huge(struct hs_put *p, hs_huge_nr *next, hs_huge_nr huge)
+{
+	hs_put_signed(p, (int64_t)huge - *next);
+	*next = huge + 1;
 }
 
 /* ---- in ---- */
@@ -157,6 +164,38 @@ int64_t hs_get_signed(struct hs_get *g)
 	return (int64_t)(v >> 1 ^ (~(v & 1) + 1));
 }
 
+hs_huge_nr hs_get_huge(struct hs_get *g, hs_huge_nr *next)
+{
+	const int64_t step = hs_get_signed(g);
+
+	if (step < -(int64_t)*next || step > (int64_t)UINT32_MAX - 1 - *next) {
+		hs_get_fail(g, TOO_LARGE);
+		return 0;
+	}
+	*next = (hs_huge_nr)(*next + step) + 1;
+	return *next - 1;
+}
+
+uint32_t hs_get_u32(struct hs_get *g)
+{
+	return (uint32_t)hs_get_int(g, UINT32_MAX, TOO_LARGE);
+}
+
+uint64_t hs_get_u64(struct hs_get *g)
+{
+	return hs_get_int(g, UINT64_MAX, "");
+}
+
+uint16_t hs_get_u16(struct hs_get *g)
+{
+	return (uint16_t)hs_get_int(g, UINT16_MAX, TOO_LARGE);
+}
+
+size_t hs_get_nr(struct hs_get *g, size_t bound)
+{
+	return (size_t)hs_get_int(g, bound, TOO_MANY);
+}
+
 void hs_get_text(struct hs_get *g, char *out, size_t size)
 {
 	const size_t n = (size_t)hs_get_int(g, size - 1, "a text is too long");
@@ -191,7 +230,7 @@ void hs_get_bits(struct hs_get *g, struct hs_bits512 *b)
 	const uint8_t form = hs_get_byte(g);
 	const uint8_t *words;
 
-	*b = (struct hs_bits512){ { 0 } };
+	hs_bits_clear_all(b);
 	switch ((enum bits_form)form) {
 	case BITS_NONE:
 		break;
@@ -215,5 +254,5 @@ void hs_get_bits(struct hs_get *g, struct hs_bits512 *b)
 		hs_get_fail(g, "a set is written in a form that is not known");
 	}
 	if (g->why)
-		*b = (struct hs_bits512){ { 0 } };
+		hs_bits_clear_all(b);
 }

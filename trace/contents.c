@@ -1,4 +1,4 @@
-#include "contents.h"
+#include "contents_internal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,5 @@
-/* A record's frame: its type, its length and what every record has. What is in it: trace_kinds.c. */
-#include "check.h"
-#include "codec.h"
+/* A record's frame: its type, its length and what every record has. What is in it: kinds.c. */
+#include "trace_internal.h"
 
 #define RECORD_TOP 4 /* type, and the length in 3 bytes */
 
@@ -18,7 +17,7 @@ size_t hs_trace_bound(uint8_t type)
 	return k ? k->bound : 0;
 }
 
-/* Type, length, and what every record has. k NULL: the end, which tells how many came before it. */
+/* Type, length, and what every record has. k NULL: the end, which says how many came before it. */
 static void put_record(struct hs_trace_state *s, struct hs_put *p, const struct hs_trace_kind *k,
 		       const struct hs_trace_record *r, size_t from, size_t nr)
 {
@@ -71,7 +70,7 @@ static int decode_body(struct hs_trace_state *s, struct hs_get *g, struct hs_tra
 	r->error = -(int)hs_get_int(g, INT16_MAX, "the answer is no error number");
 	if (r->type == HS_TRACE_END) {
 		if (hs_get_int(g, UINT64_MAX, "") != s->nr_records)
-			hs_get_fail(g, "the end tells of another number of records than there were");
+			hs_get_fail(g, "the end says another number of records than there were");
 		*ended = true;
 	} else if (k) {
 		k->get(g, r, room);

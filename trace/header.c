@@ -2,7 +2,7 @@
  * The header as pairs of name and value: a later version can add some, and one that reads an older file finds out which
  * are missing. First the facts of the run, then the pipeline's settings, by their table.
  */
-#include "codec.h"
+#include "trace_internal.h"
 
 enum value_form { VALUE_NUMBER = 0, VALUE_TEXT };
 

@@ -1,8 +1,9 @@
 /*
- * Reading a trace. A block is checked as a whole before anything in it is looked at, so a damaged file is told as such,
- * with the block's place; but a checksum is no proof of good will, so records are read as if anybody had written them.
+ * Reading a trace. A block is checked as a whole before anything in it is looked at, so a damaged file is reported as
+ * such, with the block's place; but a checksum is no proof of good will, so records are read as if anybody had written
+ * them.
  */
-#include "codec.h"
+#include "trace_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,7 +34,7 @@ static int fail(struct hs_trace_reader *r, int rc, uint64_t at, const char *why)
 	return hs_error_set(&r->why, rc, "%s: at byte %" PRIu64 ": %s", r->name, at, why);
 }
 
-/* Inside a block, places are told as bytes of what was unpacked. */
+/* Inside a block, places are given as bytes of what was unpacked. */
 static int fail_inside(struct hs_trace_reader *r)
 {
 	r->error = -EBADMSG;
@@ -118,7 +119,7 @@ static int next_block(struct hs_trace_reader *r)
 		return fail(r, -EBADMSG, r->block_at, "the block's checksum is wrong");
 	n = ZSTD_decompressDCtx(r->zstd, r->raw, raw, r->packed, packed);
 	if (ZSTD_isError(n) || n != raw)
-		return fail(r, -EBADMSG, r->block_at, "the block cannot be unpacked to the size that it tells");
+		return fail(r, -EBADMSG, r->block_at, "the block cannot be unpacked to the size that it claims");
 	r->block = (struct hs_get){ .start = r->raw, .at = r->raw, .end = r->raw + raw };
 	return 0;
 }

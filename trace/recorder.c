@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "contents.h"
+#include "contents_internal.h"
 
 struct hs_recorder {
 	struct hs_trace_writer *w;
@@ -64,7 +64,7 @@ static void put(struct hs_recorder *r, struct hs_trace_record *rec)
 	put_at(r, rec, r->inner->now_us(r->inner->ctx));
 }
 
-/* A call of a view that has nothing to tell but its answer. */
+/* A call of a view that returns nothing but its answer. */
 static void put_answer(struct record_view *v, enum hs_trace_type type, int rc)
 {
 	struct hs_trace_record rec = { .type = (uint8_t)type, .guest = v->guest, .error = rc };
@@ -111,7 +111,7 @@ static void record_close(struct hs_view *view)
 {
 	struct record_view *v = record_of(view);
 
-	/* First: closing may bring mappings back, but nobody is told of that any more. */
+	/* First: closing may bring mappings back, but nobody looks at that any more. */
 	put_answer(v, HS_TRACE_GONE, 0);
 	hs_view_close(v->inner);
 	free(v);
@@ -169,7 +169,8 @@ static int record_sample_base(struct hs_view *view, const hs_huge_nr *huge, size
 	return rc;
 }
 
-/* What is shared is told by the pipeline, which asks for frames for nothing else: frames would be of no more use. */
+/* What is shared is reported by the pipeline, which asks for frames for nothing else: frames would be of no more use.
+ */
 static int record_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE],
 			 struct hs_error *err)
 {
@@ -209,13 +210,12 @@ static int record_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, 
 /* The numbers of what was read. */
 static void number(struct hs_recorder *r, const void *buf, const struct hs_bits512 *got)
 {
-	struct hs_bits512 zero;
+	struct hs_bits512 zero, other;
 
 	memset(r->numbers, 0, sizeof(r->numbers));
 	hs_digest_huge(&r->key, buf, got, r->digests, &zero);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		if (!hs_bits_test(got, i) || hs_bits_test(&zero, i))
-			continue;
+	other = hs_bits_andnot(*got, zero);
+	hs_bits_for_each (i, &other) {
 		r->numbers[i] = hs_contents_number(&r->contents, r->digests[i]);
 		if (!r->numbers[i]) {
 			fail(r, -ENOMEM, "out of memory for the digests of what was read");
@@ -241,7 +241,7 @@ static int record_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bi
 	return rc;
 }
 
-/* Tells the pipeline nothing: not recorded. */
+/* Returns nothing to the pipeline: not recorded. */
 static int record_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err)
 {
 	return hs_view_reach(record_of(view)->inner, huge, which, err);
@@ -261,7 +261,7 @@ static const struct hs_view_ops record_ops = {
 	.reach = record_reach,
 };
 
-static int tell_guest(struct record_view *v, const char *name, const char *group, struct hs_error *err)
+static int put_guest(struct record_view *v, const char *name, const char *group, struct hs_error *err)
 {
 	const struct hs_view *in = v->inner;
 	struct hs_trace_region *regions = calloc(in->nr_regions + 1, sizeof(*regions));
@@ -313,7 +313,7 @@ int hs_recorder_wrap(struct hs_recorder *r, struct hs_view *inner, const char *n
 	v->inner = inner;
 	v->rec = r;
 	v->guest = r->nr_guests;
-	rc = tell_guest(v, name, group, err);
+	rc = put_guest(v, name, group, err);
 	if (rc) {
 		free(v);
 		return rc;
@@ -323,7 +323,7 @@ int hs_recorder_wrap(struct hs_recorder *r, struct hs_view *inner, const char *n
 	return 0;
 }
 
-/* ---- what the pipeline tells ---- */
+/* ---- what the pipeline reports ---- */
 
 void hs_recorder_cycle(struct hs_recorder *r, uint32_t cycle)
 {

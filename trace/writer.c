@@ -1,5 +1,5 @@
 /* Writing a trace: records are gathered into blocks, each compressed and checked by itself. */
-#include "codec.h"
+#include "trace_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -99,7 +99,7 @@ int hs_trace_write(struct hs_trace_writer *w, const struct hs_trace_record *r, s
 		(void)fail(w, -EINVAL, "a guest has more pieces of memory than a trace can hold");
 	if (!w->error && r->type == HS_TRACE_END)
 		(void)fail(w, -EINVAL, "the end is written by closing the trace");
-	/* One at least: a record of no elements tells something, too. */
+	/* One at least: a record of no elements says something, too. */
 	do {
 		const size_t nr = bound && r->nr - from > bound ? bound : r->nr - from;
 

@@ -30,13 +30,13 @@ void hs_recorder_destroy(struct hs_recorder *r); /* takes NULL; its views are cl
 const struct hs_clock *hs_recorder_clock(struct hs_recorder *r);
 
 /*
- * A view around `inner`, which it owns from then on (not after an error); closing it tells that the guest is gone.
- * Errors of recording never show in its answers: hs_recorder_error tells them. -ENOMEM, -ENOSPC (too many guests).
+ * A view around `inner`, which it owns from then on (not after an error); closing it records that the guest is gone.
+ * Errors of recording never show in its answers: hs_recorder_error reports them. -ENOMEM, -ENOSPC (too many guests).
  */
 HS_MUST_USE int hs_recorder_wrap(struct hs_recorder *r, struct hs_view *inner, const char *name, const char *group,
 				 struct hs_view **out, struct hs_error *err);
 
-/* What the pipeline tells of itself; `v` is one of the recorder's views. */
+/* What the pipeline reports of itself; `v` is one of the recorder's views. */
 void hs_recorder_cycle(struct hs_recorder *r, uint32_t cycle);
 void hs_recorder_fine(struct hs_recorder *r, const struct hs_view *v, const struct hs_fine_result *results, size_t nr);
 /* decisions[nr_huge] of the view */
@@ -63,7 +63,7 @@ void hs_replay_destroy(struct hs_replay *r); /* takes NULL; its views are closed
 
 const struct hs_trace_header *hs_replay_header(const struct hs_replay *r);
 
-/* The clock that the pipeline is to go by: it tells the times that were told then. Lives as long as the replay. */
+/* The clock that the pipeline is to go by: it gives the times that were recorded. Lives as long as the replay. */
 const struct hs_clock *hs_replay_clock(struct hs_replay *r);
 
 enum hs_replay_step {
@@ -91,17 +91,17 @@ void hs_replay_decided(struct hs_replay *r, const struct hs_view *v, const struc
 
 /*
  * Of a trace of a merging run, once a cycle's decisions are carried out: takes what was shared then, as it was recorded
- * at this place, for hs_replay_state to tell until the next time.
+ * at this place, for hs_replay_state to return until the next time.
  */
 void hs_replay_merged(struct hs_replay *r);
 
-/* The state that hs_share_state told. `guest`: in the order of coming; outs may be NULL. */
+/* The state that hs_share_state returned. `guest`: in the order of coming; outs may be NULL. */
 void hs_replay_state(const struct hs_replay *r, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
 		     struct hs_bits512 *shared, uint32_t *breaks);
 
 /*
- * What befell the replay, or 0. From then on all its views and its clock answer -ECANCELED, so that a pipeline ends its
- * cycle: ask here for the reason.
+ * The error that ended the replay, or 0. From then on all its views and its clock answer -ECANCELED, so that a pipeline
+ * ends its cycle: ask here for the reason.
  */
 HS_MUST_USE int hs_replay_error(const struct hs_replay *r, struct hs_error *err);
 

@@ -1,6 +1,6 @@
 /*
  * The two phases of looking. Coarse: which huge pages are hot. Fine: which base pages of chosen hot huge pages are hot.
- * Both are told what to look at and keep records; what to do with them is the policy's.
+ * Both get a list of what to look at and keep records; what to do with them is the policy's.
  */
 #ifndef HS_SCAN_H
 #define HS_SCAN_H
@@ -86,7 +86,7 @@ struct hs_fine_result {
 	uint8_t known;    /* HS_YES when all samples were taken or it was given up as evenly hot, else HS_UNKNOWN */
 	uint8_t gave_up;  /* restored early: `nr_hot` is a lower bound */
 	uint8_t samples;  /* taken */
-	uint8_t restored; /* the mapping is huge; 0: never split, left split on the caller's wish, or to be retried */
+	uint8_t restored; /* the mapping is huge; 0: never split, left split as the caller asked, or to be retried */
 	uint16_t nr_hot;  /* skew: distinct base pages accessed in any sample */
 	uint8_t count[HS_BASE_PER_HUGE]; /* samples in which each base page was accessed */
 };
@@ -103,7 +103,7 @@ struct hs_fine_target {
 	 * from the view, but neither split nor restore. */
 	bool (*keep_split)(void *ctx, const struct hs_fine_result *r);
 	void *ctx;
-	int error; /* out: 0, or what befell this guest (-ESRCH: it is gone); its later results are unknown */
+	int error; /* out: 0, or what happened to this guest (-ESRCH: it is gone); its later results are unknown */
 };
 
 struct hs_fine_stats {
@@ -114,7 +114,7 @@ struct hs_fine_stats {
 	uint64_t nr_restore_failed; /* still split at the end, and put on the retry list */
 	uint64_t nr_gave_up;
 	uint64_t nr_no_time;     /* not split: ageing their guest takes so long that no window would end in time */
-	uint64_t nr_out_of_time; /* split in vain: the window's time was over before all samples were taken */
+	uint64_t nr_out_of_time; /* split for nothing: the window's time was over before all samples were taken */
 	uint64_t split_ms;       /* huge-page milliseconds spent split */
 };
 
@@ -152,7 +152,7 @@ void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us
 HS_MUST_USE int hs_fine_retry(struct hs_fine *f, struct hs_view *v, size_t *left, struct hs_error *err);
 
 /* The mappings of this view on the list, the first `max` of them into out (NULL with 0); their number. */
-size_t hs_fine_owed(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max);
+size_t hs_fine_pending(const struct hs_fine *f, const struct hs_view *v, hs_huge_nr *out, size_t max);
 
 /*
  * Brings mappings back that keep_split had left split, now that nothing comes of it; what cannot be brought back now is

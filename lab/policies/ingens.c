@@ -18,6 +18,7 @@
  */
 #include "lab/policy.h"
 #include "scanner.h"
+#include "tracker.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -82,7 +83,7 @@ static void candidates(void *ctx, const struct hs_lab_guest *g, hs_huge_nr huge,
 	const uint8_t state = hs_sim_state(g->view, huge);
 	const struct look *l = x->fine ? &x->looks[g->nr][huge] : NULL;
 
-	*out = (struct hs_bits512){ { 0 } };
+	hs_bits_clear_all(out);
 	/* Split for a look is not mapped alone: it comes back. */
 	if ((state != HS_MAP_HUGE && !hs_sim_is_split_by_view(g->view, huge)) || is_cold(x, r))
 		*out = hs_bits_full();

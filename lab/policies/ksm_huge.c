@@ -33,7 +33,7 @@ struct ksm_huge {
 static void mapped_alone(void *ctx, const struct hs_lab_guest *g, hs_huge_nr huge, struct hs_bits512 *out)
 {
 	(void)ctx;
-	*out = hs_sim_state(g->view, huge) == HS_MAP_HUGE ? (struct hs_bits512){ { 0 } } : hs_bits_full();
+	*out = hs_sim_state(g->view, huge) == HS_MAP_HUGE ? hs_bits_empty() : hs_bits_full();
 }
 
 /* 0 when some base page has a content of its own: nobody is equal to it. */

@@ -100,10 +100,10 @@ static struct hs_bits512 allowed(const struct oracle *o, const struct hs_lab_gue
 		return bits;
 	hot = hs_lab_hot_pages(g, huge);
 	if (hs_bits_count(&hot) > o->policy.max_hot)
-		return (struct hs_bits512){ { 0 } };
+		return hs_bits_empty();
 	*min_gain = hs_lab_rate_of(g, huge) * HS_LAB_SPELL_S > 1 ? o->policy.min_gain_hot : o->policy.min_gain_cold;
 	bits = hs_bits_andnot(bits, hot);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+	hs_bits_for_each (i, &bits)
 		if (o->doomed[g->nr][huge * HS_BASE_PER_HUGE + i])
 			hs_bits_clear(&bits, i);
 	return bits;
@@ -119,12 +119,11 @@ static struct hs_bits512 fresh(const struct oracle *o, const struct hs_lab_guest
 			       struct hs_bits512 bits)
 {
 	bits = hs_bits_andnot(bits, hs_sim_merged(g->view, huge));
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &bits) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 		const uint64_t content = hs_sim_content(g->view, page);
 
-		if (hs_bits_test(&bits, i) &&
-		    (!hs_lab_can_share(o->h, g, page) ||
+		if ((!hs_lab_can_share(o->h, g, page) ||
 		     (content && !hs_lab_merged_alike(o->h, g, content) && *pending_of(o, g, content) < 2)))
 			hs_bits_clear(&bits, i);
 	}
@@ -140,7 +139,7 @@ static void walk_huge(struct oracle *o, struct hs_lab_guest *g, hs_huge_nr huge,
 	struct hs_bits512 bits = allowed(o, g, huge, &min_gain), new;
 
 	if (walk == WALK_UNSHARE) {
-		if (!hs_bits_count(&bits) && hs_bits_count(&merged))
+		if (hs_bits_none(&bits) && hs_bits_any(&merged))
 			hs_lab_unshare(o->h, g, huge);
 		return;
 	}
@@ -151,11 +150,9 @@ static void walk_huge(struct oracle *o, struct hs_lab_guest *g, hs_huge_nr huge,
 	} else {
 		new = hs_bits_andnot(bits, merged);
 	}
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &new) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 
-		if (!hs_bits_test(&new, i))
-			continue;
 		if (walk == WALK_MERGE)
 			hs_lab_merge(o->h, g, page);
 		else if (hs_lab_can_share(o->h, g, page))

@@ -87,20 +87,16 @@ static int match(struct hs_lab_scanner *s, struct hs_lab_guest *g, hs_base_nr pa
 static int scan_huge(struct hs_lab_scanner *s, struct hs_lab_guest *g, hs_huge_nr huge)
 {
 	struct hs_bits512 bits;
-	unsigned int n;
-	int rc = 0;
 
 	if (hs_sim_state(g->view, huge) == HS_MAP_ABSENT)
 		return 0;
 	s->rules.candidates(s->rules.ctx, g, huge, &bits);
-	n = hs_bits_count(&bits);
-	s->credit -= n;
-	for (unsigned int i = 0; n && !rc && i < HS_BASE_PER_HUGE; i++) {
+	s->credit -= hs_bits_count(&bits);
+	hs_bits_for_each (i, &bits) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 		uint64_t content;
+		int rc;
 
-		if (!hs_bits_test(&bits, i))
-			continue;
 		/* ksmd passes over what it has merged almost for nothing. */
 		if (hs_lab_is_merged(s->h, g, page))
 			continue;
@@ -109,8 +105,10 @@ static int scan_huge(struct hs_lab_scanner *s, struct hs_lab_guest *g, hs_huge_n
 		if (content > s->h->nr_pooled || (s->rules.zero_only && content))
 			continue;
 		rc = match(s, g, page, content);
+		if (rc)
+			return rc;
 	}
-	return rc;
+	return 0;
 }
 
 static int scan(struct hs_lab_scanner *s, uint64_t us)

@@ -6,7 +6,6 @@
 #ifndef HS_LAB_POLICIES_SCANNER_H
 #define HS_LAB_POLICIES_SCANNER_H
 
-#include "hs/scan.h"
 #include "lab/lab_host.h"
 
 struct hs_lab_scan_rules {
@@ -27,19 +26,5 @@ void hs_lab_scanner_destroy(struct hs_lab_scanner *s); /* takes NULL */
 /* The host's time, in which the scanner goes on while somebody sleeps. */
 const struct hs_clock *hs_lab_scanner_clock(struct hs_lab_scanner *s);
 uint64_t hs_lab_scanner_bytes(const struct hs_lab_scanner *s); /* of its own memory */
-
-/* ---- tracker.c: the coarse phase over all guests, for the rivals that look at heat ---- */
-
-struct hs_lab_tracker {
-	struct hs_lab_host *h;
-	struct hs_coarse **coarse; /* [guest] */
-	uint32_t rounds;
-	uint64_t aged, sampled;
-};
-
-HS_MUST_USE int hs_lab_tracker_create(struct hs_lab_tracker **out, struct hs_lab_host *h, struct hs_error *err);
-void hs_lab_tracker_destroy(struct hs_lab_tracker *t); /* takes NULL */
-/* One round of 600 ms. Errors of hs_coarse_round, and -ECANCELED. */
-HS_MUST_USE int hs_lab_tracker_round(struct hs_lab_tracker *t, const struct hs_clock *clock, struct hs_error *err);
 
 #endif

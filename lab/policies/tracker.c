@@ -1,6 +1,4 @@
-/* The coarse phase, the production code's, over all guests of the lab's host. */
-#include "hs/scan.h"
-#include "scanner.h"
+#include "tracker.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -24,13 +24,11 @@ nr_file == 1 {
 			program_knows[$2, $i] = 1
 	} else if ($1 == "contract") {
 		owner_of[$2] = $3
-	} else if ($1 == "until") {
-		until[$2, $3] = 1
 	} else if ($1 == "prefix") {
 		for (i = 3; i <= NF; i++)
 			prefix_of[$2, $i] = 1
 		prefix[$2] = 1
-	} else {
+	} else if ($1 != "unclean") {
 		complain("a row of an unknown kind: " $0)
 	}
 	next

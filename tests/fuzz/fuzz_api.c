@@ -1,6 +1,7 @@
 /*
- * Requests. The functions of service/api.c and service/metrics.c are the real ones; the transport is this file, which
- * takes the bytes apart as a server would, and the daemon behind is a fixed one whose answers depend on the bytes too.
+ * Requests. The functions of service/endpoint/api.c and service/endpoint/metrics.c are the real ones; the transport is
+ * this file, which takes the bytes apart as a server would, and the daemon behind is a fixed one whose answers depend
+ * on the bytes too.
  *
  * Input: "METHOD path?query", lines "Name: value", an empty line, the body. Whatever the bytes: each request is
  * answered exactly once, JSON is JSON, an error names its code and a message, and nothing changes through the port.

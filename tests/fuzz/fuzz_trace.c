@@ -9,7 +9,7 @@
 #include <string.h>
 #include <zstd.h>
 
-#include "trace/codec.h"
+#include "trace/trace_internal.h"
 
 /* Where the second of two blocks begins: bytes of the content. */
 #define FIRST_BLOCK 200

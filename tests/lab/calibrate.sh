@@ -24,8 +24,8 @@ if [ -n "${HS_OWN_MOUNTS-}" ]; then
 	mkdir "$dir/var" && mount --bind "$dir/var" /var/cache || exit 1
 	place=/var/cache/hs-lab/calibration.json
 fi
-(umask 077 && timeout 200 "$program" calibrate -q --json >"$dir/printed.json" 2>"$dir/told") || fail "calibrate: $(cat "$dir/told")"
-grep -qx "written to $place" "$dir/told" || fail "it does not say where: $(cat "$dir/told")"
+(umask 077 && timeout 200 "$program" calibrate -q --json >"$dir/printed.json" 2>"$dir/messages") || fail "calibrate: $(cat "$dir/messages")"
+grep -qx "written to $place" "$dir/messages" || fail "it does not say where: $(cat "$dir/messages")"
 cp "$place" "$dir/c.json"
 [ "$(knobs)" = "$before" ] || fail "KSM is not as it was"
 cmp -s <(jq -S . "$dir/c.json") <(jq -S . "$dir/printed.json") || fail "what is printed is not what is written"
@@ -37,25 +37,25 @@ jq -e '.break_ns > 0 and .copy_huge_ns > 0 and .hash_ns > 0 and .compare_ns > 0'
 [ "$(id -u)" != 0 ] || jq -e '.read_ns > 0 and .age_ns > 0 and .sample_ns > 0' "$dir/c.json" >/dev/null || fail "a process's memory"
 timeout 100 "$program" run demo -q -p ksm --seconds 5 --set memory=64M --calibration "$dir/c.json" --json "$dir/r.json" >"$dir/table" ||
 	fail "run with the calibration"
-grep -q "measured $(jq -r .measured "$dir/c.json") on" "$dir/table" || fail "the table does not tell the calibration"
+grep -q "measured $(jq -r .measured "$dir/c.json") on" "$dir/table" || fail "the table does not name the calibration"
 jq -e '.costs.break_ns > 0' "$dir/r.json" >/dev/null || fail "the results do not hold the costs"
 # interrupted SIGNAL UNTIL: it is ended by that signal when UNTIL, a condition, has become true; 0: KSM is given back, and
 # neither a process nor a file is left.
 interrupted() {
 	local pid children rc
-	"$program" calibrate -o "$dir/none.json" 2>"$dir/told" >"$dir/printed" &
+	"$program" calibrate -o "$dir/none.json" 2>"$dir/messages" >"$dir/printed" &
 	pid=$!
 	while kill -0 "$pid" 2>/dev/null && ! eval "$2"; do read -rt 0.02 <> <(:) || :; done
 	children=$(cat "/proc/$pid/task/$pid/children")
 	kill -"$1" "$pid" || fail "it ended before \"$2\""
 	wait "$pid"
 	rc=$?
-	[ "$rc" = 1 ] && grep -q '^hs-lab: interrupted' "$dir/told" || fail "SIG$1: status $rc, $(cat "$dir/told")"
+	[ "$rc" = 1 ] && grep -q '^hs-lab: interrupted' "$dir/messages" || fail "SIG$1: status $rc, $(cat "$dir/messages")"
 	[ ! -e "$dir/none.json" ] && [ ! -s "$dir/printed" ] || fail "SIG$1: something was written"
 	for pid in $children; do [ ! -d "/proc/$pid" ] || fail "SIG$1: process $pid is left"; done
 	[ "$(knobs)" = "$before" ] || fail "SIG$1: KSM is not as it was: $(knobs)"
 }
-interrupted INT 'grep -q "random reads" "$dir/told"'
+interrupted INT 'grep -q "random reads" "$dir/messages"'
 [ "$(id -u)" != 0 ] || interrupted TERM '[ "$(knobs)" != "$before" ]'
 
 # Root's is the machine's, which everybody may read and is read first; another user's, where there is none.

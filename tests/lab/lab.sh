@@ -66,7 +66,7 @@ expect 1 "there is no calibration at $dir/mine.json" run demo --calibration "$di
 echo '{"format": "something else"}' >"$dir/other.json"
 expect 1 'is no calibration of this version' run demo --calibration "$dir/other.json"
 expect 1 "cannot write $dir/no/such/x.csv" run demo -p none --seconds 1 --csv "$dir/no/such/x.csv"
-# Where nothing can be written that is told, whatever it was.
+# Where nothing can be written an error says so, whatever it was.
 for option in json csv html; do
 	expect 1 'cannot write /dev/full: No space left' run demo -p none --seconds 1 -q "--$option=/dev/full"
 done
@@ -114,7 +114,7 @@ figures() { "$program" run demo -q -p hs-share --seconds 15 --set memory=64M "$@
 [ "$(figures --jobs 1)" = "$(figures --jobs 3)" ] && good || bad "runs at a time"
 expect 0 'max_hot +100\*' sweep "$dir/twins.ini" -q --param max_hot=10,100
 expect 0 'tracking alone' claims -q --seconds 12 --set vm.memory=32M
-# Recorded guests: the recorded run decides as it did, and no slowdown is told.
+# Recorded guests: the recorded run decides as it did, and no slowdown is shown.
 expect 0 '[0-9]+ decisions, 0 of them other than recorded' replay -q "$trace"
 expect 0 '^hs-share .* - ' replay -q "$trace" -p hs-share
 head -c 3000 "$trace" >"$dir/cut.hst"

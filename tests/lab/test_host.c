@@ -289,7 +289,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/host");
+	Suite *s = suite_create("lab/host");
 	TCase *c = tcase_create("host");
 
 	tcase_add_test(c, test_sim_host_counts_what_could_be_saved);

@@ -1,4 +1,4 @@
-/* Each policy on hosts so small that what it does can be told beforehand. */
+/* Each policy on hosts so small that what it does can be said beforehand. */
 #include "lab_help.h"
 
 #include <math.h>
@@ -182,7 +182,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/policies");
+	Suite *s = suite_create("lab/policies");
 	TCase *c = tcase_create("policies");
 
 	tcase_add_test(c, test_sim_policies_on_cold_twins);

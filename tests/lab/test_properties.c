@@ -116,7 +116,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/properties");
+	Suite *s = suite_create("lab/properties");
 	TCase *c = tcase_create("properties");
 
 	tcase_add_loop_test(c, test_sim_properties_conservation, 0, 8);

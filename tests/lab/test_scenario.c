@@ -91,7 +91,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/scenario");
+	Suite *s = suite_create("lab/scenario");
 	TCase *c = tcase_create("scenario");
 
 	tcase_add_test(c, test_sim_scenario_reads_all);

@@ -177,7 +177,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/trace host");
+	Suite *s = suite_create("lab/trace host");
 	TCase *c = tcase_create("trace");
 
 	tcase_add_checked_fixture(c, setup, teardown);

@@ -75,7 +75,7 @@ START_TEST(test_service_journal_later)
 	hs_sim_fail_restore(view, 4, 2, -ENOMEM);
 	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 1);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
-	ck_assert_uint_eq(hs_fine_owed(fine, view, pending, 3), 1);
+	ck_assert_uint_eq(hs_fine_pending(fine, view, pending, 3), 1);
 	ck_assert_uint_eq(pending[0], 4);
 	hs_fine_forget(fine, view); /* killed again */
 	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 1);

@@ -20,7 +20,7 @@ struct scene {
 	struct hs_view *view[SCENE_GUESTS];
 	uint32_t nr_guests, nr_huge;
 	struct pattern pattern[SCENE_GUESTS][SCENE_HUGE];
-	uint64_t due_us[SCENE_GUESTS][SCENE_HUGE]; /* accesses owed, in thousandths */
+	uint64_t due_us[SCENE_GUESTS][SCENE_HUGE]; /* accesses due, in thousandths */
 	uint32_t next[SCENE_GUESTS][SCENE_HUGE];
 	/* Targets: all huge pages of each guest. */
 	hs_huge_nr huge[SCENE_HUGE];

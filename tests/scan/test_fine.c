@@ -287,7 +287,8 @@ static void slow_ageing(struct scene *s, uint32_t guest, uint64_t age_us)
 
 START_TEST(test_scan_fine_learns_what_ageing_takes)
 {
-	/* 5 * (200 + 700) ms do not fit in 3,000: that is found out once, and nothing is split in vain after that. */
+	/* 5 * (200 + 700) ms do not fit in 3,000: that is found out once, and nothing is split for nothing after that.
+	 */
 	static struct scene s;
 	struct hs_fine *f = scene_fine(&defaults);
 	uint64_t split;
@@ -330,9 +331,9 @@ START_TEST(test_scan_fine_learns_what_ageing_takes)
 }
 END_TEST
 
-START_TEST(test_scan_fine_is_told_what_ageing_takes)
+START_TEST(test_scan_fine_knows_what_ageing_takes)
 {
-	/* From the coarse phase it is known beforehand: not one mapping is split in vain. */
+	/* From the coarse phase it is known beforehand: not one mapping is split for nothing. */
 	static struct scene s;
 	struct hs_fine *f = scene_fine(&defaults);
 
@@ -427,7 +428,7 @@ START_TEST(test_scan_fine_keep_split)
 		ck_assert_int_eq(scene_state(&s, 0, h), kept ? HS_MAP_SPLIT : HS_MAP_HUGE);
 	}
 	ck_assert_uint_eq(scene_not_huge(&s, 1), 0);
-	/* Kept is not owed. */
+	/* Kept is no pending restore. */
 	ck_assert_int_eq(hs_fine_retry(f, s.view[0], &left, NULL), 0);
 	ck_assert_uint_eq(left, 0);
 	ck_assert_uint_eq(scene_not_huge(&s, 0), 2);
@@ -520,7 +521,7 @@ int main(void)
 	tcase_add_test(t, test_scan_fine_budget_of_time);
 	tcase_add_test(t, test_scan_fine_learns_what_restoring_takes);
 	tcase_add_test(t, test_scan_fine_learns_what_ageing_takes);
-	tcase_add_test(t, test_scan_fine_is_told_what_ageing_takes);
+	tcase_add_test(t, test_scan_fine_knows_what_ageing_takes);
 	tcase_add_test(t, test_scan_fine_slow_guests_apart);
 	tcase_add_test(t, test_scan_fine_keep_split);
 	tcase_add_test(t, test_scan_fine_keep_split_takes_too_long);

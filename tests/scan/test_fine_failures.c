@@ -89,9 +89,9 @@ START_TEST(test_scan_fine_failures_restore)
 }
 END_TEST
 
-START_TEST(test_scan_fine_failures_owed_once)
+START_TEST(test_scan_fine_failures_pending_once)
 {
-	/* Owed from an earlier run, it is no huge page for the next one, and not owed twice. */
+	/* Pending from an earlier run, it is no huge page for the next one, and not pending twice. */
 	static struct scene s;
 	struct hs_fine *f = scene_fine(&defaults);
 
@@ -110,9 +110,9 @@ START_TEST(test_scan_fine_failures_owed_once)
 }
 END_TEST
 
-START_TEST(test_scan_fine_failures_owed_twice)
+START_TEST(test_scan_fine_failures_pending_twice)
 {
-	/* Owed, then huge again without us, then split and owed once more. */
+	/* Pending, then huge again without us, then split and pending once more. */
 	static struct scene s;
 	struct hs_fine *f = scene_fine(&defaults);
 	uint32_t asked = 0;
@@ -123,7 +123,7 @@ START_TEST(test_scan_fine_failures_owed_twice)
 	hs_sim_collapse(s.view[0], 1);
 	ck_assert_int_eq(scene_run(&s, f), 0);
 	ck_assert_uint_eq(retry(&s, f, 0), 1);
-	/* And huge again without us, then split and kept: what was owed is forgotten. */
+	/* And huge again without us, then split and kept: what was pending is forgotten. */
 	hs_sim_collapse(s.view[0], 1);
 	s.targets[0].keep_split = keep_all;
 	s.targets[0].ctx = &asked;
@@ -238,7 +238,7 @@ START_TEST(test_scan_fine_failures_given_back_meanwhile)
 	ck_assert_int_eq(scene_state(&s, 0, 2), HS_MAP_ABSENT);
 	ck_assert_uint_eq(retry(&s, f, 0), 0);
 	ck_assert_int_eq(scene_state(&s, 0, 1), HS_MAP_PARTIAL);
-	/* It is not owed any more, even when it is all there again. */
+	/* It is not pending any more, even when it is all there again. */
 	for (hs_base_nr p = 512 + 100; p < 512 + 200; p++)
 		hs_sim_access(s.view[0], p, true);
 	ck_assert_uint_eq(retry(&s, f, 0), 0);
@@ -267,7 +267,7 @@ START_TEST(test_scan_fine_failures_away_for_a_moment)
 }
 END_TEST
 
-static void cannot_be_told(struct scene *s)
+static void cannot_tell(struct scene *s)
 {
 	hs_sim_set_unknown(s->view[0], 1, true);
 }
@@ -279,7 +279,7 @@ START_TEST(test_scan_fine_failures_unknown_meanwhile)
 
 	scene_open(&s, 1, 3);
 	s.event_us = 300000;
-	s.event = cannot_be_told;
+	s.event = cannot_tell;
 	ck_assert_int_eq(scene_run(&s, f), 0);
 	ck_assert_int_eq(s.results[0][0].known, HS_YES);
 	ck_assert_int_eq(s.results[0][1].known, HS_UNKNOWN);
@@ -351,7 +351,7 @@ static void fail_each_call(int error)
 			}
 			if (error == -ESRCH) {
 				ck_assert_int_eq(s.targets[0].error, -ESRCH);
-				/* Nothing is owed to the dead: no call is made. */
+				/* Nothing is pending for the dead: no call is made. */
 				ck_assert_uint_eq(retry(&s, f, 0), 0);
 			} else {
 				/* Only what could not be brought back then is split, and one retry is enough. */
@@ -405,7 +405,7 @@ START_TEST(test_scan_fine_failures_back_at_once)
 }
 END_TEST
 
-START_TEST(test_scan_fine_failures_debt_never_paid)
+START_TEST(test_scan_fine_failures_pending_never_done)
 {
 	/* No guest memory any more, or marked NOHUGEPAGE by the VMM: that stands in nobody's way for ever. */
 	static const int never[] = { -ENOENT, -EINVAL };
@@ -419,7 +419,7 @@ START_TEST(test_scan_fine_failures_debt_never_paid)
 		hs_sim_fail_restore(s.view[0], 2, 2, -ENOMEM);
 		ck_assert_int_eq(scene_run(&s, f), 0);
 		hs_sim_fail_restore(s.view[0], 1, 99, never[i]);
-		ck_assert_uint_eq(retry(&s, f, 0), 1); /* the other one is owed still */
+		ck_assert_uint_eq(retry(&s, f, 0), 1); /* the other one is pending still */
 		ck_assert_uint_eq(retry(&s, f, 0), 0);
 		ck_assert_uint_eq(scene_not_huge(&s, 0), 1);
 		ck_assert_uint_eq(stats_of(f).nr_restored, 2);
@@ -429,7 +429,7 @@ START_TEST(test_scan_fine_failures_debt_never_paid)
 }
 END_TEST
 
-START_TEST(test_scan_fine_failures_gone_with_debts)
+START_TEST(test_scan_fine_failures_gone_with_pending)
 {
 	static struct scene s;
 	struct hs_fine *f = scene_fine(&defaults);
@@ -511,8 +511,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_scan_fine_failures_split);
 	tcase_add_test(t, test_scan_fine_failures_restore);
-	tcase_add_test(t, test_scan_fine_failures_owed_once);
-	tcase_add_test(t, test_scan_fine_failures_owed_twice);
+	tcase_add_test(t, test_scan_fine_failures_pending_once);
+	tcase_add_test(t, test_scan_fine_failures_pending_twice);
 	tcase_add_test(t, test_scan_fine_failures_aged_by_somebody_else);
 	tcase_add_test(t, test_scan_fine_failures_back_at_once);
 	tcase_add_test(t, test_scan_fine_failures_keep_and_forget);
@@ -522,8 +522,8 @@ int main(void)
 	tcase_add_test(t, test_scan_fine_failures_unknown_meanwhile);
 	tcase_add_test(t, test_scan_fine_failures_each_call);
 	tcase_add_test(t, test_scan_fine_failures_guest_gone_at_each_call);
-	tcase_add_test(t, test_scan_fine_failures_debt_never_paid);
-	tcase_add_test(t, test_scan_fine_failures_gone_with_debts);
+	tcase_add_test(t, test_scan_fine_failures_pending_never_done);
+	tcase_add_test(t, test_scan_fine_failures_gone_with_pending);
 	tcase_add_test(t, test_scan_fine_failures_cancelled);
 	tcase_add_test(t, test_scan_fine_failures_same_page_twice);
 	suite_add_tcase(s, t);

@@ -22,7 +22,7 @@ struct pages {
 	uint32_t nr_huge;
 	uint32_t *numbers;         /* [nr_huge * 512] */
 	struct hs_bits512 *wanted; /* [nr_huge] */
-	uint64_t told_us;          /* when what is wanted was told; parts of one list have one time */
+	uint64_t listed_us;        /* when what is wanted was listed; parts of one list have one time */
 	bool gone;
 };
 
@@ -54,9 +54,9 @@ static void take_numbers(struct pages *g, const struct hs_trace_content *t)
 
 static void take_wanted(struct pages *g, const struct hs_trace_record *r)
 {
-	if (g->told_us != r->time_us)
+	if (g->listed_us != r->time_us)
 		memset(g->wanted, 0, g->nr_huge * sizeof(*g->wanted));
-	g->told_us = r->time_us;
+	g->listed_us = r->time_us;
 	for (size_t i = 0; i < r->nr; i++)
 		g->wanted[r->u.shared[i].huge] = r->u.shared[i].wanted;
 }

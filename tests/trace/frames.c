@@ -1,7 +1,7 @@
 /*
- * What the kernel saves of some processes by merging, told from their page tables alone: base pages on KSM frames, less
- * the frames, and pages on the zero page. usage: hs-frames PID...; prints bytes. Only writable private anonymous memory
- * of 1 MiB and more is looked at; a page that was only read there counts as zero page, too.
+ * What the kernel saves of some processes by merging, computed from their page tables alone: base pages on KSM frames,
+ * less the frames, and pages on the zero page. usage: hs-frames PID...; prints bytes. Only writable private anonymous
+ * memory of 1 MiB and more is looked at; a page that was only read there counts as zero page, too.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -26,7 +26,7 @@ ok 'an existing file is left alone' '! record --output "$dir/a" --cycles 1 && gr
 ok 'to a pipe' 'record --output - --cycles 1 --no-fine | "$check" - >"$dir/pipe.json" && [ "$(of pipe cycles)" = 1 ]'
 
 head -c $(($(stat -c %s "$dir/a") - 10)) "$dir/a" >"$dir/cut"
-ok 'cut off is told' '! "$check" "$dir/cut" >/dev/null 2>"$dir/err" && grep -q "cut: at byte [0-9]*: .*cut off" "$dir/err"'
+ok 'cut off is reported' '! "$check" "$dir/cut" >/dev/null 2>"$dir/err" && grep -q "cut: at byte [0-9]*: .*cut off" "$dir/err"'
 
 # Ended by a signal in the midst of a cycle: closed in order.
 record --output "$dir/i" --duration 3

@@ -406,7 +406,7 @@ START_TEST(test_service_replay_scenes_are_eventful)
 }
 END_TEST
 
-/* The same records under a header that tells of another policy. */
+/* The same records under a header with another policy. */
 static void change_policy(struct scene *s)
 {
 	struct hs_trace_reader *reader;
@@ -621,7 +621,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("service/replay");
+	Suite *s = suite_create("trace/replay");
 	TCase *c = tcase_create("replay");
 
 	tcase_add_loop_test(c, test_service_replay_makes_the_same_decisions, 0, NR_SEEDS);

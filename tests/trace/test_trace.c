@@ -1,10 +1,10 @@
-/* Traces: what is written is read back, what is damaged is told, and no byte of a file can do more than that. */
+/* Traces: what is written is read back, what is damaged is reported, and no byte of a file can do more than that. */
 #include "hs_test.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "trace/codec.h"
+#include "trace/trace_internal.h"
 #include "trace_samples.h"
 
 static struct trace_bytes whole;
@@ -112,7 +112,7 @@ START_TEST(test_sim_trace_any_bit_flipped)
 }
 END_TEST
 
-/* The samples' records as bytes, without the file around them; the place of each record is told. */
+/* The samples' records as bytes, without the file around them; the place of each record is returned. */
 static size_t raw_samples(uint8_t *out, size_t room, size_t at[TRACE_NR_SAMPLES + 1])
 {
 	struct hs_put p = { .buf = out, .cap = room };
@@ -147,7 +147,7 @@ static struct trace_bytes file_with(const void *raw, size_t nr)
 
 /*
  * Somebody means harm: checksums are right, and what is in the blocks is wrong. Each byte of each kind of record gets
- * values that go wrong easily; whatever is read then keeps to the contract, or is an error that tells a place.
+ * values that go wrong easily; whatever is read then keeps to the contract, or is an error that names a place.
  */
 START_TEST(test_sim_trace_wrong_inside)
 {
@@ -347,7 +347,7 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("sim/trace");
+	Suite *s = suite_create("trace/trace");
 	TCase *c = tcase_create("whole"), *own = tcase_create("own");
 
 	tcase_add_checked_fixture(c, setup, teardown);

@@ -6,7 +6,7 @@
 #include <zstd.h>
 
 #include "hs_test.h"
-#include "trace/codec.h"
+#include "trace/trace_internal.h"
 
 static struct hs_bits512 bits_each(unsigned int from, unsigned int step)
 {

@@ -125,8 +125,8 @@ validate() {
 	end_guests
 }
 
-# Guests that do not: what the trace of a merging run tells of contents and wishes against what the kernel made of them in
-# that run. The two runs are told as well, and judged by nobody: the guests moved on between them. validate_moving NAME OPTION...
+# Guests that do not: what the trace of a merging run holds of contents and desired pages against what the kernel made of them in
+# that run. The two runs are printed as well, and judged by nobody: the guests moved on between them. validate_moving NAME OPTION...
 validate_moving() {
 	local name=$1
 	shift

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Mode auto on a real host: marks that the memory crosses when a process takes a tenth of it, and back when it ends; marks
 # that a reload moves; the dwell. Two guests of one group share while it saves, and not before.
-# usage: auto.sh HS_SHARED HS_SHARE HS_GUEST
+# usage: pressure.sh HS_SHARED HS_SHARE HS_GUEST
 set -u
 shared=$1 share=$2 guest=$3
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"

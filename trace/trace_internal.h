@@ -1,9 +1,10 @@
 /*
- * The trace's own: numbers and sets as bytes, records as bytes, and the frame of a block. What the bytes mean stands in
- * docs/trace-format.md; reading and writing of each record stand side by side in trace_kinds.c.
+ * The trace's own, for its files alone: numbers and sets as bytes, records as bytes, and the frame of a block. What the
+ * bytes mean stands in docs/trace-format.md; reading and writing of each record stand side by side in kinds.c and
+ * kinds_reported.c.
  */
-#ifndef HS_TRACE_CODEC_H
-#define HS_TRACE_CODEC_H
+#ifndef HS_TRACE_TRACE_INTERNAL_H
+#define HS_TRACE_TRACE_INTERNAL_H
 
 #include <string.h>
 
@@ -58,6 +59,9 @@ void hs_put_int(struct hs_put *p, uint64_t v);   /* 7 bits a byte, low ones firs
 void hs_put_signed(struct hs_put *p, int64_t v); /* the sign in the lowest bit */
 void hs_put_text(struct hs_put *p, const char *text);
 void hs_put_bits(struct hs_put *p, const struct hs_bits512 *b);
+/* Numbers of huge pages are mostly one after the other: the step from *next, the one expected, is mostly 0. *next: 0
+ * before the first. */
+void hs_put_huge(struct hs_put *p, hs_huge_nr *next, hs_huge_nr huge);
 
 /* ---- in ---- */
 
@@ -70,6 +74,11 @@ struct hs_get {
 void hs_get_fail(struct hs_get *g, const char *why);
 uint8_t hs_get_byte(struct hs_get *g);
 uint64_t hs_get_int(struct hs_get *g, uint64_t max, const char *why); /* `why`: when it is above max */
+uint16_t hs_get_u16(struct hs_get *g);
+uint32_t hs_get_u32(struct hs_get *g);
+uint64_t hs_get_u64(struct hs_get *g);
+size_t hs_get_nr(struct hs_get *g, size_t bound); /* elements of a record's array */
+hs_huge_nr hs_get_huge(struct hs_get *g, hs_huge_nr *next);
 int64_t hs_get_signed(struct hs_get *g);
 void hs_get_text(struct hs_get *g, char *out, size_t size);
 void hs_get_bits(struct hs_get *g, struct hs_bits512 *b);
@@ -100,14 +109,20 @@ struct hs_trace_room {
 	} u;
 };
 
-/* What one kind of record holds: trace_kinds.c. */
+typedef void hs_put_kind(struct hs_put *p, const struct hs_trace_record *r, size_t from, size_t nr);
+typedef void hs_get_kind(struct hs_get *g, struct hs_trace_record *r, struct hs_trace_room *room);
+
+/* What one kind of record holds: kinds.c; and, of what the pipeline reports of itself, kinds_reported.c. */
 struct hs_trace_kind {
 	const char *name;
 	size_t bound; /* elements that one record may have; 0: it has no array */
 	/* Elements [from, from + nr); kinds without an array do not look at these. */
-	void (*put)(struct hs_put *p, const struct hs_trace_record *r, size_t from, size_t nr);
-	void (*get)(struct hs_get *g, struct hs_trace_record *r, struct hs_trace_room *room);
+	hs_put_kind *put;
+	hs_get_kind *get;
 };
+
+hs_put_kind hs_put_fine, hs_put_decisions, hs_put_shared, hs_put_ledger;
+hs_get_kind hs_get_fine, hs_get_decisions, hs_get_shared, hs_get_ledger;
 
 /* NULL: there is no such kind, or it is the end. */
 const struct hs_trace_kind *hs_trace_kind(uint8_t type);
@@ -124,10 +139,16 @@ size_t hs_trace_bound(uint8_t type);
 
 /*
  * Takes one record. 1: *r is it; 0: it is of a kind that this version does not know, or the end (*ended); -1: g->why
- * tells what is wrong, at g->at.
+ * says what is wrong, at g->at.
  */
 int hs_trace_decode(struct hs_trace_state *s, struct hs_get *g, struct hs_trace_record *r, struct hs_trace_room *room,
 		    bool *ended);
+
+/* What is wrong with the record, or NULL: asked of each one that is written and of each one that was read. */
+const char *hs_trace_check(const struct hs_trace_state *s, const struct hs_trace_record *r);
+
+/* The record is good: what later ones stand on is remembered. */
+void hs_trace_note(struct hs_trace_state *s, const struct hs_trace_record *r);
 
 /* ---- the header's record ---- */
 

@@ -1,6 +1,6 @@
 /* Numbers for contents: the same for equal digests, from 1 in the order of first sight. */
-#ifndef HS_TRACE_CONTENTS_H
-#define HS_TRACE_CONTENTS_H
+#ifndef HS_TRACE_CONTENTS_INTERNAL_H
+#define HS_TRACE_CONTENTS_INTERNAL_H
 
 #include "hs/index.h"
 
