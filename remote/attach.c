@@ -100,12 +100,12 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 		hs_remote_abandon(s);
 		return gone(s, err);
 	}
-	rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+	rc = hs_remote_wait_stop(s, hs_remote_time_left_us(s->r) + REMOTE_GRACE_US, &code);
 	if (rc == -ESRCH)
 		return gone(s, err);
 	if (rc) {
 		hs_remote_abandon(s);
-		return hs_error_set(err, -EAGAIN, "thread %d of process %d does not come to a stop", s->tid, s->r->pid);
+		return hs_remote_no_progress(s->r, s->tid, err);
 	}
 	if (code == REMOTE_TRAP_STOP)
 		return 0;
@@ -144,13 +144,13 @@ static int await_wake(struct hs_remote_session *s, uint64_t until_us, struct use
 		rc = hs_remote_wait_stop(s, until_us > now ? until_us - now : 0, &code);
 		if (rc == -ETIMEDOUT) {
 			if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
-				rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+				rc = hs_remote_wait_stop(s, REMOTE_GRACE_US, &code);
 			if (rc == 0 && code == REMOTE_TRAP_STOP)
 				return refuse(s, -EAGAIN, err, "sleeps");
 		}
 		if (rc == -ETIMEDOUT) {
 			hs_remote_abandon(s);
-			return hs_error_set(err, -EAGAIN, "thread %d does not come to a stop", s->tid);
+			return hs_remote_no_progress(s->r, s->tid, err);
 		}
 		if (rc)
 			return gone(s, err);

@@ -13,9 +13,8 @@
 
 #include "remote_internal.h"
 
-#define CANDIDATES_MAX 128U     /* threads looked at: a guest with more virtual CPUs has idle helpers among the first */
-#define PATIENCE_US    1000U    /* for one that waits: the thread let go last needs a moment to be back in its call */
-#define GIVE_UP_US     2000000U /* without a safe point for so long: a later round may be luckier */
+#define CANDIDATES_MAX 128U  /* threads looked at: a guest with more virtual CPUs has idle helpers among the first */
+#define PATIENCE_US    1000U /* for one that waits: the thread let go last needs a moment to be back in its call */
 
 struct candidate {
 	pid_t tid;
@@ -152,11 +151,15 @@ int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r, const struc
 			(void)nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 			continue;
 		}
-		rc = try_all(s, r, want, &c, start + GIVE_UP_US, err);
+		rc = try_all(s, r, want, &c, r->until_us, err);
 		if (rc != -EAGAIN)
 			return rc;
-		if (r->abandon || hs_remote_now_us() - start > GIVE_UP_US)
+		if (r->abandon)
 			return -EAGAIN;
+		if (!hs_remote_time_left_us(r)) {
+			r->late = true; /* without a safe point for so long: a later round may be luckier */
+			return -EAGAIN;
+		}
 		(void)nanosleep(&(struct timespec){ .tv_nsec = (long)pause_us * 1000 }, NULL);
 		if (pause_us < 10000)
 			pause_us *= 2;
