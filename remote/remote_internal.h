@@ -1,18 +1,19 @@
 /*
  * What the files of the remote part share. Layers, each above the next:
  *
- *   remote.c          the public calls
- *   job.c             the thread of its own that each of them runs in
- *   deadline.c        how long a guest that makes no progress is waited for; cgroup.c: whether it is frozen
- *   pick.c     which thread of the guest is asked
- *   batch.c    many operations in few calls and short holds
+ *   remote.c    the public calls
+ *   job.c       the thread of its own that each of them runs in
+ *   deadline.c  how long a guest that makes no progress is waited for; cgroup.c: whether it is frozen
+ *   pick.c      which thread of the guest is asked
+ *   batch.c     many operations in few calls and short holds
  *   freeze.c    calls while all threads of the guest are stopped
- *   session.c  one hold of one thread: calls and end; attach.c: its beginning
- *   restart.c  what an interrupted system call needs (pure)
- *   sigframe.c    the signal frame that brings a thread back to itself (pure)
+ *   session.c   one hold of one thread: calls and end; attach.c: its beginning
+ *   rank.c      how well a thread suits (pure); fd.c: what it waits on
+ *   restart.c   what an interrupted system call needs (pure)
+ *   sigframe.c  the signal frame that brings a thread back to itself (pure)
  *   layout.c    where in the guest frame and data may lie, and the code that makes the calls
- *   seccomp.c  what a thread's seccomp filters would say
- *   proc.c     /proc of the guest
+ *   seccomp.c   what a thread's seccomp filters would say
+ *   proc.c      /proc of the guest
  */
 #ifndef HS_REMOTE_REMOTE_INTERNAL_H
 #define HS_REMOTE_REMOTE_INTERNAL_H
@@ -147,17 +148,43 @@ enum hs_remote_restart {
 enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, long code_nr,
 					 struct user_regs_struct *kernel, struct user_regs_struct *user);
 
+/* Has the call no time limit, or an absolute one, so that it is the same when it is made again at any time? */
+bool hs_remote_call_endless(long nr, const uint64_t args[6]);
+/* The address of the signal mask that a call (ppoll, ...) holds for its time; 0: none. pselect6: of its address. */
+uint64_t hs_remote_call_mask_addr(const struct user_regs_struct *regs);
+
+/* ---- which thread; rank.c is pure, fd.c reads ---- */
+
 /* How well a thread suits, lower is better. */
 enum hs_remote_rank {
 	HS_REMOTE_IDLE = 0, /* blocked, restarts by itself */
 	HS_REMOTE_ENDLESS,  /* blocked, would return EINTR, but can be made to restart */
 	HS_REMOTE_RUNNING,  /* in user mode */
-	HS_REMOTE_DELICATE, /* blocked in what may return EINTR: allowed by its manual page, but visible */
 	HS_REMOTE_SLEEPING, /* its time limit would be lost if we died: its end has to be waited for */
+	HS_REMOTE_DELICATE, /* a virtual CPU, which comes out with EINTR */
+	HS_REMOTE_NEVER,    /* would, or might, see that it was interrupted: not to be stopped */
 };
-enum hs_remote_rank hs_remote_rank(const struct hs_remote_doing *doing);
-/* The address of the signal mask that a call (ppoll, ...) holds for its time; 0: none. pselect6: of its address. */
-uint64_t hs_remote_call_mask_addr(const struct user_regs_struct *regs);
+
+#define HS_REMOTE_LIMIT_NONE    (-1)
+#define HS_REMOTE_LIMIT_UNKNOWN (-2)
+
+/* What a thread waits on. */
+struct hs_remote_fd {
+	enum {
+		HS_REMOTE_FD_UNKNOWN = 0,
+		HS_REMOTE_FD_RESTARTS, /* a read of it restarts by itself */
+		HS_REMOTE_FD_SOCKET,
+	} kind;
+	int64_t receive_ms, send_ms; /* of a socket: its time limits, or HS_REMOTE_LIMIT_... */
+};
+void hs_remote_read_fd(const struct hs_remote *r, pid_t tid, uint64_t fd, struct hs_remote_fd *out);
+
+/* Does the rank of a thread in this call depend on the descriptor that is its first argument? */
+bool hs_remote_rank_needs_fd(long nr);
+/* most_ms: how long a time limit may be for its end to be waited for. */
+enum hs_remote_rank hs_remote_rank(const struct hs_remote_doing *doing, const struct hs_remote_fd *fd, int64_t most_ms);
+/* Does this thread run no code of the guest's: io_uring's and vhost's workers in the kernel? They are never stopped. */
+bool hs_remote_is_worker(int proc_fd, pid_t tid);
 
 /* ---- seccomp ---- */
 

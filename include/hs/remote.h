@@ -6,11 +6,12 @@
  * own, and the kernel lets go whatever that thread held when it ends. Other threads of the process must not wait for
  * any child (waitpid of -1) meanwhile: they would take the guest's stops away.
  *
- * What a guest may notice: one of its threads, best one that waits, stands still for about 2 ms at a time. A call like
- * epoll_wait with a time limit, which returns EINTR whenever the thread is stopped (a debugger or SIGSTOP does the
- * same: signal(7)), does so here as well if no other thread will do. And should we be killed in the very microseconds
- * in which a signal arrives, the call that it interrupts may be made again after the handler, instead of returning
- * EINTR.
+ * What a guest may notice: one of its threads, best one that waits, stands still for about 2 ms at a time. A thread
+ * that waits in a call that would, or might, return EINTR because of that (signal(7): as after SIGSTOP) is not asked;
+ * if there is no other, the guest is left for another time. Two exceptions: a time limit of epoll_wait or of a socket,
+ * below half the deadline, may begin anew, once, before the thread is asked; and a virtual CPU's KVM_RUN returns EINTR,
+ * which VMMs expect, where a VMM has no other thread. And should we be killed in the very microseconds in which a
+ * signal arrives, the call that it interrupts may be made again after the handler, instead of returning EINTR.
  */
 #ifndef HS_REMOTE_H
 #define HS_REMOTE_H
@@ -103,8 +104,8 @@ HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls,
  * process does. All its threads are stopped (calls that they are in finish or are interrupted first); then `ask` is
  * called, and the calls that it names are made; it is called again, and so on until it names none; then all go on.
  * What `ask` finds out about the process by other means stays true until the next of its calls. It must be quick: the
- * guest's processors stand still, too. Calls that other threads wait in are restarted by the kernel, or return EINTR as
- * after any stop.
+ * guest's processors stand still, too. Calls that other threads wait in are made again; a time limit of such a
+ * call may begin anew. (An ioctl, and what has transferred a part, return as after any stop.)
  *
  * ask: *calls and *nr to its own array, each with at most HS_REMOTE_STILL_DATA bytes of data; or -errno: no more, and
  * that is returned. like: a call of the kind that will be asked for, for the filters.
