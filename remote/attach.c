@@ -100,12 +100,12 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 		hs_remote_abandon(s);
 		return gone(s, err);
 	}
-	rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+	rc = hs_remote_wait_stop(s, hs_remote_time_left_us(s->r) + REMOTE_GRACE_US, &code);
 	if (rc == -ESRCH)
 		return gone(s, err);
 	if (rc) {
 		hs_remote_abandon(s);
-		return hs_error_set(err, -EAGAIN, "thread %d of process %d does not come to a stop", s->tid, s->r->pid);
+		return hs_remote_no_progress(s->r, s->tid, err);
 	}
 	if (code == REMOTE_TRAP_STOP)
 		return 0;
@@ -144,13 +144,21 @@ static int await_wake(struct hs_remote_session *s, uint64_t until_us, struct use
 		rc = hs_remote_wait_stop(s, until_us > now ? until_us - now : 0, &code);
 		if (rc == -ETIMEDOUT) {
 			if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
-				rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
-			if (rc == 0 && code == REMOTE_TRAP_STOP)
-				return refuse(s, -EAGAIN, err, "sleeps");
+				rc = hs_remote_wait_stop(s, REMOTE_GRACE_US, &code);
+			if (rc == 0 && code == REMOTE_TRAP_STOP) {
+				struct user_regs_struct kernel, user;
+
+				if (ptrace(PTRACE_GETREGS, s->tid, NULL, regs))
+					return gone(s, err);
+				(void)hs_remote_restart(regs, code_nr(s, regs), &kernel, &user);
+				if (kernel.rax != regs->rax && ptrace(PTRACE_SETREGS, s->tid, NULL, &kernel))
+					return gone(s, err);
+				return refuse(s, -EAGAIN, err, "waits for a set time");
+			}
 		}
 		if (rc == -ETIMEDOUT) {
 			hs_remote_abandon(s);
-			return hs_error_set(err, -EAGAIN, "thread %d does not come to a stop", s->tid);
+			return hs_remote_no_progress(s->r, s->tid, err);
 		}
 		if (rc)
 			return gone(s, err);
@@ -291,6 +299,7 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 	struct hs_remote_status st;
 	struct user_regs_struct regs;
 	struct own_state own = { 0 };
+	bool timed;
 	int rc;
 
 	*s = (struct hs_remote_session){ .r = r, .tid = tid, .in_signal_code = true };
@@ -302,18 +311,19 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 		return rc;
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		return gone(s, err);
-	if (hs_remote_restart(&regs, code_nr(s, &regs), &s->kernel, &s->user) == HS_REMOTE_TIMED_SLEEP) {
+	timed = hs_remote_restart(&regs, code_nr(s, &regs), &s->kernel, &s->user) == HS_REMOTE_TIMED_SLEEP;
+	if (s->kernel.rax != regs.rax && ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))
+		return gone(s, err); /* an EINTR of our making, undone first of all */
+	if (timed) {
 		if (!sleep_until_us)
-			return refuse(s, -EAGAIN, err, "sleeps for a time that only the kernel knows");
+			return refuse(s, -EAGAIN, err, "waits for a time that only the kernel knows");
 		rc = await_wake(s, sleep_until_us, &regs, err);
 		if (rc)
 			return rc;
-		if (hs_remote_restart(&regs, -1, &s->kernel, &s->user) != HS_REMOTE_READY)
-			return refuse(s, -EAGAIN, err, "does not wake");
+		/* It is over, also where it ended with EINTR: then by a signal. */
+		s->kernel = s->user = regs;
+		s->user.orig_rax = (unsigned long long)-1;
 	}
-	if (s->kernel.rax != regs.rax && ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))
-		return gone(s, err); /* an EINTR of our making, undone first of all */
-
 	rc = look(s, want, &st, &regs, &own, err);
 	if (rc)
 		return rc;

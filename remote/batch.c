@@ -25,7 +25,6 @@
 #define VECTOR_LEAST  64U                     /* ranges: less gains nothing, a call costs what ten ranges do */
 #define VECTOR_BYTES  (UINT64_C(1) << 30)     /* one vectored call's sum; the kernel cuts it at 2 GiB */
 #define PIECE_BYTES   (UINT64_C(8) << 20)     /* of work on pages: about 2 ms when all of it is shared */
-#define LOST_MAX      1000                    /* sessions lost to signals in a row, without one call made */
 #define OP_NS_DEFAULT 10000U
 
 /* Only marks VMAs, whatever the size; all other advice works page by page. */
@@ -131,7 +130,7 @@ static int one(struct batch *b, struct hs_remote_session *s)
 	if (rc)
 		return rc;
 	learn(b->r, start, 1);
-	/* As within one madvise: what is not mapped is passed over, and told at the end. */
+	/* As within one madvise: what is not mapped is passed over, and reported at the end. */
 	if ((result == 0 || result == -ENOMEM) && to < op->end) {
 		b->at = to;
 		b->holes |= result != 0;
@@ -233,7 +232,6 @@ static int gone(const struct hs_remote *r, struct hs_error *err)
 int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err)
 {
 	struct batch b = { .r = r, .ops = ops, .nr = nr };
-	unsigned int lost = 0;
 
 	for (size_t i = 0; i < nr; i++)
 		ops[i].result = -ECANCELED;
@@ -242,8 +240,7 @@ int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, st
 		struct hs_remote_want want = { .nr = SYS_madvise,
 					       .args = { op->start, op->end - op->start, (uint64_t)op->advice } };
 		struct hs_remote_session s;
-		size_t before = b.next;
-		uint64_t before_at = b.at, held;
+		uint64_t held;
 		int rc;
 
 		want.data_wanted = run_length(&b, r->vectored == HS_NO ? 1 : VECTOR_MAX) * sizeof(struct iovec);
@@ -254,11 +251,10 @@ int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, st
 		held = hs_remote_now_us() - s.start_us;
 		hs_remote_session_end(&s);
 
-		lost = b.next > before || b.at > before_at ? 0 : lost + 1;
 		if (rc == -EAGAIN || (rc == -ESRCH && !r->abandon)) {
 			r->stats.nr_retries++;
-			if (lost > LOST_MAX)
-				return hs_error_set(err, -EAGAIN, "process %d gets signals without end", r->pid);
+			if (!hs_remote_time_left_us(r))
+				return hs_remote_no_progress(r, s.tid, err);
 			continue; /* a process that is gone is noticed by the next session */
 		}
 		if (rc == -EFAULT)
@@ -268,7 +264,12 @@ int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, st
 					    "a seccomp filter of process %d forbids madvise with advice %d", r->pid,
 					    op->advice);
 		if (rc || r->abandon)
-			return hs_error_set(err, -EAGAIN, "a call in process %d did not come back in time", r->pid);
+			return hs_remote_no_progress(r, s.tid, err);
+		if (b.next < nr && hs_remote_now_us() >= r->end_us) {
+			r->late = true;
+			return hs_error_set(err, -EAGAIN, "process %d is too slow: %zu of %zu operations done in %u s",
+					    r->pid, b.next, nr, HS_REMOTE_LONGEST_MS / 1000);
+		}
 		/* A thread that has work to do gets as much time as was taken from it. */
 		if (b.next < nr && held >= HOLD_US)
 			(void)nanosleep(&(struct timespec){ .tv_nsec = (long)(held < 100000 ? held : 100000) * 1000 },
@@ -308,7 +309,7 @@ int hs_remote_calls_failed(struct hs_remote *r, int rc, long call_nr, struct hs_
 		return hs_error_set(err, -ENOTSUP, "a seccomp filter of process %d forbids system call %ld", r->pid,
 				    call_nr);
 	if (rc == -ETIMEDOUT || r->abandon)
-		return hs_error_set(err, -EAGAIN, "a call in process %d did not come back in time", r->pid);
+		return hs_remote_no_progress(r, r->tid, err);
 	return hs_error_set(err, rc == -ESRCH ? -ESRCH : -EAGAIN, "process %d got a signal between two calls", r->pid);
 }
 
@@ -327,7 +328,7 @@ int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, siz
 	if (nr == 0)
 		return 0;
 
-	for (unsigned int lost = 0; lost < LOST_MAX; lost++) {
+	do {
 		struct hs_remote_want want = { .nr = calls[0].nr, .data_wanted = most, .data_least = most };
 		struct hs_remote_session s;
 		size_t i;
@@ -345,6 +346,6 @@ int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, siz
 		if (i > 0 || (rc != -EAGAIN && rc != -ESRCH) || r->abandon)
 			return hs_remote_calls_failed(r, rc, calls[i].nr, err);
 		r->stats.nr_retries++;
-	}
-	return hs_error_set(err, -EAGAIN, "process %d gets signals without end", r->pid);
+	} while (hs_remote_time_left_us(r));
+	return hs_remote_no_progress(r, r->tid, err);
 }

@@ -5,7 +5,11 @@
  * interrupted, and stops on its way back to user mode, so that a system call it was in has been finished or given up by
  * then. New threads come only from threads that run; so the list is read again until it holds none that is not
  * stopped. Nothing of these threads is changed: registers, memory and pending signals stay, and the kernel's own code
- * restarts the calls that they were in. If we die, the kernel lets them go.
+ * restarts the calls that they were in. Only an EINTR of our making is undone at once (restart.c). If we die, the
+ * kernel lets them go.
+ *
+ * The kernel's own workers in the process (io_uring, vhost) are left alone: they make no system calls, and a read that
+ * one of them waits in would end with EINTR.
  *
  * A thread that does not come to a stop in time (uninterruptible sleep) ends the attempt: the tracing thread ends,
  * which lets go all that it holds.
@@ -132,12 +136,24 @@ static int seize_new(struct others *o, size_t *nr_new)
 	while (!rc && (e = readdir(d)) != NULL) {
 		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
 
-		if (tid > 0 && !is_known(o, tid))
+		if (tid > 0 && !is_known(o, tid) && !hs_remote_is_worker(o->r->proc_fd, tid))
 			rc = seize(o, tid);
 	}
 	(void)closedir(d);
 	*nr_new = o->nr - before;
 	return rc;
+}
+
+/* A call that answers EINTR at any stop is made again instead: its time limit, if it has one, begins anew. */
+static void undo_eintr(pid_t tid)
+{
+	struct user_regs_struct regs, kernel, user;
+
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) || (long)regs.orig_rax < 0 || (long)regs.rax != -EINTR)
+		return;
+	(void)hs_remote_restart(&regs, -1, &kernel, &user);
+	if (kernel.rax != regs.rax)
+		(void)ptrace(PTRACE_SETREGS, tid, NULL, &kernel);
 }
 
 static int await_stops(struct others *o, uint64_t until_us)
@@ -157,6 +173,8 @@ static int await_stops(struct others *o, uint64_t until_us)
 		if (rc)
 			return rc;
 		o->list[i].stopped = true;
+		if (code == REMOTE_TRAP_STOP)
+			undo_eintr(o->list[i].tid);
 		o->list[i].signal = code >> 8 ? 0 : code & 0xff;
 	}
 	return 0;

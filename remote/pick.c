@@ -1,7 +1,7 @@
 /*
  * Which thread of the guest is asked. Without touching any: the kernel says what each is blocked in, and a thread that
  * waits in a call that restarts by itself notices nothing. One that runs is asked only when none waits, and one that
- * sleeps for a set time last, as its sleep has to end first.
+ * sleeps for a set time last, as its sleep has to end first. One that would see that it was interrupted is not stopped.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -13,9 +13,8 @@
 
 #include "remote_internal.h"
 
-#define CANDIDATES_MAX 128U     /* threads looked at: a guest with more virtual CPUs has idle helpers among the first */
-#define PATIENCE_US    1000U    /* for one that waits: the thread let go last needs a moment to be back in its call */
-#define GIVE_UP_US     2000000U /* without a safe point for so long: a later round may be luckier */
+#define CANDIDATES_MAX 128U  /* threads looked at: a guest with more virtual CPUs has idle helpers among the first */
+#define PATIENCE_US    1000U /* for one that waits: the thread let go last needs a moment to be back in its call */
 
 struct candidate {
 	pid_t tid;
@@ -31,14 +30,21 @@ static int by_rank(const void *x, const void *y)
 	return a->tid < b->tid ? -1 : a->tid > b->tid; /* the main thread first */
 }
 
+/* HS_REMOTE_NEVER also where it cannot be told. */
 static int rank_of(const struct hs_remote *r, pid_t tid, enum hs_remote_rank *rank)
 {
+	struct hs_remote_fd fd = { .kind = HS_REMOTE_FD_UNKNOWN };
 	struct hs_remote_doing doing;
 	int rc = hs_remote_read_doing(r->proc_fd, tid, &doing);
 
-	if (rc == 0)
-		*rank = hs_remote_rank(&doing);
-	return rc;
+	if (rc)
+		return rc;
+	if (!doing.running && hs_remote_rank_needs_fd(doing.nr))
+		hs_remote_read_fd(r, tid, doing.args[0], &fd);
+	*rank = hs_remote_rank(&doing, &fd, r->deadline_ms / 2);
+	if (*rank != HS_REMOTE_NEVER && hs_remote_is_worker(r->proc_fd, tid))
+		*rank = HS_REMOTE_NEVER;
+	return 0;
 }
 
 static int list(const struct hs_remote *r, struct candidate *c, size_t *nr, struct hs_error *err)
@@ -91,7 +97,15 @@ static int try_all(struct hs_remote_session *s, struct hs_remote *r, const struc
 	const struct candidate *c = all->list;
 	int rc = hs_error_set(err, -ESRCH, "process %d is gone", r->pid);
 
-	for (size_t i = 0; i < all->nr; i++) {
+	for (size_t i = 0; i < all->nr && c[i].rank == HS_REMOTE_NEVER; i++) {
+		if (i + 1 == all->nr)
+			return hs_error_set(
+			    err, -EAGAIN,
+			    "process %d has no thread that could be stopped without seeing it: all wait "
+			    "in calls that might return EINTR",
+			    r->pid);
+	}
+	for (size_t i = 0; i < all->nr && c[i].rank != HS_REMOTE_NEVER; i++) {
 		struct hs_error why = { "" };
 		int one = hs_remote_session_begin(s, r, c[i].tid, want,
 						  c[i].rank == HS_REMOTE_SLEEPING ? sleep_until_us : 0, &why);
@@ -152,11 +166,15 @@ int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r, const struc
 			(void)nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 			continue;
 		}
-		rc = try_all(s, r, want, &c, start + GIVE_UP_US, err);
+		rc = try_all(s, r, want, &c, r->until_us, err);
 		if (rc != -EAGAIN)
 			return rc;
-		if (r->abandon || hs_remote_now_us() - start > GIVE_UP_US)
+		if (r->abandon)
 			return -EAGAIN;
+		if (!hs_remote_time_left_us(r)) {
+			r->late = true; /* without a safe point for so long: a later round may be luckier */
+			return -EAGAIN;
+		}
 		(void)nanosleep(&(struct timespec){ .tv_nsec = (long)pause_us * 1000 }, NULL);
 		if (pause_us < 10000)
 			pause_us *= 2;

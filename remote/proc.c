@@ -124,6 +124,24 @@ int hs_remote_read_doing(int proc_fd, pid_t tid, struct hs_remote_doing *out)
 	return 0;
 }
 
+/* Flags of struct task_struct, in field 9 of stat. */
+#define TASK_IO_WORKER   0x10UL
+#define TASK_USER_WORKER 0x4000UL
+
+bool hs_remote_is_worker(int proc_fd, pid_t tid)
+{
+	char path[64], buf[1024], *p;
+	unsigned long flags = 0;
+
+	(void)snprintf(path, sizeof(path), "task/%d/stat", tid);
+	if (hs_remote_read_file(proc_fd, path, buf, sizeof(buf)) < 0)
+		return false;  /* it has ended */
+	p = strrchr(buf, ')'); /* a name may hold anything */
+	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags) != 1)
+		return true;
+	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER)) != 0;
+}
+
 int hs_remote_open_maps(int proc_fd, pid_t tid)
 {
 	char path[64];

@@ -1,105 +1,24 @@
-/*
- * The public calls: opening with its early refusals, and the thread in which each call's work is done.
- *
- * Every call that attaches runs in a thread of its own. The kernel binds a tracee to the tracing thread and lets it go
- * when that ends: so nothing can stay attached past a call, whatever went wrong in it. It costs some 50 us.
- */
+/* The public calls: opening with its early refusals, and what is known before a thread is touched. */
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "remote_internal.h"
 
-struct job {
-	struct hs_remote *r;
-	struct hs_remote_op *ops;
-	struct hs_remote_call *calls;
-	size_t nr;
-	hs_remote_still_fn ask;
-	void *ctx;
-	const struct hs_remote_call *like;
-	struct hs_error *err;
-	int rc;
-};
+#define LET_GO_US 1000000U /* for a thread of ours that has ended to let go what it traced: it takes microseconds */
 
-/* A stop that changes nothing, to see whether there is a thread whose filters agree. */
-static int try_attach(struct hs_remote *r, struct hs_error *err)
-{
-	struct hs_remote_want want = { .nr = SYS_madvise, .args = { 0, HS_BASE_SIZE, MADV_MERGEABLE } };
-	struct hs_remote_session s;
-	int rc = hs_remote_pick(&s, r, &want, err);
-
-	if (rc == 0)
-		hs_remote_session_end(&s);
-	return rc == -EAGAIN ? 0 : rc;
-}
-
-static void *work(void *arg)
-{
-	struct job *j = arg;
-
-	struct sched_param first = { .sched_priority = 1 };
-
-	/*
-	 * While this thread waits for a processor it holds a thread of the guest. So it goes before ordinary work: it
-	 * needs microseconds at a time, and naps in between. Where that is not allowed, holds last longer on a busy
-	 * host; but never is it left with a priority of the caller's that gives way.
-	 */
-	if (sched_setscheduler(0, SCHED_RR, &first) != 0) {
-		first.sched_priority = 0;
-		(void)sched_setscheduler(0, SCHED_OTHER, &first);
-		(void)setpriority(PRIO_PROCESS, 0, 0);
-	}
-	(void)prctl(PR_SET_NAME, "hs-remote");
-	(void)prctl(PR_SET_TIMERSLACK, 1000UL); /* ns: naps between looks are short */
-	if (j->ops)
-		j->rc = hs_remote_batch(j->r, j->ops, j->nr, j->err);
-	else if (j->calls)
-		j->rc = hs_remote_batch_calls(j->r, j->calls, j->nr, j->err);
-	else if (j->ask)
-		j->rc = hs_remote_freeze(j->r, j->like, j->ask, j->ctx, j->err);
-	else
-		j->rc = try_attach(j->r, j->err);
-	return NULL;
-}
-
-static int run_job(struct job *j)
-{
-	sigset_t all, old;
-	pthread_t thread;
-	int rc;
-
-	j->r->abandon = false;
-	/* Signals are the caller's: none is handled in the middle of a hold. */
-	(void)sigfillset(&all);
-	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&thread, NULL, work, j);
-	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (rc)
-		return hs_error_set(j->err, -rc, "cannot start a thread: %s", strerror(rc));
-	(void)pthread_join(thread, NULL);
-	if (j->rc == 0 && j->err)
-		j->err->text[0] = 0; /* of a try before the one that went well */
-	return j->rc;
-}
-
-/* Traced, stopped, gone: seen before any call. */
+/* Traced, stopped, frozen, gone: seen before any call. */
 static int check_state(struct hs_remote *r, struct hs_remote_status *st, struct hs_error *err)
 {
+	uint64_t until = hs_remote_now_us() + LET_GO_US;
+	char cgroup[256];
 	int rc = hs_remote_read_status(r->proc_fd, 0, st);
 
 	/* The thread of a call before this one has been joined, but ends, and lets go, a moment later. */
-	for (int i = 0; i < 1000 && rc == 0 && st->tracer && hs_remote_is_ours(st->tracer); i++) {
+	while (rc == 0 && st->tracer && hs_remote_is_ours(st->tracer) && hs_remote_now_us() < until) {
 		(void)usleep(1000);
 		rc = hs_remote_read_status(r->proc_fd, 0, st);
 	}
@@ -117,7 +36,23 @@ static int check_state(struct hs_remote *r, struct hs_remote_status *st, struct 
 	if (st->state == 'T' || st->state == 't')
 		return hs_error_set(err, -EBUSY, "process %d (%s) is stopped: let it go on (SIGCONT) first", r->pid,
 				    st->comm);
+	if (hs_remote_is_frozen(r, cgroup, sizeof(cgroup)))
+		return hs_error_set(err, -EBUSY,
+				    "process %d (%s) is frozen by its cgroup %s (as docker pause and systemctl freeze "
+				    "do): thaw it first",
+				    r->pid, st->comm, cgroup);
 	return 0;
+}
+
+/* Before each call: is the guest left alone just now, or can it not be asked? */
+static int check(struct hs_remote *r, struct hs_error *err)
+{
+	struct hs_remote_status st;
+	int rc = hs_remote_job_check(r, err);
+
+	if (!rc)
+		rc = check_state(r, &st, err);
+	return rc ? rc : hs_remote_rest_check(r, err);
 }
 
 static int check_program(const struct hs_remote *r, const struct hs_remote_status *st, struct hs_error *err)
@@ -172,6 +107,10 @@ int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid
 		return hs_error_set(err, rc, "no memory");
 	r->pid = pid;
 	r->proc_fd = r->maps_fd = -1;
+	r->deadline_ms = HS_REMOTE_DEADLINE_MS;
+	(void)pthread_mutex_init(&r->lock, NULL);
+	(void)pthread_cond_init(&r->wake, NULL);
+	hs_remote_freezers_find(&r->freezers, host->proc_dir);
 	r->proc_dir = strdup(host->proc_dir);
 	r->xstate = malloc(REMOTE_XSTATE_MAX);
 	r->saved = malloc(REMOTE_DATA_MAX + 2 * REMOTE_XSTATE_MAX);
@@ -198,7 +137,7 @@ int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid
 		rc = rc < 0 ? refuse_maps(r, rc, err) : hs_remote_find_gadgets(r->maps_fd, tid, &r->gadgets, err);
 	}
 	if (rc == 0 && st.seccomp != 0)
-		rc = run_job(&(struct job){ .r = r, .err = err });
+		rc = hs_remote_job_run(&(struct hs_remote_job){ .r = r, .err = err });
 	if (rc)
 		goto fail;
 	*out = r;
@@ -221,6 +160,9 @@ void hs_remote_close(struct hs_remote *r)
 {
 	if (!r)
 		return;
+	hs_remote_job_end(r);
+	(void)pthread_cond_destroy(&r->wake);
+	(void)pthread_mutex_destroy(&r->lock);
 	if (r->proc_fd >= 0)
 		close(r->proc_fd);
 	if (r->maps_fd >= 0)
@@ -234,14 +176,13 @@ void hs_remote_close(struct hs_remote *r)
 
 int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err)
 {
-	struct hs_remote_status st;
 	int rc;
 
 	for (size_t i = 0; i < nr; i++)
 		ops[i].result = -ECANCELED;
 	if (nr == 0)
 		return 0;
-	rc = check_state(r, &st, err);
+	rc = check(r, err);
 	if (rc)
 		return rc;
 	if (r->dry) {
@@ -250,19 +191,18 @@ int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, 
 		r->stats.nr_ops += nr;
 		return 0;
 	}
-	return run_job(&(struct job){ .r = r, .ops = ops, .nr = nr, .err = err });
+	return hs_remote_job_run(&(struct hs_remote_job){ .r = r, .ops = ops, .nr = nr, .err = err });
 }
 
 int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err)
 {
-	struct hs_remote_status st;
 	int rc;
 
 	for (size_t i = 0; i < nr; i++)
 		calls[i].result = -ECANCELED;
 	if (nr == 0)
 		return 0;
-	rc = check_state(r, &st, err);
+	rc = check(r, err);
 	if (rc)
 		return rc;
 	if (r->dry) {
@@ -270,20 +210,19 @@ int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, 
 			calls[i].result = 0;
 		return 0;
 	}
-	return run_job(&(struct job){ .r = r, .calls = calls, .nr = nr, .err = err });
+	return hs_remote_job_run(&(struct hs_remote_job){ .r = r, .calls = calls, .nr = nr, .err = err });
 }
 
 int hs_remote_run_still(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask, void *ctx,
 			struct hs_error *err)
 {
-	struct hs_remote_status st;
-	int rc = check_state(r, &st, err);
+	int rc = check(r, err);
 
 	if (rc)
 		return rc;
 	if (r->dry)
 		return hs_error_set(err, -ENOTSUP, "a dry run does not stop process %d", r->pid);
-	return run_job(&(struct job){ .r = r, .like = like, .ask = ask, .ctx = ctx, .err = err });
+	return hs_remote_job_run(&(struct hs_remote_job){ .r = r, .like = like, .ask = ask, .ctx = ctx, .err = err });
 }
 
 void hs_remote_stats(const struct hs_remote *r, struct hs_remote_stats *out)

@@ -1,21 +1,25 @@
 /*
  * What the files of the remote part share. Layers, each above the next:
  *
- *   remote.c          the public calls; each runs in a thread of its own
- *   pick.c     which thread of the guest is asked
- *   batch.c    many operations in few calls and short holds
+ *   remote.c    the public calls
+ *   job.c       the thread of its own that each of them runs in
+ *   deadline.c  how long a guest that makes no progress is waited for; cgroup.c: whether it is frozen
+ *   pick.c      which thread of the guest is asked
+ *   batch.c     many operations in few calls and short holds
  *   freeze.c    calls while all threads of the guest are stopped
- *   session.c  one hold of one thread: calls and end; attach.c: its beginning
- *   restart.c  what an interrupted system call needs (pure)
- *   sigframe.c    the signal frame that brings a thread back to itself (pure)
+ *   session.c   one hold of one thread: calls and end; attach.c: its beginning
+ *   rank.c      how well a thread suits (pure); fd.c: what it waits on
+ *   restart.c   what an interrupted system call needs (pure)
+ *   sigframe.c  the signal frame that brings a thread back to itself (pure)
  *   layout.c    where in the guest frame and data may lie, and the code that makes the calls
- *   seccomp.c  what a thread's seccomp filters would say
- *   proc.c     /proc of the guest
+ *   seccomp.c   what a thread's seccomp filters would say
+ *   proc.c      /proc of the guest
  */
 #ifndef HS_REMOTE_REMOTE_INTERNAL_H
 #define HS_REMOTE_REMOTE_INTERNAL_H
 
 #include <linux/filter.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -144,17 +148,43 @@ enum hs_remote_restart {
 enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped, long code_nr,
 					 struct user_regs_struct *kernel, struct user_regs_struct *user);
 
+/* Has the call no time limit, or an absolute one, so that it is the same when it is made again at any time? */
+bool hs_remote_call_endless(long nr, const uint64_t args[6]);
+/* The address of the signal mask that a call (ppoll, ...) holds for its time; 0: none. pselect6: of its address. */
+uint64_t hs_remote_call_mask_addr(const struct user_regs_struct *regs);
+
+/* ---- which thread; rank.c is pure, fd.c reads ---- */
+
 /* How well a thread suits, lower is better. */
 enum hs_remote_rank {
 	HS_REMOTE_IDLE = 0, /* blocked, restarts by itself */
 	HS_REMOTE_ENDLESS,  /* blocked, would return EINTR, but can be made to restart */
 	HS_REMOTE_RUNNING,  /* in user mode */
-	HS_REMOTE_DELICATE, /* blocked in what may return EINTR: allowed by its manual page, but visible */
 	HS_REMOTE_SLEEPING, /* its time limit would be lost if we died: its end has to be waited for */
+	HS_REMOTE_DELICATE, /* a virtual CPU, which comes out with EINTR */
+	HS_REMOTE_NEVER,    /* would, or might, see that it was interrupted: not to be stopped */
 };
-enum hs_remote_rank hs_remote_rank(const struct hs_remote_doing *doing);
-/* The address of the signal mask that a call (ppoll, ...) holds for its time; 0: none. pselect6: of its address. */
-uint64_t hs_remote_call_mask_addr(const struct user_regs_struct *regs);
+
+#define HS_REMOTE_LIMIT_NONE    (-1)
+#define HS_REMOTE_LIMIT_UNKNOWN (-2)
+
+/* What a thread waits on. */
+struct hs_remote_fd {
+	enum {
+		HS_REMOTE_FD_UNKNOWN = 0,
+		HS_REMOTE_FD_RESTARTS, /* a read of it restarts by itself */
+		HS_REMOTE_FD_SOCKET,
+	} kind;
+	int64_t receive_ms, send_ms; /* of a socket: its time limits, or HS_REMOTE_LIMIT_... */
+};
+void hs_remote_read_fd(const struct hs_remote *r, pid_t tid, uint64_t fd, struct hs_remote_fd *out);
+
+/* Does the rank of a thread in this call depend on the descriptor that is its first argument? */
+bool hs_remote_rank_needs_fd(long nr);
+/* most_ms: how long a time limit may be for its end to be waited for. */
+enum hs_remote_rank hs_remote_rank(const struct hs_remote_doing *doing, const struct hs_remote_fd *fd, int64_t most_ms);
+/* Does this thread run no code of the guest's: io_uring's and vhost's workers in the kernel? They are never stopped. */
+bool hs_remote_is_worker(int proc_fd, pid_t tid);
 
 /* ---- seccomp ---- */
 
@@ -172,23 +202,12 @@ uint32_t hs_remote_filter_run(const struct sock_fprog *prog, long nr, const uint
 
 /* ---- the handle and a session ---- */
 
-struct hs_remote {
-	pid_t pid;
-	int proc_fd; /* /proc/PID: goes stale with the process, so a reused pid is never taken for it */
-	int maps_fd; /* its memory map; goes stale with its program */
-	char *proc_dir;
-	bool dry;
-	bool no_query;    /* kernel without PROCMAP_QUERY: reads maps as text */
-	bool abandon;     /* a thread could not be let go in time: the tracing thread has to end, which lets it go */
-	uint8_t vectored; /* enum hs_tri: process_madvise on oneself works in this guest */
-	pid_t tid;        /* the thread that served last, 0: none */
-	int op_advice;    /* the last advice given, */
-	uint64_t op_ns;   /* and what one operation of it took lately */
-	struct hs_remote_gadgets gadgets;
-	struct hs_remote_stats stats;
-	uint8_t *xstate; /* REMOTE_XSTATE_MAX */
-	uint8_t *saved;  /* the guest's bytes under frame and data */
-	uint8_t *image;  /* frame and extended state */
+/* Where the cgroups' freezers are mounted; point "": nowhere. */
+struct hs_remote_freezers {
+	struct hs_remote_mount {
+		char point[256];
+		char root[256]; /* the part of the hierarchy that is mounted there; "": all of it */
+	} v1, v2;
 };
 
 struct hs_remote_session {
@@ -202,6 +221,42 @@ struct hs_remote_session {
 	struct user_regs_struct kernel, user; /* see hs_remote_restart */
 	struct hs_remote_room room;
 	struct hs_remote_filters filters;
+};
+
+struct hs_remote {
+	pid_t pid;
+	int proc_fd; /* /proc/PID: goes stale with the process, so a reused pid is never taken for it */
+	int maps_fd; /* its memory map; goes stale with its program */
+	char *proc_dir;
+	bool dry;
+	bool no_query;    /* kernel without PROCMAP_QUERY: reads maps as text */
+	bool abandon;     /* a thread could not be let go in time: no more of this call */
+	uint8_t vectored; /* enum hs_tri: process_madvise on oneself works in this guest */
+	pid_t tid;        /* the thread that served last, 0: none */
+	int op_advice;    /* the last advice given, */
+	uint64_t op_ns;   /* and what one operation of it took lately */
+	struct hs_remote_gadgets gadgets;
+	struct hs_remote_stats stats;
+	struct hs_remote_freezers freezers;
+	/* Time, see deadline.c. Microseconds of the monotonic clock. */
+	uint32_t deadline_ms;
+	uint64_t until_us, end_us; /* of the call under way */
+	bool late;                 /* it ended because of that */
+	uint32_t rest_ms;          /* the last rest, 0: none */
+	uint64_t rest_until_us;
+	char rest_why[400];
+	/* The tracing thread, see job.c. */
+	pthread_t thread;
+	pthread_mutex_t lock; /* of the next four */
+	pthread_cond_t wake;
+	bool job_done;  /* the call is over */
+	bool keeping;   /* its thread is not: it waits to let go `kept` */
+	bool kept_gone; /* which it has done, or need not do */
+	bool closing;   /* it is not to wait any longer */
+	struct hs_remote_session kept;
+	uint8_t *xstate; /* REMOTE_XSTATE_MAX */
+	uint8_t *saved;  /* the guest's bytes under frame and data */
+	uint8_t *image;  /* frame and extended state */
 };
 
 struct hs_remote_want {
@@ -239,7 +294,7 @@ HS_MUST_USE int hs_remote_pick(struct hs_remote_session *s, struct hs_remote *r,
 
 /* ---- within a session: how it begins is in attach.c, calls and end are in session.c ---- */
 
-#define REMOTE_STOP_US      5000000U /* an interruptible thread stops within microseconds; this is for a swamped host */
+#define REMOTE_GRACE_US     200000U /* for a thread to come to its last stop, when the deadline has passed */
 #define REMOTE_FLAG_TRAP    0x100ULL
 #define REMOTE_SYSCALL_STOP (SIGTRAP | 0x80)
 #define REMOTE_TRAP_STOP    (SIGTRAP | (PTRACE_EVENT_STOP << 8))
@@ -255,10 +310,50 @@ int hs_remote_move(const struct hs_remote_session *s, bool write, void *buf, uin
 void hs_remote_release(struct hs_remote_session *s, int sig);
 /* Lets go a thread of which nothing has been changed. */
 void hs_remote_detach(struct hs_remote_session *s, int sig);
-/* Neither stopped nor ended: only the end of the tracing thread lets it go now. */
+/* Neither stopped nor ended, but nothing of it has been changed: the end of the tracing thread lets it go. */
 void hs_remote_abandon(struct hs_remote_session *s);
+/* The same in the midst of a call: the tracing thread stays, until it stops and can get back what is its own. */
+void hs_remote_keep(struct hs_remote_session *s);
+/* Any stop but the one expected: own registers, own bytes, and go on with the signal, if one came. */
+int hs_remote_let_go(struct hs_remote_session *s, int code);
+
+/* ---- time ---- */
+
+/* A call begins; something has happened in it; how long it may still wait for the next thing. */
+void hs_remote_time_begin(struct hs_remote *r);
+void hs_remote_time_progress(struct hs_remote *r);
+uint64_t hs_remote_time_left_us(const struct hs_remote *r);
+/* The call ends as nothing happens any more: -EAGAIN, and what the thread (0: the process) hangs in. */
+int hs_remote_no_progress(struct hs_remote *r, pid_t tid, struct hs_error *err);
+/* After a call that ended with rc; a call that ended late begins a rest. */
+void hs_remote_rest_after(struct hs_remote *r, int rc, const struct hs_error *err);
+/* -EAGAIN with the reason while the guest is left alone. */
+HS_MUST_USE int hs_remote_rest_check(const struct hs_remote *r, struct hs_error *err);
+
+void hs_remote_freezers_find(struct hs_remote_freezers *f, const char *proc_dir);
+/* Is the process frozen, or about to be? cgroup: which one does it. */
+bool hs_remote_is_frozen(const struct hs_remote *r, char *cgroup, size_t size);
 
 /* ---- the work of the public calls; runs in the thread that traces ---- */
+
+struct hs_remote_job {
+	struct hs_remote *r;
+	struct hs_remote_op *ops;
+	struct hs_remote_call *calls;
+	size_t nr;
+	hs_remote_still_fn ask;
+	void *ctx;
+	const struct hs_remote_call *like;
+	struct hs_error *err; /* may be NULL */
+	int rc;
+};
+/* Does it in a thread of its own, and gives its result. With neither ops, calls nor ask: a stop that changes nothing.
+ */
+HS_MUST_USE int hs_remote_job_run(struct hs_remote_job *job);
+/* -EAGAIN while an earlier call's thread is still at it. */
+HS_MUST_USE int hs_remote_job_check(struct hs_remote *r, struct hs_error *err);
+/* Ends such a thread. */
+void hs_remote_job_end(struct hs_remote *r);
 
 HS_MUST_USE int hs_remote_batch(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err);
 HS_MUST_USE int hs_remote_batch_calls(struct hs_remote *r, struct hs_remote_call *calls, size_t nr,

@@ -16,12 +16,12 @@
  * the number is loaded right before the system call.
  *
  * A few calls return EINTR by themselves whenever they are interrupted, a debugger's stop included. Those too can
- * simply be made again if they have no time limit: they are given back as -514.
+ * simply be made again if they have no time limit: they are given back as -514. With a time limit they are as well, but
+ * then it begins anew: so that is done once, and the thread is asked when the call is over.
  */
 #include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "remote_internal.h"
 
@@ -30,8 +30,7 @@ enum { RESTART_SYS = 512, RESTART_NOINTR = 513, RESTART_NOHAND = 514, RESTART_BL
 /* io_uring_enter: a time limit may be behind the pointer. */
 #define URING_EXT_ARG (1U << 3)
 
-/* Can the call be made again, after any time, as if it had never been interrupted? For what returns -516 or EINTR. */
-static bool endless(long nr, const uint64_t a[6])
+bool hs_remote_call_endless(long nr, const uint64_t a[6])
 {
 	switch (nr) {
 	case SYS_poll:
@@ -67,10 +66,21 @@ static void call_args(const struct user_regs_struct *regs, uint64_t a[6])
 	a[5] = regs->r9;
 }
 
-/* Does the call answer EINTR by itself when it is interrupted? */
+/*
+ * Does the call answer EINTR by itself when it is interrupted, with nothing done? Sockets do so if they have a time
+ * limit.
+ */
 static bool answers_eintr(long nr)
 {
 	switch (nr) {
+	case SYS_read:
+	case SYS_readv:
+	case SYS_accept:
+	case SYS_accept4:
+	case SYS_connect:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_recvmmsg:
 	case SYS_epoll_wait:
 	case SYS_epoll_pwait:
 	case SYS_epoll_pwait2:
@@ -105,14 +115,16 @@ enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped,
 	} else if (result == -RESTART_BLOCK) {
 		if (nr == SYS_restart_syscall)
 			nr = code_nr;
-		if (!endless(nr, a))
+		if (!hs_remote_call_endless(nr, a))
 			return HS_REMOTE_TIMED_SLEEP;
 		/* Made again by its own number, not as restart_syscall, so that the next stop can tell what it is. */
 		if (nr == (long)stopped->orig_rax)
 			kernel->rax = (unsigned long long)-RESTART_NOHAND;
 		again = true;
-	} else if (result == -EINTR && answers_eintr(nr) && endless(nr, a)) {
+	} else if (result == -EINTR && answers_eintr(nr)) {
 		kernel->rax = (unsigned long long)-RESTART_NOHAND;
+		if (!hs_remote_call_endless(nr, a))
+			return HS_REMOTE_TIMED_SLEEP; /* its time limit begins anew, once: its end is waited for */
 		again = true;
 	}
 	if (again) {
@@ -120,35 +132,6 @@ enum hs_remote_restart hs_remote_restart(const struct user_regs_struct *stopped,
 		user->rip -= 2;
 	}
 	return HS_REMOTE_READY;
-}
-
-enum hs_remote_rank hs_remote_rank(const struct hs_remote_doing *doing)
-{
-	if (doing->running)
-		return HS_REMOTE_RUNNING;
-	switch (doing->nr) {
-	case SYS_restart_syscall:
-	case SYS_nanosleep:
-		return HS_REMOTE_SLEEPING;
-	case SYS_clock_nanosleep:
-		return doing->args[1] & TIMER_ABSTIME ? HS_REMOTE_IDLE : HS_REMOTE_SLEEPING;
-	case SYS_poll:
-	case SYS_futex:
-		return endless(doing->nr, doing->args) ? HS_REMOTE_IDLE : HS_REMOTE_SLEEPING;
-	case SYS_ioctl:   /* a virtual CPU in KVM_RUN comes out with EINTR */
-	case SYS_connect: /* and these do if the socket has a time limit */
-	case SYS_accept:
-	case SYS_accept4:
-	case SYS_recvfrom:
-	case SYS_recvmsg:
-	case SYS_sendto:
-	case SYS_sendmsg:
-		return HS_REMOTE_DELICATE;
-	default:
-		if (!answers_eintr(doing->nr))
-			return HS_REMOTE_IDLE;
-		return endless(doing->nr, doing->args) ? HS_REMOTE_ENDLESS : HS_REMOTE_DELICATE;
-	}
 }
 
 uint64_t hs_remote_call_mask_addr(const struct user_regs_struct *regs)

@@ -26,8 +26,10 @@
  * What is left: we die, and in the same microseconds a signal comes. Then the handler runs and the call restarts
  * instead of returning EINTR, as if the signal had come just before the call.
  *
- * A thread may be in uninterruptible sleep and never come to the stop. Then the only way to let it go is that the
- * tracing thread ends: `abandon` asks for that, and it is why every public call runs in a thread of its own.
+ * A thread may be in uninterruptible sleep and never come to the stop. Before step 4 the end of the tracing thread lets
+ * it go as it was: `abandon` asks for that, and it is why every public call runs in a thread of its own. After it,
+ * `keep` has the tracing thread stay on, after the call has been given up, until the stop comes and steps 6 and 7 can
+ * follow: a call that nobody waits for any more is not made when the guest thaws an hour later.
  */
 #include <errno.h>
 #include <sched.h>
@@ -40,9 +42,7 @@
 
 #include "remote_internal.h"
 
-#define CALL_DEADLINE_US 5000000U /* no call that we make takes longer unless it blocks */
-#define RESTARTS_MAX     100      /* of one call that is interrupted without any signal to be seen */
-#define SPIN_US          50U      /* looked for without a nap: most calls are over by then */
+#define SPIN_US 50U /* looked for without a nap: most calls are over by then */
 
 #define FLAGS_CLEARED (REMOTE_FLAG_TRAP | 0x400ULL | 0x10000ULL | 0x40000ULL) /* trap, direction, resume, alignment */
 
@@ -146,12 +146,19 @@ void hs_remote_detach(struct hs_remote_session *s, int sig)
 	hs_remote_filters_finish(&s->filters);
 }
 
-/* Neither stopped nor ended: only the end of the tracing thread lets it go now. */
 void hs_remote_abandon(struct hs_remote_session *s)
 {
 	s->attached = false;
 	s->r->abandon = true;
 	hs_remote_filters_finish(&s->filters);
+}
+
+void hs_remote_keep(struct hs_remote_session *s)
+{
+	hs_remote_filters_finish(&s->filters);
+	s->r->kept = *s;
+	s->attached = false;
+	s->r->abandon = true;
 }
 
 /* Is this signal the thread's answer to what we made it do? Then it must not reach the guest. */
@@ -166,8 +173,7 @@ static bool our_fault(const struct hs_remote_session *s, int sig)
 	return sig == SIGSEGV || sig == SIGILL || sig == SIGFPE || sig == SIGTRAP || sig == SIGSYS;
 }
 
-/* Any stop but the one expected. */
-static int let_go(struct hs_remote_session *s, int code)
+int hs_remote_let_go(struct hs_remote_session *s, int code)
 {
 	int sig = code & 0xff;
 
@@ -189,6 +195,7 @@ static int let_go(struct hs_remote_session *s, int code)
 static int run_to_exit(struct hs_remote_session *s, long *result)
 {
 	struct __ptrace_syscall_info info;
+	bool late;
 	int code, rc;
 
 	for (int stop = 0; stop < 2; stop++) {
@@ -197,15 +204,18 @@ static int run_to_exit(struct hs_remote_session *s, long *result)
 			return -ESRCH;
 		}
 		s->in_signal_code = false;
-		rc = hs_remote_wait_stop(s, CALL_DEADLINE_US, &code);
-		if (rc == -ETIMEDOUT && ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
-			rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+		rc = hs_remote_wait_stop(s, hs_remote_time_left_us(s->r), &code);
+		late = rc == -ETIMEDOUT;
+		if (late && ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
+			rc = hs_remote_wait_stop(s, REMOTE_GRACE_US, &code);
 		if (rc == -ETIMEDOUT)
-			hs_remote_abandon(s);
+			hs_remote_keep(s);
 		if (rc)
 			return rc;
-		if (code != REMOTE_SYSCALL_STOP)
-			return let_go(s, code);
+		if (code != REMOTE_SYSCALL_STOP) {
+			rc = hs_remote_let_go(s, code);
+			return late && rc == -EAGAIN ? -ETIMEDOUT : rc;
+		}
 	}
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
 	    info.op != PTRACE_SYSCALL_INFO_EXIT) {
@@ -238,7 +248,7 @@ int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t 
 	regs.r8 = args[4];
 	regs.r9 = args[5];
 
-	for (int i = 0; i < RESTARTS_MAX; i++) {
+	do {
 		int rc;
 
 		s->planted = true;
@@ -257,11 +267,14 @@ int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t 
 		 * Interrupted: by a signal that shows itself on the way back to user mode, or by kernel work that never
 		 * shows itself. Made again, it meets the first before it starts.
 		 */
-		if (*result > -512 || *result < -516)
+		if (*result > -512 || *result < -516) {
+			hs_remote_time_progress(s->r);
 			return 0;
-	}
-	*result = -EINTR;
-	return 0;
+		}
+	} while (hs_remote_time_left_us(s->r));
+	*result = -ECANCELED;
+	hs_remote_session_end(s); /* it blocks, and has been interrupted */
+	return -ETIMEDOUT;
 }
 
 int hs_remote_session_write(struct hs_remote_session *s, const void *buf, size_t size)
@@ -286,15 +299,15 @@ void hs_remote_session_end(struct hs_remote_session *s)
 			hs_remote_abandon(s);
 			return;
 		}
-		rc = hs_remote_wait_stop(s, REMOTE_STOP_US, &code);
+		rc = hs_remote_wait_stop(s, hs_remote_time_left_us(s->r) + REMOTE_GRACE_US, &code);
 		if (rc == -ETIMEDOUT)
-			hs_remote_abandon(s);
+			hs_remote_keep(s);
 		if (rc) {
 			hs_remote_filters_finish(&s->filters);
 			return;
 		}
 		if (code != REMOTE_TRAP_STOP) {
-			(void)let_go(s, code);
+			(void)hs_remote_let_go(s, code);
 			return;
 		}
 	}

@@ -6,11 +6,12 @@
  * own, and the kernel lets go whatever that thread held when it ends. Other threads of the process must not wait for
  * any child (waitpid of -1) meanwhile: they would take the guest's stops away.
  *
- * What a guest may notice: one of its threads, best one that waits, stands still for about 2 ms at a time. A call like
- * epoll_wait with a time limit, which returns EINTR whenever the thread is stopped (a debugger or SIGSTOP does the
- * same: signal(7)), does so here as well if no other thread will do. And should we be killed in the very microseconds
- * in which a signal arrives, the call that it interrupts may be made again after the handler, instead of returning
- * EINTR.
+ * What a guest may notice: one of its threads, best one that waits, stands still for about 2 ms at a time. A thread
+ * that waits in a call that would, or might, return EINTR because of that (signal(7): as after SIGSTOP) is not asked;
+ * if there is no other, the guest is left for another time. Two exceptions: a time limit of epoll_wait or of a socket,
+ * below half the deadline, may begin anew, once, before the thread is asked; and a virtual CPU's KVM_RUN returns EINTR,
+ * which VMMs expect, where a VMM has no other thread. And should we be killed in the very microseconds in which a
+ * signal arrives, the call that it interrupts may be made again after the handler, instead of returning EINTR.
  */
 #ifndef HS_REMOTE_H
 #define HS_REMOTE_H
@@ -22,6 +23,19 @@
 #include "hs/types.h"
 
 struct hs_remote;
+
+/*
+ * Time. A call ends when the guest makes no progress for the handle's deadline; progress is a system call that is over
+ * in it. A long batch to a slow guest ends HS_REMOTE_LONGEST_MS later at the latest, with what is done done. The answer
+ * is -EAGAIN, and the text names what the guest hangs in; no call that was given up is made later. Afterwards the guest
+ * is left alone for a while: calls are answered at once with the same, for HS_REMOTE_REST_MS, doubled each time up to
+ * HS_REMOTE_REST_MAX_MS, until a call succeeds. What can be seen without waiting (stopped, traced, frozen by a cgroup)
+ * is answered at once, with -EBUSY, and without a rest.
+ */
+#define HS_REMOTE_DEADLINE_MS 2000 /* the default: guests answer in 0.1 ms, and on a swamped host in 100 */
+#define HS_REMOTE_LONGEST_MS  10000
+#define HS_REMOTE_REST_MS     5000
+#define HS_REMOTE_REST_MAX_MS 30000
 
 /* One madvise in the guest. */
 struct hs_remote_op {
@@ -53,10 +67,10 @@ struct hs_remote_stats {
 
 /*
  * Prepares for process `pid`; makes no call yet, but refuses early what can be known: -ESRCH; -EPERM (capability);
- * -EBUSY traced by somebody else (the text names the tracer) or stopped; -ENOTSUP 32-bit process, shadow stack, a
- * seccomp filter that would not let the calls through or cannot be inspected, no usable `syscall; ret`; -EINVAL a
- * thread that is not a process's first, or ourselves. Where the guest has seccomp filters, one thread is stopped to
- * read them.
+ * -EBUSY traced by somebody else (the text names the tracer), stopped, or frozen by its cgroup; -ENOTSUP 32-bit
+ * process, shadow stack, a seccomp filter that would not let the calls through or cannot be inspected, no usable
+ * `syscall; ret`; -EINVAL a thread that is not a process's first, or ourselves. Where the guest has seccomp filters,
+ * one thread is stopped to read them.
  */
 HS_MUST_USE int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err);
 
@@ -66,17 +80,22 @@ HS_MUST_USE int hs_remote_open_dry(struct hs_remote **out, const struct hs_host 
 
 void hs_remote_close(struct hs_remote *r); /* takes NULL */
 
+/* How long a call waits for a guest that makes no progress; 0: HS_REMOTE_DEADLINE_MS. */
+void hs_remote_set_deadline_ms(struct hs_remote *r, uint32_t deadline_ms);
+
 /*
  * Runs the operations in order, in as few system calls and as short stops as it can (a stop ends after `max_hold_us`,
  * and another follows). 0: all attempted, see each result. -errno: the rest was not reached (-ESRCH the guest is gone;
- * -EBUSY or -EAGAIN: traced, stopped or never at a safe point within some seconds; try in a later round; -ENOTSUP: a
- * seccomp filter forbids this advice). -ESRCH as well when it runs another program now (exec): open it anew.
+ * -EBUSY: traced, stopped or frozen; -EAGAIN: no safe point or no progress within the deadline, or left alone after
+ * such a call; both: try in a later round; -ENOTSUP: a seccomp filter forbids this advice). -ESRCH as well when it runs
+ * another program now (exec): open it anew.
  */
 HS_MUST_USE int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err);
 
 /*
  * Runs any system calls, in order, in one stop. Same errors; -EAGAIN too when a signal to the guest ended the stop
- * between two calls (those before it have results, the rest -ECANCELED). A call that blocks is interrupted after 5 s.
+ * between two calls (those before it have results, the rest -ECANCELED). A call that blocks is interrupted at the
+ * deadline.
  */
 HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err);
 
@@ -85,8 +104,8 @@ HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls,
  * process does. All its threads are stopped (calls that they are in finish or are interrupted first); then `ask` is
  * called, and the calls that it names are made; it is called again, and so on until it names none; then all go on.
  * What `ask` finds out about the process by other means stays true until the next of its calls. It must be quick: the
- * guest's processors stand still, too. Calls that other threads wait in are restarted by the kernel, or return EINTR as
- * after any stop.
+ * guest's processors stand still, too. Calls that other threads wait in are made again; a time limit of such a
+ * call may begin anew. (An ioctl, and what has transferred a part, return as after any stop.)
  *
  * ask: *calls and *nr to its own array, each with at most HS_REMOTE_STILL_DATA bytes of data; or -errno: no more, and
  * that is returned. like: a call of the kind that will be asked for, for the filters.

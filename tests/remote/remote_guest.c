@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+const struct hs_host rg_host = HS_HOST_DEFAULT;
+
 #define SHADOW_LEAST (4UL << 30) /* bytes; no guest maps so much, only the address sanitizer does */
 #define AREA_SIZE    (4UL << 20)
 
@@ -335,4 +337,28 @@ bool rg_vma_has(pid_t pid, uint64_t addr, const char *flag)
 	}
 	(void)fclose(f);
 	return has;
+}
+
+/* ---- calls in it ---- */
+
+struct hs_remote *rg_open(pid_t pid)
+{
+	struct hs_remote *r;
+	struct hs_error err = { "" };
+
+	ck_assert_msg(hs_remote_open(&r, &rg_host, pid, &err) == 0, "%s", err.text);
+	return r;
+}
+
+/* One pair of calls that leaves everything as it was. */
+void rg_touch(struct hs_remote *r, uint64_t area)
+{
+	struct hs_remote_op op[2] = { { area, area + RG_PAGE, MADV_DONTDUMP, 1 },
+				      { area, area + RG_PAGE, MADV_DODUMP, 1 } };
+	struct hs_error err = { "" };
+	int rc = hs_remote_madvise(r, op, 2, &err);
+
+	ck_assert_msg(rc == 0, "%d: %s", rc, err.text);
+	ck_assert_int_eq(op[0].result, 0);
+	ck_assert_int_eq(op[1].result, 0);
 }

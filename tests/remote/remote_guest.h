@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "hs/remote.h"
+
 /* What a guest reports. */
 struct rg_report {
 	atomic_int ready;         /* the guest stands where the test wants it */
@@ -65,5 +67,12 @@ uint64_t rg_digest(pid_t pid, bool skip_stack);
 bool rg_vma_has(pid_t pid, uint64_t addr, const char *flag);
 
 uint64_t rg_now_us(void);
+
+extern const struct hs_host rg_host;
+#define RG_PAGE 4096UL
+/* Opens the process, or aborts the test. */
+struct hs_remote *rg_open(pid_t pid);
+/* One pair of calls that leaves everything as it was; aborts the test when it fails. */
+void rg_touch(struct hs_remote *r, uint64_t area);
 
 #endif

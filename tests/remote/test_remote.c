@@ -46,29 +46,31 @@ static const struct restart_case restart_cases[] = {
 	  -514,
 	  true },
 	{ "epoll_wait without a limit", SYS_epoll_wait, -EINTR, { 1, 1, 1, 0xffffffff }, HS_REMOTE_READY, -514, true },
-	{ "epoll_wait with one", SYS_epoll_wait, -EINTR, { 1, 1, 1, 5 }, HS_REMOTE_READY, -EINTR, false },
+	{ "epoll_wait with one", SYS_epoll_wait, -EINTR, { 1, 1, 1, 5 }, HS_REMOTE_TIMED_SLEEP, -514, false },
 	{ "epoll_wait that has events", SYS_epoll_wait, 2, { 1, 1, 1, 0xffffffff }, HS_REMOTE_READY, 2, false },
 	{ "epoll_pwait2 without", SYS_epoll_pwait2, -EINTR, { 1, 1, 1, 0 }, HS_REMOTE_READY, -514, true },
-	{ "epoll_pwait2 with", SYS_epoll_pwait2, -EINTR, { 1, 1, 1, 99 }, HS_REMOTE_READY, -EINTR, false },
+	{ "epoll_pwait2 with", SYS_epoll_pwait2, -EINTR, { 1, 1, 1, 99 }, HS_REMOTE_TIMED_SLEEP, -514, false },
 	{ "sigwaitinfo", SYS_rt_sigtimedwait, -EINTR, { 1, 1, 0 }, HS_REMOTE_READY, -514, true },
-	{ "sigtimedwait", SYS_rt_sigtimedwait, -EINTR, { 1, 1, 9 }, HS_REMOTE_READY, -EINTR, false },
+	{ "sigtimedwait", SYS_rt_sigtimedwait, -EINTR, { 1, 1, 9 }, HS_REMOTE_TIMED_SLEEP, -514, false },
 	{ "io_uring_enter that waits", SYS_io_uring_enter, -EINTR, { 3, 0, 1, 1, 0 }, HS_REMOTE_READY, -514, true },
 	{ "io_uring_enter that submits",
 	  SYS_io_uring_enter,
 	  -EINTR,
 	  { 3, 1, 1, 1, 0 },
-	  HS_REMOTE_READY,
-	  -EINTR,
+	  HS_REMOTE_TIMED_SLEEP,
+	  -514,
 	  false },
 	{ "io_uring_enter with a limit",
 	  SYS_io_uring_enter,
 	  -EINTR,
 	  { 3, 0, 1, 9, 7 },
-	  HS_REMOTE_READY,
-	  -EINTR,
+	  HS_REMOTE_TIMED_SLEEP,
+	  -514,
 	  false },
 	{ "ioctl", SYS_ioctl, -EINTR, { 3, 0xae80 }, HS_REMOTE_READY, -EINTR, false },
-	{ "recv with a limit on the socket", SYS_recvfrom, -EINTR, { 3 }, HS_REMOTE_READY, -EINTR, false },
+	{ "recv with a limit on the socket", SYS_recvfrom, -EINTR, { 3 }, HS_REMOTE_TIMED_SLEEP, -514, false },
+	{ "read with a limit on the socket", SYS_read, -EINTR, { 3 }, HS_REMOTE_TIMED_SLEEP, -514, false },
+	{ "write", SYS_write, -EINTR, { 3 }, HS_REMOTE_READY, -EINTR, false },
 };
 
 START_TEST(test_remote_restart)
@@ -85,8 +87,10 @@ START_TEST(test_remote_restart)
 	regs.r8 = c->a[4];
 	regs.r9 = c->a[5];
 	ck_assert_msg(hs_remote_restart(&regs, SYS_read, &kernel, &user) == c->verdict, "%s", c->what);
-	if (c->verdict != HS_REMOTE_READY)
+	if (c->verdict != HS_REMOTE_READY) {
+		ck_assert_msg(!c->kernel_rax || (long)kernel.rax == c->kernel_rax, "%s", c->what);
 		return;
+	}
 	ck_assert_msg((long)kernel.rax == c->kernel_rax, "%s: %lld", c->what, (long long)kernel.rax);
 	ck_assert_msg(kernel.rip == RIP && kernel.orig_rax == regs.orig_rax && kernel.rbx == 77, "%s", c->what);
 	ck_assert_msg((long)user.orig_rax == -1, "%s", c->what);
@@ -125,29 +129,59 @@ END_TEST
 
 static const struct {
 	struct hs_remote_doing doing;
+	struct hs_remote_fd fd;
 	enum hs_remote_rank rank;
 } rank_cases[] = {
-	{ { .running = true, .nr = -1 }, HS_REMOTE_RUNNING },
-	{ { .nr = SYS_ppoll }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_read }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_pause }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_poll, .args = { 0, 0, 0xffffffff } }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_poll, .args = { 0, 0, 100 } }, HS_REMOTE_SLEEPING },
-	{ { .nr = SYS_futex, .args = { 1, FUTEX_WAIT, 1, 0 } }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_futex, .args = { 1, FUTEX_WAIT, 1, 1 } }, HS_REMOTE_SLEEPING },
-	{ { .nr = SYS_futex, .args = { 1, FUTEX_WAIT_BITSET, 1, 1 } }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_nanosleep }, HS_REMOTE_SLEEPING },
-	{ { .nr = SYS_clock_nanosleep, .args = { 1, TIMER_ABSTIME } }, HS_REMOTE_IDLE },
-	{ { .nr = SYS_clock_nanosleep, .args = { 1, 0 } }, HS_REMOTE_SLEEPING },
-	{ { .nr = SYS_restart_syscall }, HS_REMOTE_SLEEPING },
-	{ { .nr = SYS_epoll_wait, .args = { 1, 1, 1, 0xffffffff } }, HS_REMOTE_ENDLESS },
-	{ { .nr = SYS_epoll_wait, .args = { 1, 1, 1, 1 } }, HS_REMOTE_DELICATE },
-	{ { .nr = SYS_ioctl }, HS_REMOTE_DELICATE },
+	{ { .running = true, .nr = -1 }, { 0 }, HS_REMOTE_RUNNING },
+	{ { .nr = SYS_ppoll }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_pause }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_wait4 }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_poll, .args = { 0, 0, 0xffffffff } }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_poll, .args = { 0, 0, 100 } }, { 0 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_futex, .args = { 1, FUTEX_WAIT, 1, 0 } }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_futex, .args = { 1, FUTEX_WAIT, 1, 1 } }, { 0 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_futex, .args = { 1, FUTEX_WAIT_BITSET, 1, 1 } }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_nanosleep }, { 0 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_clock_nanosleep, .args = { 1, TIMER_ABSTIME } }, { 0 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_clock_nanosleep, .args = { 1, 0 } }, { 0 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_restart_syscall }, { 0 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_epoll_wait, .args = { 1, 1, 1, 0xffffffff } }, { 0 }, HS_REMOTE_ENDLESS },
+	{ { .nr = SYS_epoll_wait, .args = { 1, 1, 1, 1000 } }, { 0 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_epoll_wait, .args = { 1, 1, 1, 1001 } }, { 0 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_epoll_pwait2, .args = { 1, 1, 1, 1 } }, { 0 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_epoll_pwait2, .args = { 1, 1, 1, 0 } }, { 0 }, HS_REMOTE_ENDLESS },
+	{ { .nr = SYS_semop }, { 0 }, HS_REMOTE_ENDLESS },
+	{ { .nr = SYS_semtimedop, .args = { 1, 1, 1, 1 } }, { 0 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_rt_sigtimedwait, .args = { 1, 1, 1 } }, { 0 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_io_getevents, .args = { 1, 1, 1, 1, 1 } }, { 0 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_read }, { HS_REMOTE_FD_RESTARTS, -1, -1 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_read }, { HS_REMOTE_FD_UNKNOWN, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_read }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_read }, { HS_REMOTE_FD_SOCKET, -1, 5000 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_read }, { HS_REMOTE_FD_SOCKET, 1000, -1 }, HS_REMOTE_SLEEPING },
+	{ { .nr = SYS_readv }, { HS_REMOTE_FD_SOCKET, 1001, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_recvfrom }, { HS_REMOTE_FD_SOCKET, 3600000, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_recvfrom }, { HS_REMOTE_FD_SOCKET, -2, -2 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_recvfrom, .args = { 3, 1, 1, 0x100 } }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_recvmsg }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_recvmsg, .args = { 3, 1, 0x100 } }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_recvmmsg }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_accept }, { HS_REMOTE_FD_SOCKET, -1, 7 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_accept4 }, { HS_REMOTE_FD_SOCKET, 3000, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_connect }, { HS_REMOTE_FD_SOCKET, 3000, -1 }, HS_REMOTE_IDLE },
+	{ { .nr = SYS_connect }, { HS_REMOTE_FD_SOCKET, -1, 3000 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_write }, { HS_REMOTE_FD_RESTARTS, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_sendto }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_sendfile }, { HS_REMOTE_FD_SOCKET, -1, -1 }, HS_REMOTE_NEVER },
+	{ { .nr = SYS_ioctl, .args = { 3, 0xae80 } }, { 0 }, HS_REMOTE_DELICATE },
+	{ { .nr = SYS_ioctl, .args = { 3, 0x5401 } }, { 0 }, HS_REMOTE_NEVER },
+	{ { .nr = 100000 }, { 0 }, HS_REMOTE_NEVER },
 };
 
 START_TEST(test_remote_rank)
 {
-	ck_assert_int_eq((int)hs_remote_rank(&rank_cases[_i].doing), (int)rank_cases[_i].rank);
+	ck_assert_int_eq((int)hs_remote_rank(&rank_cases[_i].doing, &rank_cases[_i].fd, 1000),
+			 (int)rank_cases[_i].rank);
 }
 END_TEST
 

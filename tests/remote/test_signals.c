@@ -16,23 +16,11 @@
 #include "hs_test.h"
 #include "remote_guest.h"
 
-#define PAGE 4096UL
-
-static const struct hs_host host = HS_HOST_DEFAULT;
-
-static struct hs_remote *must_open(pid_t pid)
-{
-	struct hs_remote *r;
-	struct hs_error err = { "" };
-
-	ck_assert_msg(hs_remote_open(&r, &host, pid, &err) == 0, "%s", err.text);
-	return r;
-}
-
 /* Calls without a pause; stopped says that -EBUSY is an answer too. */
 static void touch(struct hs_remote *r, uint64_t area, bool stopped)
 {
-	struct hs_remote_op op[2] = { { area, area + PAGE, MADV_DONTDUMP, 1 }, { area, area + PAGE, MADV_DODUMP, 1 } };
+	struct hs_remote_op op[2] = { { area, area + RG_PAGE, MADV_DONTDUMP, 1 },
+				      { area, area + RG_PAGE, MADV_DODUMP, 1 } };
 	struct hs_error err = { "" };
 	int rc = hs_remote_madvise(r, op, 2, &err);
 
@@ -107,7 +95,7 @@ START_TEST(test_remote_signals_storm)
 	pid_t sender;
 
 	rg_wait_ready(&g, true);
-	r = must_open(g.pid);
+	r = rg_open(g.pid);
 	sender = send_storm(g.pid, STORM, storms[_i].gap_us);
 	while (waitpid(sender, NULL, WNOHANG) == 0)
 		touch(r, g.report->area, false);
@@ -145,7 +133,7 @@ START_TEST(test_remote_signals_restart_flag)
 	pid_t sender;
 
 	rg_wait_ready(&g, true);
-	r = must_open(g.pid);
+	r = rg_open(g.pid);
 	sender = send_storm(g.pid, 500, 1000);
 	while (waitpid(sender, NULL, WNOHANG) == 0)
 		touch(r, g.report->area, false);
@@ -229,7 +217,7 @@ START_TEST(test_remote_signals_handshake)
 	pid_t sender;
 
 	rg_wait_ready(&g, true);
-	r = must_open(g.pid);
+	r = rg_open(g.pid);
 	sender = send_handshakes(&g, 1000);
 	while (waitpid(sender, &status, WNOHANG) == 0)
 		touch(r, g.report->area, false);
@@ -268,7 +256,7 @@ START_TEST(test_remote_signals_pause)
 	struct hs_remote *r;
 
 	rg_wait_ready(&g, true);
-	r = must_open(g.pid);
+	r = rg_open(g.pid);
 	while (rg_now_us() - start < 3000000)
 		touch(r, g.report->area, false);
 	hs_remote_close(r);
@@ -315,7 +303,7 @@ START_TEST(test_remote_signals_silent)
 	pid_t sender;
 
 	rg_wait_ready(&g, true);
-	r = must_open(g.pid);
+	r = rg_open(g.pid);
 	sender = send_plain(g.pid, silent[_i].sigs, silent[_i].nr, silent[_i].gap_us);
 	while (waitpid(sender, NULL, WNOHANG) == 0)
 		touch(r, g.report->area, true);
