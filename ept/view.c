@@ -22,6 +22,29 @@ void hs_view_close(struct hs_view *v)
 		v->ops->close(v);
 }
 
+const char *hs_view_name(const struct hs_view *v)
+{
+	return v->ops->name;
+}
+
+bool hs_view_splits_nested(const struct hs_view *v)
+{
+	return v->ops->splits_nested;
+}
+
+bool hs_view_can_reopen(const struct hs_view *v)
+{
+	return v->ops->reopen != NULL;
+}
+
+int hs_view_reopen(struct hs_view *v, struct hs_view **out, struct hs_error *err)
+{
+	*out = NULL;
+	if (!v->ops->reopen)
+		return hs_error_set(err, -ENOTSUP, "a view over %s is opened anew by its process", v->ops->name);
+	return v->ops->reopen(v, out, err);
+}
+
 int hs_view_refresh(struct hs_view *v, struct hs_error *err)
 {
 	return v->ops->refresh(v, err);

@@ -210,7 +210,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 			if (wants_fine(p, g, h))
 				list[n++] = h;
 		targets[nr] = (struct hs_fine_target){ .view = g->view, .huge = list, .nr = n };
-		if (!g->view->ops->splits_nested)
+		if (!hs_view_splits_nested(g->view))
 			targets[nr].keep_split = keep_split;
 		if (!n) {
 			free(list);
@@ -227,7 +227,7 @@ int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err)
 		}
 		/* What is split in nested tables alone, the view itself can bring back after a crash. */
 		owed = hs_fine_owed(p->fine, g->view, list + n, g->view->nr_huge);
-		rc = g->view->ops->splits_nested ? 0 : hs_journal_write(&p->host, g->view, list, n + owed, err);
+		rc = hs_view_splits_nested(g->view) ? 0 : hs_journal_write(&p->host, g->view, list, n + owed, err);
 		if (rc)
 			goto out;
 		pages += n;

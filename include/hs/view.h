@@ -84,8 +84,8 @@ struct hs_view_ops {
 
 /* First member of every implementation's struct; callers use the functions below. */
 struct hs_view {
-	const struct hs_view_ops *ops;
-	struct hs_region *regions; /* owned by the implementation */
+	const struct hs_view_ops *ops; /* read by the functions below alone */
+	struct hs_region *regions;     /* owned by the implementation */
 	size_t nr_regions;
 	uint32_t nr_huge; /* sum over the regions */
 	pid_t pid;        /* 0 when simulated */
@@ -129,6 +129,20 @@ const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct
  * back in part.
  */
 void hs_view_close(struct hs_view *v);
+
+/* What its accesses are read from ("host page tables", "simulated"): for inspect and logs. Lives as long as the view.
+ */
+const char *hs_view_name(const struct hs_view *v);
+
+/* Whether split parts nested entries alone: sharing has no use for a mapping that is left split then. */
+bool hs_view_splits_nested(const struct hs_view *v);
+
+/*
+ * A further view of the same guest as it is now, after -ESTALE; owned by the caller, as is the old one. -ENOTSUP where
+ * hs_view_can_reopen says no: such a guest is opened anew by its process.
+ */
+bool hs_view_can_reopen(const struct hs_view *v);
+HS_MUST_USE int hs_view_reopen(struct hs_view *v, struct hs_view **out, struct hs_error *err);
 
 /*
  * Reads the VMAs again. 0: regions are as before. -ESTALE: they changed; the view keeps its old numbering for what is
