@@ -44,9 +44,10 @@ const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct
  * While dirty logging is on, what is dropped comes back in base pages: then only what is meant to. Of what is blind
  * nothing is said at the sample; and a display's memory, which the VMM logs, would come back so.
  */
-static bool is_aged(const struct hs_nested_view *v, hs_huge_nr huge)
+static bool is_aged(struct hs_nested_view *v, hs_huge_nr huge)
 {
-	return !hs_bit_test(v->blind, huge) && (!v->log.open || hs_bit_test(v->split, huge));
+	return !hs_bit_test(v->blind, huge) && !hs_host_is_off_limits(hs_nested_host(v), huge) &&
+	       (!v->log.open || hs_bit_test(v->split, huge));
 }
 
 /* All huge pages that an ageing is of, a run at a time, each within its region, until one fails. */
@@ -92,6 +93,7 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 				    "process %d logs the pages that its guest writes (a migration, or a dirty-rate "
 				    "calculation): its guest is left alone meanwhile",
 				    (int)view->pid);
+	(void)hs_host_armed_look(hs_nested_host(v));
 	v->aged = now;
 	v->has_aged = true;
 	v->by_bit = false;

@@ -152,6 +152,14 @@ static int reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 	return hs_view_reach(hs_nested_view(view)->inner, huge, which, err);
 }
 
+static enum hs_view_reason why(struct hs_view *view, hs_huge_nr huge)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+	enum hs_view_reason inner = hs_view_why(v->inner, huge);
+
+	return inner ? inner : hs_bit_test(v->blind, huge) ? HS_VIEW_VMM_LOGS : HS_VIEW_NO_REASON;
+}
+
 static const struct hs_view_ops nested_ops = {
 	.close = close_view,
 	.refresh = refresh,
@@ -164,6 +172,7 @@ static const struct hs_view_ops nested_ops = {
 	.restore = hs_nested_restore,
 	.read = read_bytes,
 	.reach = reach,
+	.why = why,
 };
 
 /* ---- opening ---- */

@@ -125,6 +125,28 @@ int hs_view_reach(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *w
 	return rc || !v->ops->reach ? rc : v->ops->reach(v, huge, which, err);
 }
 
+enum hs_view_reason hs_view_why(struct hs_view *v, hs_huge_nr huge)
+{
+	return huge < v->nr_huge && v->ops->why ? v->ops->why(v, huge) : HS_VIEW_NO_REASON;
+}
+
+const char *hs_view_reason_text(enum hs_view_reason reason)
+{
+	switch (reason) {
+	case HS_VIEW_NO_REASON:
+		break;
+	case HS_VIEW_GONE:
+		return "it is no guest memory any more";
+	case HS_VIEW_USERFAULTFD:
+		return "a userfaultfd is registered with it (a snapshot, dirty tracking, or a postcopy migration)";
+	case HS_VIEW_FLAGS_UNREAD:
+		return "whether a userfaultfd is registered with it could not be read";
+	case HS_VIEW_VMM_LOGS:
+		return "its virtual machine monitor logs writes to it, or its nested page tables cannot be found";
+	}
+	return "";
+}
+
 hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge)
 {
 	for (size_t r = 0; r < v->nr_regions; r++) {

@@ -245,6 +245,12 @@ static int record_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_b
 	return hs_view_reach(record_of(view)->inner, huge, which, err);
 }
 
+/* Nothing that a decision is made from: not recorded. */
+static enum hs_view_reason record_why(struct hs_view *view, hs_huge_nr huge)
+{
+	return hs_view_why(record_of(view)->inner, huge);
+}
+
 static const struct hs_view_ops record_ops = {
 	.close = record_close,
 	.refresh = record_refresh,
@@ -257,6 +263,7 @@ static const struct hs_view_ops record_ops = {
 	.restore = record_restore,
 	.read = record_read,
 	.reach = record_reach,
+	.why = record_why,
 };
 
 static int tell_guest(struct record_view *v, const char *name, const char *group, struct hs_error *err)
