@@ -65,7 +65,7 @@ static void choose(void *ctx, size_t i, const struct hs_walk_req *req, const uin
 	for (uint32_t n = 0; n < c->nr; n++) {
 		hs_huge_nr h = c->first + n;
 
-		if (is_usable(page[index + n]) && !hs_bit_test(c->v->gone, h) && !hs_bit_test(c->v->no_flush, h) &&
+		if (is_usable(page[index + n]) && !hs_host_is_off_limits(c->v, h) && !hs_bit_test(c->v->no_flush, h) &&
 		    (c->any || hs_bit_test(c->v->cold, h))) {
 			c->found = h;
 			return;
@@ -307,8 +307,11 @@ static int flush_failed(struct hs_host_view *v, int rc, struct hs_error *err)
 int hs_host_age(struct hs_view *view, struct hs_error *err)
 {
 	struct hs_host_view *v = hs_host_view(view);
-	int rc = clear_refs(v);
+	int rc;
 
+	/* What is armed is not what the flush works on. Its accessed bits go with the others': nobody goes by them. */
+	(void)hs_host_armed_look(v);
+	rc = clear_refs(v);
 	v->nr_flush_doubt = 0;
 	v->unflushed = false;
 	if (!rc) {

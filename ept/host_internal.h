@@ -34,10 +34,16 @@ struct hs_host_view {
 
 	/* One bit for each huge page. */
 	uint64_t *gone;     /* not guest memory any more: unknown from now on */
+	uint64_t *armed;    /* registered with a userfaultfd, as of the last look (host_armed.c) */
 	uint64_t *split;    /* split by us, and not restored since */
 	uint64_t *owed;     /* its first base page may have the wrong DONTDUMP flag because a call failed half-way */
 	uint64_t *cold;     /* huge, and not accessed at the last sample */
 	uint64_t *no_flush; /* in locked memory: cannot serve the flush */
+
+	/* host_armed.c */
+	struct bpf_link *armed_link;
+	uint32_t nr_armed;  /* bits in `armed` */
+	bool armed_unknown; /* could not be read: all count as armed */
 
 	/* Flushing (host_age.c). */
 	hs_huge_nr flush_next; /* the next huge page to use */
@@ -69,6 +75,12 @@ static inline void hs_bit_put(uint64_t *bits, hs_huge_nr h, bool on)
 	uint64_t one = UINT64_C(1) << (h & 63);
 
 	bits[h >> 6] = on ? bits[h >> 6] | one : bits[h >> 6] & ~one;
+}
+
+/* Nothing is known of it, and nothing is done to it. */
+static inline bool hs_host_is_off_limits(const struct hs_host_view *v, hs_huge_nr h)
+{
+	return hs_bit_test(v->gone, h) || hs_bit_test(v->armed, h);
 }
 
 static inline bool hs_host_in_doubt(const struct hs_host_view *v, hs_huge_nr huge)
@@ -113,6 +125,12 @@ static inline bool hs_host_tells_no(const struct hs_host_view *v, uint64_t entry
 {
 	return !v->unflushed || hs_x86_is_protnone(entry);
 }
+
+/* host_armed.c */
+HS_MUST_USE int hs_host_armed_open(struct hs_host_view *v, struct hs_error *err);
+void hs_host_armed_finish(struct hs_host_view *v);
+/* Looks anew. -errno: it could not be read; then all memory counts as armed. */
+int hs_host_armed_look(struct hs_host_view *v);
 
 /* host_age.c */
 int hs_host_age(struct hs_view *view, struct hs_error *err);

@@ -159,6 +159,7 @@ int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *
 	for (size_t i = 0; i < nr; i++)
 		results[i] = -ECANCELED;
 	(void)hs_host_dontdump_repair(v);
+	(void)hs_host_armed_look(v);
 	for (size_t i = 0; i < nr && !rc; i += BATCH) {
 		rc = pick(v, huge, i, nr - i < BATCH ? nr - i : BATCH, results, b);
 		if (rc)
@@ -259,6 +260,7 @@ int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 	int rc = 0;
 
 	(void)hs_host_dontdump_repair(v);
+	(void)hs_host_armed_look(v);
 	for (size_t i = 0; i < nr && !rc; i += BATCH)
 		rc = restore_batch(v, huge + i, nr - i < BATCH ? nr - i : BATCH, results ? results + i : own);
 	return rc ? hs_host_error(v, rc, "restore its huge mappings", err) : 0;

@@ -47,7 +47,7 @@ int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512
 	size_t nr = 0;
 	int rc;
 
-	if (hs_bit_test(v->gone, huge) || uname(&u) || !hs_facts_ksmd_is_blind(u.release))
+	if (hs_host_is_off_limits(v, huge) || uname(&u) || !hs_facts_ksmd_is_blind(u.release))
 		return 0;
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take, &j);
 	if (rc)

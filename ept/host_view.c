@@ -5,8 +5,8 @@
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
  * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting plays with in order,
- * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_frames.c asks for
- * page frames.
+ * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_armed.c what of it
+ * is not to be touched, host_frames.c asks for page frames.
  *
  * One process id can become another process's while we work. So every handle is bound to the process itself: a pidfd,
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
@@ -163,7 +163,8 @@ static int alloc_bits(struct hs_host_view *v)
 	v->owed = calloc(words, sizeof(uint64_t));
 	v->cold = calloc(words, sizeof(uint64_t));
 	v->no_flush = calloc(words, sizeof(uint64_t));
-	return v->gone && v->split && v->owed && v->cold && v->no_flush ? 0 : -ENOMEM;
+	v->armed = calloc(words, sizeof(uint64_t));
+	return v->gone && v->armed && v->split && v->owed && v->cold && v->no_flush ? 0 : -ENOMEM;
 }
 
 /* ---- life ---- */
@@ -175,6 +176,7 @@ static void free_view(struct hs_host_view *v)
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
+	hs_host_armed_finish(v);
 	hs_walk_put(v->walk);
 	if (v->unreadable)
 		munmap(v->unreadable, HS_BASE_SIZE);
@@ -182,6 +184,7 @@ static void free_view(struct hs_host_view *v)
 	free(v->view.regions);
 	free(v->reqs);
 	free(v->gone);
+	free(v->armed);
 	free(v->split);
 	free(v->owed);
 	free(v->cold);
@@ -220,6 +223,7 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 		rc = hs_vmas_read(&maps, v->dir_fd, "maps");
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
+	(void)hs_host_armed_look(v);
 	changed = hs_host_regions_compare(&maps, v->min_bytes, view->regions, view->nr_regions, note_gone, v);
 	hs_vmas_finish(&maps);
 	/* Not each time: reading the flags costs a walk of all tables, and old flags are noticed (host_mapping.c). */
@@ -234,6 +238,17 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 	return 0;
 }
 
+static enum hs_view_reason why(struct hs_view *view, hs_huge_nr huge)
+{
+	const struct hs_host_view *v = hs_host_view(view);
+
+	if (hs_bit_test(v->gone, huge))
+		return HS_VIEW_GONE;
+	if (!hs_bit_test(v->armed, huge))
+		return HS_VIEW_NO_REASON;
+	return v->armed_unknown ? HS_VIEW_FLAGS_UNREAD : HS_VIEW_USERFAULTFD;
+}
+
 static const struct hs_view_ops host_ops = {
 	.name = "host page tables",
 	.close = close_view,
@@ -246,6 +261,7 @@ static const struct hs_view_ops host_ops = {
 	.restore = hs_host_restore,
 	.read = hs_host_read,
 	.reach = hs_host_reach,
+	.why = why,
 };
 
 int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
@@ -272,6 +288,10 @@ int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pi
 		rc = find_regions(v, &maps, err);
 	if (!rc && alloc_bits(v))
 		rc = hs_error_set(err, -ENOMEM, "no memory for the view of process %d", (int)pid);
+	if (!rc)
+		rc = hs_host_armed_open(v, err);
+	if (!rc)
+		(void)hs_host_armed_look(v);
 	if (!rc) {
 		rc = hs_host_dontdump_find(v, &maps);
 		if (rc)

@@ -311,8 +311,12 @@ int hs_nested_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 {
 	struct hs_nested_view *v = hs_nested_view(view);
 	uint8_t *states = calloc(nr, sizeof(*states)); /* then: whether it can be split */
-	int rc = states ? hs_host_entries(hs_nested_host(v), huge, nr, states) : -ENOMEM;
 	bool any = false;
+	int rc = -ENOMEM;
+
+	(void)hs_host_armed_look(hs_nested_host(v));
+	if (states)
+		rc = hs_host_entries(hs_nested_host(v), huge, nr, states);
 
 	if (rc) {
 		free(states);

@@ -132,7 +132,7 @@ static bool has_no_bits(const char *sys_dir)
 	return answer == 'N';
 }
 
-int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why)
+static int open_bitmap(const struct hs_host *host, struct hs_error *why)
 {
 	const char *sys_dir = host->sys_dir ? host->sys_dir : "/sys";
 	char path[512];
@@ -160,6 +160,20 @@ int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why)
 				    "page_idle takes page frames, which are hidden from this process: it "
 				    "lacks CAP_SYS_ADMIN");
 	return hs_error_set(why, rc, "page_idle does nothing to pages of this process (%s)", strerror(-rc));
+}
+
+static int open_idle(const struct hs_host *host, int *fd, struct hs_error *why)
+{
+	*fd = open_bitmap(host, why);
+	if (*fd < 0)
+		return *fd;
+	if (hs_nested_can_drop(host))
+		return 0;
+	close(*fd);
+	*fd = -1;
+	return hs_error_set(why, -ENOTSUP,
+			    "page_idle leaves cached translations, which nothing flushes without PAGEMAP_SCAN (Linux "
+			    "6.7)");
 }
 
 /* ---- clearing ---- */
@@ -213,7 +227,7 @@ static int clear_table(struct hs_nested_view *v, struct work *w, hs_huge_nr huge
 
 	w->nr_frames = 0;
 	rc = hs_walk_run(host->walk, host->mm, &req, 1, fn, w);
-	return rc ? rc : set_idle(v->idle_fd, w->frames, w->nr_frames);
+	return rc ? rc : set_idle(v->ageing_fd, w->frames, w->nr_frames);
 }
 
 static int clear_marked(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, struct work *w)
@@ -283,17 +297,17 @@ static int each_table(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr,
 	return rc;
 }
 
-int hs_nested_idle_clear(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
+static int idle_clear(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
 {
 	return each_table(v, first, nr, clear_marked);
 }
 
-int hs_nested_idle_drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
+static int idle_drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
 {
 	return each_table(v, first, nr, drop_left);
 }
 
-int hs_nested_idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
+static int idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr)
 {
 	hs_huge_nr huge;
 	unsigned int base;
@@ -307,3 +321,40 @@ int hs_nested_idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr
 	v->flushed = !rc;
 	return rc == -ENOENT ? 0 : rc;
 }
+
+/* What KVM records without the hardware's help has no accessed bit. */
+static bool keeps_bits(const struct hs_kvm_seen *now)
+{
+	for (uint32_t i = 0; i < now->look.nr_roots; i++)
+		if (now->roots[i].ad_disabled && !now->roots[i].invalid)
+			return false;
+	return true;
+}
+
+static int age(struct hs_nested_view *v, struct hs_error *err)
+{
+	int rc;
+
+	if (!keeps_bits(&v->aged))
+		return hs_nested_age_scan.age(v, err);
+	v->by_bit = true;
+	rc = hs_nested_each_run(v, idle_clear);
+	if (rc)
+		return hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err);
+	rc = hs_view_age(v->inner, err);
+	if (rc)
+		return rc;
+	v->flushed = false;
+	rc = hs_nested_each_run(v, idle_drop_left);
+	if (!rc)
+		rc = hs_nested_each_run(v, idle_flush);
+	if (rc == -EAGAIN) { /* the tables are being built anew: the next sample knows nothing */
+		v->has_aged = false;
+		return 0;
+	}
+	return rc ? hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err) : 0;
+}
+
+const struct hs_nested_ageing hs_nested_age_idle = {
+	.name = "page_idle", .ranges = true, .open = open_idle, .age = age
+};

@@ -8,13 +8,21 @@
 #include "kvm_walk.h"
 #include "nested_entry.h"
 
-/* How the accessed state of nested entries is cleared; see nested_age.c. */
-enum hs_nested_ageing {
-	HS_NESTED_AGE_NONE = 0,
-	HS_NESTED_AGE_IDLE,       /* page_idle clears the accessed bits of exactly a range; PAGEMAP_SCAN is there too */
-	HS_NESTED_AGE_SCAN,       /* PAGEMAP_SCAN drops the entries of exactly a range */
-	HS_NESTED_AGE_SOFT_DIRTY, /* clear_refs 4 drops all entries of the process */
+struct hs_nested_view;
+
+/* A way to clear the accessed state of nested entries; see nested_age.c, which has the table of them. */
+struct hs_nested_ageing {
+	const char *name; /* for reports */
+	bool ranges;      /* chosen huge pages can be aged, and dropped (nested_drop.c), without the others */
+	/* Tried on this process. 0, with what it keeps open in *fd (-1: nothing), or -errno with the reason. */
+	int (*open)(const struct hs_host *host, int *fd, struct hs_error *why);
+	/* The inner view included. Sets v->by_bit when the accessed bits, not the entries' being there, tell from now
+	 * on. */
+	int (*age)(struct hs_nested_view *v, struct hs_error *err);
 };
+extern const struct hs_nested_ageing hs_nested_age_idle;       /* page_idle clears the bits of exactly a range */
+extern const struct hs_nested_ageing hs_nested_age_scan;       /* PAGEMAP_SCAN drops the entries of exactly a range */
+extern const struct hs_nested_ageing hs_nested_age_soft_dirty; /* clear_refs 4 drops all entries of the process */
 
 /*
  * Where guest memory is in the guest's own numbering. Either whole huge pages [first, first + nr), or a single one of
@@ -44,8 +52,8 @@ struct hs_nested_view {
 	int vm_fd;    /* ours, on the VM's file: struct kvm stays while it is open */
 	int their_fd; /* the guest's process's number for it */
 	enum hs_nested_kind kind;
-	enum hs_nested_ageing ageing;
-	int idle_fd; /* page_idle's bitmap; -1: not used */
+	const struct hs_nested_ageing *ageing;
+	int ageing_fd; /* what that keeps open; -1: nothing */
 
 	/* As of the slots' generation in `aged`. */
 	struct hs_nested_piece *pieces;
@@ -128,33 +136,25 @@ HS_MUST_USE int hs_nested_find_mapped(struct hs_nested_view *v, hs_huge_nr first
 /* ---- nested_age.c ---- */
 
 /*
- * What this kernel offers, the best of it, tried. HS_NESTED_AGE_IDLE: with the bitmap open in *idle_fd, to be closed by
- * the caller; otherwise -1, and `why` says why not. HS_NESTED_AGE_NONE with the reason for that.
+ * What this kernel offers, the best of it; *fd is to be closed by the caller. `why`: why it is not the best of all.
+ * NULL with the reason: nothing.
  */
-enum hs_nested_ageing hs_nested_choose_ageing(const struct hs_host *host, int *idle_fd, struct hs_error *why);
-/* Whether chosen huge pages can be aged, and dropped, without the others. */
-bool hs_nested_ages_ranges(enum hs_nested_ageing ageing);
-const char *hs_nested_ageing_name(enum hs_nested_ageing ageing);
+const struct hs_nested_ageing *hs_nested_choose_ageing(const struct hs_host *host, int *fd, struct hs_error *why);
 int hs_nested_age(struct hs_view *view, struct hs_error *err);
-/*
- * Drops the nested entries of huge pages [first, first + nr), which are of one region; or of base pages
- * [first, first + nr) of one huge page. Where ranges can be aged.
+/* All huge pages that an ageing is of, a run at a time, each within its region, until one fails. */
+typedef int (*hs_nested_run_fn)(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
+HS_MUST_USE int hs_nested_each_run(struct hs_nested_view *v, hs_nested_run_fn fn);
+
+/* ---- nested_drop.c ---- */
+
+/* Whether nested entries of chosen ranges can be dropped on this kernel. */
+bool hs_nested_can_drop(const struct hs_host *host);
+/* Of the addresses [start, end) of the process behind that pagemap. Changes nothing else, whoever tracks that memory.
  */
+HS_MUST_USE int hs_nested_drop_range(int pagemap_fd, uint64_t start, uint64_t end);
+/* Of huge pages [first, first + nr), which are of one region; of base pages [first, first + nr) of one huge page. */
 HS_MUST_USE int hs_nested_drop(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 HS_MUST_USE int hs_nested_drop_base(struct hs_nested_view *v, hs_huge_nr huge, unsigned int first, unsigned int nr);
-
-/* ---- nested_idle.c ---- */
-
-/* The bitmap, after a trial on pages of this process. -errno, with the reason: it cannot be used. */
-HS_MUST_USE int hs_nested_idle_open(const struct hs_host *host, struct hs_error *why);
-/*
- * The steps of an ageing, each of huge pages [first, first + nr), which are of one region: clears accessed bits, as
- * far as the bitmap does; drops what is accessed still; drops something that is mapped, unless v->flushed says that
- * this was done already. -EAGAIN: the tables are being built anew.
- */
-HS_MUST_USE int hs_nested_idle_clear(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
-HS_MUST_USE int hs_nested_idle_drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
-HS_MUST_USE int hs_nested_idle_flush(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr);
 
 /* ---- nested_dirty_log.c ---- */
 

@@ -7,7 +7,7 @@
  * ageing. Of accesses both are asked, since the VMM's own (emulated devices, vhost) show in the host's tables alone.
  *
  * The parts: kvm_walk.bpf.c looks at KVM's description of the VM, nested_vm.c makes sense of it, nested_read.c reads
- * the tables by the walk that reads the host's, nested_age.c and nested_idle.c age.
+ * the tables by the walk that reads the host's, nested_age.c has the ways of ageing.
  */
 #include "nested_internal.h"
 
@@ -31,8 +31,8 @@ static void close_view(struct hs_view *view)
 	hs_kvm_walk_put(v->kvm);
 	if (v->vm_fd >= 0)
 		close(v->vm_fd);
-	if (v->idle_fd >= 0)
-		close(v->idle_fd);
+	if (v->ageing_fd >= 0)
+		close(v->ageing_fd);
 	free(v->pieces);
 	free(v->blind);
 	free(v->split);
@@ -152,6 +152,14 @@ static int reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 	return hs_view_reach(hs_nested_view(view)->inner, huge, which, err);
 }
 
+static enum hs_view_reason why(struct hs_view *view, hs_huge_nr huge)
+{
+	struct hs_nested_view *v = hs_nested_view(view);
+	enum hs_view_reason inner = hs_view_why(v->inner, huge);
+
+	return inner ? inner : hs_bit_test(v->blind, huge) ? HS_VIEW_VMM_LOGS : HS_VIEW_NO_REASON;
+}
+
 static const struct hs_view_ops nested_ops = {
 	.close = close_view,
 	.refresh = refresh,
@@ -164,6 +172,7 @@ static const struct hs_view_ops nested_ops = {
 	.restore = hs_nested_restore,
 	.read = read_bytes,
 	.reach = reach,
+	.why = why,
 };
 
 /* ---- opening ---- */
@@ -205,14 +214,14 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	v->kvm = kvm;
 	v->vm_fd = vm_fd;
 	v->their_fd = their_fd;
-	v->idle_fd = -1;
+	v->ageing_fd = -1;
 	hs_nested_host(v)->flush_optional = true;
 	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
 	v->split = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->split));
 	rc = v->blind && v->split ? choose_kind(v, host, err) : hs_error_set(err, -ENOMEM, "no memory for a view");
 	if (!rc) {
-		v->ageing = hs_nested_choose_ageing(host, &v->idle_fd, &why);
-		if (v->ageing == HS_NESTED_AGE_NONE)
+		v->ageing = hs_nested_choose_ageing(host, &v->ageing_fd, &why);
+		if (!v->ageing)
 			rc = hs_error_set(err, -ENOTSUP, "process %d: %s", (int)v->view.pid, why.text);
 	}
 	if (!rc)
@@ -226,11 +235,11 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	 * Logging without "manual" and "initially set" would protect and split everything; with a ring it would fill
 	 * that. And ageing has to be of exactly what is split.
 	 */
-	if (!hs_nested_ages_ranges(v->ageing) || now.look.dirty_ring ||
-	    (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH || !hs_nested_host(v)->remote)
+	if (!v->ageing->ranges || now.look.dirty_ring || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
+	    !hs_nested_host(v)->remote)
 		v->ops.split = NULL;
 	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",
-		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", hs_nested_ageing_name(v->ageing));
+		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", v->ageing->name);
 	*out = &v->view;
 	return 0;
 }

@@ -22,6 +22,29 @@ void hs_view_close(struct hs_view *v)
 		v->ops->close(v);
 }
 
+const char *hs_view_name(const struct hs_view *v)
+{
+	return v->ops->name;
+}
+
+bool hs_view_splits_nested(const struct hs_view *v)
+{
+	return v->ops->splits_nested;
+}
+
+bool hs_view_can_reopen(const struct hs_view *v)
+{
+	return v->ops->reopen != NULL;
+}
+
+int hs_view_reopen(struct hs_view *v, struct hs_view **out, struct hs_error *err)
+{
+	*out = NULL;
+	if (!v->ops->reopen)
+		return hs_error_set(err, -ENOTSUP, "a view over %s is opened anew by its process", v->ops->name);
+	return v->ops->reopen(v, out, err);
+}
+
 int hs_view_refresh(struct hs_view *v, struct hs_error *err)
 {
 	return v->ops->refresh(v, err);
@@ -100,6 +123,28 @@ int hs_view_reach(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *w
 	int rc = check_numbers(v, &huge, 1, err);
 
 	return rc || !v->ops->reach ? rc : v->ops->reach(v, huge, which, err);
+}
+
+enum hs_view_reason hs_view_why(struct hs_view *v, hs_huge_nr huge)
+{
+	return huge < v->nr_huge && v->ops->why ? v->ops->why(v, huge) : HS_VIEW_NO_REASON;
+}
+
+const char *hs_view_reason_text(enum hs_view_reason reason)
+{
+	switch (reason) {
+	case HS_VIEW_NO_REASON:
+		break;
+	case HS_VIEW_GONE:
+		return "it is no guest memory any more";
+	case HS_VIEW_USERFAULTFD:
+		return "a userfaultfd is registered with it (a snapshot, dirty tracking, or a postcopy migration)";
+	case HS_VIEW_FLAGS_UNREAD:
+		return "whether a userfaultfd is registered with it could not be read";
+	case HS_VIEW_VMM_LOGS:
+		return "its virtual machine monitor logs writes to it, or its nested page tables cannot be found";
+	}
+	return "";
 }
 
 hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge)

@@ -97,8 +97,8 @@ int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err)
 
 static int view_open(struct hs_pipeline *p, struct guest *g, struct hs_view **out, struct hs_error *err)
 {
-	if (g->view && g->view->ops->reopen)
-		return g->view->ops->reopen(g->view, out, err);
+	if (g->view && hs_view_can_reopen(g->view))
+		return hs_view_reopen(g->view, out, err);
 	return hs_view_open(out, &p->host, g->pid, g->remote, p->cfg.min_bytes, err);
 }
 
@@ -166,7 +166,7 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	size_t left = 0, at = 0;
 	int rc;
 
-	if ((!g->remote && !g->view->ops->reopen) || (g->reopened && p->totals.cycles - g->reopened < REOPEN_CYCLES))
+	if ((!g->remote && !hs_view_can_reopen(g->view)) || (g->reopened && p->totals.cycles - g->reopened < REOPEN_CYCLES))
 		return 0;
 	/* A mapping that is split for a look is known to the old view alone. */
 	rc = hs_fine_retry(p->fine, g->view, &left, err);

@@ -85,7 +85,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->merge_obstacle = g->merge_obstacle;
 			r->look_obstacle = g->look_obstacle;
 			r->max_shared_bytes = g->max_shared_bytes;
-			r->view_name = g->view->ops->name;
+			r->view_name = hs_view_name(g->view);
 			r->nr_huge = g->view->nr_huge;
 			r->bytes = g->view->nr_huge * HS_HUGE_SIZE;
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)

@@ -74,7 +74,7 @@ void hs_fine_took_to_age(struct hs_fine *f, const struct hs_view *v, uint64_t us
 {
 	struct fine_ageing *a;
 
-	if (v->ops->splits_nested)
+	if (hs_view_splits_nested(v))
 		return;
 	hs_fine_learn_age(f, v, us);
 	a = find(f, v);

@@ -129,9 +129,7 @@ static int record_refresh(struct hs_view *view, struct hs_error *err)
 /* The new view is a guest's own one: it comes to be recorded as the first did. */
 static int record_reopen(struct hs_view *view, struct hs_view **out, struct hs_error *err)
 {
-	struct hs_view *inner = record_of(view)->inner;
-
-	return inner->ops->reopen(inner, out, err);
+	return hs_view_reopen(record_of(view)->inner, out, err);
 }
 
 static int record_age(struct hs_view *view, struct hs_error *err)
@@ -247,6 +245,12 @@ static int record_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_b
 	return hs_view_reach(record_of(view)->inner, huge, which, err);
 }
 
+/* Nothing that a decision is made from: not recorded. */
+static enum hs_view_reason record_why(struct hs_view *view, hs_huge_nr huge)
+{
+	return hs_view_why(record_of(view)->inner, huge);
+}
+
 static const struct hs_view_ops record_ops = {
 	.close = record_close,
 	.refresh = record_refresh,
@@ -259,6 +263,7 @@ static const struct hs_view_ops record_ops = {
 	.restore = record_restore,
 	.read = record_read,
 	.reach = record_reach,
+	.why = record_why,
 };
 
 static int put_guest(struct record_view *v, const char *name, const char *group, struct hs_error *err)
@@ -280,10 +285,10 @@ static int put_guest(struct record_view *v, const char *name, const char *group,
 	rec.u.guest = (struct hs_trace_guest){ .nr_huge = in->nr_huge,
 					       .regions = regions,
 					       .can_split = hs_view_can_split(in),
-					       .splits_nested = in->ops->splits_nested };
+					       .splits_nested = hs_view_splits_nested(in) };
 	(void)snprintf(rec.u.guest.name, sizeof(rec.u.guest.name), "%s", name);
 	(void)snprintf(rec.u.guest.group, sizeof(rec.u.guest.group), "%s", group);
-	(void)snprintf(rec.u.guest.view, sizeof(rec.u.guest.view), "%s", in->ops->name);
+	(void)snprintf(rec.u.guest.view, sizeof(rec.u.guest.view), "%s", hs_view_name(in));
 	put(v->rec, &rec);
 	free(regions);
 	return hs_recorder_error(v->rec, err);
@@ -303,11 +308,11 @@ int hs_recorder_wrap(struct hs_recorder *r, struct hs_view *inner, const char *n
 		return hs_error_set(err, -ENOMEM, "out of memory for the recording of guest %s", name);
 	v->view = *inner; /* regions and numbers stay as they are while a view lives */
 	v->ops = record_ops;
-	v->ops.name = inner->ops->name;
-	v->ops.splits_nested = inner->ops->splits_nested;
-	if (!inner->ops->reopen)
+	v->ops.name = hs_view_name(inner);
+	v->ops.splits_nested = hs_view_splits_nested(inner);
+	if (!hs_view_can_reopen(inner))
 		v->ops.reopen = NULL;
-	if (!inner->ops->split)
+	if (!hs_view_can_split(inner))
 		v->ops.split = NULL;
 	v->view.ops = &v->ops;
 	v->inner = inner;

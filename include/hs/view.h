@@ -60,6 +60,15 @@ struct hs_frame {
 	uint32_t flags; /* HS_FRAME_... */
 };
 
+/* Why a huge page is unknown, or is not to be touched, while the rest of its guest is not. */
+enum hs_view_reason {
+	HS_VIEW_NO_REASON = 0, /* none that lasts: its tables changed while they were read, or nothing was aged yet */
+	HS_VIEW_GONE,          /* it is no guest memory any more */
+	HS_VIEW_USERFAULTFD,   /* a userfaultfd is registered with it: a snapshot, dirty tracking, postcopy */
+	HS_VIEW_FLAGS_UNREAD,  /* whether one is could not be read */
+	HS_VIEW_VMM_LOGS,      /* the VMM logs writes to it (a display), or its nested entries cannot be found */
+};
+
 struct hs_view_ops {
 	const char *name;   /* "host page tables", "simulated": for inspect and logs */
 	bool splits_nested; /* split parts nested entries alone: sharing has no use for a mapping that is left split */
@@ -80,12 +89,14 @@ struct hs_view_ops {
 		    struct hs_bits512 *got, struct hs_error *err);
 	/* NULL: there is nothing to do */
 	int (*reach)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
+	/* NULL: never a reason */
+	enum hs_view_reason (*why)(struct hs_view *v, hs_huge_nr huge);
 };
 
 /* First member of every implementation's struct; callers use the functions below. */
 struct hs_view {
-	const struct hs_view_ops *ops;
-	struct hs_region *regions; /* owned by the implementation */
+	const struct hs_view_ops *ops; /* read by the functions below alone */
+	struct hs_region *regions;     /* owned by the implementation */
 	size_t nr_regions;
 	uint32_t nr_huge; /* sum over the regions */
 	pid_t pid;        /* 0 when simulated */
@@ -129,6 +140,20 @@ const char *hs_view_nested_ageing(const struct hs_host *host, bool *fine, struct
  * back in part.
  */
 void hs_view_close(struct hs_view *v);
+
+/* What its accesses are read from ("host page tables", "simulated"): for inspect and logs. Lives as long as the view.
+ */
+const char *hs_view_name(const struct hs_view *v);
+
+/* Whether split parts nested entries alone: sharing has no use for a mapping that is left split then. */
+bool hs_view_splits_nested(const struct hs_view *v);
+
+/*
+ * A further view of the same guest as it is now, after -ESTALE; owned by the caller, as is the old one. -ENOTSUP where
+ * hs_view_can_reopen says no: such a guest is opened anew by its process.
+ */
+bool hs_view_can_reopen(const struct hs_view *v);
+HS_MUST_USE int hs_view_reopen(struct hs_view *v, struct hs_view **out, struct hs_error *err);
 
 /*
  * Reads the VMAs again. 0: regions are as before. -ESTALE: they changed; the view keeps its old numbering for what is
@@ -194,6 +219,13 @@ HS_MUST_USE int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs
  * out of reach again soon.
  */
 HS_MUST_USE int hs_view_reach(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
+
+/*
+ * Why that huge page is unknown, as of the last refresh, ageing, split or restore, and the words for it, to stand
+ * behind "left alone: ". Such memory is not aged, not split, not restored (-EAGAIN: it may be later) and not read.
+ */
+enum hs_view_reason hs_view_why(struct hs_view *v, hs_huge_nr huge);
+const char *hs_view_reason_text(enum hs_view_reason reason);
 
 /* The address of a huge page in the guest's process; {0} when the number is out of range. */
 hs_hva hs_view_hva(const struct hs_view *v, hs_huge_nr huge);

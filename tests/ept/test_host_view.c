@@ -54,7 +54,7 @@ static uint32_t random_set(bool *in, uint32_t *list, uint32_t n)
 START_TEST(test_ept_host_regions)
 {
 	open_view(VG_HUGE, NR_HUGE);
-	ck_assert_str_eq(view->ops->name, "host page tables");
+	ck_assert_str_eq(hs_view_name(view), "host page tables");
 	ck_assert_int_eq(view->pid, guest.pid);
 	ck_assert_uint_eq(view->nr_regions, 1);
 	ck_assert_uint_eq(view->regions[0].gpa.v, 0);

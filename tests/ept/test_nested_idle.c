@@ -11,6 +11,7 @@
 static char root[] = "/tmp/hs-idle-XXXXXX", folder[64], bitmap[80];
 static struct hs_host host;
 static struct hs_error err;
+static int fd;
 
 static void setup(void)
 {
@@ -44,7 +45,7 @@ static void teardown(void)
 
 START_TEST(test_ept_nested_idle_absent)
 {
-	ck_assert_int_eq(hs_nested_idle_open(&host, &err), -ENOENT);
+	ck_assert_int_eq(hs_nested_age_idle.open(&host, &fd, &err), -ENOENT);
 	ck_assert_msg(strstr(err.text, "no page_idle (CONFIG_IDLE_PAGE_TRACKING)") != NULL, "%s", err.text);
 }
 END_TEST
@@ -52,7 +53,7 @@ END_TEST
 START_TEST(test_ept_nested_idle_unopenable)
 {
 	ck_assert_int_eq(mkdir(bitmap, 0700), 0);
-	ck_assert_int_eq(hs_nested_idle_open(&host, &err), -EISDIR);
+	ck_assert_int_eq(hs_nested_age_idle.open(&host, &fd, &err), -EISDIR);
 	ck_assert_msg(strstr(err.text, bitmap) != NULL, "%s", err.text);
 }
 END_TEST
@@ -93,11 +94,11 @@ START_TEST(test_ept_nested_idle_no_bits)
 
 	for (size_t i = 0; i < 2; i++) {
 		say_eptad(none[i]);
-		ck_assert_int_eq(hs_nested_idle_open(&host, &err), -ENOTSUP);
+		ck_assert_int_eq(hs_nested_age_idle.open(&host, &fd, &err), -ENOTSUP);
 		ck_assert_msg(strstr(err.text, "eptad") != NULL, "%s", err.text);
 	}
 	say_eptad("Y\n");
-	ck_assert_int_eq(hs_nested_idle_open(&host, &err), -ENOENT);
+	ck_assert_int_eq(hs_nested_age_idle.open(&host, &fd, &err), -ENOENT);
 	forget_eptad();
 }
 END_TEST
@@ -110,7 +111,7 @@ START_TEST(test_ept_nested_idle_without_effect)
 		return;
 	}
 	ck_assert_int_eq(symlink("/dev/null", bitmap), 0);
-	ck_assert_int_eq(hs_nested_idle_open(&host, &err), -EIO);
+	ck_assert_int_eq(hs_nested_age_idle.open(&host, &fd, &err), -EIO);
 	ck_assert_msg(strstr(err.text, "does nothing") != NULL, "%s", err.text);
 }
 END_TEST
@@ -119,19 +120,19 @@ END_TEST
 START_TEST(test_ept_nested_idle_hidden_frames)
 {
 	struct stat st;
-	int fd = open(bitmap, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	int made = open(bitmap, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(fchmod(fd, 0666), 0);
+	ck_assert_int_ge(made, 0);
+	ck_assert_int_eq(fchmod(made, 0666), 0);
 	if (!geteuid())
 		ck_assert_int_eq(seteuid(65534), 0);
-	ck_assert_int_eq(hs_nested_idle_open(&host, &err), -EPERM);
+	ck_assert_int_eq(hs_nested_age_idle.open(&host, &fd, &err), -EPERM);
 	ck_assert_msg(strstr(err.text, "CAP_SYS_ADMIN") != NULL, "%s", err.text);
 	if (!getuid())
 		ck_assert_int_eq(seteuid(0), 0);
-	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_int_eq(fstat(made, &st), 0);
 	ck_assert_int_eq(st.st_size, 0);
-	close(fd);
+	close(made);
 }
 END_TEST
 

@@ -2,12 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,7 +20,7 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT, OP_LOCK };
+enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT, OP_LOCK, OP_ARM };
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 {
@@ -80,6 +83,32 @@ static void touch(char *p, struct vg_box *box)
 	}
 }
 
+/* Registers with a userfaultfd, and with VG_ARM_WP protects against writing; VG_ARM_NONE closes all of them. */
+static int arm(char *q, size_t len, enum vg_arm how)
+{
+	static int fds[16], nr;
+	struct uffdio_api api = { .api = UFFD_API, .features = how == VG_ARM_WP ? UFFD_FEATURE_PAGEFAULT_FLAG_WP : 0 };
+	struct uffdio_register reg = { .range = { (uintptr_t)q, len },
+				       .mode =
+					   how == VG_ARM_WP ? UFFDIO_REGISTER_MODE_WP : UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_writeprotect protect = { .range = reg.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	int fd;
+
+	if (how == VG_ARM_NONE) {
+		while (nr)
+			close(fds[--nr]);
+		return 0;
+	}
+	fd = nr < 16 ? (int)syscall(SYS_userfaultfd, O_CLOEXEC) : -1;
+	if (fd < 0)
+		return -errno;
+	fds[nr++] = fd;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg) ||
+	    (how == VG_ARM_WP && ioctl(fd, UFFDIO_WRITEPROTECT, &protect)))
+		return -errno;
+	return 0;
+}
+
 static void serve(char *p, struct vg_box *box)
 {
 	char *q = p + box->start;
@@ -108,6 +137,9 @@ static void serve(char *p, struct vg_box *box)
 		break;
 	case OP_LOCK:
 		box->error = (box->arg ? mlock(q, box->len) : munlock(q, box->len)) ? -errno : 0;
+		break;
+	case OP_ARM:
+		box->error = arm(q, box->len, (enum vg_arm)box->arg);
 		break;
 	case OP_UNMAP:
 		box->error = munmap(q, box->len) ? -errno : 0;
@@ -252,6 +284,12 @@ int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int
 int vg_lock(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool lock)
 {
 	ask(g, OP_LOCK, first_page, nr_pages, lock);
+	return g->box->error;
+}
+
+int vg_arm(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, enum vg_arm how)
+{
+	ask(g, OP_ARM, first_page, nr_pages, (int)how);
 	return g->box->error;
 }
 

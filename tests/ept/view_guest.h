@@ -28,6 +28,8 @@ enum vg_kind {
 	VG_HUGETLB,
 };
 
+enum vg_arm { VG_ARM_NONE, VG_ARM_MISSING, VG_ARM_WP };
+
 enum { VG_MAX_PAGES = 65536 };
 
 /* Memory that guest and test have in common (not part of the guest's memory: it is shared). */
@@ -66,6 +68,8 @@ void vg_fill_as(struct view_guest *g, uint32_t page, uint32_t as, uint32_t seed)
 uint64_t vg_sum(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 int vg_madvise(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, int advice); /* 0 or -errno */
 int vg_lock(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool lock);     /* mlock; 0 or -errno */
+/* A userfaultfd is registered with it; VG_ARM_NONE: with nothing any more. 0 or -errno: the kernel cannot. */
+int vg_arm(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, enum vg_arm how);
 /* As NUMA balancing leaves the entries: present, but out of the hardware's reach; or back as they were. */
 void vg_protect(struct view_guest *g, uint32_t first_page, uint32_t nr_pages, bool none);
 void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);

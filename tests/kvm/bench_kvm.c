@@ -144,7 +144,7 @@ static struct hs_view *open_nested(const struct hs_host *of)
 	struct hs_view *v;
 
 	must(hs_view_open(&v, of, guest.pid, remote, UINT64_C(64) << 20, &err));
-	printf("| %s |\n", v->ops->name);
+	printf("| %s |\n", hs_view_name(v));
 	return v;
 }
 
@@ -208,7 +208,7 @@ START_TEST(bench_kvm)
 	for (int i = 0; i < nr_ways; i++)
 		bench_nested(&hosts[i]);
 	must(hs_view_open_host(&plain, &host, guest.pid, remote, UINT64_C(64) << 20, &err));
-	printf("| %s |\n", plain->ops->name);
+	printf("| %s |\n", hs_view_name(plain));
 	bench_fine(plain, "the host's mapping split", 5);
 	must(hs_view_split(plain, huge, NR_SPLIT, NULL, &err));
 	for (int i = 0; i < nr_ways; i++)

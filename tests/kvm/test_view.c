@@ -116,7 +116,7 @@ START_TEST(test_ept_nested_name)
 	open_view(&two_slots);
 	(void)snprintf(expected, sizeof(expected), "nested page tables (%s), aged by %s",
 		       access("/sys/module/kvm_intel", F_OK) ? "NPT" : "EPT", best_way());
-	ck_assert_str_eq(view->ops->name, expected);
+	ck_assert_str_eq(hs_view_name(view), expected);
 	close_view();
 }
 END_TEST

@@ -77,6 +77,10 @@ static int body_32_bit(struct rg_report *r)
 {
 	unsigned char *code =
 	    mmap(NULL, RG_PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	struct __attribute__((packed)) {
+		uint32_t offset;
+		uint16_t segment;
+	} to = { (uint32_t)(uintptr_t)code, 0x23 };
 
 	if (code == MAP_FAILED)
 		return 1;
