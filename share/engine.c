@@ -39,8 +39,8 @@
  * 3. ksmd runs only after it has been asked whose memory is mergeable; it is stopped on every way out.
  * 4. Verification comes after ksmd was stopped: what is read then can only lose sharing, never gain.
  *
- * After a crash the kernel knows all that matters: mergeable together with NOHUGEPAGE is our mark (QEMU sets the first
- * alone), and add_guest takes it over.
+ * After a crash, what is both on our record and marked in the kernel is ours, and add_guest takes it over. A mark
+ * without a record is somebody else's, whatever it looks like.
  */
 #include "engine_internal.h"
 
@@ -103,6 +103,8 @@ int hs_share_create(struct hs_share **out, const struct hs_host *host, const str
 		hs_share_destroy(s);
 		return rc;
 	}
+	if (!cfg->dry_run)
+		hs_mark_record_clean(host);
 	/* What a killed one had claimed; it is claimed anew when it stands in the way. */
 	if (!cfg->dry_run)
 		(void)hs_claim_give_back(host);

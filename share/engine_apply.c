@@ -124,9 +124,11 @@ static int add_runs(struct hs_engine_ops *ops, const struct hs_view *view, hs_hu
 }
 
 /* The difference between what is marked and target[]. */
-static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_engine_ops *ops)
+static int make_ops(const struct hs_share *s, const struct hs_engine_guest *g, const struct hs_bits512 *target,
+		    struct hs_engine_ops *ops)
 {
 	static const int order[] = { MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE };
+	const bool plain_collapses = hs_engine_plain_collapses(&s->host);
 	int rc = 0;
 
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
@@ -143,7 +145,7 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 				bits = hs_bits_andnot(target[nr], h->marked);
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
 			} else if (order[k] == MADV_NOHUGEPAGE && has_target && !h->nohuge &&
-				   h->thp != HS_ENGINE_NOHUGEPAGE) {
+				   (h->thp == HS_ENGINE_HUGEPAGE || (h->thp == HS_ENGINE_PLAIN && plain_collapses))) {
 				rc = hs_engine_ops_add(ops, g->view, start, end, order[k]);
 			} else if (order[k] == MADV_HUGEPAGE && !has_target && h->nohuge &&
 				   hs_engine_give_back_advice(h) == MADV_HUGEPAGE) {
@@ -199,6 +201,15 @@ static int fit_room(const struct hs_share *s, struct hs_engine_guest *g, struct 
 	return 0;
 }
 
+/* One huge page, present as a whole, however it is mapped. */
+static bool all_huge(const struct hs_frame frames[HS_BASE_PER_HUGE])
+{
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		if (!(frames[i].flags & HS_FRAME_HUGE) || frames[i].pfn != frames[0].pfn + i)
+			return false;
+	return frames[0].pfn && frames[0].pfn % HS_BASE_PER_HUGE == 0;
+}
+
 /* Pages that are on the zero page before we touch them are no saving of ours. */
 static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_error *err)
 {
@@ -215,6 +226,8 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 		if (rc)
 			return rc;
 		h->zero_before = hs_bits_and(h->zero_before, h->marked);
+		if (!hs_bits_count(&h->marked))
+			h->was_huge |= all_huge(frames);
 		for (unsigned int i = hs_run_next(&fresh, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&fresh, i + 1))
 			if (frames[i].flags & HS_FRAME_ZERO)
 				hs_bits_set(&h->zero_before, i);
@@ -273,7 +286,7 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 		if (rc)
 			goto out;
 	}
-	rc = rc ? rc : make_ops(g, target, &ops);
+	rc = rc ? rc : make_ops(s, g, target, &ops);
 	if (rc) {
 		(void)hs_error_set(err, rc, "out of memory");
 		goto out;
@@ -281,11 +294,12 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	rc = note_zero(g, target, err);
 	if (rc)
 		goto out;
-	rc = hs_remote_madvise(g->remote, ops.op, ops.nr, err);
+	rc = hs_engine_run_ops(s, g, &ops, err);
 	out->nr_tried = ops.nr;
 	out->pages_marked = book_ops(g, &ops, &out->nr_applied);
 	out->pages_dropped = plan.nr_dropped;
 	g->unmerged += out->pages_marked;
+	hs_engine_record(s, g);
 	if (!s->cfg.dry_run)
 		g->nr_vmas = plan.nr_vmas;
 	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&s->host, g->view->pid);

@@ -59,8 +59,8 @@ static int claim_foreign(struct hs_share *s, const struct hs_ksm_foreign *found,
 		int rc = hs_claim_find(&s->host, found[i].pid, &c, &why);
 
 		if (!rc && c.nr) {
-			rc = hs_engine_room(s, found[i].pid, c.ksm_bytes, "ending the sharing that somebody else began",
-					    &why);
+			rc = hs_engine_room(s, found[i].pid, hs_claim_ksm_bytes(&s->host, &c),
+					    "ending the sharing that somebody else began", &why);
 			if (!rc)
 				rc = hs_claim_record(&s->host, &c, &why);
 			if (!rc)

@@ -96,7 +96,7 @@ static int break_page(struct hs_share *s, const struct holder *victim, struct hs
 	int rc = hs_engine_ops_add(&ops, g->view, victim->page, victim->page + 1, MADV_UNMERGEABLE);
 
 	if (!rc)
-		rc = hs_remote_madvise(g->remote, ops.op, ops.nr, err);
+		rc = hs_engine_run_ops(s, g, &ops, err);
 	if (!rc)
 		rc = ops.op[0].result;
 	hs_engine_ops_finish(&ops);

@@ -13,6 +13,7 @@ void hs_engine_forget(struct hs_engine_guest *g)
 {
 	free(g->name);
 	free(g->huge);
+	hs_mark_record_finish(&g->stray);
 	memset(g, 0, sizeof(*g));
 }
 
@@ -138,6 +139,23 @@ void hs_share_state(const struct hs_share *s, uint32_t id, hs_huge_nr huge, stru
 		*shared = h->shared;
 	if (breaks)
 		*breaks = h->breaks;
+}
+
+bool hs_engine_page_at(const struct hs_view *v, uint64_t addr, uint64_t *end, hs_base_nr *page)
+{
+	for (size_t i = 0; i < v->nr_regions; i++) {
+		const struct hs_region *r = &v->regions[i];
+		const uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
+
+		if (addr >= r->hva.v && addr < region_end) {
+			*end = *end < region_end ? *end : region_end;
+			*page = r->first_huge * HS_BASE_PER_HUGE + (hs_base_nr)((addr - r->hva.v) >> HS_BASE_SHIFT);
+			return true;
+		}
+		if (r->hva.v > addr && r->hva.v < *end)
+			*end = r->hva.v;
+	}
+	return false;
 }
 
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err)

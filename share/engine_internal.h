@@ -10,12 +10,13 @@
 #include "hs/share.h"
 #include "base/room.h"
 #include "ksm.h"
+#include "mark_record.h"
 
 /* What the VMA said of huge pages before we came; this is put back when a huge page is given back. */
 enum hs_engine_thp {
 	HS_ENGINE_PLAIN = 0, /* nothing */
 	HS_ENGINE_HUGEPAGE,
-	HS_ENGINE_NOHUGEPAGE, /* the guest's own wish: left as it is */
+	HS_ENGINE_NOHUGEPAGE, /* the guest's own: left as it is */
 };
 
 struct hs_engine_huge {
@@ -25,8 +26,9 @@ struct hs_engine_huge {
 	struct hs_bits512 shared;      /* as of the last verify; subset of wanted and marked ones */
 	struct hs_bits512 zero_before; /* on the zero page already when they were marked: not our saving */
 	uint32_t breaks;
-	uint8_t thp; /* enum hs_engine_thp */
-	bool nohuge; /* NOHUGEPAGE now, by us */
+	uint8_t thp;   /* enum hs_engine_thp */
+	bool nohuge;   /* NOHUGEPAGE now, by us */
+	bool was_huge; /* one huge page, whole, when it was first marked: it is made so again in the end */
 };
 
 /* Sums over a guest's pages, as of its last verify. */
@@ -50,6 +52,9 @@ struct hs_engine_guest {
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
+	struct hs_mark_record stray; /* ours by the record and by the kernel, but no guest memory to the view: pieces
+					too small. To be undone with the rest */
+	uint64_t record_digest;      /* of the record on the disk; 0: not known */
 };
 
 /* Sizes of the kernel's structures, bytes. */
@@ -80,6 +85,10 @@ struct hs_engine_guest *hs_engine_guest(struct hs_share *s, uint32_t id, int *rc
 /* Notes that a guest is gone when rc says so; returns rc. */
 int hs_engine_note(struct hs_engine_guest *g, int rc);
 
+/* The base page at an address of the guest's process; false: it is no guest memory to the view. *end (in: the end of
+ * what is asked about): up to where that answer is the same. */
+bool hs_engine_page_at(const struct hs_view *v, uint64_t addr, uint64_t *end, hs_base_nr *page);
+
 uint64_t hs_engine_marked(const struct hs_engine_guest *g); /* base pages */
 
 /* Forgets a guest: its slot is free again. What is marked in it stays. */
@@ -95,7 +104,8 @@ HS_MUST_USE int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t byt
 /* How much that is: for who takes steps that fit. 0 as well when it cannot be told. */
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err);
 
-/* Fills in what the guest's VMAs say: what is ours from an earlier run is adopted, other marks are taken away. */
+/* Fills in what the record and the guest's VMAs say: what is ours from an earlier run is adopted, other mergeable
+ * memory is claimed. */
 HS_MUST_USE int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err);
 
 /* The advice that gives a huge page back what it had; 0: none is needed. */
@@ -121,6 +131,19 @@ static inline bool hs_engine_op_done(const struct hs_remote_op *op)
 {
 	return !op->result || op->result == -ENOMEM;
 }
+
+/*
+ * Runs the operations in the guest, after what they mark has been put on record. Errors of the record and of
+ * hs_remote_madvise. When the results are booked, hs_engine_record.
+ */
+HS_MUST_USE int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_ops *ops,
+				  struct hs_error *err);
+
+/* Puts on record what is marked now. */
+void hs_engine_record(struct hs_share *s, struct hs_engine_guest *g);
+
+/* Whether khugepaged makes memory without advice of its own huge, so that sharing has to keep it off. */
+bool hs_engine_plain_collapses(const struct hs_host *host);
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);

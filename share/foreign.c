@@ -13,6 +13,7 @@
 
 #include "base/hostfile.h"
 #include "base/vmas.h"
+#include "mark_record.h"
 
 struct search {
 	const struct hs_host *host;
@@ -104,20 +105,33 @@ int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr
 
 /* ---- what an earlier life of ours left in a process ---- */
 
-static int add_owed(void *ctx, const struct hs_vma *vma)
-{
-	uint64_t *bytes = ctx;
+struct ours {
+	struct hs_mark_record record;
+	uint64_t bytes;
+};
 
-	if (vma->mergeable && vma->nohugepage)
-		*bytes += vma->end - vma->start;
+static int add_ours(void *ctx, const struct hs_vma *vma)
+{
+	struct ours *o = ctx;
+
+	for (uint64_t at = vma->start, stop; vma->mergeable && at < vma->end; at = stop)
+		if (hs_mark_record_holds(&o->record, at, vma->end, &stop))
+			o->bytes += stop - at;
 	return 0;
 }
 
 int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
 {
-	int rc;
+	struct ours o = { 0 };
+	int rc = hs_mark_record_read(host, pid, &o.record, err);
 
-	*bytes = 0;
-	rc = hs_vmas_each(host, pid, add_owed, bytes);
-	return rc ? hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid, strerror(-rc)) : 0;
+	if (!rc && o.record.nr) {
+		rc = hs_vmas_each(host, pid, add_ours, &o);
+		if (rc)
+			(void)hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid,
+					   strerror(-rc));
+	}
+	*bytes = rc ? 0 : o.bytes;
+	hs_mark_record_finish(&o.record);
+	return rc;
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/hostfile.h"
+#include "base/procstat.h"
 
 #define HEADER "hs-share claim 1"
 #define PREFIX "claim-"
@@ -47,45 +48,72 @@ static int add(struct hs_claim *c, uint64_t start, uint64_t end)
 	return 0;
 }
 
-int hs_claim_note(struct hs_claim *c, const struct hs_vma *vma)
+int hs_claim_note(struct hs_claim *c, const struct hs_mark_record *ours, const struct hs_vma *vma)
 {
-	/* Mergeable and never huge is our own mark: of a guest that is about to be added, or is owed its undoing. */
-	if (!vma->mergeable || vma->nohugepage)
+	const size_t before = c->nr;
+	bool any = false;
+	int rc = 0;
+
+	if (!vma->mergeable)
 		return 0;
-	c->ksm_bytes += vma->ksm_bytes;
-	return add(c, vma->start, vma->end);
+	for (uint64_t at = vma->start, stop; at < vma->end && !rc; at = stop) {
+		if (hs_mark_record_holds(ours, at, vma->end, &stop))
+			continue;
+		any = true;
+		rc = add(c, at, stop);
+	}
+	if (any || c->nr != before)
+		c->ksm_bytes += vma->ksm_bytes;
+	return rc;
 }
+
+struct finding {
+	struct hs_claim *claim;
+	struct hs_mark_record ours;
+};
 
 static int visit(void *ctx, const struct hs_vma *vma)
 {
-	return hs_claim_note(ctx, vma);
+	struct finding *f = ctx;
+
+	return hs_claim_note(f->claim, &f->ours, vma);
 }
 
 int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err)
 {
+	struct finding f = { .claim = out };
 	int rc;
 
 	memset(out, 0, sizeof(*out));
 	out->pid = pid;
-	rc = hs_vmas_each(host, pid, visit, out);
-	if (!rc)
-		return 0;
-	hs_claim_finish(out);
-	return hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid, strerror(-rc));
+	rc = hs_mark_record_read(host, pid, &f.ours, err);
+	if (!rc) {
+		rc = hs_vmas_each(host, pid, visit, &f);
+		if (rc)
+			(void)hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid,
+					   strerror(-rc));
+	}
+	hs_mark_record_finish(&f.ours);
+	if (rc)
+		hs_claim_finish(out);
+	return rc;
 }
 
-/* Field 22 of stat, in clock ticks since boot; 0: it is gone. */
-static uint64_t started(const struct hs_host *host, pid_t pid)
+uint64_t hs_claim_ksm_bytes(const struct hs_host *host, const struct hs_claim *c)
 {
-	char text[1024];
-	char *at;
+	uint64_t all = 0, pages;
+	char text[4096];
 
-	if (hs_hostfile_read_pid(host, pid, "stat", text, sizeof(text)) <= 0)
+	if (c->ksm_bytes)
+		return c->ksm_bytes;
+	if (hs_hostfile_read_pid(host, c->pid, "smaps_rollup", text, sizeof(text)) > 0 && strstr(text, "\nKSM:"))
 		return 0;
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
+	for (size_t i = 0; i < c->nr; i++)
+		all += c->ranges[i].end - c->ranges[i].start;
+	if (hs_hostfile_read_pid(host, c->pid, "ksm_merging_pages", text, sizeof(text)) > 0 &&
+	    !hs_hostfile_parse_u64(text, NULL, &pages) && pages * HS_BASE_SIZE < all)
+		return pages * HS_BASE_SIZE;
+	return all;
 }
 
 static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX])
@@ -110,7 +138,7 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *o
 		return errno == ENOENT ? -ENOENT : -EIO;
 	if (!fgets(line, sizeof(line), f) || strcmp(line, HEADER "\n") != 0 || !fgets(line, sizeof(line), f) ||
 	    sscanf(line, "pid %d started %" SCNu64, &n, &ticks) != 2 || n != pid || !ticks ||
-	    ticks != started(host, pid))
+	    ticks != hs_start_time(host, pid))
 		rc = -ENOENT;
 	while (!rc && !whole && fgets(line, sizeof(line), f)) {
 		whole = strcmp(line, "end\n") == 0;
@@ -137,7 +165,7 @@ static bool has(const struct hs_claim *c, const struct hs_claim_range *r)
 int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct hs_error *err)
 {
 	char path[PATH_MAX], tmp[PATH_MAX + 8];
-	const uint64_t ticks = started(host, c->pid);
+	const uint64_t ticks = hs_start_time(host, c->pid);
 	struct hs_claim old;
 	int fd, rc;
 	FILE *f;
@@ -215,10 +243,12 @@ int hs_claim_take(const struct hs_host *host, const struct hs_claim *c, struct h
 /* What may be given back now of what was recorded. */
 struct giving {
 	const struct hs_claim *recorded;
+	struct hs_mark_record ours;
 	struct hs_claim now;
 	bool later; /* some of it carries our marks still */
 };
 
+/* Mergeable again all at once, what we share of it would count as shared by us, hot pages included: it waits. */
 static int visit_giving(void *ctx, const struct hs_vma *vma)
 {
 	struct giving *g = ctx;
@@ -227,12 +257,17 @@ static int visit_giving(void *ctx, const struct hs_vma *vma)
 		const struct hs_claim_range *r = &g->recorded->ranges[i];
 		const uint64_t start = vma->start > r->start ? vma->start : r->start;
 		const uint64_t end = vma->end < r->end ? vma->end : r->end;
+		uint64_t stop;
+		bool ours;
 		int rc;
 
 		if (start >= end)
 			continue;
-		/* Never huge: ours. Mergeable as well it would count as shared by us, hot pages included. */
-		if (vma->nohugepage) {
+		ours = hs_mark_record_holds(&g->ours, start, end, &stop) || stop < end;
+		for (size_t k = g->ours.nr_mergeable; k < g->ours.nr && !ours; k++)
+			ours = g->ours.ranges[k].kind != HS_MARK_WHOLE_HUGE && g->ours.ranges[k].start < end &&
+			       g->ours.ranges[k].end > start;
+		if (ours) {
 			g->later = true;
 			continue;
 		}
@@ -247,11 +282,14 @@ static int visit_giving(void *ctx, const struct hs_vma *vma)
 static int give_back(const struct hs_host *host, const struct hs_claim *recorded)
 {
 	struct giving g = { .recorded = recorded, .now = { .pid = recorded->pid } };
-	int rc = hs_vmas_each(host, recorded->pid, visit_giving, &g);
+	int rc = hs_mark_record_read(host, recorded->pid, &g.ours, NULL);
 
+	if (!rc)
+		rc = hs_vmas_each(host, recorded->pid, visit_giving, &g);
 	if (!rc && g.now.nr)
 		rc = with_remote(host, &g.now, NULL, MADV_MERGEABLE, NULL);
 	hs_claim_finish(&g.now);
+	hs_mark_record_finish(&g.ours);
 	return rc ? rc : g.later ? -EAGAIN : 0;
 }
 
