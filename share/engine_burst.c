@@ -305,6 +305,8 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		.sleep_ms = s->cfg.cpu_percent ? STEER_SLEEP_MS : s->cfg.burst_sleep_ms,
 		.max_page_sharing = s->cfg.max_page_sharing,
 		.use_zero_pages = s->cfg.use_zero_pages,
+		.least_pages = s->cfg.cpu_percent ? MIN_PAGES : 0,
+		.most_pages = s->cfg.cpu_percent ? s->cfg.burst_pages : 0,
 	};
 	struct hs_ksm_counters after;
 	int rc = 0, stop;
