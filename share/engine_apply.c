@@ -282,7 +282,8 @@ int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out
 	target = plan_bits(g, &plan);
 	rc = target ? 0 : -ENOMEM;
 	if (!rc && !s->cfg.dry_run) {
-		rc = fit_room(s, g, target, out, err);
+		rc = hs_engine_leave_armed(s, g, target, err);
+		rc = rc ? rc : fit_room(s, g, target, out, err);
 		if (rc)
 			goto out;
 	}

@@ -145,6 +145,27 @@ void hs_engine_record(struct hs_share *s, struct hs_engine_guest *g);
 /* Whether khugepaged makes memory without advice of its own huge, so that sharing has to keep it off. */
 bool hs_engine_plain_collapses(const struct hs_host *host);
 
+/*
+ * The invariant: what is mergeable on this host is what we marked, and no userfaultfd watches it. Asked before a burst,
+ * in it, and after it. 0: it holds. -EBUSY: ksmd may not run; the text names whose memory it is, and where. -ENOMEM.
+ * Other errors: it cannot be told, so ksmd may not run either.
+ */
+HS_MUST_USE int hs_engine_check_plan(struct hs_share *s, struct hs_error *err);
+/* The same before a burst: mergeable memory of our guests that is not planned, and by configuration that of others, is
+ * claimed first; and marks of ours that a userfaultfd watches by now are taken away where the kernel does that safely.
+ */
+HS_MUST_USE int hs_engine_clear_way(struct hs_share *s, struct hs_error *err);
+
+/* Takes out of target[nr_huge] what a userfaultfd watches: it is not marked. What is marked already is left as it is
+ * where the kernel would report taking the mark away as a write of the guest's. */
+HS_MUST_USE int hs_engine_leave_armed(struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *target,
+				      struct hs_error *err);
+/* Which huge pages hold memory that a userfaultfd watches: armed[nr_huge]. */
+HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *armed, bool *any,
+				     struct hs_error *err);
+/* Whether UNMERGEABLE keeps the marks of a userfaultfd, and tells it of no write: Linux 6.2 and later. */
+bool hs_engine_unmerge_keeps_uffd(void);
+
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);
 

@@ -18,7 +18,8 @@
 struct unshare {
 	struct hs_share *s;
 	struct hs_engine_guest *g;
-	bool holes[STEP]; /* of the step's huge pages: not all of it is present */
+	struct hs_bits512 *armed; /* [nr_huge]: what a userfaultfd watches; NULL: nothing */
+	bool holes[STEP];         /* of the step's huge pages: not all of it is present, or it may not be collapsed */
 	struct hs_share_unshared *out;
 	struct hs_error *err;
 };
@@ -39,7 +40,7 @@ static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t
 
 		if (rc)
 			return rc;
-		u->holes[*fits] = false;
+		u->holes[*fits] = u->armed && hs_bits_count(&u->armed[huge[*fits]]);
 		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++) {
 			u->holes[*fits] |= !frames[p].pfn;
 			if (frames[p].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
@@ -176,6 +177,29 @@ static int undo_stray(struct unshare *u)
 	return rc;
 }
 
+/*
+ * Memory that a userfaultfd watches keeps its marks when it is unmerged, from Linux 6.2 on; before, that counts as a
+ * write of the guest's, and would be told to whoever watches. It is never collapsed.
+ */
+static int look_for_armed(struct unshare *u)
+{
+	bool any = false;
+	int rc;
+
+	if (u->s->cfg.dry_run)
+		return 0;
+	u->armed = calloc(u->g->nr_huge ? u->g->nr_huge : 1, sizeof(*u->armed));
+	rc = u->armed ? hs_engine_find_armed(u->s, u->g, u->armed, &any, u->err)
+		      : hs_error_set(u->err, -ENOMEM, "out of memory");
+	if (!rc && any && !hs_engine_unmerge_keeps_uffd())
+		rc = hs_error_set(
+		    u->err, -EBUSY,
+		    "%s: a userfaultfd watches its memory (a snapshot or a migration): it is unshared when "
+		    "that has ended",
+		    u->g->name);
+	return rc;
+}
+
 int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
 		     struct hs_error *err)
 {
@@ -202,6 +226,7 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		if (huge[i] >= g->nr_huge)
 			rc = hs_error_set(err, -EINVAL, "%s has no huge page %u", g->name, huge[i]);
 	out->nr_huge = rc ? 0 : nr;
+	rc = rc ? rc : look_for_armed(&u);
 	for (size_t i = 0, fits; i < nr && !rc; i += fits) {
 		if (all && s->progress)
 			s->progress(s->progress_ctx, i, nr);
@@ -216,5 +241,6 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		rc = hs_engine_verify(s, g, err); /* so that the ledger says what is left: nothing */
 	}
 	free(all);
+	free(u.armed);
 	return hs_engine_note(g, rc);
 }

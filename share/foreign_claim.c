@@ -54,7 +54,8 @@ int hs_claim_note(struct hs_claim *c, const struct hs_mark_record *ours, const s
 	bool any = false;
 	int rc = 0;
 
-	if (!vma->mergeable)
+	/* What a userfaultfd watches is left alone: the invariant keeps ksmd from it. */
+	if (!vma->mergeable || hs_vma_has_uffd(vma))
 		return 0;
 	for (uint64_t at = vma->start, stop; at < vma->end && !rc; at = stop) {
 		if (hs_mark_record_holds(ours, at, vma->end, &stop))

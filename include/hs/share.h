@@ -83,11 +83,15 @@ struct hs_ksm_foreign {
 	pid_t pid;
 	char comm[17];
 	uint64_t mergeable_bytes;
+	uint64_t start, end; /* one range of it, bytes */
+	bool armed;          /* a userfaultfd watches some of it: ksmd would take its marks away */
 };
 
 /*
- * Mergeable VMAs of processes other than pids[nr_pids] (those are ours to judge). *out is malloc'ed, the caller frees;
- * *nr may be 0. Processes that vanish meanwhile are left out.
+ * Mergeable memory of address spaces other than those of pids[nr_pids] (those are ours to judge); processes that share
+ * one are named once. *out is malloc'ed, the caller frees; *nr may be 0. Processes that vanish meanwhile are left out.
+ * An error means that it is not known (-EACCES, -EPERM: a process that may not be looked into), never that there is
+ * none.
  */
 HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr_pids,
 				    struct hs_ksm_foreign **out, size_t *nr, struct hs_error *err);

@@ -466,7 +466,28 @@ START_TEST(test_share_ksm_foreign)
 	ck_assert_uint_eq(found[0].mergeable_bytes, 0x5000);
 	ck_assert_int_eq(found[1].pid, 104);
 	ck_assert_uint_eq(found[1].mergeable_bytes, 0x2000);
+	ck_assert_uint_eq(found[1].start, 0x1000);
+	ck_assert_uint_eq(found[1].end, 0x3000);
 	free(found);
+}
+END_TEST
+
+/* A process that cannot be looked into: not known, which is not none. */
+START_TEST(test_share_ksm_foreign_unknown)
+{
+	struct hs_ksm_foreign *found;
+	struct hs_error err;
+	char path[PATH_MAX];
+	size_t nr;
+
+	put_process(102, "qemu one\n", "9 9\n", NULL, VMA("1000-2000", "mg"));
+	put_process(103, "out of reach\n", "9 9\n", NULL, NULL);
+	(void)snprintf(path, sizeof(path), "%s/103/smaps", proc_dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0); /* opens, and cannot be read */
+	ck_assert_int_lt(hs_ksm_find_foreign(&host, NULL, 0, &found, &nr, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "103"));
+	ck_assert_ptr_null(found);
+	ck_assert_uint_eq(nr, 0);
 }
 END_TEST
 
@@ -492,6 +513,7 @@ int main(void)
 	tcase_add_test(t, test_share_ksm_state_needs_room);
 	tcase_add_test(t, test_share_ksm_counters);
 	tcase_add_test(t, test_share_ksm_foreign);
+	tcase_add_test(t, test_share_ksm_foreign_unknown);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }
