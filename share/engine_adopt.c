@@ -22,7 +22,7 @@ struct adopt {
 		uint8_t kind;                /* on record: HS_MARK_... of the huge page */
 	} * at;                              /* [nr_huge] */
 	bool seen;                           /* any VMA of the guest's memory */
-	struct hs_claim foreign;             /* what is mergeable in the process and not ours */
+	struct hs_foreign_claim foreign;     /* what is mergeable in the process and not ours */
 };
 
 static void note_pages(struct adopt *a, const struct hs_vma *vma, hs_base_nr first, hs_base_nr end)
@@ -71,7 +71,7 @@ static int visit(void *ctx, const struct hs_vma *vma)
 		else if (vma->mergeable || vma->nohugepage)
 			rc = note_stray(a, vma, at, end);
 	}
-	return rc ? rc : hs_claim_note(&a->foreign, &a->record, vma);
+	return rc ? rc : hs_foreign_claim_note(&a->foreign, &a->record, vma);
 }
 
 static void place_record(struct adopt *a)
@@ -153,21 +153,21 @@ static int count_vmas(struct hs_engine_guest *g)
  * What is mergeable in the process and not ours: QEMU marks all its memory, small pieces that are no guest memory to us
  * included. It gets that back when we are done.
  */
-static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs_claim *c, struct hs_error *err)
+static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs_foreign_claim *c, struct hs_error *err)
 {
 	uint64_t bytes;
 	int rc = 0;
 
 	if (!c->nr)
 		return 0;
-	bytes = hs_claim_ksm_bytes(&s->host, c);
+	bytes = hs_foreign_claim_ksm_bytes(&s->host, c);
 	if (bytes)
 		rc = hs_engine_room(s, g->view->pid, bytes, "ending the sharing that somebody else began", err);
 	if (!rc)
-		rc = hs_claim_record(&s->host, c, err);
+		rc = hs_foreign_claim_record(&s->host, c, err);
 	if (!rc) {
 		s->claimed = true;
-		rc = hs_claim_take(&s->host, c, g->remote, err);
+		rc = hs_foreign_claim_take(&s->host, c, g->remote, err);
 	}
 	return rc;
 }
@@ -202,7 +202,7 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 		hs_engine_record(s, g);
 out:
 	hs_mark_record_finish(&a.record);
-	hs_claim_finish(&a.foreign);
+	hs_foreign_claim_finish(&a.foreign);
 	free(a.at);
 	return rc;
 }

@@ -40,7 +40,7 @@ struct burst {
 	uint64_t passes, passes_needed;
 	uint32_t pages; /* pages_to_scan now */
 	int scans_fd;   /* full_scans */
-	bool beyond;    /* stopped: something is mergeable that is not planned, or that cannot be told */
+	bool beyond;    /* stopped: something is mergeable that is not planned, or that is not known */
 };
 
 static uint64_t sharing(const struct hs_ksm_counters *c)
@@ -282,7 +282,7 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		return rc; /* somebody else runs it: not ours to stop */
 	stop = hs_ksm_stop(s->ksm, rc ? NULL : err);
 	rc = rc ? rc : stop;
-	/* What came in the last second was merged with the rest: that is told, too. */
+	/* What came in the last second was merged with the rest: that is reported, too. */
 	if (!rc)
 		rc = hs_engine_check_plan(s, err);
 	out->elapsed_ms = (clock->now_us(clock->ctx) - b.start_us) / 1000;

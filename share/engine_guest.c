@@ -171,7 +171,7 @@ int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t bytes, const ch
 
 	if (rc)
 		return hs_error_set(err, rc == -ESRCH ? rc : -ENOMEM,
-				    "%s needs memory, and how much there is cannot be told: %.300s", what, why.text);
+				    "%s needs memory, and how much there is is not known: %.300s", what, why.text);
 	if (bytes <= room.bytes)
 		return 0;
 	return hs_error_set(

@@ -70,7 +70,7 @@ struct hs_share {
 	uint32_t nr_guests;
 	struct hs_engine_sizes sizes;
 	uint64_t nr_joined;
-	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, all told */
+	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, in all */
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
@@ -97,11 +97,11 @@ void hs_engine_forget(struct hs_engine_guest *g);
 /*
  * Asked before every step that gives pages frames of their own or makes them huge again. -ENOMEM: `bytes` more of
  * process `pid` would leave less than the configuration keeps, of the host's memory or of a limit of a cgroup above the
- * process; or how much there is cannot be told. -ESRCH.
+ * process; or how much there is is not known. -ESRCH.
  */
 HS_MUST_USE int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t bytes, const char *what,
 			       struct hs_error *err);
-/* How much that is: for who takes steps that fit. 0 as well when it cannot be told. */
+/* How much that is: for who takes steps that fit. 0 as well when it is not known. */
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err);
 
 /* Fills in what the record and the guest's VMAs say: what is ours from an earlier run is adopted, other mergeable
@@ -148,7 +148,7 @@ bool hs_engine_plain_collapses(const struct hs_host *host);
 /*
  * The invariant: what is mergeable on this host is what we marked, and no userfaultfd watches it. Asked before a burst,
  * in it, and after it. 0: it holds. -EBUSY: ksmd may not run; the text names whose memory it is, and where. -ENOMEM.
- * Other errors: it cannot be told, so ksmd may not run either.
+ * Other errors: it is not known, so ksmd may not run either.
  */
 HS_MUST_USE int hs_engine_check_plan(struct hs_share *s, struct hs_error *err);
 /* The same before a burst: mergeable memory of our guests that is not planned, and by configuration that of others, is
@@ -163,7 +163,7 @@ HS_MUST_USE int hs_engine_leave_armed(struct hs_share *s, struct hs_engine_guest
 /* Which huge pages hold memory that a userfaultfd watches: armed[nr_huge]. */
 HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *armed, bool *any,
 				     struct hs_error *err);
-/* Whether UNMERGEABLE keeps the marks of a userfaultfd, and tells it of no write: Linux 6.2 and later. */
+/* Whether UNMERGEABLE keeps the marks of a userfaultfd, and reports no write to it: Linux 6.2 and later. */
 bool hs_engine_unmerge_keeps_uffd(void);
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */

@@ -222,7 +222,7 @@ static int find_beyond(struct hs_share *s, struct beyond *out, struct hs_error *
 	return rc;
 }
 
-static int tell(const struct beyond *b, struct hs_error *err)
+static int name_them(const struct beyond *b, struct hs_error *err)
 {
 	char names[384] = "";
 	bool armed = false;
@@ -251,7 +251,7 @@ int hs_engine_check_plan(struct hs_share *s, struct hs_error *err)
 	int rc = find_beyond(s, &b, err);
 
 	if (!rc && b.nr)
-		rc = tell(&b, err);
+		rc = name_them(&b, err);
 	free(b.found);
 	return rc;
 }
@@ -269,19 +269,19 @@ static bool is_guest(const struct hs_share *s, pid_t pid)
 static int claim_one(struct hs_share *s, const struct hs_ksm_foreign *f, struct hs_error *err)
 {
 	struct hs_error why = { "" };
-	struct hs_claim c;
-	int rc = hs_claim_find(&s->host, f->pid, &c, &why);
+	struct hs_foreign_claim c;
+	int rc = hs_foreign_claim_find(&s->host, f->pid, &c, &why);
 
 	if (!rc && c.nr) {
-		rc = hs_engine_room(s, f->pid, hs_claim_ksm_bytes(&s->host, &c),
+		rc = hs_engine_room(s, f->pid, hs_foreign_claim_ksm_bytes(&s->host, &c),
 				    "ending the sharing that somebody else began", &why);
 		if (!rc)
-			rc = hs_claim_record(&s->host, &c, &why);
+			rc = hs_foreign_claim_record(&s->host, &c, &why);
 		if (!rc)
-			rc = hs_claim_take(&s->host, &c, NULL, &why);
+			rc = hs_foreign_claim_take(&s->host, &c, NULL, &why);
 		s->claimed = true;
 	}
-	hs_claim_finish(&c);
+	hs_foreign_claim_finish(&c);
 	if (!rc || rc == -ESRCH)
 		return 0;
 	return hs_error_set(err, -EBUSY,
@@ -312,7 +312,7 @@ int hs_engine_clear_way(struct hs_share *s, struct hs_error *err)
 	if (!rc && acted)
 		rc = hs_engine_check_plan(s, err);
 	else if (!rc && b.nr)
-		rc = tell(&b, err);
+		rc = name_them(&b, err);
 	free(b.found);
 	return rc == -ESRCH ? hs_error_set(err, -EBUSY, "a guest left while it was looked at") : rc;
 }

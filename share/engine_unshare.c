@@ -179,7 +179,7 @@ static int undo_stray(struct unshare *u)
 
 /*
  * Memory that a userfaultfd watches keeps its marks when it is unmerged, from Linux 6.2 on; before, that counts as a
- * write of the guest's, and would be told to whoever watches. It is never collapsed.
+ * write of the guest's, and would be reported to whoever watches. It is never collapsed.
  */
 static int look_for_armed(struct unshare *u)
 {

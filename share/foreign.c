@@ -85,7 +85,7 @@ static int add_ours(void *ctx, const struct hs_vma *vma)
 	return 0;
 }
 
-int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
+int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
 {
 	struct ours o = { 0 };
 	int rc = hs_mark_record_read(host, pid, &o.record, err);

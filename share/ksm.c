@@ -133,7 +133,7 @@ int hs_ksm_recover(const struct hs_host *host, struct hs_error *err)
 		return fd;
 	rc = recover_locked(host, &left, err);
 	/* Nobody shares now: memory of others that a killed one had claimed is theirs again. */
-	if (rc >= 0 && hs_claim_give_back(host))
+	if (rc >= 0 && hs_foreign_claim_give_back(host))
 		rc = 1;
 	drop_lock(fd);
 	return rc;

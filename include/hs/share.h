@@ -101,7 +101,7 @@ HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pid
  * shared, or was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH; -EBADMSG:
  * there is a record that cannot be read (the text names it).
  */
-HS_MUST_USE int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
+HS_MUST_USE int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
 
 /* ---- the engine ---- */
 
@@ -129,7 +129,7 @@ struct hs_share;
 HS_MUST_USE int hs_share_create(struct hs_share **out, const struct hs_host *host, const struct hs_share_config *cfg,
 				struct hs_error *err);
 
-/* `fn` is told before each step of an hs_share_unshare of all of a guest: `done` of `total` huge pages. NULL: nobody.
+/* `fn` is called before each step of an hs_share_unshare of all of a guest: `done` of `total` huge pages. NULL: nobody.
  */
 typedef void hs_share_progress(void *ctx, uint64_t done, uint64_t total);
 void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx);

@@ -41,7 +41,7 @@ void test_guest_drop(struct test_guest *g, uint32_t page);    /* as a balloon do
 void test_guest_map_mergeable(struct test_guest *g, uint32_t content);
 /* Write-protects all its memory through a userfaultfd, and serves it. errno. */
 uint64_t test_guest_arm(struct test_guest *g);
-uint64_t test_guest_events(struct test_guest *g); /* writes that it was told of */
+uint64_t test_guest_events(struct test_guest *g); /* writes that were reported to it */
 /* Pages whose bytes are not what they should be. */
 uint32_t test_guest_bad(struct test_guest *g);
 void test_guest_kill(struct test_guest *g);

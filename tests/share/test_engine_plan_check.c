@@ -84,7 +84,7 @@ START_TEST(test_share_engine_plan_check_new_region)
 }
 END_TEST
 
-/* A VM starts in the middle of a burst: ksmd is stopped within a second or so, and the operator is told who. */
+/* A VM starts in the middle of a burst: ksmd is stopped within a second or so, and the error names it. */
 START_TEST(test_share_engine_plan_check_in_a_burst)
 {
 	struct hs_share_burst b;
@@ -123,7 +123,7 @@ static int cleaner(void *arg)
 	return arg != NULL;
 }
 
-/* A second process in a guest's address space (QEMU's -async-teardown) is no stranger. _i: as smaps tell it. */
+/* A second process in a guest's address space (QEMU's -async-teardown) is no stranger. _i: from smaps. */
 START_TEST(test_share_engine_plan_check_one_space)
 {
 	struct hs_mergeable look;
@@ -180,7 +180,7 @@ START_TEST(test_share_engine_plan_check_one_space)
 }
 END_TEST
 
-/* Writes to every page; each has to be told to whoever write-protected it. */
+/* Writes to every page; each has to be reported to whoever write-protected it. */
 static void write_all(struct test_guest *g)
 {
 	for (uint32_t p = 0; p < g->nr_pages; p++)
@@ -199,7 +199,7 @@ START_TEST(test_share_engine_plan_check_armed_before)
 	for (uint32_t i = 0; i < NR_GUESTS; i++) {
 		test_guest_init(&guests[i], NR_HUGE);
 		set_contents(&guests[i], (i + 1) * 1000000);
-		guests[i].advice = TEST_GUEST_NOHUGEPAGE; /* base pages: each write is told */
+		guests[i].advice = TEST_GUEST_NOHUGEPAGE; /* base pages: each write is reported */
 		test_guest_start(&guests[i]);
 	}
 	open_engine();

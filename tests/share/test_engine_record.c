@@ -82,7 +82,7 @@ static void advice_comes_back(int advice, bool restart)
 	if (restart) {
 		close_engine();
 		open_engine();
-		ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+		ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), 0);
 		ck_assert_uint_eq(bytes, test_guest_smaps(&guests[0]).mg_bytes);
 		ck_assert_uint_gt(bytes, 0);
 	}
@@ -185,7 +185,7 @@ START_TEST(test_share_engine_record_killed)
 	for (uint32_t i = 0; i < NR_GUESTS; i++) {
 		uint64_t bytes = 0;
 
-		ck_assert_msg(hs_share_find_owed(&host, guests[i].pid, &bytes, &err) == 0, "%s", err.text);
+		ck_assert_msg(hs_share_find_marked(&host, guests[i].pid, &bytes, &err) == 0, "%s", err.text);
 		ck_assert_uint_eq(bytes, test_guest_smaps(&guests[i]).mg_bytes);
 	}
 	open_engine();
@@ -202,7 +202,7 @@ START_TEST(test_share_engine_record_killed)
 }
 END_TEST
 
-/* A record that cannot be believed: the guest is left as it is, and the reason is told. */
+/* A record that cannot be believed: the guest is left as it is, and the error names the record. */
 START_TEST(test_share_engine_record_damaged)
 {
 	struct test_smaps before, now;
@@ -225,7 +225,7 @@ START_TEST(test_share_engine_record_damaged)
 	ck_assert_int_eq(hs_share_add_guest(share, "guest", guests[0].view, guests[0].remote, &id, NULL, &err),
 			 -EBADMSG);
 	ck_assert_ptr_nonnull(strstr(err.text, record));
-	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), -EBADMSG);
+	ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), -EBADMSG);
 	now = test_guest_smaps(&guests[0]);
 	ck_assert_mem_eq(&now, &before, sizeof(now));
 	/* With the right one it is taken again. */
