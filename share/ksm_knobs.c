@@ -142,7 +142,7 @@ int hs_ksm_knobs_restore(const struct hs_host *host, const struct hs_ksm_knobs *
 
 	memset(out, 0, sizeof(*out));
 	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
-		theirs[i] = i != HS_KSM_RUN && knobs->has[i] && is_theirs(host, knobs, i, out);
+		theirs[i] = i != HS_KSM_RUN && knobs->has[i] && is_theirs(host, knobs, (enum hs_ksm_knob)i, out);
 	pace_is_theirs = theirs[HS_KSM_PAGES_TO_SCAN] || theirs[HS_KSM_SLEEP_MS];
 	run_is_theirs = knobs->has[HS_KSM_RUN] && runs_for_others(host, knobs, pace_is_theirs, out);
 	if (knobs->has[HS_KSM_RUN] && !run_is_theirs)

@@ -103,7 +103,7 @@ static int parse_set(struct hs_ksm_knobs *knobs, const char *line)
 			continue;
 		if (knobs->has_set[i] || most > knob_max[i])
 			return -EINVAL;
-		(void)hs_ksm_knobs_note(knobs, i, least, most);
+		(void)hs_ksm_knobs_note(knobs, (enum hs_ksm_knob)i, least, most);
 		return 0;
 	}
 	return -EINVAL;
