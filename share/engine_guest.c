@@ -103,6 +103,8 @@ void hs_share_remove_guest(struct hs_share *s, uint32_t id)
 	if (id >= s->nr_guests)
 		return;
 	s->left_marked |= s->guests[id].used && !s->guests[id].gone && hs_engine_marked(&s->guests[id]);
+	if (s->guests[id].gone && !s->cfg.dry_run)
+		hs_mark_record_clean(&s->host);
 	hs_engine_forget(&s->guests[id]);
 }
 

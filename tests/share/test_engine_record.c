@@ -27,12 +27,17 @@ static void start_guests_with(int advice, bool mergeable)
 	(void)snprintf(record, sizeof(record), "%s/marks-%d", host.state_dir, (int)guests[0].pid);
 }
 
-static void unshare_all(void)
+static void unshare_rest(uint32_t first)
 {
 	struct hs_share_unshared u;
 
-	for (uint32_t i = 0; i < NR_GUESTS; i++)
+	for (uint32_t i = first; i < NR_GUESTS; i++)
 		ck_assert_msg(hs_share_unshare(share, ids[i], NULL, 0, &u, &err) == 0, "%s", err.text);
+}
+
+static void unshare_all(void)
+{
+	unshare_rest(0);
 }
 
 /* MERGEABLE and NOHUGEPAGE set by the guest's own VMM: not ours, not merged, and as it was in the end. */
@@ -239,6 +244,22 @@ START_TEST(test_share_engine_record_damaged)
 }
 END_TEST
 
+/* A guest that has ended leaves no record behind. */
+START_TEST(test_share_engine_record_of_the_dead)
+{
+	start_guests_with(TEST_GUEST_HUGEPAGE, false);
+	open_engine();
+	share_all();
+	ck_assert_int_eq(access(record, F_OK), 0);
+	test_guest_kill(&guests[0]);
+	ck_assert_int_eq(hs_share_verify(share, ids[0], &err), -ESRCH);
+	hs_share_remove_guest(share, ids[0]);
+	ck_assert_int_ne(access(record, F_OK), 0);
+	unshare_rest(1);
+	close_engine();
+}
+END_TEST
+
 /* Nothing is marked when it cannot be put on record. */
 START_TEST(test_share_engine_record_not_written)
 {
@@ -331,6 +352,7 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_record_plain);
 	tcase_add_loop_test(t, test_share_engine_record_killed, 0, 12);
 	tcase_add_test(t, test_share_engine_record_damaged);
+	tcase_add_test(t, test_share_engine_record_of_the_dead);
 	tcase_add_test(t, test_share_engine_record_not_written);
 	tcase_add_test(t, test_share_engine_record_small_piece);
 	tcase_add_loop_test(t, test_share_engine_record_holes, 0, 2);
