@@ -244,16 +244,16 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		.most_pages = s->cfg.cpu_percent ? s->cfg.burst_pages : 0,
 	};
 	struct hs_ksm_counters after;
-	int rc = 0, stop;
+	int rc, stop;
 
 	memset(out, 0, sizeof(*out));
+	rc = hs_engine_clear_way(s, err); /* may take marks away */
 	for (uint32_t i = 0; i < s->nr_guests; i++) {
 		if (!s->guests[i].used || s->guests[i].gone)
 			continue;
 		b.marked += hs_engine_marked(&s->guests[i]);
 		b.unmerged += s->guests[i].unmerged;
 	}
-	rc = hs_engine_clear_way(s, err);
 	if (!rc)
 		rc = hs_ksm_sample(s->ksm, &b.before, err);
 	if (rc)
