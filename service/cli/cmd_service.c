@@ -35,17 +35,17 @@ struct command {
 	const char *args; /* for the usage; NULL: none */
 	bool word_needed, word_allowed;
 	const int *options; /* beside --socket and --json; 0 ends */
-	int (*run)(const struct hs_remote_options *o);
+	int (*run)(const struct hs_ctl_options *o);
 };
 
 struct parsing {
 	const struct command *command;
-	struct hs_remote_options o;
+	struct hs_ctl_options o;
 };
 
 /* ---- asking ---- */
 
-const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64])
+const char *hs_ctl_guest(const struct hs_ctl_options *o, char buf[64])
 {
 	if (!o->pid)
 		return o->word;
@@ -53,8 +53,8 @@ const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64])
 	return buf;
 }
 
-json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status, struct hs_error *err)
+json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
+		   long timeout_s, int *status, struct hs_error *err)
 {
 	json_t *out = NULL;
 	int rc = path ? hs_client_request(o->socket, method, path, body, timeout_s, &out, err)
@@ -67,26 +67,26 @@ json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, con
 	return NULL;
 }
 
-void hs_remote_complain(const struct hs_error *err)
+void hs_ctl_complain(const struct hs_error *err)
 {
 	char safe[520];
 
 	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), err->text, sizeof(safe) - 1));
 }
 
-json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status)
+json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
+		   long timeout_s, int *status)
 {
 	struct hs_error err = { "" };
-	json_t *out = hs_remote_try(o, method, path, body, timeout_s, status, &err);
+	json_t *out = hs_ctl_try(o, method, path, body, timeout_s, status, &err);
 
 	if (!out)
-		hs_remote_complain(&err);
+		hs_ctl_complain(&err);
 	return out;
 }
 
 /* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer. */
-static int show(const struct hs_remote_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
+static int show(const struct hs_ctl_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
 {
 	if (!answer)
 		return *status;
@@ -97,19 +97,19 @@ static int show(const struct hs_remote_options *o, json_t *answer, const int *st
 	return fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
-static int get(const struct hs_remote_options *o, const char *path, void (*fn)(const json_t *))
+static int get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *))
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "GET", path, NULL, 30, &status), &status, fn);
+	return show(o, hs_ctl_ask(o, "GET", path, NULL, 30, &status), &status, fn);
 }
 
-static int run_status(const struct hs_remote_options *o)
+static int run_status(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/status", hs_show_status);
 }
 
-static int run_stats(const struct hs_remote_options *o)
+static int run_stats(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/status", hs_show_stats);
 }
@@ -119,26 +119,26 @@ static void show_guests(const json_t *answer)
 	hs_show_guests(answer, hs_terminal_width());
 }
 
-static int run_guests(const struct hs_remote_options *o)
+static int run_guests(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/guests", show_guests);
 }
 
-static int run_show(const struct hs_remote_options *o)
+static int run_show(const struct hs_ctl_options *o)
 {
-	char buf[64], *path = hs_client_path("/v1/guests/", hs_remote_guest(o, buf), "");
+	char buf[64], *path = hs_client_path("/v1/guests/", hs_ctl_guest(o, buf), "");
 	int status = get(o, path, hs_show_guest);
 
 	free(path);
 	return status;
 }
 
-static int run_report(const struct hs_remote_options *o)
+static int run_report(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/report", hs_show_report);
 }
 
-static int run_history(const struct hs_remote_options *o)
+static int run_history(const struct hs_ctl_options *o)
 {
 	char path[64];
 
@@ -147,7 +147,7 @@ static int run_history(const struct hs_remote_options *o)
 }
 
 /* Through the daemon, which knows its guests; without one, as well as it goes. */
-static int run_diagnose(const struct hs_remote_options *o)
+static int run_diagnose(const struct hs_ctl_options *o)
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_finding *found = NULL;
@@ -158,9 +158,9 @@ static int run_diagnose(const struct hs_remote_options *o)
 	int status = 0, obstacles;
 	size_t nr;
 
-	answer = hs_remote_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
+	answer = hs_ctl_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
 	if (!answer && status != HS_EXIT_NO_DAEMON) {
-		hs_remote_complain(&err);
+		hs_ctl_complain(&err);
 		return status;
 	}
 	if (!answer) {
@@ -205,7 +205,7 @@ static void show_mode(const json_t *answer)
 	(void)printf(" (%s)\n", hs_terminal_safe(safe, sizeof(safe), why ? why : "", sizeof(safe) - 1));
 }
 
-static int run_mode(const struct hs_remote_options *o)
+static int run_mode(const struct hs_ctl_options *o)
 {
 	enum hs_mode mode;
 	json_t *body;
@@ -221,21 +221,21 @@ static int run_mode(const struct hs_remote_options *o)
 	body = json_pack("{s:s}", "mode", o->word);
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, 0, &status), &status, show_done);
+	status = show(o, hs_ctl_ask(o, "PUT", "/v1/mode", body, 0, &status), &status, show_done);
 	json_decref(body);
 	return status;
 }
 
-static int run_reload(const struct hs_remote_options *o)
+static int run_reload(const struct hs_ctl_options *o)
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status, show_done);
+	return show(o, hs_ctl_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status, show_done);
 }
 
-static int run_opt_in(const struct hs_remote_options *o)
+static int run_opt_in(const struct hs_ctl_options *o)
 {
-	char buf[64], *path = hs_client_path("/v1/guests/", hs_remote_guest(o, buf), "/opt-in");
+	char buf[64], *path = hs_client_path("/v1/guests/", hs_ctl_guest(o, buf), "/opt-in");
 	json_t *body = json_object();
 	int status = 0;
 
@@ -243,14 +243,14 @@ static int run_opt_in(const struct hs_remote_options *o)
 		(void)json_object_set_new(body, "group", json_string(o->group));
 	if (o->max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
-	status = show(o, hs_remote_ask(o, "PUT", path, body, 30, &status), &status, show_done);
+	status = show(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status, show_done);
 	json_decref(body);
 	free(path);
 	return status;
 }
 
 /* Until nothing of the guest is shared any more, or it is gone. */
-static int wait_until_left(const struct hs_remote_options *o, const char *guest)
+static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 {
 	const bool tty = isatty(STDERR_FILENO) == 1;
 	char *path = hs_client_path("/v1/guests/", guest, "");
@@ -266,7 +266,7 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 		if (rc) {
 			json_decref(g);
 			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
-				hs_remote_complain(&err);
+				hs_ctl_complain(&err);
 				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
 			}
 			break;
@@ -290,13 +290,13 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 	return status;
 }
 
-static int run_opt_out(const struct hs_remote_options *o)
+static int run_opt_out(const struct hs_ctl_options *o)
 {
 	char buf[64];
-	const char *guest = hs_remote_guest(o, buf);
+	const char *guest = hs_ctl_guest(o, buf);
 	char *path = hs_client_path("/v1/guests/", guest, "/opt-in");
 	int status = 0;
-	json_t *answer = hs_remote_ask(o, "DELETE", path, NULL, 30, &status);
+	json_t *answer = hs_ctl_ask(o, "DELETE", path, NULL, 30, &status);
 
 	free(path);
 	if (answer && !o->no_wait)
@@ -308,12 +308,12 @@ static int run_opt_out(const struct hs_remote_options *o)
 	return show(o, answer, &status, show_done);
 }
 
-static int run_unshare(const struct hs_remote_options *o)
+static int run_unshare(const struct hs_ctl_options *o)
 {
 	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
 	int status = 0;
 
-	status = show(o, hs_remote_ask(o, "POST", path, NULL, 0, &status), &status, show_done);
+	status = show(o, hs_ctl_ask(o, "POST", path, NULL, 0, &status), &status, show_done);
 	free(path);
 	return status;
 }
@@ -339,7 +339,7 @@ static const struct argp_option all_options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct parsing *p = state->input;
-	struct hs_remote_options *o = &p->o;
+	struct hs_ctl_options *o = &p->o;
 	struct hs_pid_list pids = { 0 };
 
 	switch (key) {
@@ -434,7 +434,7 @@ static const struct command commands[] = {
 	  run_opt_out },
 	{ "unshare", "Undo what is shared now; later cycles may share again.", "GUEST", true, true, for_unshare,
 	  run_unshare },
-	{ "watch", "A live table.", NULL, false, false, for_watch, hs_remote_watch },
+	{ "watch", "A live table.", NULL, false, false, for_watch, hs_ctl_watch },
 	{ "report", "What sharing would save, guest by guest and group by group.", NULL, false, false, none,
 	  run_report },
 	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
@@ -443,7 +443,7 @@ static const struct command commands[] = {
 	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, run_reload },
 };
 
-int hs_cmd_remote(int argc, char **argv)
+int hs_cmd_ctl(int argc, char **argv)
 {
 	/* argv[0] is "hs-share NAME". */
 	const char *name = strrchr(argv[0], ' ') + 1;

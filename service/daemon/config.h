@@ -27,7 +27,7 @@ struct hs_config {
 	struct hs_pipeline_config pipeline; /* .share.foreign: refuse, claim, allow */
 	uint32_t rest_min_s, rest_max_s;    /* between cycles; doubles while nothing changes */
 	/* [auto] */
-	struct hs_auto_config {
+	struct hs_pressure_config {
 		double on_available_percent;  /* save when less of the memory is available */
 		double off_available_percent; /* stop when more is, and pressure is low too */
 		double on_psi_some_avg10;     /* or when tasks waited for memory for more than this percent of 10 s */
@@ -35,7 +35,7 @@ struct hs_config {
 		uint32_t dwell_s; /* stay at least so long in a state */
 		uint32_t poll_s;
 		enum hs_after after; /* what becomes of the shared pages when the pressure is over; default keep */
-	} auto_mode;
+	} pressure;
 };
 void hs_config_defaults(struct hs_config *out);
 

@@ -49,7 +49,7 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 	} else {
 		hs_daemon_reconcile_soon(d);
 	}
-	if (hs_worker_post(d->worker, &job))
+	if (hs_scan_thread_post(d->scan, &job))
 		finish(done, -ENOMEM, "out of memory: the mode is not changed");
 }
 
@@ -69,8 +69,8 @@ static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct h
 		return;
 	}
 	/* Until the marks are crossed it observes; a mode that saves goes on as it is if the marks allow. */
-	memset(&d->auto_state, 0, sizeof(d->auto_state));
-	d->auto_state.saving = d->effective == HS_MODE_SAVE;
+	memset(&d->pressure_state, 0, sizeof(d->pressure_state));
+	d->pressure_state.saving = d->effective == HS_MODE_SAVE;
 	hs_daemon_poll_pressure(d);
 	if (d->effective == HS_MODE_OFF)
 		hs_daemon_set_effective(d, HS_MODE_OBSERVE, HS_AFTER_KEEP, "auto: no pressure has been seen yet",
@@ -96,10 +96,10 @@ void hs_daemon_poll_pressure(struct hs_daemon *d)
 	}
 	if (d->mode != HS_MODE_AUTO || d->ending)
 		return;
-	if (!hs_auto_decide(&d->auto_state, &d->cfg.auto_mode, &d->pressure, hs_daemon_now_us(d) / 1000, why) &&
+	if (!hs_pressure_decide(&d->pressure_state, &d->cfg.pressure, &d->pressure, hs_daemon_now_us(d) / 1000, why) &&
 	    d->effective != HS_MODE_OFF)
 		return;
-	hs_daemon_set_effective(d, d->auto_state.saving ? HS_MODE_SAVE : HS_MODE_OBSERVE, d->cfg.auto_mode.after,
+	hs_daemon_set_effective(d, d->pressure_state.saving ? HS_MODE_SAVE : HS_MODE_OBSERVE, d->cfg.pressure.after,
 				why[0] ? why : "auto: no pressure has been seen yet", (struct hs_done){ NULL, NULL });
 }
 
@@ -202,7 +202,7 @@ static void unshare(void *ctx, const char *guest, struct hs_done done)
 		job.wish = g->opt_in;
 	}
 	job.pid = g ? g->pid : 0;
-	if (hs_worker_post(d->worker, &job))
+	if (hs_scan_thread_post(d->scan, &job))
 		finish(done, -ENOMEM, "out of memory");
 }
 
@@ -280,7 +280,7 @@ static int configure(struct hs_daemon *d, const struct hs_config *old, const cha
 	r->done = done;
 	(void)snprintf(r->text, sizeof(r->text), "%s", text);
 	job.done = (struct hs_done){ on_configured, r };
-	if (!hs_worker_post(d->worker, &job))
+	if (!hs_scan_thread_post(d->scan, &job))
 		return 0;
 	free(r);
 	return -ENOMEM;

@@ -34,7 +34,7 @@ struct hs_daemon_guest {
 	enum hs_reason obstacle; /* known before the scan's thread is asked */
 	char obstacle_text[256];
 	enum hs_guest_place place;
-	pid_t worker_pid;       /* the process that the scan's thread knows it by; 0: OUT */
+	pid_t scan_pid;         /* the process that the scan's thread knows it by; 0: OUT */
 	uint64_t last_job;      /* the number of the last one posted for it */
 	bool lost;              /* IN, but the scan's thread has it no more */
 	bool undo;              /* leaving: its sharing is undone first */
@@ -54,7 +54,7 @@ struct hs_daemon {
 	struct hs_host host;
 	sd_event *loop;
 	int lock_fd;
-	struct hs_worker *worker;
+	struct hs_scan_thread *scan;
 	struct hs_virt *virt;
 	struct hs_http *http;
 	struct hs_control control;
@@ -62,11 +62,11 @@ struct hs_daemon {
 	enum hs_mode mode, effective;
 	char mode_reason[256];
 	uint64_t nr_mode_changes;
-	struct hs_auto_state auto_state;
+	struct hs_pressure_state pressure_state;
 	struct hs_pressure pressure;
 	bool virt_up;
 	char virt_text[512];
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 	bool silence_told;     /* that the scan's thread hangs */
 	struct hs_model model; /* made from all of this on demand */
 	size_t model_room;
@@ -85,16 +85,24 @@ struct hs_daemon {
 /* Runs until it is asked to end. `cfg` is as the file says; it starts in `mode`. Exit status. */
 int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named);
 
+/* Ends the loop, in order. */
+void hs_daemon_end(struct hs_daemon *d, const char *why);
+
+/* ---- timers.c ---- */
+
 /* Monotonic, of the loop's current turn. */
 uint64_t hs_daemon_now_us(struct hs_daemon *d);
+
+/* Negative errno: the loop takes no timer. */
+HS_MUST_USE int hs_daemon_start_timers(struct hs_daemon *d);
 
 /* Sets the timers anew after the configuration has changed. */
 void hs_daemon_retime(struct hs_daemon *d);
 
-/* Ends the loop, in order. */
-void hs_daemon_end(struct hs_daemon *d, const char *why);
+/* Asks systemd for time while the end goes on, now and until it is over. */
+void hs_daemon_ask_for_time(struct hs_daemon *d);
 
-/* ---- daemon_guests.c ---- */
+/* ---- guests.c ---- */
 
 extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
 
@@ -109,7 +117,7 @@ void hs_daemon_reconcile_soon(struct hs_daemon *d);
 void hs_daemon_reconcile(struct hs_daemon *d);
 void hs_daemon_free_guests(struct hs_daemon *d);
 
-/* ---- daemon_control.c ---- */
+/* ---- control.c ---- */
 
 void hs_daemon_control_init(struct hs_daemon *d);
 
@@ -123,20 +131,20 @@ void hs_daemon_poll_pressure(struct hs_daemon *d);
 /* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
 void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
 
-/* ---- daemon_diagnose.c ---- */
+/* ---- diagnose_job.c ---- */
 
 /* Looks at the host on a thread of its own. Who asks meanwhile gets the same answer. */
 void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done);
 /* Ends it: who waits is answered with -ECANCELED; a look that hangs is left behind. */
 void hs_daemon_diagnose_stop(struct hs_daemon *d);
 
-/* ---- daemon_model.c ---- */
+/* ---- model_fill.c ---- */
 
 const struct hs_model *hs_daemon_model(struct hs_daemon *d);
 HS_MUST_USE int hs_daemon_history_init(struct hs_daemon *d);
 void hs_daemon_history_add(struct hs_daemon *d);
 
-/* ---- daemon_state.c ---- */
+/* ---- state.c ---- */
 
 /* One daemon a state folder: -EBUSY names the process that has it. *fd keeps it. */
 HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);

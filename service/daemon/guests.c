@@ -275,7 +275,7 @@ static void on_added(void *arg, int rc, const char *text)
 	if (rc) {
 		refuse(g, rc, text);
 		g->place = HS_PLACE_OUT;
-		g->worker_pid = 0;
+		g->scan_pid = 0;
 		g->owed_checked = false; /* the engine has not seen it */
 	} else {
 		g->refused = HS_REASON_NONE;
@@ -297,7 +297,7 @@ static void on_removed(void *arg, int rc, const char *text)
 		g->refused = HS_REASON_NONE;
 		g->refused_text[0] = '\0';
 		g->place = HS_PLACE_OUT;
-		g->worker_pid = 0;
+		g->scan_pid = 0;
 	}
 	job_ended(g);
 }
@@ -332,12 +332,12 @@ static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bo
 	struct hs_job job = { .kind = kind, .pid = pid, .undo = undo, .wish = g->opt_in, .done = { done, g } };
 
 	memcpy(job.name, g->id, sizeof(job.name));
-	if (hs_worker_post(g->daemon->worker, &job)) {
+	if (hs_scan_thread_post(g->daemon->scan, &job)) {
 		hs_log(HS_LOG_ERROR, "out of memory: guest %s waits", g->id);
 		return false;
 	}
 	g->jobs++;
-	g->last_job = hs_worker_nr_posted(g->daemon->worker);
+	g->last_job = hs_scan_thread_nr_posted(g->daemon->scan);
 	return true;
 }
 
@@ -360,7 +360,7 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
 	if (!post(g, HS_JOB_ADD, g->pid, false, on_added))
 		return;
 	g->place = HS_PLACE_COMING;
-	g->worker_pid = g->pid;
+	g->scan_pid = g->pid;
 	g->taken = g->opt_in;
 	/* The engine reads back what an earlier life left in it. */
 	g->owed_checked = true;
@@ -373,15 +373,15 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
  */
 static void find_lost(struct hs_daemon *d)
 {
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 
-	if (hs_worker_snapshot(d->worker, &snap) == 0 && snap.has_totals)
+	if (hs_scan_thread_snapshot(d->scan, &snap) == 0 && snap.has_totals)
 		for (struct hs_daemon_guest *g = d->guests; g; g = g->next) {
 			size_t i = 0;
 
 			if (g->lost || g->place != HS_PLACE_IN || g->jobs || snap.nr_jobs < g->last_job)
 				continue;
-			while (i < snap.nr && (snap.reports[i].gone || snap.reports[i].pid != g->worker_pid))
+			while (i < snap.nr && (snap.reports[i].gone || snap.reports[i].pid != g->scan_pid))
 				i++;
 			g->lost = i == snap.nr;
 			if (g->lost && g->pid)
@@ -405,7 +405,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		break;
 	case HS_PLACE_IN:
 		other_group = strcmp(g->taken.group, g->opt_in.group) != 0;
-		if (want && g->worker_pid == g->pid && !other_group && !g->lost) {
+		if (want && g->scan_pid == g->pid && !other_group && !g->lost) {
 			if (g->taken.max_shared_bytes != g->opt_in.max_shared_bytes &&
 			    post(g, HS_JOB_LIMIT, g->pid, false, on_limited))
 				g->taken = g->opt_in;
@@ -414,9 +414,9 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		if (d->ending || !due)
 			break;
 		/* Nothing is to be undone in a process that has ended. */
-		g->undo = g->worker_pid == g->pid &&
+		g->undo = g->scan_pid == g->pid &&
 			  (!g->opt_in.on || g->obstacle || other_group || (d->effective == HS_MODE_OFF && d->off_undo));
-		if (post(g, HS_JOB_REMOVE, g->worker_pid, g->undo, on_removed)) {
+		if (post(g, HS_JOB_REMOVE, g->scan_pid, g->undo, on_removed)) {
 			g->place = HS_PLACE_LEAVING;
 			g->lost = false;
 			g->owed_checked = g->undo;

@@ -14,7 +14,7 @@
 
 #define SILENT_MS 60000 /* 12 missed signs, or so long a piece of work as none should be */
 
-static const struct hs_guest_report *report_of(const struct hs_worker_snapshot *snap, pid_t pid)
+static const struct hs_guest_report *report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
 {
 	for (size_t i = 0; pid && i < snap->nr; i++)
 		if (snap->reports[i].pid == pid && !snap->reports[i].gone)
@@ -57,7 +57,7 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 
 static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *g, struct hs_model_guest *m)
 {
-	const struct hs_guest_report *r = report_of(&d->snap, g->worker_pid);
+	const struct hs_guest_report *r = report_of(&d->snap, g->scan_pid);
 
 	memset(m, 0, sizeof(*m));
 	memcpy(m->id, g->id, sizeof(m->id));
@@ -164,9 +164,9 @@ static void note_silence(struct hs_daemon *d)
 const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 {
 	struct hs_model *m = &d->model;
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 
-	if (hs_worker_snapshot(d->worker, &snap) == 0) {
+	if (hs_scan_thread_snapshot(d->scan, &snap) == 0) {
 		free(d->snap.reports);
 		d->snap = snap;
 		note_silence(d);

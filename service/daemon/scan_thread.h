@@ -13,7 +13,7 @@
 
 #include "config.h"
 
-struct hs_worker;
+struct hs_scan_thread;
 
 enum hs_job_kind {
 	HS_JOB_ADD,        /* pid, name, wish */
@@ -39,7 +39,7 @@ struct hs_job {
 	struct hs_done done; /* called on the main thread; fn may be NULL */
 };
 
-struct hs_worker_snapshot {
+struct hs_scan_thread_snapshot {
 	bool engaged;
 	char trouble[512]; /* what keeps the whole from sharing; "": nothing */
 	enum hs_reason trouble_reason;
@@ -56,26 +56,27 @@ struct hs_worker_snapshot {
 	size_t nr;
 };
 
-struct hs_worker_config {
+struct hs_scan_thread_config {
 	struct hs_host host;
 	struct hs_pipeline_config pipeline;
 	uint32_t rest_min_s, rest_max_s; /* between cycles; doubles while nothing changes */
 	sd_event *loop;
 };
 
-HS_MUST_USE int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, struct hs_error *err);
+HS_MUST_USE int hs_scan_thread_start(struct hs_scan_thread **out, const struct hs_scan_thread_config *cfg,
+				     struct hs_error *err);
 
 /* Copies the job. -ENOMEM: not taken, `done` is not called. */
-HS_MUST_USE int hs_worker_post(struct hs_worker *w, const struct hs_job *job);
+HS_MUST_USE int hs_scan_thread_post(struct hs_scan_thread *w, const struct hs_job *job);
 
 /* Jobs taken so far: the number of the last one. A snapshot with as many nr_jobs knows of it. */
-uint64_t hs_worker_nr_posted(const struct hs_worker *w);
+uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w);
 
 /* -ENOMEM. */
-HS_MUST_USE int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out);
+HS_MUST_USE int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *out);
 
 /* Ends the thread if HS_JOB_QUIT has not, without undoing anything, and frees all. Jobs that were not done are
  * forgotten. Takes NULL. */
-void hs_worker_destroy(struct hs_worker *w);
+void hs_scan_thread_destroy(struct hs_scan_thread *w);
 
 #endif

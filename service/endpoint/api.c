@@ -289,7 +289,7 @@ static void get_diagnose(struct request *r)
 
 static void get_metrics(struct request *r)
 {
-	const bool open = hs_accept_openmetrics(hs_http_header(r->x, "Accept"));
+	const bool open = hs_accept_header_openmetrics(hs_http_header(r->x, "Accept"));
 	size_t len;
 	char *text = hs_metrics_text(r->control->model(r->control->ctx), open, &len);
 

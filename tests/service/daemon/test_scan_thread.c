@@ -217,10 +217,10 @@ int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, s
 	return 0;
 }
 
-/* ---- the worker ---- */
+/* ---- the scan ---- */
 
 static sd_event *loop;
-static struct hs_worker *worker;
+static struct hs_scan_thread *scan;
 
 static struct {
 	unsigned int nr;
@@ -240,19 +240,19 @@ static void on_done(void *arg, int rc, const char *text)
 
 static void setup(void)
 {
-	struct hs_worker_config cfg = { .host = HS_HOST_DEFAULT, .rest_min_s = 1, .rest_max_s = 1 };
+	struct hs_scan_thread_config cfg = { .host = HS_HOST_DEFAULT, .rest_min_s = 1, .rest_max_s = 1 };
 	struct hs_error err = { "" };
 
 	memset(&p, 0, sizeof(p));
 	memset(&done, 0, sizeof(done));
 	ck_assert_int_ge(sd_event_new(&loop), 0);
 	cfg.loop = loop;
-	ck_assert_msg(hs_worker_start(&worker, &cfg, &err) == 0, "%s", err.text);
+	ck_assert_msg(hs_scan_thread_start(&scan, &cfg, &err) == 0, "%s", err.text);
 }
 
 static void teardown(void)
 {
-	hs_worker_destroy(worker);
+	hs_scan_thread_destroy(scan);
 	sd_event_unref(loop);
 }
 
@@ -261,7 +261,7 @@ static void post(struct hs_job job)
 	(void)snprintf(job.name, sizeof(job.name), "guest");
 	(void)snprintf(job.wish.group, sizeof(job.wish.group), "default");
 	job.done = (struct hs_done){ on_done, NULL };
-	ck_assert_int_eq(hs_worker_post(worker, &job), 0);
+	ck_assert_int_eq(hs_scan_thread_post(scan, &job), 0);
 }
 
 /* Runs the loop until the condition holds; thirty seconds are a failure. */
@@ -289,7 +289,7 @@ static void add(pid_t pid)
 }
 
 /* The end is told when all is put back, however late the main thread hears of what was done before. */
-START_TEST(test_service_worker_quit_is_told_last)
+START_TEST(test_service_scan_thread_quit_is_told_last)
 {
 	p.destroy_ms = 500;
 	add(10);
@@ -305,9 +305,9 @@ START_TEST(test_service_worker_quit_is_told_last)
 END_TEST
 
 /* However long a job takes, it gives signs of life, and stays the job that it is. */
-START_TEST(test_service_worker_long_job_lives)
+START_TEST(test_service_scan_thread_long_job_lives)
 {
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 	unsigned int nr = 0;
 
 	add(10);
@@ -315,7 +315,7 @@ START_TEST(test_service_worker_long_job_lives)
 	post((struct hs_job){ .kind = HS_JOB_UNSHARE });
 	UNTIL(p.nr_unshared == 1);
 	while (done.nr < 2) {
-		ck_assert_int_eq(hs_worker_snapshot(worker, &snap), 0);
+		ck_assert_int_eq(hs_scan_thread_snapshot(scan, &snap), 0);
 		free(snap.reports);
 		if (strcmp(snap.stage, "job") == 0)
 			nr++;
@@ -330,7 +330,7 @@ START_TEST(test_service_worker_long_job_lives)
 END_TEST
 
 /* A process that is no guest, and cannot be undone now, is not one afterwards either; it is undone when asked again. */
-START_TEST(test_service_worker_owed_stays_out)
+START_TEST(test_service_scan_thread_owed_stays_out)
 {
 	const struct hs_job owed = { .kind = HS_JOB_CHECK_OWED, .pid = 10 };
 
@@ -354,7 +354,7 @@ START_TEST(test_service_worker_owed_stays_out)
 END_TEST
 
 /* One that has become a guest before it was looked at is unshared, and stays one. */
-START_TEST(test_service_worker_owed_of_a_guest)
+START_TEST(test_service_scan_thread_owed_of_a_guest)
 {
 	add(10);
 	p.marked = true;
@@ -366,7 +366,7 @@ START_TEST(test_service_worker_owed_of_a_guest)
 END_TEST
 
 /* Auto, after = undo: nobody hears of the job, and there is no other to follow it. */
-START_TEST(test_service_worker_mode_undoes_until_done)
+START_TEST(test_service_scan_thread_mode_undoes_until_done)
 {
 	struct hs_job job = { .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE };
 	int cycles;
@@ -389,7 +389,7 @@ START_TEST(test_service_worker_mode_undoes_until_done)
 END_TEST
 
 /* A guest that the engine will not have for the moment is not undone by undoing all. */
-START_TEST(test_service_worker_mode_undoes_whom_the_engine_refused)
+START_TEST(test_service_scan_thread_mode_undoes_whom_the_engine_refused)
 {
 	add(10);
 	p.marked = true;
@@ -408,7 +408,7 @@ START_TEST(test_service_worker_mode_undoes_whom_the_engine_refused)
 END_TEST
 
 /* Settings that are refused are told, and the old pipeline goes on; a guest that is lost on the way is told too. */
-START_TEST(test_service_worker_configure)
+START_TEST(test_service_scan_thread_configure)
 {
 	const struct hs_job job = { .kind = HS_JOB_CONFIGURE, .rest_min_s = 1, .rest_max_s = 1 };
 	int cycles;
@@ -436,18 +436,18 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("service/worker");
+	Suite *s = suite_create("service/scan_thread");
 	TCase *c = tcase_create("all");
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_set_timeout(c, 60);
-	tcase_add_test(c, test_service_worker_quit_is_told_last);
-	tcase_add_test(c, test_service_worker_long_job_lives);
-	tcase_add_test(c, test_service_worker_owed_stays_out);
-	tcase_add_test(c, test_service_worker_owed_of_a_guest);
-	tcase_add_test(c, test_service_worker_mode_undoes_until_done);
-	tcase_add_test(c, test_service_worker_mode_undoes_whom_the_engine_refused);
-	tcase_add_test(c, test_service_worker_configure);
+	tcase_add_test(c, test_service_scan_thread_quit_is_told_last);
+	tcase_add_test(c, test_service_scan_thread_long_job_lives);
+	tcase_add_test(c, test_service_scan_thread_owed_stays_out);
+	tcase_add_test(c, test_service_scan_thread_owed_of_a_guest);
+	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
+	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);
+	tcase_add_test(c, test_service_scan_thread_configure);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }
