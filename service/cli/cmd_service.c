@@ -241,7 +241,7 @@ static int run_opt_in(const struct hs_ctl_options *o)
 
 	if (o->group)
 		(void)json_object_set_new(body, "group", json_string(o->group));
-	if (o->max_shared)
+	if (o->has_max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
 	status = show(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status, show_done);
 	json_decref(body);
@@ -323,8 +323,10 @@ static int run_unshare(const struct hs_ctl_options *o)
 static const struct argp_option all_options[] = {
 	{ "socket", OPT_SOCKET, "PATH", 0, "The daemon's socket. Default: " HS_CLIENT_SOCKET ".", 9 },
 	{ "json", OPT_JSON, NULL, 0, "Print the daemon's JSON as it is.", 9 },
-	{ "group", OPT_GROUP, "NAME", 0, "Trust group: guests share only inside their group. Default: default.", 0 },
-	{ "max-shared", OPT_MAX, "SIZE", 0, "Share at most so much of its memory. Default: no limit.", 0 },
+	{ "group", OPT_GROUP, "NAME", 0,
+	  "Trust group: guests share only inside their group. Default: as it is; at first: default.", 0 },
+	{ "max-shared", OPT_MAX, "SIZE", 0,
+	  "Share at most so much of its memory; none: no limit. Default: as it is; at first: none.", 0 },
 	{ "pid", OPT_PID, "PID", 0, "A process instead of a libvirt domain.", 0 },
 	{ "no-wait", OPT_NO_WAIT, NULL, 0, "Do not wait until it is done.", 0 },
 	{ "all", OPT_ALL, NULL, 0, "All guests.", 0 },
@@ -358,7 +360,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->group = arg;
 		break;
 	case OPT_MAX:
-		o->max_shared = hs_parse_bytes(state, "--max-shared", arg);
+		o->max_shared = strcmp(arg, "none") == 0 ? 0 : hs_parse_bytes(state, "--max-shared", arg);
+		o->has_max_shared = true;
 		break;
 	case OPT_PID:
 		hs_parse_pid(state, "--pid", arg, &pids);

@@ -12,7 +12,8 @@ struct hs_ctl_options {
 	const char *socket;
 	const char *word; /* a guest, or a mode */
 	const char *group;
-	uint64_t max_shared;
+	uint64_t max_shared; /* 0: no limit */
+	bool has_max_shared;
 	pid_t pid;
 	bool json, no_wait, all, keep, undo;
 	uint32_t interval_s, count, seconds;

@@ -21,6 +21,15 @@ int hs_mode_parse(const char *name, enum hs_mode *out)
 	return -EINVAL;
 }
 
+void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change)
+{
+	opt_in->on = change->on;
+	if (change->has_group)
+		memcpy(opt_in->group, change->group, sizeof(opt_in->group));
+	if (change->has_max_shared)
+		opt_in->max_shared_bytes = change->max_shared_bytes;
+}
+
 bool hs_group_valid(const char *group)
 {
 	const size_t len = strlen(group);

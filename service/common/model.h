@@ -23,12 +23,21 @@ HS_MUST_USE int hs_mode_parse(const char *name, enum hs_mode *out);
 /* What happens to what is shared when work on it ends (mode off, the daemon's end). */
 enum hs_after { HS_AFTER_KEEP = 0, HS_AFTER_UNDO };
 
-/* What a guest wishes, from its metadata or a request. */
+/* The desired state of a guest, from its metadata or a request. */
 struct hs_opt_in {
 	bool on;
 	char group[HS_GROUP_MAX];  /* letters, digits, '.', '_', '-'; never empty: "default" */
 	uint64_t max_shared_bytes; /* share at most so much of it; 0: no limit */
 };
+
+/* What a request changes of it: what it does not name stays as it is. */
+struct hs_opt_in_change {
+	bool on;
+	bool has_group, has_max_shared; /* the request names it */
+	char group[HS_GROUP_MAX];
+	uint64_t max_shared_bytes;
+};
+void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change);
 
 /* Ends the text before a character that was cut, so that it is whole UTF-8 again; other bytes that are none become '?'.
  */
@@ -153,8 +162,8 @@ struct hs_control {
 	/* What becomes of the sharing when a request for this mode does not say. */
 	enum hs_after (*after_default)(void *ctx, enum hs_mode mode);
 	/* `guest`: a domain's name or UUID, "pid-N". A pid that is no guest yet becomes one. -ENOENT: no such guest. */
-	void (*opt_in)(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done);
-	/* Ends when the wish is stored; undoing the sharing goes on in steps (the guest's state says LEAVING). */
+	void (*opt_in)(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done);
+	/* Ends when the new state is stored; undoing the sharing goes on in steps (the guest's state says LEAVING). */
 	void (*opt_out)(void *ctx, const char *guest, struct hs_done done);
 	/* Undoes what is shared now; guest NULL: of all. The guest may be shared again in a later cycle. */
 	void (*unshare)(void *ctx, const char *guest, struct hs_done done);

@@ -127,20 +127,20 @@ static pid_t named_pid(const char *guest)
 	return *end || errno || v > 0x3fffffff ? 0 : (pid_t)v;
 }
 
-static void opt_in(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done)
+static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done)
 {
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 	struct hs_error err = { "" };
 	int rc;
 
-	if (!hs_group_valid(wish->group)) {
+	if (change->has_group && !hs_group_valid(change->group)) {
 		finish(done, -EINVAL, "a group's name has 1 to 63 letters, digits, dots, dashes or underscores");
 		return;
 	}
 	if (g ? g->source == HS_SOURCE_LIBVIRT : !named_pid(guest)) {
 		if (d->virt)
-			hs_virt_set_opt_in(d->virt, guest, wish, done);
+			hs_virt_set_opt_in(d->virt, guest, change, done);
 		else
 			refuse_unknown(done, guest);
 		return;
@@ -150,11 +150,10 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in *wish, s
 		finish(done, rc == -ESRCH ? -ENOENT : rc, err.text);
 		return;
 	}
-	g->opt_in = *wish;
-	g->opt_in.on = true;
+	hs_opt_in_apply(&g->opt_in, change);
 	g->refused = HS_REASON_NONE;
 	g->retry_at_us = 0;
-	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, wish->group);
+	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, g->opt_in.group);
 	hs_daemon_save_wishes(d);
 	hs_daemon_reconcile_soon(d);
 	finish(done, 0, "");
@@ -162,7 +161,7 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in *wish, s
 
 static void opt_out(void *ctx, const char *guest, struct hs_done done)
 {
-	const struct hs_opt_in off = { .group = "default" };
+	const struct hs_opt_in_change off = { .on = false };
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 

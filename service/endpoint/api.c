@@ -381,7 +381,7 @@ static void put_opt_in(struct request *r)
 {
 	static const char *const keys[] = { "group", "max_shared_bytes", NULL };
 	json_t *body = body_of(r, keys), *group, *max;
-	struct hs_opt_in wish = { .on = true, .group = HS_DEFAULT_GROUP };
+	struct hs_opt_in_change change = { .on = true };
 
 	if (!body)
 		return;
@@ -392,10 +392,12 @@ static void put_opt_in(struct request *r)
 	} else if (max && (!json_is_integer(max) || json_integer_value(max) < 0)) {
 		fail(r->x, 400, "bad-request", "max_shared_bytes: a number of bytes; 0 is no limit");
 	} else {
+		change.has_group = group != NULL;
 		if (group)
-			(void)snprintf(wish.group, sizeof(wish.group), "%s", json_string_value(group));
-		wish.max_shared_bytes = (uint64_t)json_integer_value(max);
-		r->control->opt_in(r->control->ctx, r->guest, &wish, done_of(r));
+			(void)snprintf(change.group, sizeof(change.group), "%s", json_string_value(group));
+		change.has_max_shared = max != NULL;
+		change.max_shared_bytes = (uint64_t)json_integer_value(max);
+		r->control->opt_in(r->control->ctx, r->guest, &change, done_of(r));
 	}
 	json_decref(body);
 }

@@ -101,7 +101,9 @@ static void start(void)
 
 static void stop(void)
 {
-	static const char *const left[] = { "state/hs-shared.lock", "state/ksm.lock", "state", "conf", "" };
+	static const char *const left[] = {
+		"state/hs-shared.lock", "state/ksm.lock", "state/wishes.json", "state", "conf", ""
+	};
 	char path[256];
 	int status;
 
@@ -158,6 +160,44 @@ START_TEST(test_service_endpoint_port_reads_only)
 		ck_assert_msg(ask_port("GET", reads[i], "localhost", "") == 200, "%s: %s", reads[i], answer);
 	ck_assert_int_eq(ask_port("GET", "/v1/mode", "localhost", ""), 200);
 	ck_assert_ptr_nonnull(strstr(answer, "\"mode\":\"off\"")); /* still */
+}
+END_TEST
+
+/* ---- opting in ---- */
+
+static void opt_in(pid_t pid, const char *body, const char *holds)
+{
+	char request[512];
+
+	(void)snprintf(request, sizeof(request),
+		       "PUT /v1/guests/pid-%d/opt-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+		       "Content-Length: %zu\r\n\r\n%s",
+		       (int)pid, strlen(body), body);
+	ck_assert_msg(ask(hs_raw_unix(sock), request) == 200, "%s", answer);
+	(void)snprintf(request, sizeof(request), "GET /v1/guests/pid-%d HTTP/1.1\r\nHost: x\r\n\r\n", (int)pid);
+	ck_assert_msg(ask(hs_raw_unix(sock), request) == 200, "%s", answer);
+	ck_assert_msg(strstr(answer, holds) != NULL, "%s: %s", body, answer);
+}
+
+/* A request changes what it names, and nothing else: above all not the trust group. */
+START_TEST(test_service_endpoint_opt_in_changes_what_is_named)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (!pid) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)pause();
+		_exit(0);
+	}
+	opt_in(pid, "{}", "\"group\":\"default\",\"max_shared_bytes\":0");
+	opt_in(pid, "{\"group\":\"tenant-a\"}", "\"group\":\"tenant-a\",\"max_shared_bytes\":0");
+	opt_in(pid, "{\"max_shared_bytes\":4096}", "\"group\":\"tenant-a\",\"max_shared_bytes\":4096");
+	opt_in(pid, "{\"group\":\"tenant-b\"}", "\"group\":\"tenant-b\",\"max_shared_bytes\":4096");
+	opt_in(pid, "{}", "\"group\":\"tenant-b\",\"max_shared_bytes\":4096");
+	opt_in(pid, "{\"max_shared_bytes\":0}", "\"group\":\"tenant-b\",\"max_shared_bytes\":0");
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
 }
 END_TEST
 
@@ -523,6 +563,7 @@ int main(void)
 	tcase_add_checked_fixture(c, start, stop);
 	tcase_add_checked_fixture(slow, start, stop);
 	tcase_add_test(c, test_service_endpoint_port_reads_only);
+	tcase_add_test(c, test_service_endpoint_opt_in_changes_what_is_named);
 	tcase_add_test(c, test_service_endpoint_host);
 	tcase_add_test(c, test_service_endpoint_loopback_only);
 	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
