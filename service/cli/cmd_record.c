@@ -12,6 +12,7 @@
 
 #include "trace/pipeline_trace.h"
 #include "base/wallclock.h"
+#include "service/common/descriptors.h"
 
 struct record_options {
 	struct hs_scan_options look;
@@ -241,6 +242,7 @@ int hs_cmd_record(int argc, char **argv)
 	/* Whoever replays it with another policy wants to know of all hot huge pages; what merges goes on as always. */
 	o.look.cfg.fine_all = !o.merge;
 	hs_progress_init(&pr, o.look.quiet);
+	hs_descriptors_raise();
 	hs_wallclock_catch_signals();
 	rc = begin(&rec, &o, &err);
 	if (!rc) {

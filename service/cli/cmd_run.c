@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/wallclock.h"
+#include "service/common/descriptors.h"
 
 #define REST_FIRST_MS 5000 /* rest after a cycle that changed something */
 #define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */
@@ -197,6 +198,7 @@ int hs_cmd_run(int argc, char **argv)
 	o.look.cfg.share = hs_share_config_default;
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	hs_progress_init(&pr, o.look.quiet);
+	hs_descriptors_raise();
 	hs_wallclock_catch_signals();
 	start_us = hs_wallclock.now_us(NULL);
 	rc = hs_pipeline_create(&p, &host, &o.look.cfg, &hs_wallclock, &err);

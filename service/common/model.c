@@ -64,6 +64,7 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 		[HS_REASON_PASSTHROUGH] = "passthrough",
 		[HS_REASON_TOO_SMALL] = "too-small",
 		[HS_REASON_NO_PERMISSION] = "no-permission",
+		[HS_REASON_NO_DESCRIPTORS] = "no-descriptors",
 		[HS_REASON_NO_FEATURE] = "no-feature",
 		[HS_REASON_BAD_METADATA] = "bad-metadata",
 		[HS_REASON_NO_PROCESS] = "no-process",

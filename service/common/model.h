@@ -73,6 +73,7 @@ enum hs_reason {
 	HS_REASON_PASSTHROUGH, /* a device is passed through: its memory is locked */
 	HS_REASON_TOO_SMALL,   /* no piece of memory that counts as guest memory */
 	HS_REASON_NO_PERMISSION,
+	HS_REASON_NO_DESCRIPTORS,  /* the service may open no more files for guests */
 	HS_REASON_NO_FEATURE,      /* the kernel, or this kind of guest, lacks what is needed */
 	HS_REASON_BAD_METADATA,    /* our element in the domain's metadata cannot be understood */
 	HS_REASON_NO_PROCESS,      /* the domain's process cannot be told for sure */
@@ -116,9 +117,10 @@ struct hs_model {
 	bool libvirt_configured, libvirt_connected;
 	char libvirt_uri[256], libvirt_text[512]; /* the last thing it said of the connection */
 	uint64_t memory_total_bytes, memory_available_bytes;
-	double psi_some_avg10;                /* percent; negative: the kernel does not say */
-	uint64_t scan_cpu_us, process_cpu_us; /* of the scan's thread; of the whole process */
-	uint64_t rss_bytes;                   /* of the daemon */
+	double psi_some_avg10;                    /* percent; negative: the kernel does not say */
+	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */
+	uint64_t rss_bytes;                       /* of the daemon */
+	uint64_t nr_descriptors, max_descriptors; /* of the daemon, open and allowed; 0: unknown */
 	bool has_totals;
 	struct hs_pipeline_totals totals;
 	bool has_ksm;

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "service/common/descriptors.h"
 #include "service/common/log.h"
 
 #define RETRY_SOON_US (5 * UINT64_C(1000000))   /* held by a debugger, no memory free: passes soon */
@@ -158,6 +159,9 @@ int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest *
 		*out = g;
 		return 0;
 	}
+	rc = hs_descriptors_for_guest(&d->host, err);
+	if (rc)
+		return rc;
 	g = guest_new(d, HS_SOURCE_PID, id);
 	if (!g)
 		return hs_error_set(err, -ENOMEM, "out of memory");
@@ -241,6 +245,8 @@ static enum hs_reason reason_of(int rc, const char *text)
 	case -EPERM:
 	case -EACCES:
 		return HS_REASON_NO_PERMISSION;
+	case -EMFILE:
+		return HS_REASON_NO_DESCRIPTORS;
 	case -ENOTSUP:
 	case -ENOSYS:
 		return HS_REASON_NO_FEATURE;
@@ -251,7 +257,7 @@ static enum hs_reason reason_of(int rc, const char *text)
 
 static void refuse(struct hs_daemon_guest *g, int rc, const char *text)
 {
-	const bool passes = rc == -EBUSY || rc == -EAGAIN || rc == -ENOMEM || rc == -ESRCH;
+	const bool passes = rc == -EBUSY || rc == -EAGAIN || rc == -ENOMEM || rc == -ESRCH || rc == -EMFILE;
 
 	if (strcmp(g->refused_text, text) != 0)
 		hs_log(HS_LOG_WARNING, "guest %s: %s", g->id, text);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "service/common/descriptors.h"
 #include "service/common/log.h"
 #include "base/procstat.h"
 
@@ -200,6 +201,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->scan_cpu_us = d->snap.cpu_us;
 	m->process_cpu_us = own_cpu_us();
 	m->rss_bytes = hs_resident_bytes(&d->host);
+	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;

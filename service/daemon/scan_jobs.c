@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "service/common/descriptors.h"
 #include "service/common/log.h"
 
 #define RETRY_ENGAGE_US (10 * UINT64_C(1000000)) /* somebody who drives KSM is asked again after so long */
@@ -127,8 +128,10 @@ static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_err
 	const struct hs_guest_options opt = { .name = job->name,
 					      .group = job->wish.group,
 					      .max_shared_bytes = job->wish.max_shared_bytes };
-	int rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
+	int rc = hs_descriptors_for_guest(&w->cfg.host, err);
 
+	if (!rc)
+		rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
 	if (!rc)
 		hs_log(HS_LOG_INFO, "guest %s (process %d) is watched, group %s", job->name, (int)job->pid,
 		       job->wish.group[0] ? job->wish.group : "default");

@@ -65,9 +65,10 @@ static void on_done(void *arg, int rc, const char *text)
 		unsigned int status;
 		const char *code;
 	} codes[] = {
-		{ -ENOENT, 404, "no-such-guest" }, { -EINVAL, 400, "bad-request" },  { -ENOTCONN, 503, "libvirt-down" },
-		{ -EBUSY, 409, "busy" },           { -EAGAIN, 409, "busy" },         { -ENOMEM, 507, "no-room" },
-		{ -ECANCELED, 503, "ending" },     { -ESRCH, 404, "no-such-guest" }, { -ETIMEDOUT, 504, "timeout" },
+		{ -ENOENT, 404, "no-such-guest" }, { -EINVAL, 400, "bad-request" }, { -ENOTCONN, 503, "libvirt-down" },
+		{ -EBUSY, 409, "busy" },           { -EAGAIN, 409, "busy" },        { -ENOMEM, 507, "no-room" },
+		{ -EMFILE, 507, "no-room" },       { -ECANCELED, 503, "ending" },   { -ESRCH, 404, "no-such-guest" },
+		{ -ETIMEDOUT, 504, "timeout" },
 	};
 	struct hs_http_exchange *x = arg;
 

@@ -170,6 +170,12 @@ static void of_process(struct out *o, const struct hs_model *m)
 	if (m->rss_bytes)
 		one(o, GAUGE, "hs_share_resident_memory_bytes", "bytes", "Memory of the service.",
 		    (double)m->rss_bytes);
+	if (m->nr_descriptors)
+		one(o, GAUGE, "hs_share_open_descriptors", NULL, "File descriptors that the service has open.",
+		    (double)m->nr_descriptors);
+	if (m->max_descriptors)
+		one(o, GAUGE, "hs_share_max_descriptors", NULL, "File descriptors that it may have open.",
+		    (double)m->max_descriptors);
 	one(o, COUNTER, "hs_share_cycles", NULL, "Cycles that came to their end.", (double)m->cycles);
 	if (m->cycles)
 		one(o, GAUGE, "hs_share_last_cycle_seconds", "seconds", "Length of the last one.",

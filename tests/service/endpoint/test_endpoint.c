@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@ static char dir[64], sock[128], conf[128], answer[65536];
 static uint16_t port;
 static pid_t daemon_pid;
 static const char *more_conf = "";
+static rlim_t max_descriptors; /* of the daemon; 0: as they are */
 
 /* A port that nobody has now; the address tells the family. */
 static uint16_t free_port(void)
@@ -61,6 +63,8 @@ static pid_t launch(void)
 	if (pid)
 		return pid;
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (max_descriptors)
+		(void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 64, max_descriptors });
 	(void)execl(HS_SHARED, HS_SHARED, "-c", conf, NULL);
 	_exit(127);
 }
@@ -165,6 +169,19 @@ END_TEST
 
 /* ---- opting in ---- */
 
+/* A process that waits to be a guest. */
+static pid_t start_waiting(void)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		(void)pause();
+}
+
 static void opt_in(pid_t pid, const char *body, const char *holds)
 {
 	char request[512];
@@ -182,14 +199,8 @@ static void opt_in(pid_t pid, const char *body, const char *holds)
 /* A request changes what it names, and nothing else: above all not the trust group. */
 START_TEST(test_service_endpoint_opt_in_changes_what_is_named)
 {
-	pid_t pid = fork();
+	const pid_t pid = start_waiting();
 
-	ck_assert_int_ge(pid, 0);
-	if (!pid) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)pause();
-		_exit(0);
-	}
 	opt_in(pid, "{}", "\"group\":\"default\",\"max_shared_bytes\":0");
 	opt_in(pid, "{\"group\":\"tenant-a\"}", "\"group\":\"tenant-a\",\"max_shared_bytes\":0");
 	opt_in(pid, "{\"max_shared_bytes\":4096}", "\"group\":\"tenant-a\",\"max_shared_bytes\":4096");
@@ -198,6 +209,44 @@ START_TEST(test_service_endpoint_opt_in_changes_what_is_named)
 	opt_in(pid, "{\"max_shared_bytes\":0}", "\"group\":\"tenant-b\",\"max_shared_bytes\":0");
 	(void)kill(pid, SIGKILL);
 	(void)waitpid(pid, NULL, 0);
+}
+END_TEST
+
+/* The soft limit is raised; at the hard one guests are refused, and requests are answered all the same, many at once.
+ */
+START_TEST(test_service_endpoint_descriptors)
+{
+	pid_t pids[100];
+	int fds[60], status = 200;
+	size_t nr = 0;
+	char request[256];
+
+	max_descriptors = 300;
+	start();
+	for (; nr < 100 && status == 200; nr++) {
+		pids[nr] = start_waiting();
+		(void)snprintf(request, sizeof(request),
+			       "PUT /v1/guests/pid-%d/opt-in HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+			       (int)pids[nr]);
+		status = ask(hs_raw_unix(sock), request);
+	}
+	ck_assert_msg(status == 507, "%zu: %d %s", nr, status, answer);
+	ck_assert_ptr_nonnull(strstr(answer, "LimitNOFILE"));
+	ck_assert_uint_gt(nr, 50); /* 300 - 192 - 16, less what the service itself has open */
+	for (size_t i = 0; i < 60; i++)
+		fds[i] = hs_raw_unix(sock);
+	for (size_t i = 0; i < 60; i++) {
+		ck_assert_msg(
+		    hs_raw_status(fds[i], "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)) == 200,
+		    "%zu", i);
+	}
+	for (size_t i = 0; i < 60; i++)
+		(void)close(fds[i]);
+	for (size_t i = 0; i < nr; i++) {
+		(void)kill(pids[i], SIGKILL);
+		(void)waitpid(pids[i], NULL, 0);
+	}
+	stop();
 }
 END_TEST
 
@@ -569,6 +618,7 @@ int main(void)
 	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
 	tcase_add_test(c, test_service_endpoint_diagnose);
 	tcase_add_test(slow, test_service_endpoint_scan_hangs);
+	tcase_add_test(own, test_service_endpoint_descriptors);
 	tcase_add_test(own, test_service_endpoint_ipv6);
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_add_test(own, test_service_endpoint_end_takes_long);
