@@ -194,10 +194,8 @@ static int end(struct recording *rec, const struct record_options *o, int rc, st
 	if (rec->pipeline && o->merge) {
 		one = hs_pipeline_unshare_all(rec->pipeline, &undone, &own);
 		if (one)
-			(void)fprintf(stderr,
-				      "hs-share: not everything could be undone: %s\n"
-				      "hs-share: try again later with: hs-share unshare --pid PID\n",
-				      own.text);
+			hs_complain("not everything could be undone: %s", own.text);
+		hs_complain("try again later with: hs-share unshare --pid PID");
 		rc = rc ? rc : one ? hs_error_set(err, one, "%s", own.text) : 0;
 	}
 	hs_pipeline_destroy(rec->pipeline);
@@ -257,7 +255,7 @@ int hs_cmd_record(int argc, char **argv)
 		rc = 0;
 	rc = end(&rec, &o, rc, &err);
 	if (rc)
-		(void)fprintf(stderr, "hs-share: %s\n", err.text);
+		hs_complain("%s", err.text);
 	free(o.look.pids.pids);
 	return rc ? HS_EXIT_FAILED : 0;
 }

@@ -221,15 +221,13 @@ int hs_cmd_run(int argc, char **argv)
 	}
 	nr = hs_pipeline_report(p, guests, o.look.pids.nr);
 	if (status)
-		(void)fprintf(stderr, "hs-share: %s\n", err.text);
+		hs_complain("%s", err.text);
 	hs_wallclock_reset();
 	if (!o.keep && !o.look.cfg.share.dry_run) {
 		rc = hs_pipeline_unshare_all(p, &undone, &err);
 		if (rc) {
-			(void)fprintf(stderr,
-				      "hs-share: not everything could be undone: %s\n"
-				      "hs-share: try again later with: hs-share unshare --pid PID\n",
-				      err.text);
+			hs_complain("not everything could be undone: %s", err.text);
+			hs_complain("try again later with: hs-share unshare --pid PID");
 			status = HS_EXIT_FAILED;
 		}
 	}
@@ -239,7 +237,7 @@ int hs_cmd_run(int argc, char **argv)
 	goto out;
 fail:
 	hs_progress_end(&pr);
-	(void)fprintf(stderr, "hs-share: %s\n", err.text);
+	hs_complain("%s", err.text);
 	status = HS_EXIT_FAILED;
 out:
 	hs_pipeline_destroy(p);

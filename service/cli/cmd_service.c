@@ -67,13 +67,6 @@ json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const cha
 	return NULL;
 }
 
-void hs_ctl_complain(const struct hs_error *err)
-{
-	char safe[520];
-
-	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), err->text, sizeof(safe) - 1));
-}
-
 json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
 		   long timeout_s, int *status)
 {
@@ -81,7 +74,7 @@ json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const cha
 	json_t *out = hs_ctl_try(o, method, path, body, timeout_s, status, &err);
 
 	if (!out)
-		hs_ctl_complain(&err);
+		hs_complain("%s", err.text);
 	return out;
 }
 
@@ -160,7 +153,7 @@ static int run_diagnose(const struct hs_ctl_options *o)
 
 	answer = hs_ctl_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
 	if (!answer && status != HS_EXIT_NO_DAEMON) {
-		hs_ctl_complain(&err);
+		hs_complain("%s", err.text);
 		return status;
 	}
 	if (!answer) {
@@ -171,7 +164,7 @@ static int run_diagnose(const struct hs_ctl_options *o)
 				     hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
 		hs_diagnose_probe(&host, &probe);
 		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
-			(void)fprintf(stderr, "hs-share: %s\n", err.text);
+			hs_complain("%s", err.text);
 			return HS_EXIT_FAILED;
 		}
 		answer = hs_diagnose_json(found, nr);
@@ -266,7 +259,7 @@ static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 		if (rc) {
 			json_decref(g);
 			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
-				hs_ctl_complain(&err);
+				hs_complain("%s", err.text);
 				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
 			}
 			break;

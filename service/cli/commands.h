@@ -60,6 +60,9 @@ void hs_progress_init(struct hs_progress *pr, bool quiet);
 void hs_progress_step(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_progress_end(struct hs_progress *pr);
 
+/* "hs-share: ..." to standard error. Names of others' are in such texts: nothing of it acts on a terminal. */
+void hs_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* "1.25 GiB" */
 const char *hs_human_bytes(char buf[32], int64_t bytes);
 

@@ -29,7 +29,6 @@ json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const cha
 /* The same without a word: the reason is in err. */
 json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
 		   long timeout_s, int *status, struct hs_error *err);
-void hs_ctl_complain(const struct hs_error *err);
 
 /* ---- how answers are shown ---- */
 

@@ -133,6 +133,6 @@ int hs_ctl_watch(const struct hs_ctl_options *o)
 	if (screen)
 		screen_off();
 	if (err.text[0])
-		hs_ctl_complain(&err);
+		hs_complain("%s", err.text);
 	return status;
 }

@@ -103,9 +103,10 @@ void hs_text_mend(char *text)
 
 	while (*s) {
 		size_t n = character(s);
+		const bool control = *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
 
-		if (!n)
+		if (!n || control)
 			*s = '?';
-		s += n ? n : 1;
+		s += n && !control ? n : 1;
 	}
 }

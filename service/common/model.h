@@ -39,7 +39,10 @@ struct hs_opt_in_change {
 };
 void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change);
 
-/* Ends the text before a character that was cut, so that it is whole UTF-8 again; other bytes that are none become '?'.
+/*
+ * Makes text that quotes names or files fit to be told, in the log, in JSON, in labels, on a terminal: ends it before a
+ * character that was cut, so that it is whole UTF-8 again; control characters, line breaks among them, and other bytes
+ * that are no text become '?'.
  */
 void hs_text_mend(char *text);
 
