@@ -114,17 +114,21 @@ static void refuse_unknown(struct hs_done done, const char *guest)
 	finish(done, -ENOENT, text);
 }
 
-/* "pid-N": the number; 0: it is none. */
-static pid_t named_pid(const char *guest)
+/* A domain that was opted in as a process, before libvirt told of it, keeps what was asked for then. */
+static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, const char *guest,
+			  const struct hs_opt_in_change *change, struct hs_done done)
 {
-	char *end;
-	long v;
+	struct hs_opt_in_change whole = *change;
 
-	if (strncmp(guest, "pid-", 4) != 0 || guest[4] < '1' || guest[4] > '9')
-		return 0;
-	errno = 0;
-	v = strtol(guest + 4, &end, 10);
-	return *end || errno || v > 0x3fffffff ? 0 : (pid_t)v;
+	if (g && g->by_request.on && !g->in_metadata.on) {
+		struct hs_opt_in opt_in = g->by_request;
+
+		hs_opt_in_apply(&opt_in, change);
+		whole.has_group = whole.has_max_shared = true;
+		memcpy(whole.group, opt_in.group, sizeof(whole.group));
+		whole.max_shared_bytes = opt_in.max_shared_bytes;
+	}
+	hs_virt_set_opt_in(d->virt, g ? g->uuid : guest, &whole, done);
 }
 
 static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done)
@@ -138,19 +142,20 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 		finish(done, -EINVAL, "a group's name has 1 to 63 letters, digits, dots, dashes or underscores");
 		return;
 	}
-	if (g ? g->source == HS_SOURCE_LIBVIRT : !named_pid(guest)) {
+	if (g ? g->source == HS_SOURCE_LIBVIRT : !hs_daemon_named_pid(guest)) {
 		if (d->virt)
-			hs_virt_set_opt_in(d->virt, guest, change, done);
+			opt_in_domain(d, g, guest, change, done);
 		else
 			refuse_unknown(done, guest);
 		return;
 	}
-	rc = g ? 0 : hs_daemon_guest_pid(d, named_pid(guest), &g, &err);
+	rc = g ? 0 : hs_daemon_guest_pid(d, hs_daemon_named_pid(guest), &g, &err);
 	if (rc) {
 		finish(done, rc == -ESRCH ? -ENOENT : rc, err.text);
 		return;
 	}
-	hs_opt_in_apply(&g->opt_in, change);
+	hs_opt_in_apply(&g->by_request, change);
+	hs_daemon_settle_opt_in(g);
 	g->refused = HS_REASON_NONE;
 	g->retry_at_us = 0;
 	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, g->opt_in.group);
@@ -165,19 +170,24 @@ static void opt_out(void *ctx, const char *guest, struct hs_done done)
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 
-	if (!g || g->source == HS_SOURCE_LIBVIRT) {
-		if (d->virt && !named_pid(guest))
+	if (!g) {
+		if (d->virt && !hs_daemon_named_pid(guest))
 			hs_virt_set_opt_in(d->virt, guest, &off, done);
 		else
 			refuse_unknown(done, guest);
 		return;
 	}
-	g->opt_in.on = false;
+	if (g->by_request.on)
+		hs_log(HS_LOG_INFO, "process %d is opted out", (int)g->pid);
+	g->by_request.on = false;
+	hs_daemon_settle_opt_in(g);
 	g->retry_at_us = 0;
-	hs_log(HS_LOG_INFO, "process %d is opted out", (int)g->pid);
 	hs_daemon_save_wishes(d);
 	hs_daemon_reconcile_soon(d);
-	finish(done, 0, "");
+	if (g->source == HS_SOURCE_LIBVIRT && d->virt)
+		hs_virt_set_opt_in(d->virt, g->uuid, &off, done);
+	else
+		finish(done, 0, "");
 }
 
 static void unshare(void *ctx, const char *guest, struct hs_done done)

@@ -29,9 +29,10 @@ struct hs_daemon_guest {
 	pid_t pid; /* 0: not running */
 	int pid_fd;
 	sd_event_source *end;    /* watches pid_fd */
-	struct hs_opt_in opt_in; /* as wished */
-	struct hs_opt_in taken;  /* as it was when the scan's thread got it */
-	enum hs_reason obstacle; /* known before the scan's thread is asked */
+	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
+	struct hs_opt_in in_metadata, by_request; /* the domain's own, and what was asked for of this process alone */
+	struct hs_opt_in taken;                   /* as it was when the scan's thread got it */
+	enum hs_reason obstacle;                  /* known before the scan's thread is asked */
 	char obstacle_text[256];
 	enum hs_guest_place place;
 	pid_t scan_pid;         /* the process that the scan's thread knows it by; 0: OUT */
@@ -106,8 +107,14 @@ void hs_daemon_ask_for_time(struct hs_daemon *d);
 
 extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
 
-/* By name, UUID or "pid-N"; NULL. */
+/* By name, UUID or "pid-N", which names a domain's process as well; NULL. */
 struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest);
+
+/* "pid-N": the number; 0: it is none. */
+pid_t hs_daemon_named_pid(const char *guest);
+
+/* After in_metadata or by_request has changed. */
+void hs_daemon_settle_opt_in(struct hs_daemon_guest *g);
 
 /* A process as guest: known from now on until it ends. -ESRCH no such process, -ENOMEM, -EINVAL. */
 HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest **out, struct hs_error *err);

@@ -21,12 +21,36 @@
 
 /* ---- finding and keeping ---- */
 
+pid_t hs_daemon_named_pid(const char *guest)
+{
+	char *end;
+	long v;
+
+	if (strncmp(guest, "pid-", 4) != 0 || guest[4] < '1' || guest[4] > '9')
+		return 0;
+	errno = 0;
+	v = strtol(guest + 4, &end, 10);
+	return *end || errno || v > 0x3fffffff ? 0 : (pid_t)v;
+}
+
 struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest)
 {
+	const pid_t pid = hs_daemon_named_pid(guest);
+
 	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (!g->forgotten && (strcmp(g->id, guest) == 0 || (g->uuid[0] && strcmp(g->uuid, guest) == 0)))
+		if (!g->forgotten && (strcmp(g->id, guest) == 0 || (g->uuid[0] && strcmp(g->uuid, guest) == 0) ||
+				      (pid && g->pid == pid)))
 			return g;
 	return NULL;
+}
+
+void hs_daemon_settle_opt_in(struct hs_daemon_guest *g)
+{
+	const bool asked = g->source == HS_SOURCE_PID || (g->by_request.on && !g->in_metadata.on);
+
+	g->opt_in = asked ? g->by_request : g->in_metadata;
+	if (!g->opt_in.group[0])
+		(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "%s", HS_DEFAULT_GROUP);
 }
 
 static struct hs_daemon_guest *guest_new(struct hs_daemon *d, enum hs_guest_source source, const char *id)
@@ -39,7 +63,8 @@ static struct hs_daemon_guest *guest_new(struct hs_daemon *d, enum hs_guest_sour
 	g->source = source;
 	g->pid_fd = -1;
 	(void)snprintf(g->id, sizeof(g->id), "%s", id);
-	(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "default");
+	(void)snprintf(g->by_request.group, sizeof(g->by_request.group), "%s", HS_DEFAULT_GROUP);
+	hs_daemon_settle_opt_in(g);
 	while (*at && strcmp((*at)->id, id) < 0)
 		at = &(*at)->next;
 	g->next = *at;
@@ -84,10 +109,11 @@ static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 	hs_log(HS_LOG_INFO, "guest %s (process %d) has ended", g->id, (int)g->pid);
 	unwatch(g);
 	g->pid = 0;
-	if (g->source == HS_SOURCE_PID) {
-		g->forgotten = true;
-		hs_daemon_save_wishes(g->daemon);
-	}
+	g->forgotten = g->source == HS_SOURCE_PID;
+	/* It was asked for of this process, not of the next one of its domain. */
+	g->by_request.on = false;
+	hs_daemon_settle_opt_in(g);
+	hs_daemon_save_wishes(g->daemon);
 	hs_daemon_reconcile_soon(g->daemon);
 	return 0;
 }
@@ -151,11 +177,6 @@ int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest *
 	for (g = d->guests; g; g = g->next) {
 		if (g->forgotten || g->pid != pid)
 			continue;
-		if (g->source == HS_SOURCE_LIBVIRT)
-			return hs_error_set(
-			    err, -EINVAL,
-			    "process %d is libvirt's domain %s: opt that in instead, so that libvirt keeps it",
-			    (int)pid, g->id);
 		*out = g;
 		return 0;
 	}
@@ -179,29 +200,56 @@ int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest *
 
 /* ---- what libvirt tells ---- */
 
+/*
+ * The guest of this domain. One process is one guest: where it was opted in as a process, before libvirt told of the
+ * domain, that guest becomes the domain's, with all that is under way for it. A record that the domain had before is of
+ * an earlier process of it, and goes.
+ */
+static struct hs_daemon_guest *guest_of(struct hs_daemon *d, const struct hs_virt_domain *dom)
+{
+	struct hs_daemon_guest *known = hs_daemon_find(d, dom->uuid), *g = d->guests;
+
+	while (g && (g->forgotten || g->source != HS_SOURCE_PID || !dom->running || !dom->pid || g->pid != dom->pid))
+		g = g->next;
+	if (!g)
+		return known ? known : guest_new(d, HS_SOURCE_LIBVIRT, dom->name);
+	if (known) {
+		(void)set_pid(known, 0);
+		known->forgotten = true;
+	}
+	hs_log(HS_LOG_INFO, "process %d is libvirt's domain %s", (int)g->pid, dom->name);
+	g->source = HS_SOURCE_LIBVIRT;
+	return g;
+}
+
 static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 {
 	struct hs_daemon *d = ctx;
-	struct hs_daemon_guest *g = hs_daemon_find(d, dom->uuid);
+	struct hs_daemon_guest *g = guest_of(d, dom);
+	/* libvirt may not find the process that it runs in; we know it already. */
+	const bool keep_pid = g && g->by_request.on && dom->running && !dom->pid;
+	bool was_on;
 	int rc;
 
 	if (!g) {
-		g = guest_new(d, HS_SOURCE_LIBVIRT, dom->name);
-		if (!g) {
-			hs_log(HS_LOG_ERROR, "out of memory: domain %s is left alone", dom->name);
-			return;
-		}
-		(void)snprintf(g->uuid, sizeof(g->uuid), "%s", dom->uuid);
+		hs_log(HS_LOG_ERROR, "out of memory: domain %s is left alone", dom->name);
+		return;
 	}
-	(void)snprintf(g->id, sizeof(g->id), "%s", dom->name);
-	if (g->opt_in.on != dom->opt_in.on)
-		hs_log(HS_LOG_INFO, "domain %s is %s", g->id, dom->opt_in.on ? "opted in" : "not opted in");
-	g->opt_in = dom->opt_in;
-	if (!g->opt_in.group[0])
-		(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "default");
-	g->obstacle = dom->reason;
+	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", dom->uuid);
+	/* A name that would stand for a process is no name here: the UUID is. */
+	(void)snprintf(g->id, sizeof(g->id), "%s", hs_daemon_named_pid(dom->name) ? dom->uuid : dom->name);
+	was_on = g->opt_in.on;
+	g->in_metadata = dom->opt_in;
+	if (g->in_metadata.on && g->by_request.on) {
+		g->by_request.on = false; /* libvirt keeps it now */
+		hs_daemon_save_wishes(d);
+	}
+	hs_daemon_settle_opt_in(g);
+	if (g->opt_in.on != was_on)
+		hs_log(HS_LOG_INFO, "domain %s is %s", g->id, g->opt_in.on ? "opted in" : "not opted in");
+	g->obstacle = keep_pid && dom->reason == HS_REASON_NO_PROCESS ? HS_REASON_NONE : dom->reason;
 	(void)snprintf(g->obstacle_text, sizeof(g->obstacle_text), "%s", dom->text);
-	rc = set_pid(g, dom->running ? dom->pid : 0);
+	rc = keep_pid ? 0 : set_pid(g, dom->running ? dom->pid : 0);
 	if (rc && rc != -ESRCH)
 		hs_log(HS_LOG_WARNING, "domain %s: its process %d cannot be watched (%s): it is left alone", g->id,
 		       (int)dom->pid, strerror(-rc));

@@ -159,12 +159,18 @@ static void get_guests(struct request *r)
 	answer(r->x, 200, json_pack("{s:o}", "guests", list), NULL);
 }
 
+/* By name, UUID, or "pid-N", which a domain's process has as well. */
 static const struct hs_model_guest *find(const struct hs_model *m, const char *guest)
 {
-	for (size_t i = 0; i < m->nr_guests; i++)
-		if (strcmp(m->guests[i].id, guest) == 0 ||
-		    (m->guests[i].uuid[0] && strcmp(m->guests[i].uuid, guest) == 0))
-			return &m->guests[i];
+	for (size_t i = 0; i < m->nr_guests; i++) {
+		const struct hs_model_guest *g = &m->guests[i];
+		char pid[32];
+
+		(void)snprintf(pid, sizeof(pid), "pid-%d", (int)g->pid);
+		if (strcmp(g->id, guest) == 0 || (g->uuid[0] && strcmp(g->uuid, guest) == 0) ||
+		    (g->pid && strcmp(pid, guest) == 0))
+			return g;
+	}
 	return NULL;
 }
 
