@@ -105,8 +105,6 @@ void hs_daemon_ask_for_time(struct hs_daemon *d);
 
 /* ---- guests.c ---- */
 
-extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
-
 /* By name, UUID or "pid-N", which names a domain's process as well; NULL. */
 struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest);
 
@@ -116,13 +114,26 @@ pid_t hs_daemon_named_pid(const char *guest);
 /* After in_metadata or by_request has changed. */
 void hs_daemon_settle_opt_in(struct hs_daemon_guest *g);
 
+/* One that is not running. NULL: out of memory. */
+struct hs_daemon_guest *hs_daemon_guest_new(struct hs_daemon *d, enum hs_guest_source source, const char *id);
+void hs_daemon_guest_free(struct hs_daemon_guest *g);
+void hs_daemon_free_guests(struct hs_daemon *d);
+
+/* Watches the guest's process from now on. 0 or -errno, then it counts as not running; pid 0: it does, 0. */
+int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid);
+
 /* A process as guest: known from now on until it ends. -ESRCH no such process, -ENOMEM, -EINVAL. */
 HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest **out, struct hs_error *err);
 
-/* Brings what the scan's thread has in line with what is wished; soon, not now. */
+/* ---- domains.c ---- */
+
+extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
+
+/* ---- reconcile.c ---- */
+
+/* Brings what the scan's thread has in line with the desired state; soon, not now. */
 void hs_daemon_reconcile_soon(struct hs_daemon *d);
 void hs_daemon_reconcile(struct hs_daemon *d);
-void hs_daemon_free_guests(struct hs_daemon *d);
 
 /* ---- control.c ---- */
 
