@@ -185,6 +185,15 @@ static void show_done(const json_t *answer)
 	(void)printf("%s\n", text && *text ? hs_terminal_safe(safe, sizeof(safe), text, sizeof(safe) - 1) : "done");
 }
 
+/* The answer to a request that changes something. */
+static int show_change(const struct hs_ctl_options *o, json_t *answer, int *status)
+{
+	const bool under_way = json_is_false(json_object_get(answer, "done"));
+	const int rc = show(o, answer, status, show_done);
+
+	return rc || !under_way ? rc : HS_EXIT_UNDER_WAY;
+}
+
 static void show_mode(const json_t *answer)
 {
 	const char *mode = json_string_value(json_object_get(answer, "mode"));
@@ -214,7 +223,7 @@ static int run_mode(const struct hs_ctl_options *o)
 	body = json_pack("{s:s}", "mode", o->word);
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show(o, hs_ctl_ask(o, "PUT", "/v1/mode", body, 0, &status), &status, show_done);
+	status = show_change(o, hs_ctl_ask(o, "PUT", "/v1/mode", body, 0, &status), &status);
 	json_decref(body);
 	return status;
 }
@@ -247,7 +256,7 @@ static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 {
 	const bool tty = isatty(STDERR_FILENO) == 1;
 	char *path = hs_client_path("/v1/guests/", guest, "");
-	int status = 0, last = -1;
+	int status = HS_EXIT_UNDER_WAY, last = -1; /* until it is seen to be done */
 
 	for (int s = 0; path && s < WAIT_S * 5; s++) {
 		const struct timespec fifth = { .tv_nsec = 200000000 };
@@ -258,6 +267,7 @@ static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 
 		if (rc) {
 			json_decref(g);
+			status = 0;
 			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
 				hs_complain("%s", err.text);
 				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
@@ -269,6 +279,7 @@ static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 		if (!state || (strcmp(state, "leaving") != 0 && strcmp(state, "sharing") != 0 &&
 			       strcmp(state, "observed") != 0)) {
 			json_decref(g);
+			status = 0;
 			break;
 		}
 		if (tty && left != last)
@@ -279,6 +290,11 @@ static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 	}
 	if (tty && last >= 0)
 		(void)fprintf(stderr, "\r\033[K");
+	if (status == HS_EXIT_UNDER_WAY)
+		hs_complain(
+		    "it is still being undone after %d s, and goes on by itself: `hs-share guests` shows how far "
+		    "it is",
+		    WAIT_S);
 	free(path);
 	return status;
 }
@@ -463,7 +479,8 @@ int hs_cmd_ctl(int argc, char **argv)
 			options[nr++] = all_options[i];
 	}
 	(void)snprintf(doc, sizeof(doc),
-		       "%s\vExit status: 0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached.",
+		       "%s\vExit status: 0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached, 4 accepted and "
+		       "not done yet.",
 		       p.command->doc);
 	argp.doc = doc;
 	argp.args_doc = p.command->args;

@@ -1,6 +1,7 @@
 /*
  * hs-share's commands: each parses its options, drives the pipeline, prints. Every one returns the exit status:
- * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached.
+ * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached,
+ * 4 accepted and not done yet.
  */
 #ifndef HS_SERVICE_CLI_COMMANDS_H
 #define HS_SERVICE_CLI_COMMANDS_H

@@ -53,7 +53,8 @@ int main(int argc, char **argv)
 		.name = "hs-share",
 		.what = "Saves memory across virtual machines: shares identical cold base pages, keeps hot huge pages "
 			"whole.",
-		.exit_status = "0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached",
+		.exit_status =
+		    "0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached, 4 accepted and not done yet",
 		.commands = commands,
 		.nr_commands = sizeof(commands) / sizeof(commands[0]),
 	};

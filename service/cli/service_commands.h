@@ -7,6 +7,7 @@
 #include "service/common/model.h"
 
 #define HS_EXIT_NO_DAEMON 3
+#define HS_EXIT_UNDER_WAY 4 /* accepted; it does not hold yet, and goes on by itself */
 
 struct hs_ctl_options {
 	const char *socket;

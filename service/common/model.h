@@ -84,6 +84,7 @@ enum hs_reason {
 	HS_REASON_KSM_BUSY,        /* somebody else drives KSM */
 	HS_REASON_LEARNING,        /* not watched for long enough yet */
 	HS_REASON_NOTHING_TO_GAIN, /* watched, and nothing cold is identical to anything */
+	HS_REASON_UNDO_PENDING,    /* its sharing is to be undone, and could not be yet: see the text */
 	HS_REASON_TROUBLE,         /* something else: see the text */
 	HS_NR_GUEST_REASONS
 };
@@ -112,9 +113,11 @@ struct hs_model {
 	uint64_t nr_mode_changes; /* of the effective mode, since the start */
 	bool engaged;             /* KSM is ours now */
 	char trouble[512];        /* what keeps the whole from sharing; "" : nothing */
-	const char *stage;        /* what the scan does now: "coarse", "rest", "idle", ... */
-	uint64_t stage_ms;        /* for how long */
-	uint64_t silent_ms;       /* since the scan's thread last gave a sign of life */
+	enum hs_reason trouble_reason;
+	char undo_pending[512]; /* what was to be unshared and could not be yet, and why; "": nothing */
+	const char *stage;      /* what the scan does now: "coarse", "rest", "idle", ... */
+	uint64_t stage_ms;      /* for how long */
+	uint64_t silent_ms;     /* since the scan's thread last gave a sign of life */
 	uint64_t cycles;
 	uint64_t last_cycle_ms;
 	bool libvirt_configured, libvirt_connected;
@@ -151,9 +154,13 @@ struct hs_history {
 	uint32_t resolution_s;
 };
 
+/* It was accepted, and what it asks for does not hold yet; the text says why. It goes on by itself. */
+#define HS_DONE_UNDER_WAY 1
+
 /* How a request that takes a while ends: called exactly once, on the main thread, at once or later. */
 struct hs_done {
-	void (*fn)(void *arg, int rc, const char *text); /* rc 0, or -errno with a sentence for a person */
+	/* rc 0, HS_DONE_UNDER_WAY, or -errno, each but the first with a sentence for a person */
+	void (*fn)(void *arg, int rc, const char *text);
 	void *arg;
 };
 

@@ -26,12 +26,59 @@ static const struct hs_history *ask_history(void *ctx)
 
 /* ---- the mode ---- */
 
+/* A request for a mode, until it can be said what holds. */
+struct mode_request {
+	struct hs_daemon *d;
+	enum hs_mode effective;
+	bool undo;
+	struct hs_done done;
+};
+
+static void on_mode(void *arg, int rc, const char *text)
+{
+	struct mode_request *r = arg;
+	const struct hs_daemon_guest *g = r->d->guests;
+	char why[700];
+
+	(void)snprintf(why, sizeof(why), "%s", text ? text : "");
+	if (rc > 0) {
+		(void)snprintf(why, sizeof(why),
+			       "mode %s is set, but nothing is shared yet, and it is tried again: %.512s",
+			       hs_mode_name(r->effective), text);
+	} else if (rc < 0 && r->undo && r->effective != HS_MODE_OFF) {
+		rc = HS_DONE_UNDER_WAY;
+		(void)snprintf(why, sizeof(why),
+			       "mode %s is set, but not everything is unshared yet, and it is tried again: %.512s",
+			       hs_mode_name(r->effective), text);
+	} else if (!rc && r->undo && r->effective == HS_MODE_OFF) {
+		/* The guests left before the mode was set: what came of each is known now. */
+		while (g && !g->undo_text[0])
+			g = g->next;
+		if (g) {
+			rc = HS_DONE_UNDER_WAY;
+			(void)snprintf(
+			    why, sizeof(why),
+			    "mode off is set, but not everything is unshared yet, and it is tried again: guest "
+			    "%s: %.400s",
+			    g->id, g->undo_text);
+		}
+	}
+	finish(r->done, rc, why);
+	free(r);
+}
+
 void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum hs_after after, const char *why,
 			     struct hs_done done)
 {
-	struct hs_job job = {
-		.kind = HS_JOB_MODE, .effective = effective, .undo = after == HS_AFTER_UNDO, .done = done
-	};
+	const bool undo = after == HS_AFTER_UNDO;
+	struct mode_request *r = malloc(sizeof(*r));
+	struct hs_job job = { .kind = HS_JOB_MODE, .effective = effective, .undo = undo, .done = { on_mode, r } };
+
+	if (!r) {
+		finish(done, -ENOMEM, "out of memory: the mode is not changed");
+		return;
+	}
+	*r = (struct mode_request){ .d = d, .effective = effective, .undo = undo, .done = done };
 
 	if (strcmp(d->mode_reason, why) != 0)
 		hs_log(HS_LOG_INFO, "%s -> %s: %s", hs_mode_name(d->effective), hs_mode_name(effective), why);
@@ -49,8 +96,10 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 	} else {
 		hs_daemon_reconcile_soon(d);
 	}
-	if (hs_scan_thread_post(d->scan, &job))
+	if (hs_scan_thread_post(d->scan, &job)) {
 		finish(done, -ENOMEM, "out of memory: the mode is not changed");
+		free(r);
+	}
 }
 
 static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done)

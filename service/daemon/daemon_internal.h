@@ -42,6 +42,8 @@ struct hs_daemon_guest {
 	enum hs_reason refused; /* the scan's thread would not have it */
 	char refused_text[512];
 	uint64_t retry_at_us; /* when it is asked again */
+	char undo_text[512];  /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
+			       */
 	bool owed_checked;    /* what an earlier life left in it was looked for */
 	bool forgotten;       /* to be freed when no job is under way */
 	unsigned int jobs;    /* under way */

@@ -120,6 +120,7 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 	unwatch(g);
 	g->pid = 0;
 	g->refused = HS_REASON_NONE;
+	g->undo_text[0] = '\0';
 	g->owed_checked = false;
 	if (!pid)
 		return 0;

@@ -71,10 +71,17 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 		m->has_report = true;
 		m->report = *r;
 	}
-	if (g->place == HS_PLACE_LEAVING || (g->place == HS_PLACE_IN && !g->opt_in.on)) {
+	if (g->place == HS_PLACE_LEAVING || g->undo_text[0] ||
+	    (g->place == HS_PLACE_IN && (!g->opt_in.on || d->effective == HS_MODE_OFF))) {
 		m->state = HS_GUEST_LEAVING;
-		because(m, g->refused ? g->refused : HS_REASON_NOT_OPTED_IN,
-			g->refused ? g->refused_text : "its sharing is being undone");
+		because(m,
+			g->undo_text[0] ? HS_REASON_UNDO_PENDING
+			: g->refused    ? g->refused
+			: !g->opt_in.on ? HS_REASON_NOT_OPTED_IN
+					: HS_REASON_MODE_OFF,
+			g->undo_text[0] ? g->undo_text
+			: g->refused    ? g->refused_text
+					: "its sharing is being undone");
 	} else if (!g->pid) {
 		m->state = g->obstacle == HS_REASON_NO_PROCESS ? HS_GUEST_REFUSED : HS_GUEST_NOT_RUNNING;
 		because(m, g->obstacle == HS_REASON_NO_PROCESS ? HS_REASON_NO_PROCESS : HS_REASON_NOT_RUNNING,
@@ -162,6 +169,19 @@ static void note_silence(struct hs_daemon *d)
 	d->silence_told = silent;
 }
 
+static void fill_undo_pending(struct hs_daemon *d)
+{
+	struct hs_model *m = &d->model;
+	const struct hs_daemon_guest *g = d->guests;
+
+	memcpy(m->undo_pending, d->snap.undo_pending, sizeof(m->undo_pending));
+	while (g && !g->undo_text[0])
+		g = g->next;
+	if (g)
+		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.360s", g->id, g->undo_text);
+	hs_text_mend(m->undo_pending);
+}
+
 const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 {
 	struct hs_model *m = &d->model;
@@ -183,6 +203,8 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->nr_mode_changes = d->nr_mode_changes;
 	m->engaged = d->snap.engaged;
 	memcpy(m->trouble, d->snap.trouble, sizeof(m->trouble));
+	m->trouble_reason = m->trouble[0] ? d->snap.trouble_reason : HS_REASON_NONE;
+	fill_undo_pending(d);
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
 	m->silent_ms = d->snap.alive_ms;

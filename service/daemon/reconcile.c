@@ -81,10 +81,13 @@ static void on_removed(void *arg, int rc, const char *text)
 	if (rc) {
 		/* Not everything could be undone: it is still the scan's, and is asked to leave again. */
 		refuse(g, rc, text);
+		if (g->undo)
+			(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
 		g->place = HS_PLACE_IN;
 	} else {
 		g->refused = HS_REASON_NONE;
 		g->refused_text[0] = '\0';
+		g->undo_text[0] = '\0';
 		g->place = HS_PLACE_OUT;
 		g->scan_pid = 0;
 	}
@@ -98,8 +101,11 @@ static void on_owed(void *arg, int rc, const char *text)
 	if (rc && rc != -ESRCH) {
 		hs_log(HS_LOG_WARNING, "guest %s: what an earlier run left shared in it could not be undone yet: %s",
 		       g->id, text);
+		(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
 		g->owed_checked = false;
 		g->retry_at_us = hs_daemon_now_us(g->daemon) + RETRY_SOON_US;
+	} else {
+		g->undo_text[0] = '\0';
 	}
 	job_ended(g);
 }
@@ -217,6 +223,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 	case HS_PLACE_IN:
 		other_group = strcmp(g->taken.group, g->opt_in.group) != 0;
 		if (want && g->scan_pid == g->pid && !other_group && !g->lost) {
+			g->undo_text[0] = '\0';
 			if (g->taken.max_shared_bytes != g->opt_in.max_shared_bytes &&
 			    post(g, HS_JOB_LIMIT, g->pid, false, on_limited))
 				g->taken = g->opt_in;

@@ -174,6 +174,13 @@ static int check_owed(struct hs_scan_thread *w, const struct hs_job *job, struct
 	return rc;
 }
 
+static void tell_undo_pending(struct hs_scan_thread *w)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	memcpy(w->snap.undo_pending, w->undo_text, sizeof(w->snap.undo_pending));
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
 /* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
 static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 {
@@ -187,6 +194,7 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 	else if (!rc && w->undo_owed)
 		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
 	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
+	tell_undo_pending(w);
 	w->undo_owed = rc != 0;
 	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
 	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
@@ -222,9 +230,13 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	w->undo_owed = false;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
+	tell_undo_pending(w);
 	if (job->effective == HS_MODE_SAVE) {
 		hs_scan_thread_try_engage(w);
-		return 0;
+		if (hs_pipeline_engaged(w->pipeline))
+			return 0;
+		(void)snprintf(err->text, sizeof(err->text), "%s", w->snap.trouble); /* which this thread alone sets */
+		return HS_DONE_UNDER_WAY;
 	}
 	hs_scan_thread_trouble(w, HS_REASON_NONE, "");
 	if (job->undo)

@@ -20,7 +20,8 @@ enum hs_job_kind {
 	HS_JOB_REMOVE,     /* pid; undo: its sharing first. -ENOMEM: no room for that now, it stays */
 	HS_JOB_UNSHARE,    /* pid, or 0: all */
 	HS_JOB_LIMIT,      /* pid, wish.max_shared_bytes */
-	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing */
+	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing. HS_DONE_UNDER_WAY: to save,
+			      and the engine cannot be taken yet; it is tried again */
 	HS_JOB_CHECK_OWED, /* pid: undo what an earlier life left shared in a process that is no guest now */
 	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back. -errno: the old one goes
 			      on; above 0: so many guests could not be taken over, and are out */
@@ -43,6 +44,7 @@ struct hs_scan_thread_snapshot {
 	bool engaged;
 	char trouble[512]; /* what keeps the whole from sharing; "": nothing */
 	enum hs_reason trouble_reason;
+	char undo_pending[512]; /* of what is to be unshared in a mode that shares nothing; "": nothing is pending */
 	const char *stage;
 	uint64_t stage_ms;
 	uint64_t alive_ms; /* since the thread last gave a sign of life; asleep it gives one every 5 s, within a job at

@@ -72,8 +72,9 @@ static void on_done(void *arg, int rc, const char *text)
 	};
 	struct hs_http_exchange *x = arg;
 
-	if (!rc) {
-		answer(x, 200, json_pack("{s:b,s:o}", "done", 1, "message", message_of(text)), NULL);
+	if (rc >= 0) {
+		answer(x, rc == HS_DONE_UNDER_WAY ? 202 : 200,
+		       json_pack("{s:b,s:o}", "done", rc == 0, "message", message_of(text)), NULL);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
@@ -120,10 +121,11 @@ static void get_status(struct request *r)
 		sharing += m->guests[i].has_report && m->guests[i].report.ledger.saved_bytes > 0;
 		could += m->guests[i].has_report ? m->guests[i].report.could_save_bytes : 0;
 	}
-	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s}", "version", m->version, "started_at",
+	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s,s:s,s:s}", "version", m->version, "started_at",
 			(json_int_t)m->started_at_s, "uptime_ms", num(m->uptime_ms), "mode", hs_mode_name(m->mode),
 			"effective", hs_mode_name(m->effective), "mode_reason", m->mode_reason, "mode_changes",
-			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->trouble);
+			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->trouble, "trouble_reason",
+			hs_guest_reason_name(m->trouble_reason), "undo_pending", m->undo_pending);
 	(void)json_object_update_new(
 	    out, json_pack(
 		     "{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"

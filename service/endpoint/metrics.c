@@ -155,6 +155,15 @@ static void of_mode(struct out *o, const struct hs_model *m)
 	one(o, GAUGE, "hs_share_ksm_taken", NULL, "1 while the kernel's KSM is driven by this service.", m->engaged);
 	one(o, GAUGE, "hs_share_trouble", NULL, "1 when something keeps the whole host from sharing.",
 	    m->trouble[0] != '\0');
+	family(o, GAUGE, "hs_share_trouble_reason", NULL, "What keeps it from sharing: 1 for the reason that holds.");
+	if (m->trouble[0]) {
+		(void)fprintf(o->f, "%s{", o->name);
+		label(o, "reason", hs_guest_reason_name(m->trouble_reason), true);
+		(void)fputs("} 1\n", o->f);
+	}
+	one(o, GAUGE, "hs_share_undo_pending", NULL,
+	    "1 while something that is to be unshared could not be yet: it is tried again.",
+	    m->undo_pending[0] != '\0');
 	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
 	if (m->libvirt_configured)
 		one(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while libvirt can be reached.",

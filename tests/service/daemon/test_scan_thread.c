@@ -24,6 +24,7 @@ static struct {
 	_Atomic unsigned int unshare_ms, destroy_ms;
 	_Atomic bool marked; /* something of the guests carries our marks */
 	_Atomic bool engine_refuses;
+	_Atomic int engage_rc;
 	pid_t pids[MAX_PIDS];
 	size_t nr;
 	hs_pipeline_progress *progress;
@@ -136,7 +137,8 @@ int hs_pipeline_set_limits(struct hs_pipeline *pipeline, pid_t pid, uint64_t max
 int hs_pipeline_engage(struct hs_pipeline *pipeline, struct hs_error *err)
 {
 	(void)pipeline;
-	(void)err;
+	if (p.engage_rc)
+		return hs_error_set(err, p.engage_rc, "somebody else drives KSM");
 	p.nr_engaged += !p.engaged;
 	p.engaged = true;
 	return 0;
@@ -388,6 +390,22 @@ START_TEST(test_service_scan_thread_mode_undoes_until_done)
 }
 END_TEST
 
+/* A mode that saves, and cannot yet: that is what is answered, and nobody has to ask for the mode again. */
+START_TEST(test_service_scan_thread_save_waits_for_the_engine)
+{
+	add(10);
+	p.engage_rc = -EBUSY;
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
+	ck_assert_int_eq(done.rc, HS_DONE_UNDER_WAY);
+	ck_assert_ptr_nonnull(strstr(done.text, "somebody else drives KSM"));
+	ck_assert(!p.engaged);
+	p.engage_rc = 0;
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert(p.engaged);
+}
+END_TEST
+
 /* A guest that the engine will not have for the moment is not undone by undoing all. */
 START_TEST(test_service_scan_thread_mode_undoes_whom_the_engine_refused)
 {
@@ -446,6 +464,7 @@ int main(void)
 	tcase_add_test(c, test_service_scan_thread_owed_stays_out);
 	tcase_add_test(c, test_service_scan_thread_owed_of_a_guest);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
+	tcase_add_test(c, test_service_scan_thread_save_waits_for_the_engine);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);
 	tcase_add_test(c, test_service_scan_thread_configure);
 	suite_add_tcase(s, c);
