@@ -27,6 +27,7 @@ void hs_config_defaults(struct hs_config *out)
 	(void)snprintf(out->state_dir, sizeof(out->state_dir), "/run/hs-share");
 	out->on_exit = HS_AFTER_KEEP;
 	out->on_off = HS_AFTER_UNDO;
+	out->stop_timeout_s = 600;
 	out->history_resolution_s = 60;
 	out->history_hours = 24;
 	(void)snprintf(out->libvirt_uri, sizeof(out->libvirt_uri), "qemu:///system");

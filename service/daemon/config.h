@@ -16,9 +16,10 @@ struct hs_config {
 	char tcp_address[64];  /* 127.0.0.1 */
 	uint16_t tcp_port;     /* 0: none */
 	enum hs_log_level log_level;
-	char state_dir[4096];  /* /run/hs-share */
-	enum hs_after on_exit; /* keep or undo what is shared when the service ends; default keep */
-	enum hs_after on_off;  /* the same for mode off, when the request does not say; default undo */
+	char state_dir[4096];    /* /run/hs-share */
+	enum hs_after on_exit;   /* keep or undo what is shared when the service ends; default keep */
+	uint32_t stop_timeout_s; /* the end takes no longer; what is not put back by then is left to the next start */
+	enum hs_after on_off;    /* the same for mode off, when the request does not say; default undo */
 	uint32_t history_resolution_s, history_hours;
 	/* [libvirt] */
 	char libvirt_uri[256];      /* "": no libvirt */

@@ -54,6 +54,8 @@ static const struct hs_config_key own_keys[] = {
 	OTHER("service", "on_exit", T_AFTER, LIVE, on_exit,
 	      "keep or undo what is shared when the service ends; keep: an upgrade must not need the memory"),
 	OTHER("service", "on_off", T_AFTER, LIVE, on_off, "the same for mode off, when the request does not say"),
+	NUMBER("service", "stop_timeout_s", LIVE, stop_timeout_s, 1, 86400,
+	       "the end takes no longer: what is not put back by then is left to the next start"),
 	NUMBER("service", "history_resolution_s", RESTART, history_resolution_s, 1, 3600,
 	       "seconds between two points of the history"),
 	NUMBER("service", "history_hours", RESTART, history_hours, 1, 168,

@@ -60,9 +60,11 @@ void hs_daemon_end(struct hs_daemon *d, const char *why)
 	d->ending = true;
 	hs_log(HS_LOG_INFO, "%s: ending, what is shared is %s", why, job.undo ? "undone" : "kept");
 	(void)sd_notify(0, "STOPPING=1\nSTATUS=ending");
-	hs_daemon_ask_for_time(d);
+	d->end_at_us = hs_daemon_now_us(d) + d->cfg.stop_timeout_s * UINT64_C(1000000);
 	if (hs_scan_thread_post(d->scan, &job))
 		(void)sd_event_exit(d->loop, 1);
+	else
+		hs_daemon_watch_end(d);
 }
 
 static void on_reloaded(void *arg, int rc, const char *text)
@@ -184,7 +186,10 @@ static void stop_parts(struct hs_daemon *d)
 	hs_daemon_diagnose_stop(d);
 	hs_virt_stop(d->virt);
 	d->virt = NULL;
-	hs_scan_thread_destroy(d->scan);
+	if (d->abandon)
+		hs_scan_thread_leave(d->scan);
+	else
+		hs_scan_thread_destroy(d->scan);
 	hs_http_stop(d->http);
 	hs_daemon_free_guests(d);
 	sd_event_source_unref(d->tick);

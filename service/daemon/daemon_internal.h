@@ -81,6 +81,8 @@ struct hs_daemon {
 	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
 	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
 	bool ending;
+	uint64_t end_at_us; /* ending: it takes no longer */
+	bool abandon;       /* the scan's thread does not come to its end: it is left */
 };
 
 /* ---- daemon.c ---- */
@@ -93,6 +95,8 @@ void hs_daemon_end(struct hs_daemon *d, const char *why);
 
 /* ---- timers.c ---- */
 
+#define HS_DAEMON_SILENT_MS 60000 /* 12 missed signs of life, or so long a piece of work as none should be */
+
 /* Monotonic, of the loop's current turn. */
 uint64_t hs_daemon_now_us(struct hs_daemon *d);
 
@@ -102,8 +106,8 @@ HS_MUST_USE int hs_daemon_start_timers(struct hs_daemon *d);
 /* Sets the timers anew after the configuration has changed. */
 void hs_daemon_retime(struct hs_daemon *d);
 
-/* Asks systemd for time while the end goes on, now and until it is over. */
-void hs_daemon_ask_for_time(struct hs_daemon *d);
+/* The end has begun: asks systemd for time as long as it goes on, and leaves it when it takes too long, or hangs. */
+void hs_daemon_watch_end(struct hs_daemon *d);
 
 /* ---- guests.c ---- */
 

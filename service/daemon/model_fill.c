@@ -13,8 +13,6 @@
 #include "service/common/log.h"
 #include "base/procstat.h"
 
-#define SILENT_MS 60000 /* 12 missed signs, or so long a piece of work as none should be */
-
 static const struct hs_guest_report *report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
 {
 	for (size_t i = 0; pid && i < snap->nr; i++)
@@ -153,7 +151,7 @@ static int fill_guests(struct hs_daemon *d)
  */
 static void note_silence(struct hs_daemon *d)
 {
-	const bool silent = d->snap.alive_ms >= SILENT_MS;
+	const bool silent = d->snap.alive_ms >= HS_DAEMON_SILENT_MS;
 
 	if (silent && !d->snap.trouble[0]) {
 		d->snap.trouble_reason = HS_REASON_TROUBLE;

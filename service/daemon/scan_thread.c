@@ -454,6 +454,12 @@ int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snap
 	return rc;
 }
 
+void hs_scan_thread_leave(struct hs_scan_thread *w)
+{
+	sd_event_source_disable_unref(w->source);
+	w->source = NULL;
+}
+
 void hs_scan_thread_destroy(struct hs_scan_thread *w)
 {
 	struct job_item *item;

@@ -77,6 +77,9 @@ uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w);
 /* -ENOMEM. */
 HS_MUST_USE int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *out);
 
+/* Leaves a thread that does not come to its end alone, with all that it uses: the process is about to end. */
+void hs_scan_thread_leave(struct hs_scan_thread *w);
+
 /* Ends the thread if HS_JOB_QUIT has not, without undoing anything, and frees all. Jobs that were not done are
  * forgotten. Takes NULL. */
 void hs_scan_thread_destroy(struct hs_scan_thread *w);

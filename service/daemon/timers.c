@@ -25,10 +25,34 @@ static int again(sd_event_source *s, uint64_t us)
 	return rc < 0 ? rc : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
 }
 
-void hs_daemon_ask_for_time(struct hs_daemon *d)
+/* Says what is left to the next start, and ends the loop without the scan's thread. */
+static void abandon(struct hs_daemon *d, const char *why)
 {
+	const struct hs_model *m = hs_daemon_model(d);
+
+	hs_log(
+	    HS_LOG_ERROR,
+	    "%s: not waiting any longer for the scan's thread, in stage %s. The next start gives back KSM's settings, "
+	    "mergeable marks and split mappings%s%s",
+	    why, m->stage, m->undo_pending[0] ? "; not unshared: " : "", m->undo_pending);
+	d->abandon = true;
+	(void)sd_event_exit(d->loop, 1);
+}
+
+void hs_daemon_watch_end(struct hs_daemon *d)
+{
+	const uint64_t now_us = hs_daemon_now_us(d);
+	const bool silent = hs_daemon_model(d)->silent_ms >= HS_DAEMON_SILENT_MS;
+	uint64_t next_us = EXTEND_EVERY_US;
+
+	if (silent || now_us >= d->end_at_us) {
+		abandon(d, silent ? "the scan's thread hangs" : "the end takes longer than stop_timeout_s");
+		return;
+	}
 	(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d", EXTEND_US);
-	(void)again(d->tick, EXTEND_EVERY_US);
+	if (next_us > d->end_at_us - now_us)
+		next_us = d->end_at_us - now_us;
+	(void)again(d->tick, next_us);
 }
 
 static int on_tick(sd_event_source *s, uint64_t us, void *arg)
@@ -37,7 +61,7 @@ static int on_tick(sd_event_source *s, uint64_t us, void *arg)
 
 	(void)us;
 	if (d->ending) {
-		hs_daemon_ask_for_time(d);
+		hs_daemon_watch_end(d);
 		return 0;
 	}
 	hs_daemon_poll_pressure(d);
@@ -68,11 +92,11 @@ static int on_watchdog(sd_event_source *s, uint64_t us, void *arg)
 
 	(void)us;
 	if (hs_scan_thread_snapshot(d->scan, &snap) == 0)
-		alive = snap.alive_ms < STUCK_MS || d->ending;
+		alive = snap.alive_ms < (d->ending ? HS_DAEMON_SILENT_MS : STUCK_MS);
 	free(snap.reports);
 	if (alive)
 		(void)sd_notify(0, "WATCHDOG=1");
-	else
+	else if (!d->ending)
 		hs_log(HS_LOG_ERROR, "the scan's thread has given no sign of life for %d s", STUCK_MS / 1000);
 	return again(s, d->watchdog_us / 3);
 }

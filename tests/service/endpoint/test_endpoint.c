@@ -103,22 +103,28 @@ static void start(void)
 	start_at("127.0.0.1", "");
 }
 
-static void stop(void)
+static void remove_dir(void)
 {
 	static const char *const left[] = {
 		"state/hs-shared.lock", "state/ksm.lock", "state/wishes.json", "state", "conf", ""
 	};
 	char path[256];
-	int status;
 
-	(void)kill(daemon_pid, SIGTERM);
-	ck_assert_int_eq(waitpid(daemon_pid, &status, 0), daemon_pid);
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned int)status);
 	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, left[i]);
 		(void)remove(path);
 	}
 	ck_assert_int_eq(access(dir, F_OK), -1); /* and nothing else */
+}
+
+static void stop(void)
+{
+	int status;
+
+	(void)kill(daemon_pid, SIGTERM);
+	ck_assert_int_eq(waitpid(daemon_pid, &status, 0), daemon_pid);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned int)status);
+	remove_dir();
 }
 
 static int ask(int fd, const char *request)
@@ -601,6 +607,30 @@ START_TEST(test_service_endpoint_end_takes_long)
 }
 END_TEST
 
+/* The end has a limit of its own, whatever the scan's thread does. */
+START_TEST(test_service_endpoint_end_has_a_limit)
+{
+	uint64_t began;
+	int status = 0;
+
+	more_conf = "[auto]\npoll_s = 3600\n[service]\nstop_timeout_s = 3\n";
+	start();
+	(void)hold_scan();
+	began = hs_raw_now_us();
+	(void)kill(daemon_pid, SIGTERM);
+	/* Answered meanwhile. */
+	(void)usleep(500000);
+	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/mode HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+	/* Its threads end with it, the one that we hold as well, once we take note of that. */
+	while (waitpid(-1, &status, __WALL) > 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 1))
+		ck_assert_uint_lt(hs_raw_now_us() - began, 20000000);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status %x", (unsigned int)status);
+	ck_assert_uint_ge(hs_raw_now_us() - began, 2500000);
+	ck_assert_uint_lt(hs_raw_now_us() - began, 10000000);
+	remove_dir();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/endpoint");
@@ -622,6 +652,7 @@ int main(void)
 	tcase_add_test(own, test_service_endpoint_ipv6);
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_add_test(own, test_service_endpoint_end_takes_long);
+	tcase_add_test(own, test_service_endpoint_end_has_a_limit);
 	tcase_set_timeout(c, 60);
 	tcase_set_timeout(own, 60);
 	tcase_set_timeout(slow, 150);
