@@ -232,7 +232,7 @@ static int run_reload(const struct hs_ctl_options *o)
 {
 	int status = 0;
 
-	return show(o, hs_ctl_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status, show_done);
+	return show_change(o, hs_ctl_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status);
 }
 
 static int run_opt_in(const struct hs_ctl_options *o)
@@ -245,7 +245,7 @@ static int run_opt_in(const struct hs_ctl_options *o)
 		(void)json_object_set_new(body, "group", json_string(o->group));
 	if (o->has_max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
-	status = show(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status, show_done);
+	status = show_change(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status);
 	json_decref(body);
 	free(path);
 	return status;
@@ -314,7 +314,7 @@ static int run_opt_out(const struct hs_ctl_options *o)
 		json_decref(answer);
 		return status;
 	}
-	return show(o, answer, &status, show_done);
+	return show_change(o, answer, &status);
 }
 
 static int run_unshare(const struct hs_ctl_options *o)
@@ -322,7 +322,7 @@ static int run_unshare(const struct hs_ctl_options *o)
 	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
 	int status = 0;
 
-	status = show(o, hs_ctl_ask(o, "POST", path, NULL, 0, &status), &status, show_done);
+	status = show_change(o, hs_ctl_ask(o, "POST", path, NULL, 0, &status), &status);
 	free(path);
 	return status;
 }

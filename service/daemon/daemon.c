@@ -22,6 +22,8 @@
 #define HTTP_CONNECTIONS  64
 #define HTTP_TIMEOUT_S    10
 #define HTTP_REQUEST_S    30
+#define HTTP_ANSWER_S     600 /* undoing all of a large host takes minutes */
+#define HTTP_MAX_WAITING  48
 #define HTTP_MAX_BODY     16384 /* the largest request is a mode or a wish of some hundred bytes */
 #define RECONNECT_MS      1000
 #define LIBVIRT_ANSWER_MS 20000 /* below hs-share's own patience with a request */
@@ -137,6 +139,8 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.timeout_s = HTTP_TIMEOUT_S,
 		.request_s = HTTP_REQUEST_S,
 		.max_body_bytes = HTTP_MAX_BODY,
+		.answer_s = HTTP_ANSWER_S,
+		.max_waiting = HTTP_MAX_WAITING,
 	};
 	const struct hs_scan_thread_config scan = {
 		.host = d->host,
