@@ -64,3 +64,19 @@ void hs_cpu_model(const struct hs_host *host, char *out, size_t size)
 	if (f)
 		(void)fclose(f);
 }
+
+bool hs_may_be_of_root(const struct hs_host *host, pid_t pid)
+{
+	char path[4200], line[256];
+	unsigned int uid = 0;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/status", host->proc_dir, (int)pid);
+	f = fopen(path, "re");
+	/* "Uid:" real, effective, saved, file system's: the first is who started it. */
+	while (f && fgets(line, sizeof(line), f) && sscanf(line, "Uid: %u", &uid) != 1)
+		;
+	if (f)
+		(void)fclose(f);
+	return uid == 0;
+}

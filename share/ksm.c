@@ -25,6 +25,7 @@
 
 #include "foreign_claim.h"
 #include "base/hostfile.h"
+#include "base/procstat.h"
 
 struct hs_ksm {
 	struct hs_host host;
@@ -151,7 +152,8 @@ static int is_ksmtuned(void *ctx, pid_t pid)
 	struct ksmtuned *find = ctx;
 	char comm[32];
 
-	if (hs_hostfile_read_pid(find->host, pid, "comm", comm, sizeof(comm)) < 0 || strcmp(comm, "ksmtuned"))
+	if (hs_hostfile_read_pid(find->host, pid, "comm", comm, sizeof(comm)) < 0 || strcmp(comm, "ksmtuned") ||
+	    !hs_may_be_of_root(find->host, pid)) /* anybody may run something of that name */
 		return 0;
 	find->pid = pid;
 	return 1;

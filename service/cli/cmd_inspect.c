@@ -81,8 +81,7 @@ int hs_cmd_inspect(int argc, char **argv)
 	}
 	hs_progress_end(&pr);
 	if (rc) {
-		(void)fprintf(stderr, "hs-share: %s\n",
-			      rc == -ECANCELED ? "interrupted; nothing was changed" : err.text);
+		hs_complain("%s", rc == -ECANCELED ? "interrupted; nothing was changed" : err.text);
 		status = HS_EXIT_FAILED;
 	} else {
 		(void)hs_pipeline_report(p, &guest, 1);

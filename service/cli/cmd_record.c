@@ -12,6 +12,7 @@
 
 #include "trace/pipeline_trace.h"
 #include "base/wallclock.h"
+#include "service/common/descriptors.h"
 
 struct record_options {
 	struct hs_scan_options look;
@@ -193,10 +194,8 @@ static int end(struct recording *rec, const struct record_options *o, int rc, st
 	if (rec->pipeline && o->merge) {
 		one = hs_pipeline_unshare_all(rec->pipeline, &undone, &own);
 		if (one)
-			(void)fprintf(stderr,
-				      "hs-share: not everything could be undone: %s\n"
-				      "hs-share: try again later with: hs-share unshare --pid PID\n",
-				      own.text);
+			hs_complain("not everything could be undone: %s", own.text);
+		hs_complain("try again later with: hs-share unshare --pid PID");
 		rc = rc ? rc : one ? hs_error_set(err, one, "%s", own.text) : 0;
 	}
 	hs_pipeline_destroy(rec->pipeline);
@@ -241,6 +240,7 @@ int hs_cmd_record(int argc, char **argv)
 	/* Whoever replays it with another policy wants to know of all hot huge pages; what merges goes on as always. */
 	o.look.cfg.fine_all = !o.merge;
 	hs_progress_init(&pr, o.look.quiet);
+	hs_descriptors_raise();
 	hs_wallclock_catch_signals();
 	rc = begin(&rec, &o, &err);
 	if (!rc) {
@@ -255,7 +255,7 @@ int hs_cmd_record(int argc, char **argv)
 		rc = 0;
 	rc = end(&rec, &o, rc, &err);
 	if (rc)
-		(void)fprintf(stderr, "hs-share: %s\n", err.text);
+		hs_complain("%s", err.text);
 	free(o.look.pids.pids);
 	return rc ? HS_EXIT_FAILED : 0;
 }

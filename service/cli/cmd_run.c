@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/wallclock.h"
+#include "service/common/descriptors.h"
 
 #define REST_FIRST_MS 5000 /* rest after a cycle that changed something */
 #define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */
@@ -197,6 +198,7 @@ int hs_cmd_run(int argc, char **argv)
 	o.look.cfg.share = hs_share_config_default;
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	hs_progress_init(&pr, o.look.quiet);
+	hs_descriptors_raise();
 	hs_wallclock_catch_signals();
 	start_us = hs_wallclock.now_us(NULL);
 	rc = hs_pipeline_create(&p, &host, &o.look.cfg, &hs_wallclock, &err);
@@ -219,15 +221,13 @@ int hs_cmd_run(int argc, char **argv)
 	}
 	nr = hs_pipeline_report(p, guests, o.look.pids.nr);
 	if (status)
-		(void)fprintf(stderr, "hs-share: %s\n", err.text);
+		hs_complain("%s", err.text);
 	hs_wallclock_reset();
 	if (!o.keep && !o.look.cfg.share.dry_run) {
 		rc = hs_pipeline_unshare_all(p, &undone, &err);
 		if (rc) {
-			(void)fprintf(stderr,
-				      "hs-share: not everything could be undone: %s\n"
-				      "hs-share: try again later with: hs-share unshare --pid PID\n",
-				      err.text);
+			hs_complain("not everything could be undone: %s", err.text);
+			hs_complain("try again later with: hs-share unshare --pid PID");
 			status = HS_EXIT_FAILED;
 		}
 	}
@@ -237,7 +237,7 @@ int hs_cmd_run(int argc, char **argv)
 	goto out;
 fail:
 	hs_progress_end(&pr);
-	(void)fprintf(stderr, "hs-share: %s\n", err.text);
+	hs_complain("%s", err.text);
 	status = HS_EXIT_FAILED;
 out:
 	hs_pipeline_destroy(p);

@@ -35,17 +35,17 @@ struct command {
 	const char *args; /* for the usage; NULL: none */
 	bool word_needed, word_allowed;
 	const int *options; /* beside --socket and --json; 0 ends */
-	int (*run)(const struct hs_remote_options *o);
+	int (*run)(const struct hs_ctl_options *o);
 };
 
 struct parsing {
 	const struct command *command;
-	struct hs_remote_options o;
+	struct hs_ctl_options o;
 };
 
 /* ---- asking ---- */
 
-const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64])
+const char *hs_ctl_guest(const struct hs_ctl_options *o, char buf[64])
 {
 	if (!o->pid)
 		return o->word;
@@ -53,8 +53,8 @@ const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64])
 	return buf;
 }
 
-json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status, struct hs_error *err)
+json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
+		   long timeout_s, int *status, struct hs_error *err)
 {
 	json_t *out = NULL;
 	int rc = path ? hs_client_request(o->socket, method, path, body, timeout_s, &out, err)
@@ -67,26 +67,19 @@ json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, con
 	return NULL;
 }
 
-void hs_remote_complain(const struct hs_error *err)
-{
-	char safe[520];
-
-	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), err->text, sizeof(safe) - 1));
-}
-
-json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status)
+json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
+		   long timeout_s, int *status)
 {
 	struct hs_error err = { "" };
-	json_t *out = hs_remote_try(o, method, path, body, timeout_s, status, &err);
+	json_t *out = hs_ctl_try(o, method, path, body, timeout_s, status, &err);
 
 	if (!out)
-		hs_remote_complain(&err);
+		hs_complain("%s", err.text);
 	return out;
 }
 
 /* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer. */
-static int show(const struct hs_remote_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
+static int show(const struct hs_ctl_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
 {
 	if (!answer)
 		return *status;
@@ -97,19 +90,19 @@ static int show(const struct hs_remote_options *o, json_t *answer, const int *st
 	return fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
-static int get(const struct hs_remote_options *o, const char *path, void (*fn)(const json_t *))
+static int get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *))
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "GET", path, NULL, 30, &status), &status, fn);
+	return show(o, hs_ctl_ask(o, "GET", path, NULL, 30, &status), &status, fn);
 }
 
-static int run_status(const struct hs_remote_options *o)
+static int run_status(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/status", hs_show_status);
 }
 
-static int run_stats(const struct hs_remote_options *o)
+static int run_stats(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/status", hs_show_stats);
 }
@@ -119,26 +112,26 @@ static void show_guests(const json_t *answer)
 	hs_show_guests(answer, hs_terminal_width());
 }
 
-static int run_guests(const struct hs_remote_options *o)
+static int run_guests(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/guests", show_guests);
 }
 
-static int run_show(const struct hs_remote_options *o)
+static int run_show(const struct hs_ctl_options *o)
 {
-	char buf[64], *path = hs_client_path("/v1/guests/", hs_remote_guest(o, buf), "");
+	char buf[64], *path = hs_client_path("/v1/guests/", hs_ctl_guest(o, buf), "");
 	int status = get(o, path, hs_show_guest);
 
 	free(path);
 	return status;
 }
 
-static int run_report(const struct hs_remote_options *o)
+static int run_report(const struct hs_ctl_options *o)
 {
 	return get(o, "/v1/report", hs_show_report);
 }
 
-static int run_history(const struct hs_remote_options *o)
+static int run_history(const struct hs_ctl_options *o)
 {
 	char path[64];
 
@@ -147,7 +140,7 @@ static int run_history(const struct hs_remote_options *o)
 }
 
 /* Through the daemon, which knows its guests; without one, as well as it goes. */
-static int run_diagnose(const struct hs_remote_options *o)
+static int run_diagnose(const struct hs_ctl_options *o)
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_finding *found = NULL;
@@ -158,9 +151,9 @@ static int run_diagnose(const struct hs_remote_options *o)
 	int status = 0, obstacles;
 	size_t nr;
 
-	answer = hs_remote_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
+	answer = hs_ctl_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
 	if (!answer && status != HS_EXIT_NO_DAEMON) {
-		hs_remote_complain(&err);
+		hs_complain("%s", err.text);
 		return status;
 	}
 	if (!answer) {
@@ -171,7 +164,7 @@ static int run_diagnose(const struct hs_remote_options *o)
 				     hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
 		hs_diagnose_probe(&host, &probe);
 		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
-			(void)fprintf(stderr, "hs-share: %s\n", err.text);
+			hs_complain("%s", err.text);
 			return HS_EXIT_FAILED;
 		}
 		answer = hs_diagnose_json(found, nr);
@@ -192,6 +185,15 @@ static void show_done(const json_t *answer)
 	(void)printf("%s\n", text && *text ? hs_terminal_safe(safe, sizeof(safe), text, sizeof(safe) - 1) : "done");
 }
 
+/* The answer to a request that changes something. */
+static int show_change(const struct hs_ctl_options *o, json_t *answer, int *status)
+{
+	const bool under_way = json_is_false(json_object_get(answer, "done"));
+	const int rc = show(o, answer, status, show_done);
+
+	return rc || !under_way ? rc : HS_EXIT_UNDER_WAY;
+}
+
 static void show_mode(const json_t *answer)
 {
 	const char *mode = json_string_value(json_object_get(answer, "mode"));
@@ -205,7 +207,7 @@ static void show_mode(const json_t *answer)
 	(void)printf(" (%s)\n", hs_terminal_safe(safe, sizeof(safe), why ? why : "", sizeof(safe) - 1));
 }
 
-static int run_mode(const struct hs_remote_options *o)
+static int run_mode(const struct hs_ctl_options *o)
 {
 	enum hs_mode mode;
 	json_t *body;
@@ -221,40 +223,40 @@ static int run_mode(const struct hs_remote_options *o)
 	body = json_pack("{s:s}", "mode", o->word);
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show(o, hs_remote_ask(o, "PUT", "/v1/mode", body, 0, &status), &status, show_done);
+	status = show_change(o, hs_ctl_ask(o, "PUT", "/v1/mode", body, 0, &status), &status);
 	json_decref(body);
 	return status;
 }
 
-static int run_reload(const struct hs_remote_options *o)
+static int run_reload(const struct hs_ctl_options *o)
 {
 	int status = 0;
 
-	return show(o, hs_remote_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status, show_done);
+	return show_change(o, hs_ctl_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status);
 }
 
-static int run_opt_in(const struct hs_remote_options *o)
+static int run_opt_in(const struct hs_ctl_options *o)
 {
-	char buf[64], *path = hs_client_path("/v1/guests/", hs_remote_guest(o, buf), "/opt-in");
+	char buf[64], *path = hs_client_path("/v1/guests/", hs_ctl_guest(o, buf), "/opt-in");
 	json_t *body = json_object();
 	int status = 0;
 
 	if (o->group)
 		(void)json_object_set_new(body, "group", json_string(o->group));
-	if (o->max_shared)
+	if (o->has_max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
-	status = show(o, hs_remote_ask(o, "PUT", path, body, 30, &status), &status, show_done);
+	status = show_change(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status);
 	json_decref(body);
 	free(path);
 	return status;
 }
 
 /* Until nothing of the guest is shared any more, or it is gone. */
-static int wait_until_left(const struct hs_remote_options *o, const char *guest)
+static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 {
 	const bool tty = isatty(STDERR_FILENO) == 1;
 	char *path = hs_client_path("/v1/guests/", guest, "");
-	int status = 0, last = -1;
+	int status = HS_EXIT_UNDER_WAY, last = -1; /* until it is seen to be done */
 
 	for (int s = 0; path && s < WAIT_S * 5; s++) {
 		const struct timespec fifth = { .tv_nsec = 200000000 };
@@ -265,8 +267,9 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 
 		if (rc) {
 			json_decref(g);
+			status = 0;
 			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
-				hs_remote_complain(&err);
+				hs_complain("%s", err.text);
 				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
 			}
 			break;
@@ -276,6 +279,7 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 		if (!state || (strcmp(state, "leaving") != 0 && strcmp(state, "sharing") != 0 &&
 			       strcmp(state, "observed") != 0)) {
 			json_decref(g);
+			status = 0;
 			break;
 		}
 		if (tty && left != last)
@@ -286,17 +290,22 @@ static int wait_until_left(const struct hs_remote_options *o, const char *guest)
 	}
 	if (tty && last >= 0)
 		(void)fprintf(stderr, "\r\033[K");
+	if (status == HS_EXIT_UNDER_WAY)
+		hs_complain(
+		    "it is still being undone after %d s, and goes on by itself: `hs-share guests` shows how far "
+		    "it is",
+		    WAIT_S);
 	free(path);
 	return status;
 }
 
-static int run_opt_out(const struct hs_remote_options *o)
+static int run_opt_out(const struct hs_ctl_options *o)
 {
 	char buf[64];
-	const char *guest = hs_remote_guest(o, buf);
+	const char *guest = hs_ctl_guest(o, buf);
 	char *path = hs_client_path("/v1/guests/", guest, "/opt-in");
 	int status = 0;
-	json_t *answer = hs_remote_ask(o, "DELETE", path, NULL, 30, &status);
+	json_t *answer = hs_ctl_ask(o, "DELETE", path, NULL, 30, &status);
 
 	free(path);
 	if (answer && !o->no_wait)
@@ -305,15 +314,15 @@ static int run_opt_out(const struct hs_remote_options *o)
 		json_decref(answer);
 		return status;
 	}
-	return show(o, answer, &status, show_done);
+	return show_change(o, answer, &status);
 }
 
-static int run_unshare(const struct hs_remote_options *o)
+static int run_unshare(const struct hs_ctl_options *o)
 {
 	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
 	int status = 0;
 
-	status = show(o, hs_remote_ask(o, "POST", path, NULL, 0, &status), &status, show_done);
+	status = show_change(o, hs_ctl_ask(o, "POST", path, NULL, 0, &status), &status);
 	free(path);
 	return status;
 }
@@ -323,8 +332,10 @@ static int run_unshare(const struct hs_remote_options *o)
 static const struct argp_option all_options[] = {
 	{ "socket", OPT_SOCKET, "PATH", 0, "The daemon's socket. Default: " HS_CLIENT_SOCKET ".", 9 },
 	{ "json", OPT_JSON, NULL, 0, "Print the daemon's JSON as it is.", 9 },
-	{ "group", OPT_GROUP, "NAME", 0, "Trust group: guests share only inside their group. Default: default.", 0 },
-	{ "max-shared", OPT_MAX, "SIZE", 0, "Share at most so much of its memory. Default: no limit.", 0 },
+	{ "group", OPT_GROUP, "NAME", 0,
+	  "Trust group: guests share only inside their group. Default: as it is; at first: default.", 0 },
+	{ "max-shared", OPT_MAX, "SIZE", 0,
+	  "Share at most so much of its memory; none: no limit. Default: as it is; at first: none.", 0 },
 	{ "pid", OPT_PID, "PID", 0, "A process instead of a libvirt domain.", 0 },
 	{ "no-wait", OPT_NO_WAIT, NULL, 0, "Do not wait until it is done.", 0 },
 	{ "all", OPT_ALL, NULL, 0, "All guests.", 0 },
@@ -339,7 +350,7 @@ static const struct argp_option all_options[] = {
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct parsing *p = state->input;
-	struct hs_remote_options *o = &p->o;
+	struct hs_ctl_options *o = &p->o;
 	struct hs_pid_list pids = { 0 };
 
 	switch (key) {
@@ -358,7 +369,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->group = arg;
 		break;
 	case OPT_MAX:
-		o->max_shared = hs_parse_bytes(state, "--max-shared", arg);
+		o->max_shared = strcmp(arg, "none") == 0 ? 0 : hs_parse_bytes(state, "--max-shared", arg);
+		o->has_max_shared = true;
 		break;
 	case OPT_PID:
 		hs_parse_pid(state, "--pid", arg, &pids);
@@ -434,7 +446,7 @@ static const struct command commands[] = {
 	  run_opt_out },
 	{ "unshare", "Undo what is shared now; later cycles may share again.", "GUEST", true, true, for_unshare,
 	  run_unshare },
-	{ "watch", "A live table.", NULL, false, false, for_watch, hs_remote_watch },
+	{ "watch", "A live table.", NULL, false, false, for_watch, hs_ctl_watch },
 	{ "report", "What sharing would save, guest by guest and group by group.", NULL, false, false, none,
 	  run_report },
 	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
@@ -443,7 +455,7 @@ static const struct command commands[] = {
 	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, run_reload },
 };
 
-int hs_cmd_remote(int argc, char **argv)
+int hs_cmd_ctl(int argc, char **argv)
 {
 	/* argv[0] is "hs-share NAME". */
 	const char *name = strrchr(argv[0], ' ') + 1;
@@ -467,7 +479,8 @@ int hs_cmd_remote(int argc, char **argv)
 			options[nr++] = all_options[i];
 	}
 	(void)snprintf(doc, sizeof(doc),
-		       "%s\vExit status: 0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached.",
+		       "%s\vExit status: 0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached, 4 accepted and "
+		       "not done yet.",
 		       p.command->doc);
 	argp.doc = doc;
 	argp.args_doc = p.command->args;

@@ -92,7 +92,7 @@ int hs_cmd_unshare(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
 	rc = hs_share_create(&share, &host, &hs_share_config_default, &err);
 	if (rc) {
-		(void)fprintf(stderr, "hs-share: %s\n", err.text);
+		hs_complain("%s", err.text);
 		json_decref(list);
 		free(o.pids.pids);
 		return HS_EXIT_FAILED;
@@ -103,7 +103,7 @@ int hs_cmd_unshare(int argc, char **argv)
 
 		rc = unshare_one(share, &host, o.pids.pids[i], o.min_bytes, &un, &adopted, &err);
 		if (rc) {
-			(void)fprintf(stderr, "hs-share: process %d: %s\n", o.pids.pids[i], err.text);
+			hs_complain("process %d: %s", o.pids.pids[i], err.text);
 			status = HS_EXIT_FAILED;
 		}
 		if (!o.json)

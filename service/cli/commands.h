@@ -1,6 +1,7 @@
 /*
  * hs-share's commands: each parses its options, drives the pipeline, prints. Every one returns the exit status:
- * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached.
+ * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached,
+ * 4 accepted and not done yet.
  */
 #ifndef HS_SERVICE_CLI_COMMANDS_H
 #define HS_SERVICE_CLI_COMMANDS_H
@@ -16,7 +17,7 @@ int hs_cmd_run(int argc, char **argv);
 int hs_cmd_inspect(int argc, char **argv);
 int hs_cmd_record(int argc, char **argv);
 int hs_cmd_unshare(int argc, char **argv);
-int hs_cmd_remote(int argc, char **argv); /* all that talk to the daemon; argv[0] ends with the command's name */
+int hs_cmd_ctl(int argc, char **argv); /* all that talk to the daemon; argv[0] ends with the command's name */
 
 /* ---- parse.c: option values, with errors that name the option ---- */
 
@@ -59,6 +60,9 @@ struct hs_progress {
 void hs_progress_init(struct hs_progress *pr, bool quiet);
 void hs_progress_step(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_progress_end(struct hs_progress *pr);
+
+/* "hs-share: ..." to standard error. Names of others' are in such texts: nothing of it acts on a terminal. */
+void hs_complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* "1.25 GiB" */
 const char *hs_human_bytes(char buf[32], int64_t bytes);

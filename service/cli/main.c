@@ -21,7 +21,7 @@ static bool names_pid(int argc, char **argv)
 
 static int run_unshare(int argc, char **argv)
 {
-	return names_pid(argc, argv) ? hs_cmd_unshare(argc, argv) : hs_cmd_remote(argc, argv);
+	return names_pid(argc, argv) ? hs_cmd_unshare(argc, argv) : hs_cmd_ctl(argc, argv);
 }
 
 #define ALONE       "By itself:"
@@ -33,18 +33,18 @@ static const struct hs_command commands[] = {
 	{ "record", hs_cmd_record, "write a trace of guests' memory, for a replay with other policies", ALONE },
 	{ "unshare", run_unshare, "undo what is shared: --pid PID without the daemon, GUEST or --all through it",
 	  ALONE },
-	{ "diagnose", hs_cmd_remote, "what this host can do, and what stands in the way", ALONE },
-	{ "status", hs_cmd_remote, "what the daemon does and what that saves", WITH_DAEMON },
-	{ "guests", hs_cmd_remote, "all guests, what is saved of each, and why nothing is", WITH_DAEMON },
-	{ "show", hs_cmd_remote, "one guest in full", WITH_DAEMON },
-	{ "stats", hs_cmd_remote, "the totals", WITH_DAEMON },
-	{ "mode", hs_cmd_remote, "show or set the mode: off, observe, save, auto", WITH_DAEMON },
-	{ "opt-in", hs_cmd_remote, "let a guest share inside its trust group", WITH_DAEMON },
-	{ "opt-out", hs_cmd_remote, "let a guest share no more, and undo its sharing", WITH_DAEMON },
-	{ "watch", hs_cmd_remote, "a live table", WITH_DAEMON },
-	{ "report", hs_cmd_remote, "what sharing would save, before it is turned on", WITH_DAEMON },
-	{ "history", hs_cmd_remote, "the last hours", WITH_DAEMON },
-	{ "reload", hs_cmd_remote, "let the daemon read its configuration again", WITH_DAEMON },
+	{ "diagnose", hs_cmd_ctl, "what this host can do, and what stands in the way", ALONE },
+	{ "status", hs_cmd_ctl, "what the daemon does and what that saves", WITH_DAEMON },
+	{ "guests", hs_cmd_ctl, "all guests, what is saved of each, and why nothing is", WITH_DAEMON },
+	{ "show", hs_cmd_ctl, "one guest in full", WITH_DAEMON },
+	{ "stats", hs_cmd_ctl, "the totals", WITH_DAEMON },
+	{ "mode", hs_cmd_ctl, "show or set the mode: off, observe, save, auto", WITH_DAEMON },
+	{ "opt-in", hs_cmd_ctl, "let a guest share inside its trust group", WITH_DAEMON },
+	{ "opt-out", hs_cmd_ctl, "let a guest share no more, and undo its sharing", WITH_DAEMON },
+	{ "watch", hs_cmd_ctl, "a live table", WITH_DAEMON },
+	{ "report", hs_cmd_ctl, "what sharing would save, before it is turned on", WITH_DAEMON },
+	{ "history", hs_cmd_ctl, "the last hours", WITH_DAEMON },
+	{ "reload", hs_cmd_ctl, "let the daemon read its configuration again", WITH_DAEMON },
 };
 
 int main(int argc, char **argv)
@@ -53,7 +53,8 @@ int main(int argc, char **argv)
 		.name = "hs-share",
 		.what = "Saves memory across virtual machines: shares identical cold base pages, keeps hot huge pages "
 			"whole.",
-		.exit_status = "0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached",
+		.exit_status =
+		    "0 done, 1 failed, 2 wrong use, 3 the daemon cannot be reached, 4 accepted and not done yet",
 		.commands = commands,
 		.nr_commands = sizeof(commands) / sizeof(commands[0]),
 	};

@@ -1,9 +1,23 @@
 #include "commands.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "terminal.h"
+
+void hs_complain(const char *fmt, ...)
+{
+	char text[1024], safe[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	(void)fprintf(stderr, "hs-share: %s\n", hs_terminal_safe(safe, sizeof(safe), text, sizeof(safe) - 1));
+}
 
 const char *hs_human_bytes(char buf[32], int64_t bytes)
 {

@@ -7,28 +7,29 @@
 #include "service/common/model.h"
 
 #define HS_EXIT_NO_DAEMON 3
+#define HS_EXIT_UNDER_WAY 4 /* accepted; it does not hold yet, and goes on by itself */
 
-struct hs_remote_options {
+struct hs_ctl_options {
 	const char *socket;
 	const char *word; /* a guest, or a mode */
 	const char *group;
-	uint64_t max_shared;
+	uint64_t max_shared; /* 0: no limit */
+	bool has_max_shared;
 	pid_t pid;
 	bool json, no_wait, all, keep, undo;
 	uint32_t interval_s, count, seconds;
 };
 
 /* The guest as requests name it: the word, or "pid-N"; in a buffer of its own. */
-const char *hs_remote_guest(const struct hs_remote_options *o, char buf[64]);
+const char *hs_ctl_guest(const struct hs_ctl_options *o, char buf[64]);
 
 /* Asks; on failure says why and returns the exit status in *status. NULL then. */
-json_t *hs_remote_ask(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status);
+json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
+		   long timeout_s, int *status);
 
 /* The same without a word: the reason is in err. */
-json_t *hs_remote_try(const struct hs_remote_options *o, const char *method, const char *path, const json_t *body,
-		      long timeout_s, int *status, struct hs_error *err);
-void hs_remote_complain(const struct hs_error *err);
+json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
+		   long timeout_s, int *status, struct hs_error *err);
 
 /* ---- how answers are shown ---- */
 
@@ -41,6 +42,6 @@ void hs_show_diagnose(const json_t *answer);
 void hs_show_history(const json_t *answer);
 
 /* A live table until Ctrl-C, or `count` times. Exit status. */
-int hs_remote_watch(const struct hs_remote_options *o);
+int hs_ctl_watch(const struct hs_ctl_options *o);
 
 #endif

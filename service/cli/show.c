@@ -58,6 +58,8 @@ void hs_show_status(const json_t *s)
 	(void)printf(" (%s)\n", safe(t, str(s, "mode_reason")));
 	if (*str(s, "trouble"))
 		(void)printf("%strouble   %s%s\n", colour(RED), safe(t, str(s, "trouble")), colour(PLAIN));
+	if (*str(s, "undo_pending"))
+		(void)printf("%spending   %s%s\n", colour(YELLOW), safe(t, str(s, "undo_pending")), colour(PLAIN));
 	(void)printf("scan      %s for %.1f s, %" PRId64 " cycles, the last took %.1f s\n", safe(t, str(scan, "stage")),
 		     (double)num(scan, "stage_ms") / 1e3, num(scan, "cycles"),
 		     (double)num(scan, "last_cycle_ms") / 1e3);

@@ -92,11 +92,11 @@ static void print_both(json_t *s, const json_t *g)
 }
 
 /* One refresh. False: it failed, and err says why (empty: nothing can be written any more). */
-static bool refresh(const struct hs_remote_options *o, bool screen, int *status, struct hs_error *err)
+static bool refresh(const struct hs_ctl_options *o, bool screen, int *status, struct hs_error *err)
 {
-	json_t *s = hs_remote_try(o, "GET", "/v1/status", NULL, 10, status, err), *g;
+	json_t *s = hs_ctl_try(o, "GET", "/v1/status", NULL, 10, status, err), *g;
 
-	g = s ? hs_remote_try(o, "GET", "/v1/guests", NULL, 10, status, err) : NULL;
+	g = s ? hs_ctl_try(o, "GET", "/v1/guests", NULL, 10, status, err) : NULL;
 	if (g && o->json)
 		print_both(s, g);
 	else if (g)
@@ -110,7 +110,7 @@ static bool refresh(const struct hs_remote_options *o, bool screen, int *status,
 	return g != NULL;
 }
 
-int hs_remote_watch(const struct hs_remote_options *o)
+int hs_ctl_watch(const struct hs_ctl_options *o)
 {
 	const struct sigaction sa = { .sa_handler = on_signal };
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGTSTP };
@@ -133,6 +133,6 @@ int hs_remote_watch(const struct hs_remote_options *o)
 	if (screen)
 		screen_off();
 	if (err.text[0])
-		hs_remote_complain(&err);
+		hs_complain("%s", err.text);
 	return status;
 }

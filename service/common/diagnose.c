@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "hs/share.h"
+#include "service/common/model.h"
 #include "hs/types.h"
 
 #define DEFAULT_MAX_MAP_COUNT 65530 /* the kernel's (include/linux/mm.h) */
@@ -39,6 +40,7 @@ void hs_found(struct hs_findings *l, enum hs_finding_level level, const char *na
 	va_start(ap, fmt);
 	(void)vsnprintf(f->text, sizeof(f->text), fmt, ap);
 	va_end(ap);
+	hs_text_mend(f->text); /* names of processes are in it, of anybody's choice */
 }
 
 bool hs_slurp(const char *dir, const char *name, char *buf, size_t size)

@@ -8,9 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/procstat.h"
 #include "hs/share.h"
 
-/* By the beginning of their name. */
+/* By the beginning of their name; of root alone, since anybody may give a process any name. */
 static const struct {
 	const char *comm, *name, *text, *advice;
 	enum hs_finding_level level;
@@ -33,7 +34,8 @@ struct walk {
 static void look_known(struct hs_findings *l, struct walk *w, const char *pid, const char *comm)
 {
 	for (size_t i = 0; i < NR_KNOWN; i++) {
-		if (w->seen[i] || strncmp(comm, known[i].comm, strlen(known[i].comm)) != 0)
+		if (w->seen[i] || strncmp(comm, known[i].comm, strlen(known[i].comm)) != 0 ||
+		    !hs_may_be_of_root(l->host, (pid_t)strtol(pid, NULL, 10)))
 			continue;
 		w->seen[i] = true;
 		hs_found(l, known[i].level, known[i].name, known[i].advice, "%s (process %s)", known[i].text, pid);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "model.h"
+
 static _Atomic int level_now = HS_LOG_INFO;
 
 void hs_log_level(enum hs_log_level level)
@@ -26,6 +28,8 @@ void hs_log(enum hs_log_level level, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* A line is one line, whatever names are in it. */
+	hs_text_mend(text);
 	/* One call a line: lines of several threads do not mix. */
 	(void)fprintf(stderr, "%s%s\n", isatty(STDERR_FILENO) == 1 ? person[level] : journal[level], text);
 	errno = errno_before;

@@ -21,6 +21,15 @@ int hs_mode_parse(const char *name, enum hs_mode *out)
 	return -EINVAL;
 }
 
+void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change)
+{
+	opt_in->on = change->on;
+	if (change->has_group)
+		memcpy(opt_in->group, change->group, sizeof(opt_in->group));
+	if (change->has_max_shared)
+		opt_in->max_shared_bytes = change->max_shared_bytes;
+}
+
 bool hs_group_valid(const char *group)
 {
 	const size_t len = strlen(group);
@@ -55,6 +64,7 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 		[HS_REASON_PASSTHROUGH] = "passthrough",
 		[HS_REASON_TOO_SMALL] = "too-small",
 		[HS_REASON_NO_PERMISSION] = "no-permission",
+		[HS_REASON_NO_DESCRIPTORS] = "no-descriptors",
 		[HS_REASON_NO_FEATURE] = "no-feature",
 		[HS_REASON_BAD_METADATA] = "bad-metadata",
 		[HS_REASON_NO_PROCESS] = "no-process",
@@ -63,6 +73,7 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 		[HS_REASON_LEARNING] = "learning",
 		[HS_REASON_NO_MAPPINGS] = "no-mappings",
 		[HS_REASON_NOTHING_TO_GAIN] = "nothing-to-gain",
+		[HS_REASON_UNDO_PENDING] = "undo-pending",
 		[HS_REASON_TROUBLE] = "trouble",
 	};
 
@@ -94,9 +105,10 @@ void hs_text_mend(char *text)
 
 	while (*s) {
 		size_t n = character(s);
+		const bool control = *s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0);
 
-		if (!n)
+		if (!n || control)
 			*s = '?';
-		s += n ? n : 1;
+		s += n && !control ? n : 1;
 	}
 }

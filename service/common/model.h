@@ -23,14 +23,26 @@ HS_MUST_USE int hs_mode_parse(const char *name, enum hs_mode *out);
 /* What happens to what is shared when work on it ends (mode off, the daemon's end). */
 enum hs_after { HS_AFTER_KEEP = 0, HS_AFTER_UNDO };
 
-/* What a guest wishes, from its metadata or a request. */
+/* The desired state of a guest, from its metadata or a request. */
 struct hs_opt_in {
 	bool on;
 	char group[HS_GROUP_MAX];  /* letters, digits, '.', '_', '-'; never empty: "default" */
 	uint64_t max_shared_bytes; /* share at most so much of it; 0: no limit */
 };
 
-/* Ends the text before a character that was cut, so that it is whole UTF-8 again; other bytes that are none become '?'.
+/* What a request changes of it: what it does not name stays as it is. */
+struct hs_opt_in_change {
+	bool on;
+	bool has_group, has_max_shared; /* the request names it */
+	char group[HS_GROUP_MAX];
+	uint64_t max_shared_bytes;
+};
+void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change);
+
+/*
+ * Makes text that quotes names or files fit to be told, in the log, in JSON, in labels, on a terminal: ends it before a
+ * character that was cut, so that it is whole UTF-8 again; control characters, line breaks among them, and other bytes
+ * that are no text become '?'.
  */
 void hs_text_mend(char *text);
 
@@ -64,6 +76,7 @@ enum hs_reason {
 	HS_REASON_PASSTHROUGH, /* a device is passed through: its memory is locked */
 	HS_REASON_TOO_SMALL,   /* no piece of memory that counts as guest memory */
 	HS_REASON_NO_PERMISSION,
+	HS_REASON_NO_DESCRIPTORS,  /* the service may open no more files for guests */
 	HS_REASON_NO_FEATURE,      /* the kernel, or this kind of guest, lacks what is needed */
 	HS_REASON_BAD_METADATA,    /* our element in the domain's metadata cannot be understood */
 	HS_REASON_NO_PROCESS,      /* the domain's process cannot be told for sure */
@@ -72,6 +85,7 @@ enum hs_reason {
 	HS_REASON_LEARNING,        /* not watched for long enough yet */
 	HS_REASON_NO_MAPPINGS,     /* its own mappings leave none within the budget: nothing can be marked */
 	HS_REASON_NOTHING_TO_GAIN, /* watched, and nothing cold is identical to anything */
+	HS_REASON_UNDO_PENDING,    /* its sharing is to be undone, and could not be yet: see the text */
 	HS_REASON_TROUBLE,         /* something else: see the text */
 	HS_NR_GUEST_REASONS
 };
@@ -100,17 +114,20 @@ struct hs_model {
 	uint64_t nr_mode_changes; /* of the effective mode, since the start */
 	bool engaged;             /* KSM is ours now */
 	char trouble[512];        /* what keeps the whole from sharing; "" : nothing */
-	const char *stage;        /* what the scan does now: "coarse", "rest", "idle", ... */
-	uint64_t stage_ms;        /* for how long */
-	uint64_t silent_ms;       /* since the scan's thread last gave a sign of life */
+	enum hs_reason trouble_reason;
+	char undo_pending[512]; /* what was to be unshared and could not be yet, and why; "": nothing */
+	const char *stage;      /* what the scan does now: "coarse", "rest", "idle", ... */
+	uint64_t stage_ms;      /* for how long */
+	uint64_t silent_ms;     /* since the scan's thread last gave a sign of life */
 	uint64_t cycles;
 	uint64_t last_cycle_ms;
 	bool libvirt_configured, libvirt_connected;
 	char libvirt_uri[256], libvirt_text[512]; /* the last thing it said of the connection */
 	uint64_t memory_total_bytes, memory_available_bytes;
-	double psi_some_avg10;                /* percent; negative: the kernel does not say */
-	uint64_t scan_cpu_us, process_cpu_us; /* of the scan's thread; of the whole process */
-	uint64_t rss_bytes;                   /* of the daemon */
+	double psi_some_avg10;                    /* percent; negative: the kernel does not say */
+	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */
+	uint64_t rss_bytes;                       /* of the daemon */
+	uint64_t nr_descriptors, max_descriptors; /* of the daemon, open and allowed; 0: unknown */
 	bool has_totals;
 	struct hs_pipeline_totals totals;
 	bool has_ksm;
@@ -138,9 +155,13 @@ struct hs_history {
 	uint32_t resolution_s;
 };
 
+/* It was accepted, and what it asks for does not hold yet; the text says why. It goes on by itself. */
+#define HS_DONE_UNDER_WAY 1
+
 /* How a request that takes a while ends: called exactly once, on the main thread, at once or later. */
 struct hs_done {
-	void (*fn)(void *arg, int rc, const char *text); /* rc 0, or -errno with a sentence for a person */
+	/* rc 0, HS_DONE_UNDER_WAY, or -errno, each but the first with a sentence for a person */
+	void (*fn)(void *arg, int rc, const char *text);
 	void *arg;
 };
 
@@ -154,8 +175,8 @@ struct hs_control {
 	/* What becomes of the sharing when a request for this mode does not say. */
 	enum hs_after (*after_default)(void *ctx, enum hs_mode mode);
 	/* `guest`: a domain's name or UUID, "pid-N". A pid that is no guest yet becomes one. -ENOENT: no such guest. */
-	void (*opt_in)(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done);
-	/* Ends when the wish is stored; undoing the sharing goes on in steps (the guest's state says LEAVING). */
+	void (*opt_in)(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done);
+	/* Ends when the new state is stored; undoing the sharing goes on in steps (the guest's state says LEAVING). */
 	void (*opt_out)(void *ctx, const char *guest, struct hs_done done);
 	/* Undoes what is shared now; guest NULL: of all. The guest may be shared again in a later cycle. */
 	void (*unshare)(void *ctx, const char *guest, struct hs_done done);

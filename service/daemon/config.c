@@ -27,6 +27,7 @@ void hs_config_defaults(struct hs_config *out)
 	(void)snprintf(out->state_dir, sizeof(out->state_dir), "/run/hs-share");
 	out->on_exit = HS_AFTER_KEEP;
 	out->on_off = HS_AFTER_UNDO;
+	out->stop_timeout_s = 600;
 	out->history_resolution_s = 60;
 	out->history_hours = 24;
 	(void)snprintf(out->libvirt_uri, sizeof(out->libvirt_uri), "qemu:///system");
@@ -37,13 +38,13 @@ void hs_config_defaults(struct hs_config *out)
 	out->pipeline.share.cpu_percent = 50;
 	out->rest_min_s = 5;
 	out->rest_max_s = 60;
-	out->auto_mode = (struct hs_auto_config){ .on_available_percent = 20,
-						  .off_available_percent = 35,
-						  .on_psi_some_avg10 = 10,
-						  .off_psi_some_avg10 = 1,
-						  .dwell_s = 300,
-						  .poll_s = 5,
-						  .after = HS_AFTER_KEEP };
+	out->pressure = (struct hs_pressure_config){ .on_available_percent = 20,
+						     .off_available_percent = 35,
+						     .on_psi_some_avg10 = 10,
+						     .off_psi_some_avg10 = 1,
+						     .dwell_s = 300,
+						     .poll_s = 5,
+						     .after = HS_AFTER_KEEP };
 }
 
 struct reader {
@@ -231,10 +232,10 @@ static int check_whole(struct reader *r)
 	if (c->rest_max_s < c->rest_min_s)
 		return COMPLAIN_OF(r, "[scan] rest_max_s is less than rest_min_s", "scan rest_max_s",
 				   "scan rest_min_s");
-	if (c->auto_mode.off_available_percent <= c->auto_mode.on_available_percent)
+	if (c->pressure.off_available_percent <= c->pressure.on_available_percent)
 		return COMPLAIN_OF(r, "[auto] off_available_percent is not above on_available_percent: it would flap",
 				   "auto off_available_percent", "auto on_available_percent");
-	if (c->auto_mode.off_psi_some_avg10 >= c->auto_mode.on_psi_some_avg10)
+	if (c->pressure.off_psi_some_avg10 >= c->pressure.on_psi_some_avg10)
 		return COMPLAIN_OF(r, "[auto] off_psi is not below on_psi: it would flap", "auto off_psi",
 				   "auto on_psi");
 	if (c->socket[0] != '/')

@@ -16,9 +16,10 @@ struct hs_config {
 	char tcp_address[64];  /* 127.0.0.1 */
 	uint16_t tcp_port;     /* 0: none */
 	enum hs_log_level log_level;
-	char state_dir[4096];  /* /run/hs-share */
-	enum hs_after on_exit; /* keep or undo what is shared when the service ends; default keep */
-	enum hs_after on_off;  /* the same for mode off, when the request does not say; default undo */
+	char state_dir[4096];    /* /run/hs-share */
+	enum hs_after on_exit;   /* keep or undo what is shared when the service ends; default keep */
+	uint32_t stop_timeout_s; /* the end takes no longer; what is not put back by then is left to the next start */
+	enum hs_after on_off;    /* the same for mode off, when the request does not say; default undo */
 	uint32_t history_resolution_s, history_hours;
 	/* [libvirt] */
 	char libvirt_uri[256];      /* "": no libvirt */
@@ -27,7 +28,7 @@ struct hs_config {
 	struct hs_pipeline_config pipeline; /* .share.foreign: refuse, claim, allow */
 	uint32_t rest_min_s, rest_max_s;    /* between cycles; doubles while nothing changes */
 	/* [auto] */
-	struct hs_auto_config {
+	struct hs_pressure_config {
 		double on_available_percent;  /* save when less of the memory is available */
 		double off_available_percent; /* stop when more is, and pressure is low too */
 		double on_psi_some_avg10;     /* or when tasks waited for memory for more than this percent of 10 s */
@@ -35,7 +36,7 @@ struct hs_config {
 		uint32_t dwell_s; /* stay at least so long in a state */
 		uint32_t poll_s;
 		enum hs_after after; /* what becomes of the shared pages when the pressure is over; default keep */
-	} auto_mode;
+	} pressure;
 };
 void hs_config_defaults(struct hs_config *out);
 

@@ -54,6 +54,8 @@ static const struct hs_config_key own_keys[] = {
 	OTHER("service", "on_exit", T_AFTER, LIVE, on_exit,
 	      "keep or undo what is shared when the service ends; keep: an upgrade must not need the memory"),
 	OTHER("service", "on_off", T_AFTER, LIVE, on_off, "the same for mode off, when the request does not say"),
+	NUMBER("service", "stop_timeout_s", LIVE, stop_timeout_s, 1, 86400,
+	       "the end takes no longer: what is not put back by then is left to the next start"),
 	NUMBER("service", "history_resolution_s", RESTART, history_resolution_s, 1, 3600,
 	       "seconds between two points of the history"),
 	NUMBER("service", "history_hours", RESTART, history_hours, 1, 168,
@@ -66,16 +68,16 @@ static const struct hs_config_key own_keys[] = {
 	NUMBER("scan", "rest_max_s", LIVE, rest_max_s, 1, 86400,
 	       "longest rest, reached by doubling while nothing changes"),
 
-	REAL("auto", "on_available_percent", auto_mode.on_available_percent,
+	REAL("auto", "on_available_percent", pressure.on_available_percent,
 	     "save when less of the memory is available"),
-	REAL("auto", "off_available_percent", auto_mode.off_available_percent,
+	REAL("auto", "off_available_percent", pressure.off_available_percent,
 	     "stop when more is, and the pressure is low too"),
-	REAL("auto", "on_psi", auto_mode.on_psi_some_avg10,
+	REAL("auto", "on_psi", pressure.on_psi_some_avg10,
 	     "save when some task waited for memory for more than this percent of 10 s (PSI some avg10)"),
-	REAL("auto", "off_psi", auto_mode.off_psi_some_avg10, "stop only below this"),
-	NUMBER("auto", "dwell_s", LIVE, auto_mode.dwell_s, 0, 86400, "no switch sooner after the last one"),
-	NUMBER("auto", "poll_s", LIVE, auto_mode.poll_s, 1, 3600, "seconds between two readings"),
-	OTHER("auto", "after", T_AFTER, LIVE, auto_mode.after, "keep or undo what is shared when the pressure is over"),
+	REAL("auto", "off_psi", pressure.off_psi_some_avg10, "stop only below this"),
+	NUMBER("auto", "dwell_s", LIVE, pressure.dwell_s, 0, 86400, "no switch sooner after the last one"),
+	NUMBER("auto", "poll_s", LIVE, pressure.poll_s, 1, 3600, "seconds between two readings"),
+	OTHER("auto", "after", T_AFTER, LIVE, pressure.after, "keep or undo what is shared when the pressure is over"),
 };
 #define NR_OWN_KEYS (sizeof(own_keys) / sizeof(own_keys[0]))
 

@@ -26,12 +26,59 @@ static const struct hs_history *ask_history(void *ctx)
 
 /* ---- the mode ---- */
 
+/* A request for a mode, until it can be said what holds. */
+struct mode_request {
+	struct hs_daemon *d;
+	enum hs_mode effective;
+	bool undo;
+	struct hs_done done;
+};
+
+static void on_mode(void *arg, int rc, const char *text)
+{
+	struct mode_request *r = arg;
+	const struct hs_daemon_guest *g = r->d->guests;
+	char why[700];
+
+	(void)snprintf(why, sizeof(why), "%s", text ? text : "");
+	if (rc > 0) {
+		(void)snprintf(why, sizeof(why),
+			       "mode %s is set, but nothing is shared yet, and it is tried again: %.512s",
+			       hs_mode_name(r->effective), text);
+	} else if (rc < 0 && r->undo && r->effective != HS_MODE_OFF) {
+		rc = HS_DONE_UNDER_WAY;
+		(void)snprintf(why, sizeof(why),
+			       "mode %s is set, but not everything is unshared yet, and it is tried again: %.512s",
+			       hs_mode_name(r->effective), text);
+	} else if (!rc && r->undo && r->effective == HS_MODE_OFF) {
+		/* The guests left before the mode was set: what came of each is known now. */
+		while (g && !g->undo_text[0])
+			g = g->next;
+		if (g) {
+			rc = HS_DONE_UNDER_WAY;
+			(void)snprintf(
+			    why, sizeof(why),
+			    "mode off is set, but not everything is unshared yet, and it is tried again: guest "
+			    "%s: %.400s",
+			    g->id, g->undo_text);
+		}
+	}
+	finish(r->done, rc, why);
+	free(r);
+}
+
 void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum hs_after after, const char *why,
 			     struct hs_done done)
 {
-	struct hs_job job = {
-		.kind = HS_JOB_MODE, .effective = effective, .undo = after == HS_AFTER_UNDO, .done = done
-	};
+	const bool undo = after == HS_AFTER_UNDO;
+	struct mode_request *r = malloc(sizeof(*r));
+	struct hs_job job = { .kind = HS_JOB_MODE, .effective = effective, .undo = undo, .done = { on_mode, r } };
+
+	if (!r) {
+		finish(done, -ENOMEM, "out of memory: the mode is not changed");
+		return;
+	}
+	*r = (struct mode_request){ .d = d, .effective = effective, .undo = undo, .done = done };
 
 	if (strcmp(d->mode_reason, why) != 0)
 		hs_log(HS_LOG_INFO, "%s -> %s: %s", hs_mode_name(d->effective), hs_mode_name(effective), why);
@@ -49,8 +96,10 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 	} else {
 		hs_daemon_reconcile_soon(d);
 	}
-	if (hs_worker_post(d->worker, &job))
+	if (hs_scan_thread_post(d->scan, &job)) {
 		finish(done, -ENOMEM, "out of memory: the mode is not changed");
+		free(r);
+	}
 }
 
 static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done)
@@ -69,8 +118,8 @@ static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct h
 		return;
 	}
 	/* Until the marks are crossed it observes; a mode that saves goes on as it is if the marks allow. */
-	memset(&d->auto_state, 0, sizeof(d->auto_state));
-	d->auto_state.saving = d->effective == HS_MODE_SAVE;
+	memset(&d->pressure_state, 0, sizeof(d->pressure_state));
+	d->pressure_state.saving = d->effective == HS_MODE_SAVE;
 	hs_daemon_poll_pressure(d);
 	if (d->effective == HS_MODE_OFF)
 		hs_daemon_set_effective(d, HS_MODE_OBSERVE, HS_AFTER_KEEP, "auto: no pressure has been seen yet",
@@ -96,10 +145,10 @@ void hs_daemon_poll_pressure(struct hs_daemon *d)
 	}
 	if (d->mode != HS_MODE_AUTO || d->ending)
 		return;
-	if (!hs_auto_decide(&d->auto_state, &d->cfg.auto_mode, &d->pressure, hs_daemon_now_us(d) / 1000, why) &&
+	if (!hs_pressure_decide(&d->pressure_state, &d->cfg.pressure, &d->pressure, hs_daemon_now_us(d) / 1000, why) &&
 	    d->effective != HS_MODE_OFF)
 		return;
-	hs_daemon_set_effective(d, d->auto_state.saving ? HS_MODE_SAVE : HS_MODE_OBSERVE, d->cfg.auto_mode.after,
+	hs_daemon_set_effective(d, d->pressure_state.saving ? HS_MODE_SAVE : HS_MODE_OBSERVE, d->cfg.pressure.after,
 				why[0] ? why : "auto: no pressure has been seen yet", (struct hs_done){ NULL, NULL });
 }
 
@@ -114,47 +163,51 @@ static void refuse_unknown(struct hs_done done, const char *guest)
 	finish(done, -ENOENT, text);
 }
 
-/* "pid-N": the number; 0: it is none. */
-static pid_t named_pid(const char *guest)
+/* A domain that was opted in as a process, before libvirt told of it, keeps what was asked for then. */
+static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, const char *guest,
+			  const struct hs_opt_in_change *change, struct hs_done done)
 {
-	char *end;
-	long v;
+	struct hs_opt_in_change whole = *change;
 
-	if (strncmp(guest, "pid-", 4) != 0 || guest[4] < '1' || guest[4] > '9')
-		return 0;
-	errno = 0;
-	v = strtol(guest + 4, &end, 10);
-	return *end || errno || v > 0x3fffffff ? 0 : (pid_t)v;
+	if (g && g->by_request.on && !g->in_metadata.on) {
+		struct hs_opt_in opt_in = g->by_request;
+
+		hs_opt_in_apply(&opt_in, change);
+		whole.has_group = whole.has_max_shared = true;
+		memcpy(whole.group, opt_in.group, sizeof(whole.group));
+		whole.max_shared_bytes = opt_in.max_shared_bytes;
+	}
+	hs_virt_set_opt_in(d->virt, g ? g->uuid : guest, &whole, done);
 }
 
-static void opt_in(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done)
+static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done)
 {
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 	struct hs_error err = { "" };
 	int rc;
 
-	if (!hs_group_valid(wish->group)) {
+	if (change->has_group && !hs_group_valid(change->group)) {
 		finish(done, -EINVAL, "a group's name has 1 to 63 letters, digits, dots, dashes or underscores");
 		return;
 	}
-	if (g ? g->source == HS_SOURCE_LIBVIRT : !named_pid(guest)) {
+	if (g ? g->source == HS_SOURCE_LIBVIRT : !hs_daemon_named_pid(guest)) {
 		if (d->virt)
-			hs_virt_set_opt_in(d->virt, guest, wish, done);
+			opt_in_domain(d, g, guest, change, done);
 		else
 			refuse_unknown(done, guest);
 		return;
 	}
-	rc = g ? 0 : hs_daemon_guest_pid(d, named_pid(guest), &g, &err);
+	rc = g ? 0 : hs_daemon_guest_pid(d, hs_daemon_named_pid(guest), &g, &err);
 	if (rc) {
 		finish(done, rc == -ESRCH ? -ENOENT : rc, err.text);
 		return;
 	}
-	g->opt_in = *wish;
-	g->opt_in.on = true;
+	hs_opt_in_apply(&g->by_request, change);
+	hs_daemon_settle_opt_in(g);
 	g->refused = HS_REASON_NONE;
 	g->retry_at_us = 0;
-	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, wish->group);
+	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, g->opt_in.group);
 	hs_daemon_save_wishes(d);
 	hs_daemon_reconcile_soon(d);
 	finish(done, 0, "");
@@ -162,23 +215,28 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in *wish, s
 
 static void opt_out(void *ctx, const char *guest, struct hs_done done)
 {
-	const struct hs_opt_in off = { .group = "default" };
+	const struct hs_opt_in_change off = { .on = false };
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 
-	if (!g || g->source == HS_SOURCE_LIBVIRT) {
-		if (d->virt && !named_pid(guest))
+	if (!g) {
+		if (d->virt && !hs_daemon_named_pid(guest))
 			hs_virt_set_opt_in(d->virt, guest, &off, done);
 		else
 			refuse_unknown(done, guest);
 		return;
 	}
-	g->opt_in.on = false;
+	if (g->by_request.on)
+		hs_log(HS_LOG_INFO, "process %d is opted out", (int)g->pid);
+	g->by_request.on = false;
+	hs_daemon_settle_opt_in(g);
 	g->retry_at_us = 0;
-	hs_log(HS_LOG_INFO, "process %d is opted out", (int)g->pid);
 	hs_daemon_save_wishes(d);
 	hs_daemon_reconcile_soon(d);
-	finish(done, 0, "");
+	if (g->source == HS_SOURCE_LIBVIRT && d->virt)
+		hs_virt_set_opt_in(d->virt, g->uuid, &off, done);
+	else
+		finish(done, 0, "");
 }
 
 static void unshare(void *ctx, const char *guest, struct hs_done done)
@@ -202,7 +260,7 @@ static void unshare(void *ctx, const char *guest, struct hs_done done)
 		job.wish = g->opt_in;
 	}
 	job.pid = g ? g->pid : 0;
-	if (hs_worker_post(d->worker, &job))
+	if (hs_scan_thread_post(d->scan, &job))
 		finish(done, -ENOMEM, "out of memory");
 }
 
@@ -280,7 +338,7 @@ static int configure(struct hs_daemon *d, const struct hs_config *old, const cha
 	r->done = done;
 	(void)snprintf(r->text, sizeof(r->text), "%s", text);
 	job.done = (struct hs_done){ on_configured, r };
-	if (!hs_worker_post(d->worker, &job))
+	if (!hs_scan_thread_post(d->scan, &job))
 		return 0;
 	free(r);
 	return -ENOMEM;

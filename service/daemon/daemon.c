@@ -22,79 +22,11 @@
 #define HTTP_CONNECTIONS  64
 #define HTTP_TIMEOUT_S    10
 #define HTTP_REQUEST_S    30
+#define HTTP_ANSWER_S     600 /* undoing all of a large host takes minutes */
+#define HTTP_MAX_WAITING  48
 #define HTTP_MAX_BODY     16384 /* the largest request is a mode or a wish of some hundred bytes */
 #define RECONNECT_MS      1000
-#define LIBVIRT_ANSWER_MS 20000    /* below hs-share's own patience with a request */
-#define STUCK_MS          600000   /* no sign of life from the scan's thread for so long: the watchdog may bite */
-#define EXTEND_US         30000000 /* asked of systemd while the end takes its time... */
-#define EXTEND_EVERY_US   10000000 /* ...so often */
-
-uint64_t hs_daemon_now_us(struct hs_daemon *d)
-{
-	uint64_t us;
-
-	return sd_event_now(d->loop, CLOCK_MONOTONIC, &us) < 0 ? 0 : us;
-}
-
-/* ---- timers ---- */
-
-static int again(sd_event_source *s, uint64_t us)
-{
-	int rc = sd_event_source_set_time_relative(s, us);
-
-	return rc < 0 ? rc : sd_event_source_set_enabled(s, SD_EVENT_ONESHOT);
-}
-
-static int on_tick(sd_event_source *s, uint64_t us, void *arg)
-{
-	struct hs_daemon *d = arg;
-
-	(void)us;
-	if (d->ending) {
-		(void)sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%d", EXTEND_US);
-		return again(s, EXTEND_EVERY_US);
-	}
-	hs_daemon_poll_pressure(d);
-	hs_daemon_reconcile(d);
-	return again(s, d->cfg.auto_mode.poll_s * UINT64_C(1000000));
-}
-
-static int on_history(sd_event_source *s, uint64_t us, void *arg)
-{
-	struct hs_daemon *d = arg;
-	const struct hs_model *m = &d->model;
-	char saved[64] = ""; /* without the engine it is not known */
-
-	(void)us;
-	hs_daemon_history_add(d); /* makes the model anew */
-	if (m->engaged)
-		(void)snprintf(saved, sizeof(saved), ", %llu MiB saved",
-			       (unsigned long long)(m->totals.ledger.saved_bytes >> 20));
-	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests%s", hs_mode_name(m->effective), m->nr_guests, saved);
-	return again(s, d->history.resolution_s * UINT64_C(1000000));
-}
-
-static int on_watchdog(sd_event_source *s, uint64_t us, void *arg)
-{
-	struct hs_daemon *d = arg;
-	struct hs_worker_snapshot snap;
-	bool alive = true;
-
-	(void)us;
-	if (hs_worker_snapshot(d->worker, &snap) == 0)
-		alive = snap.alive_ms < STUCK_MS || d->ending;
-	free(snap.reports);
-	if (alive)
-		(void)sd_notify(0, "WATCHDOG=1");
-	else
-		hs_log(HS_LOG_ERROR, "the scan's thread has given no sign of life for %d s", STUCK_MS / 1000);
-	return again(s, d->watchdog_us / 3);
-}
-
-void hs_daemon_retime(struct hs_daemon *d)
-{
-	(void)again(d->tick, d->cfg.auto_mode.poll_s * UINT64_C(1000000));
-}
+#define LIBVIRT_ANSWER_MS 20000 /* below hs-share's own patience with a request */
 
 static int on_reconcile(sd_event_source *s, void *arg)
 {
@@ -129,10 +61,12 @@ void hs_daemon_end(struct hs_daemon *d, const char *why)
 	}
 	d->ending = true;
 	hs_log(HS_LOG_INFO, "%s: ending, what is shared is %s", why, job.undo ? "undone" : "kept");
-	(void)sd_notifyf(0, "STOPPING=1\nSTATUS=ending\nEXTEND_TIMEOUT_USEC=%d", EXTEND_US);
-	(void)again(d->tick, EXTEND_EVERY_US);
-	if (hs_worker_post(d->worker, &job))
+	(void)sd_notify(0, "STOPPING=1\nSTATUS=ending");
+	d->end_at_us = hs_daemon_now_us(d) + d->cfg.stop_timeout_s * UINT64_C(1000000);
+	if (hs_scan_thread_post(d->scan, &job))
 		(void)sd_event_exit(d->loop, 1);
+	else
+		hs_daemon_watch_end(d);
 }
 
 static void on_reloaded(void *arg, int rc, const char *text)
@@ -176,11 +110,6 @@ static int add_signals(struct hs_daemon *d)
 	return 0;
 }
 
-static int add_timer(struct hs_daemon *d, sd_event_source **out, uint64_t us, sd_event_time_handler_t fn)
-{
-	return sd_event_add_time_relative(d->loop, out, CLOCK_MONOTONIC, us, 0, fn, d);
-}
-
 static int start_loop(struct hs_daemon *d, struct hs_error *err)
 {
 	int rc = sd_event_new(&d->loop);
@@ -192,11 +121,7 @@ static int start_loop(struct hs_daemon *d, struct hs_error *err)
 	if (rc >= 0)
 		rc = sd_event_source_set_enabled(d->reconcile, SD_EVENT_OFF);
 	if (rc >= 0)
-		rc = add_timer(d, &d->tick, d->cfg.auto_mode.poll_s * UINT64_C(1000000), on_tick);
-	if (rc >= 0)
-		rc = add_timer(d, &d->history_timer, d->cfg.history_resolution_s * UINT64_C(1000000), on_history);
-	if (rc >= 0 && sd_watchdog_enabled(0, &d->watchdog_us) > 0)
-		rc = add_timer(d, &d->watchdog, d->watchdog_us / 3, on_watchdog);
+		rc = hs_daemon_start_timers(d);
 	if (rc < 0)
 		return hs_error_set(err, rc, "cannot set the event loop up: %s", strerror(-rc));
 	return 0;
@@ -214,8 +139,10 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.timeout_s = HTTP_TIMEOUT_S,
 		.request_s = HTTP_REQUEST_S,
 		.max_body_bytes = HTTP_MAX_BODY,
+		.answer_s = HTTP_ANSWER_S,
+		.max_waiting = HTTP_MAX_WAITING,
 	};
-	const struct hs_worker_config worker = {
+	const struct hs_scan_thread_config scan = {
 		.host = d->host,
 		.pipeline = d->cfg.pipeline,
 		.rest_min_s = d->cfg.rest_min_s,
@@ -245,7 +172,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		hs_log(HS_LOG_INFO, "KSM's settings, which an earlier run had changed, are given back");
 	else if (rc < 0)
 		hs_log(HS_LOG_WARNING, "%s", err->text);
-	rc = hs_worker_start(&d->worker, &worker, err);
+	rc = hs_scan_thread_start(&d->scan, &scan, err);
 	if (rc)
 		return rc;
 	hs_daemon_load_wishes(d);
@@ -263,7 +190,10 @@ static void stop_parts(struct hs_daemon *d)
 	hs_daemon_diagnose_stop(d);
 	hs_virt_stop(d->virt);
 	d->virt = NULL;
-	hs_worker_destroy(d->worker);
+	if (d->abandon)
+		hs_scan_thread_leave(d->scan);
+	else
+		hs_scan_thread_destroy(d->scan);
 	hs_http_stop(d->http);
 	hs_daemon_free_guests(d);
 	sd_event_source_unref(d->tick);

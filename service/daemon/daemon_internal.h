@@ -29,18 +29,21 @@ struct hs_daemon_guest {
 	pid_t pid; /* 0: not running */
 	int pid_fd;
 	sd_event_source *end;    /* watches pid_fd */
-	struct hs_opt_in opt_in; /* as wished */
-	struct hs_opt_in taken;  /* as it was when the scan's thread got it */
-	enum hs_reason obstacle; /* known before the scan's thread is asked */
+	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
+	struct hs_opt_in in_metadata, by_request; /* the domain's own, and what was asked for of this process alone */
+	struct hs_opt_in taken;                   /* as it was when the scan's thread got it */
+	enum hs_reason obstacle;                  /* known before the scan's thread is asked */
 	char obstacle_text[256];
 	enum hs_guest_place place;
-	pid_t worker_pid;       /* the process that the scan's thread knows it by; 0: OUT */
+	pid_t scan_pid;         /* the process that the scan's thread knows it by; 0: OUT */
 	uint64_t last_job;      /* the number of the last one posted for it */
 	bool lost;              /* IN, but the scan's thread has it no more */
 	bool undo;              /* leaving: its sharing is undone first */
 	enum hs_reason refused; /* the scan's thread would not have it */
 	char refused_text[512];
 	uint64_t retry_at_us; /* when it is asked again */
+	char undo_text[512];  /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
+			       */
 	bool owed_checked;    /* what an earlier life left in it was looked for */
 	bool forgotten;       /* to be freed when no job is under way */
 	unsigned int jobs;    /* under way */
@@ -54,7 +57,7 @@ struct hs_daemon {
 	struct hs_host host;
 	sd_event *loop;
 	int lock_fd;
-	struct hs_worker *worker;
+	struct hs_scan_thread *scan;
 	struct hs_virt *virt;
 	struct hs_http *http;
 	struct hs_control control;
@@ -62,11 +65,11 @@ struct hs_daemon {
 	enum hs_mode mode, effective;
 	char mode_reason[256];
 	uint64_t nr_mode_changes;
-	struct hs_auto_state auto_state;
+	struct hs_pressure_state pressure_state;
 	struct hs_pressure pressure;
 	bool virt_up;
 	char virt_text[512];
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 	bool silence_told;     /* that the scan's thread hangs */
 	struct hs_model model; /* made from all of this on demand */
 	size_t model_room;
@@ -78,6 +81,8 @@ struct hs_daemon {
 	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
 	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
 	bool ending;
+	uint64_t end_at_us; /* ending: it takes no longer */
+	bool abandon;       /* the scan's thread does not come to its end: it is left */
 };
 
 /* ---- daemon.c ---- */
@@ -85,31 +90,58 @@ struct hs_daemon {
 /* Runs until it is asked to end. `cfg` is as the file says; it starts in `mode`. Exit status. */
 int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named);
 
+/* Ends the loop, in order. */
+void hs_daemon_end(struct hs_daemon *d, const char *why);
+
+/* ---- timers.c ---- */
+
+#define HS_DAEMON_SILENT_MS 60000 /* 12 missed signs of life, or so long a piece of work as none should be */
+
 /* Monotonic, of the loop's current turn. */
 uint64_t hs_daemon_now_us(struct hs_daemon *d);
+
+/* Negative errno: the loop takes no timer. */
+HS_MUST_USE int hs_daemon_start_timers(struct hs_daemon *d);
 
 /* Sets the timers anew after the configuration has changed. */
 void hs_daemon_retime(struct hs_daemon *d);
 
-/* Ends the loop, in order. */
-void hs_daemon_end(struct hs_daemon *d, const char *why);
+/* The end has begun: asks systemd for time as long as it goes on, and leaves it when it takes too long, or hangs. */
+void hs_daemon_watch_end(struct hs_daemon *d);
 
-/* ---- daemon_guests.c ---- */
+/* ---- guests.c ---- */
 
-extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
-
-/* By name, UUID or "pid-N"; NULL. */
+/* By name, UUID or "pid-N", which names a domain's process as well; NULL. */
 struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest);
+
+/* "pid-N": the number; 0: it is none. */
+pid_t hs_daemon_named_pid(const char *guest);
+
+/* After in_metadata or by_request has changed. */
+void hs_daemon_settle_opt_in(struct hs_daemon_guest *g);
+
+/* One that is not running. NULL: out of memory. */
+struct hs_daemon_guest *hs_daemon_guest_new(struct hs_daemon *d, enum hs_guest_source source, const char *id);
+void hs_daemon_guest_free(struct hs_daemon_guest *g);
+void hs_daemon_free_guests(struct hs_daemon *d);
+
+/* Watches the guest's process from now on. 0 or -errno, then it counts as not running; pid 0: it does, 0. */
+int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid);
 
 /* A process as guest: known from now on until it ends. -ESRCH no such process, -ENOMEM, -EINVAL. */
 HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest **out, struct hs_error *err);
 
-/* Brings what the scan's thread has in line with what is wished; soon, not now. */
+/* ---- domains.c ---- */
+
+extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
+
+/* ---- reconcile.c ---- */
+
+/* Brings what the scan's thread has in line with the desired state; soon, not now. */
 void hs_daemon_reconcile_soon(struct hs_daemon *d);
 void hs_daemon_reconcile(struct hs_daemon *d);
-void hs_daemon_free_guests(struct hs_daemon *d);
 
-/* ---- daemon_control.c ---- */
+/* ---- control.c ---- */
 
 void hs_daemon_control_init(struct hs_daemon *d);
 
@@ -123,20 +155,20 @@ void hs_daemon_poll_pressure(struct hs_daemon *d);
 /* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
 void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
 
-/* ---- daemon_diagnose.c ---- */
+/* ---- diagnose_job.c ---- */
 
 /* Looks at the host on a thread of its own. Who asks meanwhile gets the same answer. */
 void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done);
 /* Ends it: who waits is answered with -ECANCELED; a look that hangs is left behind. */
 void hs_daemon_diagnose_stop(struct hs_daemon *d);
 
-/* ---- daemon_model.c ---- */
+/* ---- model_fill.c ---- */
 
 const struct hs_model *hs_daemon_model(struct hs_daemon *d);
 HS_MUST_USE int hs_daemon_history_init(struct hs_daemon *d);
 void hs_daemon_history_add(struct hs_daemon *d);
 
-/* ---- daemon_state.c ---- */
+/* ---- state.c ---- */
 
 /* One daemon a state folder: -EBUSY names the process that has it. *fd keeps it. */
 HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);

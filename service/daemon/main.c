@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon_internal.h"
+#include "service/common/descriptors.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE  2
@@ -105,5 +106,6 @@ int main(int argc, char **argv)
 		    stderr, "hs-shared: it needs root (page tables, ptrace, KSM); as a service systemd starts it so\n");
 		return EXIT_FAILED;
 	}
+	hs_descriptors_raise();
 	return hs_daemon_run(&cfg, mode, path, o.config != NULL);
 }

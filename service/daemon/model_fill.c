@@ -9,12 +9,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "service/common/descriptors.h"
 #include "service/common/log.h"
 #include "base/procstat.h"
 
-#define SILENT_MS 60000 /* 12 missed signs, or so long a piece of work as none should be */
-
-static const struct hs_guest_report *report_of(const struct hs_worker_snapshot *snap, pid_t pid)
+static const struct hs_guest_report *report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
 {
 	for (size_t i = 0; pid && i < snap->nr; i++)
 		if (snap->reports[i].pid == pid && !snap->reports[i].gone)
@@ -61,7 +60,7 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 
 static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *g, struct hs_model_guest *m)
 {
-	const struct hs_guest_report *r = report_of(&d->snap, g->worker_pid);
+	const struct hs_guest_report *r = report_of(&d->snap, g->scan_pid);
 
 	memset(m, 0, sizeof(*m));
 	memcpy(m->id, g->id, sizeof(m->id));
@@ -74,10 +73,17 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 		m->has_report = true;
 		m->report = *r;
 	}
-	if (g->place == HS_PLACE_LEAVING || (g->place == HS_PLACE_IN && !g->opt_in.on)) {
+	if (g->place == HS_PLACE_LEAVING || g->undo_text[0] ||
+	    (g->place == HS_PLACE_IN && (!g->opt_in.on || d->effective == HS_MODE_OFF))) {
 		m->state = HS_GUEST_LEAVING;
-		because(m, g->refused ? g->refused : HS_REASON_NOT_OPTED_IN,
-			g->refused ? g->refused_text : "its sharing is being undone");
+		because(m,
+			g->undo_text[0] ? HS_REASON_UNDO_PENDING
+			: g->refused    ? g->refused
+			: !g->opt_in.on ? HS_REASON_NOT_OPTED_IN
+					: HS_REASON_MODE_OFF,
+			g->undo_text[0] ? g->undo_text
+			: g->refused    ? g->refused_text
+					: "its sharing is being undone");
 	} else if (!g->pid) {
 		m->state = g->obstacle == HS_REASON_NO_PROCESS ? HS_GUEST_REFUSED : HS_GUEST_NOT_RUNNING;
 		because(m, g->obstacle == HS_REASON_NO_PROCESS ? HS_REASON_NO_PROCESS : HS_REASON_NOT_RUNNING,
@@ -149,7 +155,7 @@ static int fill_guests(struct hs_daemon *d)
  */
 static void note_silence(struct hs_daemon *d)
 {
-	const bool silent = d->snap.alive_ms >= SILENT_MS;
+	const bool silent = d->snap.alive_ms >= HS_DAEMON_SILENT_MS;
 
 	if (silent && !d->snap.trouble[0]) {
 		d->snap.trouble_reason = HS_REASON_TROUBLE;
@@ -165,12 +171,25 @@ static void note_silence(struct hs_daemon *d)
 	d->silence_told = silent;
 }
 
+static void fill_undo_pending(struct hs_daemon *d)
+{
+	struct hs_model *m = &d->model;
+	const struct hs_daemon_guest *g = d->guests;
+
+	memcpy(m->undo_pending, d->snap.undo_pending, sizeof(m->undo_pending));
+	while (g && !g->undo_text[0])
+		g = g->next;
+	if (g)
+		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.360s", g->id, g->undo_text);
+	hs_text_mend(m->undo_pending);
+}
+
 const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 {
 	struct hs_model *m = &d->model;
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 
-	if (hs_worker_snapshot(d->worker, &snap) == 0) {
+	if (hs_scan_thread_snapshot(d->scan, &snap) == 0) {
 		free(d->snap.reports);
 		d->snap = snap;
 		note_silence(d);
@@ -186,6 +205,8 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->nr_mode_changes = d->nr_mode_changes;
 	m->engaged = d->snap.engaged;
 	memcpy(m->trouble, d->snap.trouble, sizeof(m->trouble));
+	m->trouble_reason = m->trouble[0] ? d->snap.trouble_reason : HS_REASON_NONE;
+	fill_undo_pending(d);
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
 	m->silent_ms = d->snap.alive_ms;
@@ -204,6 +225,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->scan_cpu_us = d->snap.cpu_us;
 	m->process_cpu_us = own_cpu_us();
 	m->rss_bytes = hs_resident_bytes(&d->host);
+	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;

@@ -42,8 +42,8 @@ int hs_pressure_read(const struct hs_host *host, struct hs_pressure *out, struct
 	return 0;
 }
 
-bool hs_auto_decide(struct hs_auto_state *s, const struct hs_auto_config *cfg, const struct hs_pressure *p,
-		    uint64_t now_ms, char why[256])
+bool hs_pressure_decide(struct hs_pressure_state *s, const struct hs_pressure_config *cfg, const struct hs_pressure *p,
+			uint64_t now_ms, char why[256])
 {
 	double available;
 	bool psi_high, psi_low, to;

@@ -12,7 +12,7 @@ struct hs_pressure {
 /* -errno: meminfo cannot be read. No PSI is no error. */
 HS_MUST_USE int hs_pressure_read(const struct hs_host *host, struct hs_pressure *out, struct hs_error *err);
 
-struct hs_auto_state {
+struct hs_pressure_state {
 	bool saving;
 	bool decided;      /* `since_ms` means something */
 	uint64_t since_ms; /* monotonic, of the last switch */
@@ -23,7 +23,7 @@ struct hs_auto_state {
  * and never within the dwell after the last switch. Unknown readings change nothing. why[256]: for the statistics, with
  * the figures. True when it switched.
  */
-bool hs_auto_decide(struct hs_auto_state *s, const struct hs_auto_config *cfg, const struct hs_pressure *p,
-		    uint64_t now_ms, char why[256]);
+bool hs_pressure_decide(struct hs_pressure_state *s, const struct hs_pressure_config *cfg, const struct hs_pressure *p,
+			uint64_t now_ms, char why[256]);
 
 #endif

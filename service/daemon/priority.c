@@ -54,13 +54,13 @@ int hs_priority_read(const struct hs_host *host, uint64_t *run_ns, uint64_t *wai
 	return rc;
 }
 
-bool hs_priority_set(enum hs_place place)
+bool hs_priority_set(enum hs_sched_class sched_class)
 {
 	const struct sched_param param = { 0 };
 
 	/* Policy first: the nice value of a thread that gives way counts again once it does not. */
-	if (sched_setscheduler(0, place == HS_PLACE_IDLE ? SCHED_IDLE : SCHED_OTHER, &param) != 0)
+	if (sched_setscheduler(0, sched_class == HS_SCHED_IDLE ? SCHED_IDLE : SCHED_OTHER, &param) != 0)
 		return false;
 	/* 0 is this thread alone: on Linux nice values are threads' own. */
-	return setpriority(PRIO_PROCESS, 0, place == HS_PLACE_KSMD ? KSMD_NICE : 0) == 0;
+	return setpriority(PRIO_PROCESS, 0, sched_class == HS_SCHED_KSMD ? KSMD_NICE : 0) == 0;
 }

@@ -40,13 +40,13 @@ void hs_priority_skip(struct hs_priority *p, uint64_t run_ns, uint64_t waited_ns
 /* How long this thread has run and waited (/proc/thread-self/schedstat). -errno: this kernel does not say. */
 int hs_priority_read(const struct hs_host *host, uint64_t *run_ns, uint64_t *waited_ns);
 
-enum hs_place {
-	HS_PLACE_ORDINARY = 0, /* as guests */
-	HS_PLACE_KSMD,         /* nice 5, as ksmd (mm/ksm.c) */
-	HS_PLACE_IDLE,         /* SCHED_IDLE */
+enum hs_sched_class {
+	HS_SCHED_ORDINARY = 0, /* as guests */
+	HS_SCHED_KSMD,         /* nice 5, as ksmd (mm/ksm.c) */
+	HS_SCHED_IDLE,         /* SCHED_IDLE */
 };
 
 /* Puts this thread there. false: not allowed, it stays where it is. */
-bool hs_priority_set(enum hs_place place);
+bool hs_priority_set(enum hs_sched_class sched_class);
 
 #endif

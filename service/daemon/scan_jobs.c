@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "service/common/descriptors.h"
 #include "service/common/log.h"
 
 #define RETRY_ENGAGE_US (10 * UINT64_C(1000000)) /* somebody who drives KSM is asked again after so long */
@@ -19,7 +20,7 @@
 	(300 * UINT64_C(1000000)) /* ...or it does not: each try takes the engine, for all guests. Doubled up to this  \
 				   */
 
-bool hs_worker_job_is_urgent(enum hs_job_kind kind)
+bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind)
 {
 	switch (kind) {
 	case HS_JOB_ADD:
@@ -36,30 +37,30 @@ bool hs_worker_job_is_urgent(enum hs_job_kind kind)
 	return true;
 }
 
-void hs_worker_try_engage(struct hs_worker *w)
+void hs_scan_thread_try_engage(struct hs_scan_thread *w)
 {
 	struct hs_error err = { "" };
 	int rc;
 
 	if (!w->pipeline || w->effective != HS_MODE_SAVE || hs_pipeline_engaged(w->pipeline) ||
-	    hs_worker_now_us() < w->retry_engage_at_us)
+	    hs_scan_thread_now_us() < w->retry_engage_at_us)
 		return;
 	rc = hs_pipeline_engage(w->pipeline, &err);
 	if (!rc) {
-		hs_worker_trouble(w, HS_REASON_NONE, "");
+		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
 		return;
 	}
-	w->retry_engage_at_us = hs_worker_now_us() + RETRY_ENGAGE_US;
-	hs_worker_trouble(w,
-			  rc == -EBUSY                    ? HS_REASON_KSM_BUSY
-			  : rc == -ENOENT                 ? HS_REASON_NO_FEATURE
-			  : rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
-							  : HS_REASON_TROUBLE,
-			  err.text);
+	w->retry_engage_at_us = hs_scan_thread_now_us() + RETRY_ENGAGE_US;
+	hs_scan_thread_trouble(w,
+			       rc == -EBUSY                    ? HS_REASON_KSM_BUSY
+			       : rc == -ENOENT                 ? HS_REASON_NO_FEATURE
+			       : rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
+							       : HS_REASON_TROUBLE,
+			       err.text);
 }
 
 /* The engine for one job: *taken says that it has to be given back. */
-static int take_engine(struct hs_worker *w, bool *taken, struct hs_error *err)
+static int take_engine(struct hs_scan_thread *w, bool *taken, struct hs_error *err)
 {
 	int rc;
 
@@ -71,14 +72,14 @@ static int take_engine(struct hs_worker *w, bool *taken, struct hs_error *err)
 	return rc;
 }
 
-static void give_engine(struct hs_worker *w, bool taken)
+static void give_engine(struct hs_scan_thread *w, bool taken)
 {
 	if (taken)
 		hs_pipeline_disengage(w->pipeline);
 }
 
 /* -EAGAIN: a guest carries our marks, or may; of all guests, or of those alone that the engine would not have. */
-static int check_unmarked(struct hs_worker *w, bool all, struct hs_error *err)
+static int check_unmarked(struct hs_scan_thread *w, bool all, struct hs_error *err)
 {
 	size_t nr = hs_pipeline_report(w->pipeline, NULL, 0);
 	struct hs_guest_report *guests = calloc(nr ? nr : 1, sizeof(*guests));
@@ -102,7 +103,7 @@ static int check_unmarked(struct hs_worker *w, bool all, struct hs_error *err)
 	return rc;
 }
 
-static int give_back(struct hs_worker *w, pid_t pid, struct hs_error *err)
+static int give_back(struct hs_scan_thread *w, pid_t pid, struct hs_error *err)
 {
 	struct hs_share_unshared out = { 0 };
 	bool taken;
@@ -122,20 +123,22 @@ static int give_back(struct hs_worker *w, pid_t pid, struct hs_error *err)
 	return rc;
 }
 
-static int add(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	const struct hs_guest_options opt = { .name = job->name,
 					      .group = job->wish.group,
 					      .max_shared_bytes = job->wish.max_shared_bytes };
-	int rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
+	int rc = hs_descriptors_for_guest(&w->cfg.host, err);
 
+	if (!rc)
+		rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
 	if (!rc)
 		hs_log(HS_LOG_INFO, "guest %s (process %d) is watched, group %s", job->name, (int)job->pid,
 		       job->wish.group[0] ? job->wish.group : "default");
 	return rc;
 }
 
-static int take_out(struct hs_worker *w, pid_t pid, bool undo, struct hs_error *err)
+static int take_out(struct hs_scan_thread *w, pid_t pid, bool undo, struct hs_error *err)
 {
 	struct hs_share_unshared out = { 0 };
 	bool taken = false;
@@ -149,7 +152,7 @@ static int take_out(struct hs_worker *w, pid_t pid, bool undo, struct hs_error *
 	return rc;
 }
 
-static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+static int check_owed(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	uint64_t bytes = 0;
 	int rc = hs_share_find_marked(&w->cfg.host, job->pid, &bytes, err);
@@ -171,8 +174,15 @@ static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_e
 	return rc;
 }
 
+static void tell_undo_pending(struct hs_scan_thread *w)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	memcpy(w->snap.undo_pending, w->undo_text, sizeof(w->snap.undo_pending));
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
 /* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
-static int undo_all(struct hs_worker *w, struct hs_error *err)
+static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 {
 	int rc = 0;
 
@@ -184,15 +194,16 @@ static int undo_all(struct hs_worker *w, struct hs_error *err)
 	else if (!rc && w->undo_owed)
 		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
 	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
+	tell_undo_pending(w);
 	w->undo_owed = rc != 0;
 	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
 	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
 		w->retry_undo_us = RETRY_UNDO_MAX_US;
-	w->retry_undo_at_us = hs_worker_now_us() + w->retry_undo_us;
+	w->retry_undo_at_us = hs_scan_thread_now_us() + w->retry_undo_us;
 	return rc;
 }
 
-void hs_worker_retry_undo(struct hs_worker *w)
+void hs_scan_thread_retry_undo(struct hs_scan_thread *w)
 {
 	struct hs_error err = { "" };
 
@@ -200,7 +211,7 @@ void hs_worker_retry_undo(struct hs_worker *w)
 }
 
 /* One that the pipeline has lost (it could not be taken over by a new one) may be shared all the same. */
-static int leave(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+static int leave(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	int rc = take_out(w, job->pid, job->undo, err);
 
@@ -209,7 +220,7 @@ static int leave(struct hs_worker *w, const struct hs_job *job, struct hs_error 
 	return job->undo ? check_owed(w, job, err) : 0;
 }
 
-static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	int rc = 0;
 
@@ -219,11 +230,15 @@ static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_err
 	w->undo_owed = false;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
+	tell_undo_pending(w);
 	if (job->effective == HS_MODE_SAVE) {
-		hs_worker_try_engage(w);
-		return 0;
+		hs_scan_thread_try_engage(w);
+		if (hs_pipeline_engaged(w->pipeline))
+			return 0;
+		(void)snprintf(err->text, sizeof(err->text), "%s", w->snap.trouble); /* which this thread alone sets */
+		return HS_DONE_UNDER_WAY;
 	}
-	hs_worker_trouble(w, HS_REASON_NONE, "");
+	hs_scan_thread_trouble(w, HS_REASON_NONE, "");
 	if (job->undo)
 		rc = undo_all(w, err);
 	/* Also when that failed: with the engine, cycles would share further. */
@@ -232,7 +247,7 @@ static int set_mode(struct hs_worker *w, const struct hs_job *job, struct hs_err
 }
 
 /* The guests of the old pipeline go over to a new one; what is shared stays and is read back from the kernel. */
-static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
+static int configure(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	struct hs_pipeline_config cfg = job->config;
 	struct hs_guest_report *guests = NULL;
@@ -254,7 +269,7 @@ static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_er
 	w->cfg.pipeline = cfg;
 	w->cfg.rest_min_s = job->rest_min_s;
 	w->cfg.rest_max_s = job->rest_max_s;
-	hs_worker_watch_pipeline(w);
+	hs_scan_thread_watch_pipeline(w);
 	for (size_t i = 0; i < nr; i++) {
 		const struct hs_guest_options opt = { .name = guests[i].name,
 						      .group = guests[i].group,
@@ -263,7 +278,7 @@ static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_er
 
 		if (guests[i].gone)
 			continue;
-		hs_worker_sign_of_life(w);
+		hs_scan_thread_sign_of_life(w);
 		one = hs_pipeline_add(fresh, guests[i].pid, &opt, err);
 		if (one) {
 			hs_log(HS_LOG_WARNING, "guest %s could not be taken over: %s", guests[i].name, err->text);
@@ -271,13 +286,13 @@ static int configure(struct hs_worker *w, const struct hs_job *job, struct hs_er
 		}
 	}
 	w->retry_engage_at_us = 0;
-	hs_worker_try_engage(w);
+	hs_scan_thread_try_engage(w);
 out:
 	free(guests);
 	return rc ? rc : nr_lost;
 }
 
-void hs_worker_do_job(struct hs_worker *w, struct job_item *item)
+void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item)
 {
 	const struct hs_job *job = &item->job;
 	struct hs_error err = { "" };

@@ -16,12 +16,12 @@
 #include "service/common/log.h"
 #include "service/common/thread.h"
 
-/* How often the thread's place is thought over, ms: reading it costs microseconds. */
-#define PLACE_EVERY_MS 50
+/* How often the thread's class is thought over, ms: reading it costs microseconds. */
+#define SCHED_EVERY_MS 50
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
 
-uint64_t hs_worker_now_us(void)
+uint64_t hs_scan_thread_now_us(void)
 {
 	struct timespec ts;
 
@@ -55,27 +55,27 @@ static struct job_item *queue_pop(struct job_queue *q)
 static uint64_t clock_now_us(void *ctx)
 {
 	(void)ctx;
-	return hs_worker_now_us();
+	return hs_scan_thread_now_us();
 }
 
-static bool interrupted(const struct hs_worker *w)
+static bool interrupted(const struct hs_scan_thread *w)
 {
 	if (w->stop)
 		return true;
-	if (w->urgency == WORKER_NOTHING)
+	if (w->urgency == SCAN_NOTHING)
 		return false;
-	return w->nr_urgent || (w->urgency == WORKER_ANY_JOB && w->nr_patient);
+	return w->nr_urgent || (w->urgency == SCAN_ANY_JOB && w->nr_patient);
 }
 
 static int clock_sleep_us(void *ctx, uint64_t us)
 {
-	struct hs_worker *w = ctx;
-	uint64_t now = hs_worker_now_us();
+	struct hs_scan_thread *w = ctx;
+	uint64_t now = hs_scan_thread_now_us();
 	const uint64_t end = now + us;
 	int rc;
 
 	(void)pthread_mutex_lock(&w->lock);
-	for (; !interrupted(w) && now < end; now = hs_worker_now_us()) {
+	for (; !interrupted(w) && now < end; now = hs_scan_thread_now_us()) {
 		const uint64_t until = end - now > LIFE_EVERY_US ? now + LIFE_EVERY_US : end;
 		const struct timespec ts = { .tv_sec = (time_t)(until / 1000000),
 					     .tv_nsec = (long)(until % 1000000) * 1000 };
@@ -91,37 +91,38 @@ static int clock_sleep_us(void *ctx, uint64_t us)
 
 /* ---- what is told ---- */
 
-static void set_place(struct hs_worker *w, enum hs_place place)
+static void set_sched_class(struct hs_scan_thread *w, enum hs_sched_class sched_class)
 {
-	if (place != w->place && hs_priority_set(place))
-		w->place = place;
+	if (sched_class != w->sched_class && hs_priority_set(sched_class))
+		w->sched_class = sched_class;
 }
 
 /* The work at hand may wait, or not. */
-static void set_priority(struct hs_worker *w, bool may_wait)
+static void set_priority(struct hs_scan_thread *w, bool may_wait)
 {
-	const uint64_t now_ms = hs_worker_now_us() / 1000;
+	const uint64_t now_ms = hs_scan_thread_now_us() / 1000;
 	uint64_t run_ns, waited_ns;
 
 	if (!may_wait) {
-		set_place(w, HS_PLACE_ORDINARY);
+		set_sched_class(w, HS_SCHED_ORDINARY);
 		return;
 	}
-	if (w->place != HS_PLACE_ORDINARY && now_ms - w->place_ms < PLACE_EVERY_MS)
+	if (w->sched_class != HS_SCHED_ORDINARY && now_ms - w->sched_asked_ms < SCHED_EVERY_MS)
 		return;
-	w->place_ms = now_ms;
+	w->sched_asked_ms = now_ms;
 	if (hs_priority_read(&w->cfg.host, &run_ns, &waited_ns) != 0) {
-		set_place(w, HS_PLACE_KSMD); /* nothing would tell that it gets nothing */
+		set_sched_class(w, HS_SCHED_KSMD); /* nothing would tell that it gets nothing */
 		return;
 	}
-	if (w->place == HS_PLACE_ORDINARY)
+	if (w->sched_class == HS_SCHED_ORDINARY)
 		hs_priority_skip(&w->priority, run_ns, waited_ns);
-	set_place(w, hs_priority_crowded(&w->priority, now_ms, run_ns, waited_ns) ? HS_PLACE_KSMD : HS_PLACE_IDLE);
+	set_sched_class(w,
+			hs_priority_crowded(&w->priority, now_ms, run_ns, waited_ns) ? HS_SCHED_KSMD : HS_SCHED_IDLE);
 }
 
-static void set_stage(struct hs_worker *w, const char *stage)
+static void set_stage(struct hs_scan_thread *w, const char *stage)
 {
-	const uint64_t now_ms = hs_worker_now_us() / 1000;
+	const uint64_t now_ms = hs_scan_thread_now_us() / 1000;
 
 	(void)pthread_mutex_lock(&w->lock);
 	if (w->snap.stage != stage) {
@@ -132,7 +133,7 @@ static void set_stage(struct hs_worker *w, const char *stage)
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
-void hs_worker_sign_of_life(struct hs_worker *w)
+void hs_scan_thread_sign_of_life(struct hs_scan_thread *w)
 {
 	set_stage(w, w->snap.stage); /* which this thread alone sets */
 }
@@ -144,25 +145,25 @@ static void on_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t 
 		[HS_STAGE_DECIDE] = "decide",   [HS_STAGE_MERGE] = "merge",     [HS_STAGE_VERIFY] = "verify",
 		[HS_STAGE_UNSHARE] = "unshare", [HS_STAGE_REST] = "rest",
 	};
-	struct hs_worker *w = ctx;
+	struct hs_scan_thread *w = ctx;
 
 	(void)done;
 	(void)total;
 	if (w->in_job) { /* it stays one, however long */
-		hs_worker_sign_of_life(w);
+		hs_scan_thread_sign_of_life(w);
 		return;
 	}
 	set_priority(w, stage != HS_STAGE_FINE && stage != HS_STAGE_MERGE && stage != HS_STAGE_VERIFY);
-	w->urgency = stage == HS_STAGE_COARSE || stage == HS_STAGE_CONTENT ? WORKER_ANY_JOB : WORKER_URGENT_ONLY;
+	w->urgency = stage == HS_STAGE_COARSE || stage == HS_STAGE_CONTENT ? SCAN_ANY_JOB : SCAN_URGENT_ONLY;
 	set_stage(w, names[stage]);
 }
 
-void hs_worker_watch_pipeline(struct hs_worker *w)
+void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w)
 {
 	hs_pipeline_on_progress(w->pipeline, on_progress, w);
 }
 
-void hs_worker_trouble(struct hs_worker *w, enum hs_reason reason, const char *text)
+void hs_scan_thread_trouble(struct hs_scan_thread *w, enum hs_reason reason, const char *text)
 {
 	(void)pthread_mutex_lock(&w->lock);
 	if (text[0] && strcmp(text, w->snap.trouble) != 0)
@@ -180,7 +181,7 @@ static uint64_t thread_cpu_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-void hs_worker_publish(struct hs_worker *w)
+void hs_scan_thread_publish(struct hs_scan_thread *w)
 {
 	struct hs_guest_report *reports = NULL, *old;
 	struct hs_pipeline_totals totals = { 0 };
@@ -210,27 +211,27 @@ void hs_worker_publish(struct hs_worker *w)
 
 /* ---- the thread ---- */
 
-static void begin_job(struct hs_worker *w)
+static void begin_job(struct hs_scan_thread *w)
 {
-	w->urgency = WORKER_NOTHING;
+	w->urgency = SCAN_NOTHING;
 	set_priority(w, false);
 	set_stage(w, "job");
 	w->in_job = true;
 }
 
 /* What an earlier job could not do. */
-static void retry_undo(struct hs_worker *w)
+static void retry_undo(struct hs_scan_thread *w)
 {
-	if (!w->undo_owed || hs_worker_now_us() < w->retry_undo_at_us)
+	if (!w->undo_owed || hs_scan_thread_now_us() < w->retry_undo_at_us)
 		return;
 	begin_job(w);
-	hs_worker_retry_undo(w);
+	hs_scan_thread_retry_undo(w);
 	w->in_job = false;
-	hs_worker_publish(w);
+	hs_scan_thread_publish(w);
 }
 
 /* Does what is asked for; true when the thread is to end. */
-static bool do_jobs(struct hs_worker *w)
+static bool do_jobs(struct hs_scan_thread *w)
 {
 	bool quit = false, any = false;
 
@@ -240,7 +241,7 @@ static bool do_jobs(struct hs_worker *w)
 		(void)pthread_mutex_lock(&w->lock);
 		item = w->stop || quit ? NULL : queue_pop(&w->todo);
 		if (item) {
-			if (hs_worker_job_is_urgent(item->job.kind))
+			if (hs_scan_thread_job_is_urgent(item->job.kind))
 				w->nr_urgent--;
 			else
 				w->nr_patient--;
@@ -251,7 +252,7 @@ static bool do_jobs(struct hs_worker *w)
 			break;
 		any = true;
 		begin_job(w);
-		hs_worker_do_job(w, item);
+		hs_scan_thread_do_job(w, item);
 		w->in_job = false;
 		if (item->job.kind == HS_JOB_QUIT) {
 			/* Delivered when all is put back: the main thread ends with it, and waits for nothing then. */
@@ -265,18 +266,18 @@ static bool do_jobs(struct hs_worker *w)
 		hs_thread_poke(w->event_fd);
 	}
 	if (any && !quit)
-		hs_worker_publish(w);
+		hs_scan_thread_publish(w);
 	return quit;
 }
 
-static void one_cycle(struct hs_worker *w)
+static void one_cycle(struct hs_scan_thread *w)
 {
-	const uint64_t start_us = hs_worker_now_us();
+	const uint64_t start_us = hs_scan_thread_now_us();
 	struct hs_error err = { "" };
 	uint64_t news = 0;
 	int rc;
 
-	hs_worker_try_engage(w);
+	hs_scan_thread_try_engage(w);
 	rc = hs_pipeline_cycle(w->pipeline, &news, &err);
 	if (rc == -ECANCELED) {
 		w->rest_ms = 0;
@@ -285,23 +286,23 @@ static void one_cycle(struct hs_worker *w)
 	if (rc == -ESRCH)
 		rc = 0; /* the last guest has gone: the main thread hears of it by the pidfd */
 	if (rc)
-		hs_worker_trouble(w, rc == -EBUSY ? HS_REASON_FOREIGN : HS_REASON_TROUBLE, err.text);
+		hs_scan_thread_trouble(w, rc == -EBUSY ? HS_REASON_FOREIGN : HS_REASON_TROUBLE, err.text);
 	else if (w->effective != HS_MODE_SAVE || hs_pipeline_engaged(w->pipeline))
-		hs_worker_trouble(w, HS_REASON_NONE, "");
+		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
 	(void)pthread_mutex_lock(&w->lock);
 	w->snap.cycles++;
-	w->snap.last_cycle_ms = (hs_worker_now_us() - start_us) / 1000;
+	w->snap.last_cycle_ms = (hs_scan_thread_now_us() - start_us) / 1000;
 	(void)pthread_mutex_unlock(&w->lock);
 	w->rest_ms = news || w->rest_ms < w->cfg.rest_min_s * UINT64_C(1000) ? w->cfg.rest_min_s * UINT64_C(1000)
 									     : w->rest_ms * 2;
 	if (w->rest_ms > w->cfg.rest_max_s * UINT64_C(1000))
 		w->rest_ms = w->cfg.rest_max_s * UINT64_C(1000);
-	hs_worker_publish(w);
+	hs_scan_thread_publish(w);
 }
 
 static void *run(void *arg)
 {
-	struct hs_worker *w = arg;
+	struct hs_scan_thread *w = arg;
 
 	(void)pthread_setname_np(pthread_self(), "hs-scan");
 	while (!do_jobs(w)) {
@@ -317,9 +318,9 @@ static void *run(void *arg)
 		} else {
 			set_stage(w, "idle");
 		}
-		w->urgency = WORKER_ANY_JOB;
+		w->urgency = SCAN_ANY_JOB;
 		if (w->undo_owed) {
-			const uint64_t now_us = hs_worker_now_us();
+			const uint64_t now_us = hs_scan_thread_now_us();
 			const uint64_t left_us = w->retry_undo_at_us > now_us ? w->retry_undo_at_us - now_us : 0;
 
 			sleep_us = left_us < sleep_us ? left_us : sleep_us;
@@ -335,7 +336,7 @@ static void *run(void *arg)
 		queue_push(&w->finished, w->quit);
 		(void)pthread_mutex_unlock(&w->lock);
 	}
-	hs_worker_publish(w);
+	hs_scan_thread_publish(w);
 	return NULL;
 }
 
@@ -343,7 +344,7 @@ static void *run(void *arg)
 
 static int on_event(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
-	struct hs_worker *w = arg;
+	struct hs_scan_thread *w = arg;
 	uint64_t count;
 
 	(void)source;
@@ -365,9 +366,9 @@ static int on_event(sd_event_source *source, int fd, uint32_t revents, void *arg
 	return 0;
 }
 
-int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, struct hs_error *err)
+int hs_scan_thread_start(struct hs_scan_thread **out, const struct hs_scan_thread_config *cfg, struct hs_error *err)
 {
-	struct hs_worker *w = calloc(1, sizeof(*w));
+	struct hs_scan_thread *w = calloc(1, sizeof(*w));
 	pthread_condattr_t attr;
 	int rc;
 
@@ -379,7 +380,7 @@ int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, 
 	w->cfg.pipeline.allow_empty = true;
 	w->clock = (struct hs_clock){ .ctx = w, .now_us = clock_now_us, .sleep_us = clock_sleep_us };
 	w->snap.stage = "idle";
-	w->snap.alive_ms = w->snap.stage_ms = hs_worker_now_us() / 1000;
+	w->snap.alive_ms = w->snap.stage_ms = hs_scan_thread_now_us() / 1000;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -394,7 +395,7 @@ int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, 
 	rc = hs_pipeline_create(&w->pipeline, &w->cfg.host, &w->cfg.pipeline, &w->clock, err);
 	if (rc)
 		goto fail;
-	hs_worker_watch_pipeline(w);
+	hs_scan_thread_watch_pipeline(w);
 	rc = hs_thread_start(&w->thread, run, w);
 	if (rc) {
 		(void)hs_error_set(err, rc, "cannot start the scan's thread: %s", strerror(-rc));
@@ -404,11 +405,11 @@ int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, 
 	*out = w;
 	return 0;
 fail:
-	hs_worker_destroy(w);
+	hs_scan_thread_destroy(w);
 	return rc;
 }
 
-int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
+int hs_scan_thread_post(struct hs_scan_thread *w, const struct hs_job *job)
 {
 	struct job_item *item = calloc(1, sizeof(*item));
 
@@ -418,7 +419,7 @@ int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
 	w->nr_posted++;
 	(void)pthread_mutex_lock(&w->lock);
 	queue_push(&w->todo, item);
-	if (hs_worker_job_is_urgent(job->kind))
+	if (hs_scan_thread_job_is_urgent(job->kind))
 		w->nr_urgent++;
 	else
 		w->nr_patient++;
@@ -427,18 +428,18 @@ int hs_worker_post(struct hs_worker *w, const struct hs_job *job)
 	return 0;
 }
 
-uint64_t hs_worker_nr_posted(const struct hs_worker *w)
+uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w)
 {
 	return w->nr_posted;
 }
 
-int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out)
+int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *out)
 {
 	uint64_t now_ms;
 	int rc = 0;
 
 	(void)pthread_mutex_lock(&w->lock);
-	now_ms = hs_worker_now_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
+	now_ms = hs_scan_thread_now_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
 	*out = w->snap;
 	out->reports = calloc(w->snap.nr ? w->snap.nr : 1, sizeof(*out->reports));
 	if (!out->reports) {
@@ -453,7 +454,13 @@ int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out)
 	return rc;
 }
 
-void hs_worker_destroy(struct hs_worker *w)
+void hs_scan_thread_leave(struct hs_scan_thread *w)
+{
+	sd_event_source_disable_unref(w->source);
+	w->source = NULL;
+}
+
+void hs_scan_thread_destroy(struct hs_scan_thread *w)
 {
 	struct job_item *item;
 

@@ -13,14 +13,15 @@
 
 #include "config.h"
 
-struct hs_worker;
+struct hs_scan_thread;
 
 enum hs_job_kind {
 	HS_JOB_ADD,        /* pid, name, wish */
 	HS_JOB_REMOVE,     /* pid; undo: its sharing first. -ENOMEM: no room for that now, it stays */
 	HS_JOB_UNSHARE,    /* pid, or 0: all */
 	HS_JOB_LIMIT,      /* pid, wish.max_shared_bytes */
-	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing */
+	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing. HS_DONE_UNDER_WAY: to save,
+			      and the engine cannot be taken yet; it is tried again */
 	HS_JOB_CHECK_OWED, /* pid: undo what an earlier life left shared in a process that is no guest now */
 	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back. -errno: the old one goes
 			      on; above 0: so many guests could not be taken over, and are out */
@@ -39,10 +40,11 @@ struct hs_job {
 	struct hs_done done; /* called on the main thread; fn may be NULL */
 };
 
-struct hs_worker_snapshot {
+struct hs_scan_thread_snapshot {
 	bool engaged;
 	char trouble[512]; /* what keeps the whole from sharing; "": nothing */
 	enum hs_reason trouble_reason;
+	char undo_pending[512]; /* of what is to be unshared in a mode that shares nothing; "": nothing is pending */
 	const char *stage;
 	uint64_t stage_ms;
 	uint64_t alive_ms; /* since the thread last gave a sign of life; asleep it gives one every 5 s, within a job at
@@ -56,26 +58,30 @@ struct hs_worker_snapshot {
 	size_t nr;
 };
 
-struct hs_worker_config {
+struct hs_scan_thread_config {
 	struct hs_host host;
 	struct hs_pipeline_config pipeline;
 	uint32_t rest_min_s, rest_max_s; /* between cycles; doubles while nothing changes */
 	sd_event *loop;
 };
 
-HS_MUST_USE int hs_worker_start(struct hs_worker **out, const struct hs_worker_config *cfg, struct hs_error *err);
+HS_MUST_USE int hs_scan_thread_start(struct hs_scan_thread **out, const struct hs_scan_thread_config *cfg,
+				     struct hs_error *err);
 
 /* Copies the job. -ENOMEM: not taken, `done` is not called. */
-HS_MUST_USE int hs_worker_post(struct hs_worker *w, const struct hs_job *job);
+HS_MUST_USE int hs_scan_thread_post(struct hs_scan_thread *w, const struct hs_job *job);
 
 /* Jobs taken so far: the number of the last one. A snapshot with as many nr_jobs knows of it. */
-uint64_t hs_worker_nr_posted(const struct hs_worker *w);
+uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w);
 
 /* -ENOMEM. */
-HS_MUST_USE int hs_worker_snapshot(struct hs_worker *w, struct hs_worker_snapshot *out);
+HS_MUST_USE int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *out);
+
+/* Leaves a thread that does not come to its end alone, with all that it uses: the process is about to end. */
+void hs_scan_thread_leave(struct hs_scan_thread *w);
 
 /* Ends the thread if HS_JOB_QUIT has not, without undoing anything, and frees all. Jobs that were not done are
  * forgotten. Takes NULL. */
-void hs_worker_destroy(struct hs_worker *w);
+void hs_scan_thread_destroy(struct hs_scan_thread *w);
 
 #endif

@@ -57,11 +57,11 @@ void hs_daemon_save_wishes(struct hs_daemon *d)
 	int fd = -1, rc = -1;
 
 	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (g->source == HS_SOURCE_PID && g->pid && g->opt_in.on && !g->forgotten)
+		if (g->pid && g->by_request.on && !g->forgotten)
 			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:s,s:I}", "pid", (int)g->pid, "started",
 								    (json_int_t)hs_start_time(&d->host, g->pid),
-								    "group", g->opt_in.group, "max_shared_bytes",
-								    (json_int_t)g->opt_in.max_shared_bytes));
+								    "group", g->by_request.group, "max_shared_bytes",
+								    (json_int_t)g->by_request.max_shared_bytes));
 	(void)snprintf(path, sizeof(path), "%s/" WISHES, d->host.state_dir);
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -113,9 +113,10 @@ void hs_daemon_load_wishes(struct hs_daemon *d)
 			       err.text);
 			continue;
 		}
-		g->opt_in.on = true;
-		(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "%s", group);
-		g->opt_in.max_shared_bytes = (uint64_t)max;
+		g->by_request.on = true;
+		(void)snprintf(g->by_request.group, sizeof(g->by_request.group), "%s", group);
+		g->by_request.max_shared_bytes = (uint64_t)max;
+		hs_daemon_settle_opt_in(g);
 	}
 	json_decref(list);
 }

@@ -61,7 +61,7 @@ static int quality_of(struct piece p)
 	return q > 1000 ? -1 : q;
 }
 
-static enum hs_accept_how how_named(struct piece range, const char *type)
+static enum hs_accept_header_how how_named(struct piece range, const char *type)
 {
 	const size_t family = (size_t)(strchr(type, '/') - type) + 1;
 
@@ -76,9 +76,9 @@ static enum hs_accept_how how_named(struct piece range, const char *type)
 }
 
 /* One range: how it names the type, and with which quality. */
-static enum hs_accept_how read_range(struct piece range, const char *type, const char *version, int *quality)
+static enum hs_accept_header_how read_range(struct piece range, const char *type, const char *version, int *quality)
 {
-	enum hs_accept_how how = how_named(next_piece(&range, ';'), type);
+	enum hs_accept_header_how how = how_named(next_piece(&range, ';'), type);
 
 	*quality = 1000;
 	while (how && range.at < range.end) {
@@ -101,7 +101,8 @@ static enum hs_accept_how read_range(struct piece range, const char *type, const
 	return how;
 }
 
-unsigned int hs_accept_quality(const char *accept, const char *type, const char *version, enum hs_accept_how *how)
+unsigned int hs_accept_header_quality(const char *accept, const char *type, const char *version,
+				      enum hs_accept_header_how *how)
 {
 	struct piece rest;
 	int best = 0;
@@ -113,7 +114,7 @@ unsigned int hs_accept_quality(const char *accept, const char *type, const char 
 	rest = (struct piece){ accept, accept + strlen(accept) };
 	while (rest.at < rest.end) {
 		int quality;
-		const enum hs_accept_how this = read_range(next_piece(&rest, ','), type, version, &quality);
+		const enum hs_accept_header_how this = read_range(next_piece(&rest, ','), type, version, &quality);
 
 		if (this == HS_ACCEPT_NOT || this < *how || (this == *how && quality <= best))
 			continue;
@@ -123,11 +124,11 @@ unsigned int hs_accept_quality(const char *accept, const char *type, const char 
 	return (unsigned int)best;
 }
 
-bool hs_accept_openmetrics(const char *accept)
+bool hs_accept_header_openmetrics(const char *accept)
 {
-	enum hs_accept_how how_open, how_text;
-	const unsigned int open = hs_accept_quality(accept, "application/openmetrics-text", "1.0.0", &how_open),
-			   text = hs_accept_quality(accept, "text/plain", "0.0.4", &how_text);
+	enum hs_accept_header_how how_open, how_text;
+	const unsigned int open = hs_accept_header_quality(accept, "application/openmetrics-text", "1.0.0", &how_open),
+			   text = hs_accept_header_quality(accept, "text/plain", "0.0.4", &how_text);
 
 	return open > text || (open && open == text && how_open >= HS_ACCEPT_TYPE);
 }

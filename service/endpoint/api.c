@@ -65,14 +65,16 @@ static void on_done(void *arg, int rc, const char *text)
 		unsigned int status;
 		const char *code;
 	} codes[] = {
-		{ -ENOENT, 404, "no-such-guest" }, { -EINVAL, 400, "bad-request" },  { -ENOTCONN, 503, "libvirt-down" },
-		{ -EBUSY, 409, "busy" },           { -EAGAIN, 409, "busy" },         { -ENOMEM, 507, "no-room" },
-		{ -ECANCELED, 503, "ending" },     { -ESRCH, 404, "no-such-guest" }, { -ETIMEDOUT, 504, "timeout" },
+		{ -ENOENT, 404, "no-such-guest" }, { -EINVAL, 400, "bad-request" }, { -ENOTCONN, 503, "libvirt-down" },
+		{ -EBUSY, 409, "busy" },           { -EAGAIN, 409, "busy" },        { -ENOMEM, 507, "no-room" },
+		{ -EMFILE, 507, "no-room" },       { -ECANCELED, 503, "ending" },   { -ESRCH, 404, "no-such-guest" },
+		{ -ETIMEDOUT, 504, "timeout" },
 	};
 	struct hs_http_exchange *x = arg;
 
-	if (!rc) {
-		answer(x, 200, json_pack("{s:b,s:o}", "done", 1, "message", message_of(text)), NULL);
+	if (rc >= 0) {
+		answer(x, rc == HS_DONE_UNDER_WAY ? 202 : 200,
+		       json_pack("{s:b,s:o}", "done", rc == 0, "message", message_of(text)), NULL);
 		return;
 	}
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
@@ -119,10 +121,11 @@ static void get_status(struct request *r)
 		sharing += m->guests[i].has_report && m->guests[i].report.ledger.saved_bytes > 0;
 		could += m->guests[i].has_report ? m->guests[i].report.could_save_bytes : 0;
 	}
-	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s}", "version", m->version, "started_at",
+	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s,s:s,s:s}", "version", m->version, "started_at",
 			(json_int_t)m->started_at_s, "uptime_ms", num(m->uptime_ms), "mode", hs_mode_name(m->mode),
 			"effective", hs_mode_name(m->effective), "mode_reason", m->mode_reason, "mode_changes",
-			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->trouble);
+			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->trouble, "trouble_reason",
+			hs_guest_reason_name(m->trouble_reason), "undo_pending", m->undo_pending);
 	(void)json_object_update_new(
 	    out, json_pack(
 		     "{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
@@ -158,12 +161,18 @@ static void get_guests(struct request *r)
 	answer(r->x, 200, json_pack("{s:o}", "guests", list), NULL);
 }
 
+/* By name, UUID, or "pid-N", which a domain's process has as well. */
 static const struct hs_model_guest *find(const struct hs_model *m, const char *guest)
 {
-	for (size_t i = 0; i < m->nr_guests; i++)
-		if (strcmp(m->guests[i].id, guest) == 0 ||
-		    (m->guests[i].uuid[0] && strcmp(m->guests[i].uuid, guest) == 0))
-			return &m->guests[i];
+	for (size_t i = 0; i < m->nr_guests; i++) {
+		const struct hs_model_guest *g = &m->guests[i];
+		char pid[32];
+
+		(void)snprintf(pid, sizeof(pid), "pid-%d", (int)g->pid);
+		if (strcmp(g->id, guest) == 0 || (g->uuid[0] && strcmp(g->uuid, guest) == 0) ||
+		    (g->pid && strcmp(pid, guest) == 0))
+			return g;
+	}
 	return NULL;
 }
 
@@ -289,7 +298,7 @@ static void get_diagnose(struct request *r)
 
 static void get_metrics(struct request *r)
 {
-	const bool open = hs_accept_openmetrics(hs_http_header(r->x, "Accept"));
+	const bool open = hs_accept_header_openmetrics(hs_http_header(r->x, "Accept"));
 	size_t len;
 	char *text = hs_metrics_text(r->control->model(r->control->ctx), open, &len);
 
@@ -381,7 +390,7 @@ static void put_opt_in(struct request *r)
 {
 	static const char *const keys[] = { "group", "max_shared_bytes", NULL };
 	json_t *body = body_of(r, keys), *group, *max;
-	struct hs_opt_in wish = { .on = true, .group = HS_DEFAULT_GROUP };
+	struct hs_opt_in_change change = { .on = true };
 
 	if (!body)
 		return;
@@ -392,10 +401,12 @@ static void put_opt_in(struct request *r)
 	} else if (max && (!json_is_integer(max) || json_integer_value(max) < 0)) {
 		fail(r->x, 400, "bad-request", "max_shared_bytes: a number of bytes; 0 is no limit");
 	} else {
+		change.has_group = group != NULL;
 		if (group)
-			(void)snprintf(wish.group, sizeof(wish.group), "%s", json_string_value(group));
-		wish.max_shared_bytes = (uint64_t)json_integer_value(max);
-		r->control->opt_in(r->control->ctx, r->guest, &wish, done_of(r));
+			(void)snprintf(change.group, sizeof(change.group), "%s", json_string_value(group));
+		change.has_max_shared = max != NULL;
+		change.max_shared_bytes = (uint64_t)json_integer_value(max);
+		r->control->opt_in(r->control->ctx, r->guest, &change, done_of(r));
 	}
 	json_decref(body);
 }

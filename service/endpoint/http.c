@@ -8,6 +8,7 @@
 #include "http_internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -89,6 +90,28 @@ static int on_timer(sd_event_source *s, uint64_t us, void *arg)
 	return 0;
 }
 
+/* Closed on both sides: the library does not look at a connection that it does not read from. */
+static bool has_gone(const struct hs_http_exchange *x)
+{
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct pollfd p = { .fd = info ? info->connect_fd : -1 };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
+/* Those that wait for the handler: whose client has gone, or who has waited for long enough, waits no more. */
+static void sweep_waiting(struct hs_http *h, uint64_t now)
+{
+	struct hs_http_exchange *next;
+
+	for (struct hs_http_exchange *x = h->waiting; x; x = next) {
+		next = x->next;
+		if (x->suspended && (has_gone(x) || now >= x->since_us + h->cfg.answer_s * UINT64_C(1000000)))
+			hs_http_answer_for(x);
+	}
+}
+
 /* Cuts off who has taken too long over a request. */
 static int on_sweep(sd_event_source *s, uint64_t us, void *arg)
 {
@@ -97,10 +120,11 @@ static int on_sweep(sd_event_source *s, uint64_t us, void *arg)
 	const uint64_t now = hs_http_now_us(h);
 
 	(void)us;
+	sweep_waiting(h, now);
 	for (struct hs_http_client *c = h->clients; c; c = c->next) {
 		const union MHD_ConnectionInfo *info;
 		const bool ours =
-		    c->exchange && c->exchange->dispatched && !c->exchange->replied; /* we owe an answer */
+		    c->exchange && c->exchange->dispatched && !c->exchange->replied; /* we are to answer */
 
 		if (ours || now < c->since_us + h->cfg.request_s * UINT64_C(1000000))
 			continue;
@@ -183,6 +207,8 @@ int hs_http_start(struct hs_http **out, const struct hs_http_config *cfg, sd_eve
 
 void hs_http_stop(struct hs_http *h)
 {
+	struct hs_http_exchange *x;
+
 	if (!h)
 		return;
 	h->stopping = true;
@@ -204,5 +230,9 @@ void hs_http_stop(struct hs_http *h)
 	sd_event_source_disable_unref(h->timer);
 	sd_event_source_disable_unref(h->sweep);
 	sd_event_unref(h->loop);
+	while ((x = h->waiting)) { /* nobody answers these any more */
+		h->waiting = x->next;
+		hs_http_free_exchange(x);
+	}
 	free(h);
 }

@@ -27,11 +27,15 @@ struct hs_http_config {
 	uint32_t timeout_s;       /* a connection on which nothing moves for so long is dropped */
 	uint32_t request_s;       /* so is one that takes longer to send a request, or to take its answer */
 	uint32_t max_body_bytes;  /* more: 413 */
+	uint32_t answer_s;        /* a request that is not answered by then is answered for the handler: it goes on */
+	uint32_t max_waiting;     /* of the connections of one listener, that wait for an answer: so that others find
+				     room. What would wait beyond is answered at once, in the same way */
 };
 
 /*
  * Called on the loop's thread for each complete request. It has to answer with hs_http_reply, at once or later, exactly
- * once. read_only: it came by the port.
+ * once; also when the client has gone meanwhile, or was answered by the limits above, which it does not notice: the
+ * exchange lives until then. read_only: it came by the port.
  */
 typedef void hs_http_handler(void *ctx, struct hs_http_exchange *x);
 

@@ -34,11 +34,9 @@ static void add_headers(struct MHD_Response *r, const char *headers)
 	free(copy);
 }
 
-void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
-		   size_t len, const char *headers)
+static void give_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
+		       size_t len, const char *headers)
 {
-	if (x->replied)
-		return;
 	x->replied = true;
 	if (x->client)
 		x->client->since_us =
@@ -53,11 +51,50 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 	}
 	if (x->suspended) {
 		x->suspended = false;
+		x->listener->nr_waiting--;
 		MHD_resume_connection(x->connection);
 		/* The library sees to a resumed connection in its next run, and does not ask for one. */
 		(void)sd_event_source_set_time_relative(x->listener->http->timer, 0);
 		(void)sd_event_source_set_enabled(x->listener->http->timer, SD_EVENT_ONESHOT);
 	}
+}
+
+void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
+		   size_t len, const char *headers)
+{
+	if (!x->owed)
+		return;
+	x->owed = false;
+	*x->at = x->next;
+	if (x->next)
+		x->next->at = x->at;
+	if (x->orphan)
+		hs_http_free_exchange(x);
+	else if (!x->replied)
+		give_reply(x, status, content_type, body, len, headers);
+}
+
+void hs_http_answer_for(struct hs_http_exchange *x)
+{
+	static const char under_way[] =
+	    "{\"done\":false,\"message\":\"it was accepted, and is not done yet: it goes on by itself, and "
+	    "`hs-share status` and `hs-share guests` show what holds\"}";
+	static const char busy[] = "{\"error\":{\"code\":\"timeout\",\"message\":\"the answer takes too long, or too "
+				   "many wait for one: ask again later\"}}";
+
+	if (strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0)
+		give_reply(x, 503, "application/json", busy, sizeof(busy) - 1, NULL);
+	else
+		give_reply(x, 202, "application/json", under_way, sizeof(under_way) - 1, NULL);
+}
+
+void hs_http_free_exchange(struct hs_http_exchange *x)
+{
+	if (x->response)
+		MHD_destroy_response(x->response);
+	free(x->path);
+	free(x->body);
+	free(x);
 }
 
 static enum MHD_Result send_reply(struct hs_http_exchange *x)
@@ -153,6 +190,18 @@ static enum MHD_Result first_call(struct hs_http_listener *l, struct MHD_Connect
 	return *con_cls ? MHD_YES : MHD_NO;
 }
 
+static void give_to_handler(struct hs_http *h, struct hs_http_exchange *x)
+{
+	x->owed = true;
+	x->since_us = hs_http_now_us(h);
+	x->next = h->waiting;
+	x->at = &h->waiting;
+	if (x->next)
+		x->next->at = &x->next;
+	h->waiting = x;
+	h->handler(h->ctx, x);
+}
+
 enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const char *url, const char *method,
 				   const char *version, const char *data, size_t *size, void **con_cls)
 {
@@ -183,18 +232,17 @@ enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const ch
 	if (x->too_large)
 		return refuse(c, 413,
 			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
-	if (x->dispatched) {
-		/* Woken up without an answer. */
-		x->suspended = true;
-		MHD_suspend_connection(c);
-		return MHD_YES;
-	}
-	x->dispatched = true;
-	x->body[x->len] = '\0';
-	l->http->handler(l->http->ctx, x);
-	if (x->replied)
-		return send_reply(x);
+	if (!x->dispatched) {
+		x->dispatched = true;
+		x->body[x->len] = '\0';
+		give_to_handler(l->http, x);
+		if (!x->replied && l->nr_waiting >= l->http->cfg.max_waiting)
+			hs_http_answer_for(x);
+		if (x->replied)
+			return send_reply(x);
+	} /* else woken up without an answer */
 	x->suspended = true;
+	l->nr_waiting++;
 	MHD_suspend_connection(c);
 	return MHD_YES;
 }
@@ -213,11 +261,15 @@ void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, e
 	*con_cls = NULL;
 	if (!x)
 		return;
-	if (x->response)
-		MHD_destroy_response(x->response);
-	free(x->path);
-	free(x->body);
-	free(x);
+	if (x->suspended)
+		l->nr_waiting--;
+	x->suspended = false;
+	x->client = NULL;
+	x->connection = NULL;
+	if (x->owed)
+		x->orphan = true;
+	else
+		hs_http_free_exchange(x);
 }
 
 void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_context,

@@ -12,6 +12,7 @@ struct hs_http_listener {
 	struct MHD_Daemon *daemon;
 	sd_event_source *io;
 	bool read_only;
+	uint32_t nr_waiting; /* connections that wait for an answer */
 };
 
 /* One connection, for its time limit. */
@@ -23,6 +24,10 @@ struct hs_http_client {
 };
 
 struct hs_http_exchange {
+	struct hs_http_exchange *next, **at; /* of those that wait for the handler */
+	uint64_t since_us;                   /* when it was given to the handler */
+	bool owed;                           /* it was, and the handler has not answered */
+	bool orphan;                         /* its request has ended: it lives for the handler's answer alone */
 	struct hs_http_listener *listener;
 	struct hs_http_client *client;
 	struct MHD_Connection *connection;
@@ -44,6 +49,7 @@ struct hs_http {
 	void *ctx;
 	struct hs_http_listener unix_side, tcp_side;
 	struct hs_http_client *clients;
+	struct hs_http_exchange *waiting;
 	bool stopping;
 };
 
@@ -54,6 +60,10 @@ uint64_t hs_http_now_us(const struct hs_http *h);
 
 int hs_http_listen_unix(struct hs_http *h, struct hs_error *err);
 int hs_http_listen_tcp(struct hs_http *h, struct hs_error *err);
+
+/* Answers what waits in place of its handler, and lets its connection go on. */
+void hs_http_answer_for(struct hs_http_exchange *x);
+void hs_http_free_exchange(struct hs_http_exchange *x);
 
 /* ---- http_exchange.c: the library's callbacks; cls is the listener ---- */
 

@@ -155,6 +155,15 @@ static void of_mode(struct out *o, const struct hs_model *m)
 	one(o, GAUGE, "hs_share_ksm_taken", NULL, "1 while the kernel's KSM is driven by this service.", m->engaged);
 	one(o, GAUGE, "hs_share_trouble", NULL, "1 when something keeps the whole host from sharing.",
 	    m->trouble[0] != '\0');
+	family(o, GAUGE, "hs_share_trouble_reason", NULL, "What keeps it from sharing: 1 for the reason that holds.");
+	if (m->trouble[0]) {
+		(void)fprintf(o->f, "%s{", o->name);
+		label(o, "reason", hs_guest_reason_name(m->trouble_reason), true);
+		(void)fputs("} 1\n", o->f);
+	}
+	one(o, GAUGE, "hs_share_undo_pending", NULL,
+	    "1 while something that is to be unshared could not be yet: it is tried again.",
+	    m->undo_pending[0] != '\0');
 	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
 	if (m->libvirt_configured)
 		one(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while libvirt can be reached.",
@@ -170,6 +179,12 @@ static void of_process(struct out *o, const struct hs_model *m)
 	if (m->rss_bytes)
 		one(o, GAUGE, "hs_share_resident_memory_bytes", "bytes", "Memory of the service.",
 		    (double)m->rss_bytes);
+	if (m->nr_descriptors)
+		one(o, GAUGE, "hs_share_open_descriptors", NULL, "File descriptors that the service has open.",
+		    (double)m->nr_descriptors);
+	if (m->max_descriptors)
+		one(o, GAUGE, "hs_share_max_descriptors", NULL, "File descriptors that it may have open.",
+		    (double)m->max_descriptors);
 	one(o, COUNTER, "hs_share_cycles", NULL, "Cycles that came to their end.", (double)m->cycles);
 	if (m->cycles)
 		one(o, GAUGE, "hs_share_last_cycle_seconds", "seconds", "Length of the last one.",

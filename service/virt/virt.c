@@ -86,7 +86,7 @@ static int on_deadline(sd_event_source *s, uint64_t now_us, void *arg)
 
 		(void)snprintf(text, sizeof(text), "libvirt has not answered for %u ms: %s", v->cfg.answer_ms,
 			       dropped ? "nothing was changed"
-				       : "the wish is stored if it still does; `hs-share guests` shows what holds");
+				       : "it is stored if it still does; `hs-share guests` shows what holds");
 		answer(v, id, -ETIMEDOUT, text);
 	}
 	set_deadline(v);
@@ -244,7 +244,8 @@ void hs_virt_stop(struct hs_virt *v)
 	free_all(v);
 }
 
-void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in *wish, struct hs_done done)
+void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in_change *change,
+			struct hs_done done)
 {
 	struct hs_virt_job *j = calloc(1, sizeof(*j));
 	struct hs_virt_request *r = calloc(1, sizeof(*r));
@@ -264,7 +265,7 @@ void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_o
 	v->last_request = &r->next;
 	set_deadline(v);
 	(void)snprintf(j->domain, sizeof(j->domain), "%s", domain);
-	j->wish = *wish;
+	j->change = *change;
 	(void)pthread_mutex_lock(&v->lock);
 	*v->last_job = j;
 	v->last_job = &j->next;

@@ -58,18 +58,20 @@ HS_MUST_USE int hs_virt_start(struct hs_virt **out, const struct hs_virt_config 
 void hs_virt_stop(struct hs_virt *v);
 
 /*
- * Writes our element into the running and the stored domain's metadata. `domain`: name or UUID. done's errors: -ENOENT
+ * Writes our element into the running and the stored domain's metadata, what the change does not name as it stands
+ * there. `domain`: name or UUID. done's errors: -ENOENT
  * no such domain, -ENOTCONN libvirt cannot be reached, -EIO with libvirt's own words, -ETIMEDOUT no answer in time (the
  * text says whether it may still be stored). The change comes back through callbacks.domain as well.
  */
-void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in *wish, struct hs_done done);
+void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in_change *change,
+			struct hs_done done);
 
 /*
- * Our element's text to a wish; pure, for tests and the fuzzer. `xml`: the element as libvirt returns it, of len bytes.
- * -EINVAL with the reason: unknown attribute, bad value, other element.
+ * Our element's text to a desired state; pure, for tests and the fuzzer. `xml`: the element as libvirt returns it, of
+ * len bytes. -EINVAL with the reason: unknown attribute, bad value, other element.
  */
 HS_MUST_USE int hs_virt_parse_metadata(const char *xml, size_t len, struct hs_opt_in *out, struct hs_error *err);
 /* The other way; -ENOBUFS. */
-HS_MUST_USE int hs_virt_format_metadata(const struct hs_opt_in *wish, char *out, size_t size);
+HS_MUST_USE int hs_virt_format_metadata(const struct hs_opt_in *opt_in, char *out, size_t size);
 
 #endif

@@ -1,4 +1,5 @@
-/* One domain: its state, its wish, its process, and what in its XML keeps its memory from being shared. */
+/* One domain: its state, whether it is opted in, its process, and what in its XML keeps its memory from being shared.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <libvirt/virterror.h>
@@ -135,7 +136,7 @@ static int libvirt_failed(const char *what, struct hs_error *err)
 }
 
 /* Only libvirt's word that there is no element is one: taken for opted out, all its sharing would be undone. */
-static int read_wish(virDomainPtr dom, struct hs_virt_domain *out, struct hs_error *why)
+static int read_opt_in(virDomainPtr dom, struct hs_virt_domain *out, struct hs_error *why)
 {
 	char *xml = virDomainGetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, HS_VIRT_NAMESPACE, 0);
 	struct hs_error err = { "" };
@@ -152,6 +153,20 @@ static int read_wish(virDomainPtr dom, struct hs_virt_domain *out, struct hs_err
 	}
 	free(xml);
 	return 0;
+}
+
+int hs_virt_read_opt_in(virDomainPtr dom, struct hs_opt_in *out, struct hs_error *err)
+{
+	struct hs_virt_domain d = { .opt_in.group = HS_DEFAULT_GROUP };
+	const char *name = virDomainGetName(dom);
+	int rc;
+
+	(void)snprintf(d.name, sizeof(d.name), "%s", name ? name : "");
+	rc = read_opt_in(dom, &d, err);
+	*out = d.opt_in;
+	if (!out->group[0])
+		(void)snprintf(out->group, sizeof(out->group), "%s", HS_DEFAULT_GROUP);
+	return rc;
 }
 
 int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
@@ -179,7 +194,7 @@ int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, stru
 	out->persistent = persistent == 1;
 	out->reason = hs_virt_obstacle(xml, out->text);
 	free(xml);
-	rc = read_wish(dom, out, err);
+	rc = read_opt_in(dom, out, err);
 	if (rc)
 		return rc;
 	if (out->running) {

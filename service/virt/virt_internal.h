@@ -27,7 +27,7 @@ struct hs_virt_message {
 struct hs_virt_job {
 	uint64_t request;
 	char domain[HS_NAME_MAX];
-	struct hs_opt_in wish;
+	struct hs_opt_in_change change;
 	struct hs_virt_job *next;
 };
 
@@ -92,6 +92,10 @@ void hs_virt_on_retry(int timer, void *arg);
  */
 HS_MUST_USE int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
 				    struct hs_error *err);
+
+/* What holds of the domain now; as default where our element is missing or cannot be understood. -EIO: libvirt failed.
+ */
+HS_MUST_USE int hs_virt_read_opt_in(virDomainPtr dom, struct hs_opt_in *out, struct hs_error *err);
 
 /* The obstacle that a domain's XML shows; NONE: none, or the XML cannot be read (then the memory itself will tell). */
 enum hs_reason hs_virt_obstacle(const char *xml, char text[256]);

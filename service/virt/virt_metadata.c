@@ -108,14 +108,14 @@ int hs_virt_parse_metadata(const char *xml, size_t len, struct hs_opt_in *out, s
 	return rc;
 }
 
-int hs_virt_format_metadata(const struct hs_opt_in *wish, char *out, size_t size)
+int hs_virt_format_metadata(const struct hs_opt_in *opt_in, char *out, size_t size)
 {
 	char max[48] = "";
 	int n;
 
-	if (wish->max_shared_bytes)
-		(void)snprintf(max, sizeof(max), " max-shared=\"%" PRIu64 "\"", wish->max_shared_bytes);
+	if (opt_in->max_shared_bytes)
+		(void)snprintf(max, sizeof(max), " max-shared=\"%" PRIu64 "\"", opt_in->max_shared_bytes);
 	/* A group's name holds nothing that XML would take for its own. */
-	n = snprintf(out, size, "<share mode=\"%s\" group=\"%s\"%s/>", wish->on ? "on" : "off", wish->group, max);
+	n = snprintf(out, size, "<share mode=\"%s\" group=\"%s\"%s/>", opt_in->on ? "on" : "off", opt_in->group, max);
 	return n < 0 || (size_t)n >= size ? -ENOBUFS : 0;
 }

@@ -137,7 +137,7 @@ static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 	if (err.text[0] && !k->failed)
 		hs_log(HS_LOG_WARNING, "%s", err.text);
 	k->failed = true;
-	/* It stays as it was last heard, which may be out of date: a wish that was withdrawn must not be missed. */
+	/* It stays as it was last heard, which may be out of date: an opt-in that was withdrawn must not be missed. */
 	if (rc != -ENAMETOOLONG && !v->lost) {
 		k->stale = true;
 		virEventUpdateTimeout(v->timer, (int)v->cfg.reconnect_ms);
@@ -284,8 +284,11 @@ static void connect_now(struct hs_virt *v)
 
 /* ---- jobs ---- */
 
-static int write_wish(struct hs_virt *v, const struct hs_virt_job *j, char text[512])
+static int write_opt_in(struct hs_virt *v, const struct hs_virt_job *j, char text[512])
 {
+	const bool whole = !j->change.on || (j->change.has_group && j->change.has_max_shared);
+	struct hs_opt_in opt_in = { .group = HS_DEFAULT_GROUP };
+	struct hs_error err = { "" };
 	unsigned int flags = 0;
 	virDomainPtr dom;
 	char xml[512];
@@ -309,12 +312,18 @@ static int write_wish(struct hs_virt *v, const struct hs_virt_job *j, char text[
 		flags |= VIR_DOMAIN_AFFECT_LIVE;
 	if (virDomainIsPersistent(dom) == 1)
 		flags |= VIR_DOMAIN_AFFECT_CONFIG;
-	if (hs_virt_format_metadata(&j->wish, xml, sizeof(xml)))
+	/* Here, on the thread that does one after the other: two requests at once do not undo one another. */
+	if (!whole)
+		rc = hs_virt_read_opt_in(dom, &opt_in, &err);
+	hs_opt_in_apply(&opt_in, &j->change);
+	if (rc)
+		(void)snprintf(text, 512, "nothing was changed: %s", err.text);
+	else if (hs_virt_format_metadata(&opt_in, xml, sizeof(xml)))
 		rc = -EINVAL;
-	else if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, j->wish.on ? xml : NULL, "hs",
-				      HS_VIRT_NAMESPACE, flags) < 0) {
+	else if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, opt_in.on ? xml : NULL, "hs", HS_VIRT_NAMESPACE,
+				      flags) < 0) {
 		/* Nothing to take away is as good as taken away. */
-		if (j->wish.on || virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_METADATA) {
+		if (opt_in.on || virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_METADATA) {
 			(void)snprintf(text, 512, "libvirt would not store it: %s", virGetLastErrorMessage());
 			rc = -EIO;
 		}
@@ -343,8 +352,8 @@ static void do_jobs(struct hs_virt *v)
 		m = message_new(HS_VIRT_MESSAGE_DONE);
 		if (m) {
 			m->request = j->request;
-			m->rc = write_wish(v, j, m->text);
-			/* The domain's new wish is told before the request is answered. */
+			m->rc = write_opt_in(v, j, m->text);
+			/* The domain's new state is told before the request is answered. */
 			refresh_stale(v);
 			tell(v, m);
 		}

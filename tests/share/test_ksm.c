@@ -276,6 +276,12 @@ START_TEST(test_share_ksm_other_drivers)
 	put_process(700, "ksmtuned\n", "10 1\n", NULL, NULL);
 	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), -EBUSY);
 	ck_assert_ptr_nonnull(strstr(err.text, "ksmtuned (pid 700)"));
+	/* Anybody may call a process so: only one of root counts. */
+	put(proc_dir, "700/status", "Name:\tksmtuned\nUid:\t1000\t0\t0\t0\n");
+	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), 0);
+	hs_ksm_release(k);
+	put(proc_dir, "700/status", "Name:\tksmtuned\nUid:\t0\t0\t0\t0\n");
+	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), -EBUSY);
 	put(proc_dir, "700/comm", "ksmtuned2\n");
 	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), 0);
 	/* Somebody starts it between acquire and burst. */

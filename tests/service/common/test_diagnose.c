@@ -256,6 +256,36 @@ START_TEST(test_service_diagnose_kvm_guests)
 }
 END_TEST
 
+/* A process may have any name: one that is no text, or has line breaks, is told, on one line. */
+START_TEST(test_service_diagnose_names)
+{
+	json_t *out, *f;
+	size_t i, same = 0;
+
+	put_process(60, "a\xff\n<0>b\033c\n");
+	put_link("proc/60/fd/11", "anon_inode:kvm-vm");
+	look();
+	check("kvm-guests", HS_FINDING_NOTE, "a?\?<0>b?c (60)");
+	out = hs_diagnose_json(found, nr);
+	json_array_foreach(json_object_get(out, "findings"), i, f) same += json_is_string(json_object_get(f, "text"));
+	ck_assert_uint_eq(same, nr);
+	json_decref(out);
+}
+END_TEST
+
+/* Who is not root cannot keep the engine away by the name of a program. */
+START_TEST(test_service_diagnose_only_root_counts)
+{
+	put("proc/50/comm", "ksmtuned\n");
+	put("proc/50/status", "Name:\tksmtuned\nUid:\t65534\t0\t0\t0\n");
+	look();
+	ck_assert_ptr_null(find("ksmtuned"));
+	put("proc/50/status", "Name:\tksmtuned\nUid:\t0\t0\t0\t0\n");
+	look();
+	check("ksmtuned", HS_FINDING_OBSTACLE, "process 50");
+}
+END_TEST
+
 /* What else is missing is no reason to fail. */
 START_TEST(test_service_diagnose_empty)
 {
@@ -313,6 +343,8 @@ int main(void)
 	tcase_add_loop_test(c, test_service_diagnose_files, 0, sizeof(changes) / sizeof(changes[0]));
 	tcase_add_test(c, test_service_diagnose_probe);
 	tcase_add_test(c, test_service_diagnose_kvm_guests);
+	tcase_add_test(c, test_service_diagnose_names);
+	tcase_add_test(c, test_service_diagnose_only_root_counts);
 	tcase_add_test(c, test_service_diagnose_empty);
 	tcase_add_test(c, test_service_diagnose_here);
 	tcase_add_test(c, test_service_diagnose_json);

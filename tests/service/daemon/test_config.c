@@ -42,7 +42,7 @@ START_TEST(test_service_config_values)
 	ck_assert_uint_eq(cfg.pipeline.cpu_percent, 7);
 	ck_assert_int_eq(cfg.pipeline.share.foreign, HS_FOREIGN_CLAIM);
 	ck_assert(!cfg.pipeline.share.use_zero_pages);
-	ck_assert(cfg.auto_mode.on_psi_some_avg10 > 12.4 && cfg.auto_mode.on_psi_some_avg10 < 12.6);
+	ck_assert(cfg.pressure.on_psi_some_avg10 > 12.4 && cfg.pressure.on_psi_some_avg10 < 12.6);
 	ck_assert_uint_eq(cfg.pipeline.fine.give_up_hot, 50); /* follows max_hot */
 }
 END_TEST
@@ -195,7 +195,7 @@ START_TEST(test_service_config_prints_what_it_reads)
 	hs_config_defaults(&def);
 	(void)snprintf(def.socket, sizeof(def.socket), "/tmp/s");
 	def.pipeline.coarse.interval_ms = 77;
-	def.auto_mode.on_psi_some_avg10 = 33.25;
+	def.pressure.on_psi_some_avg10 = 33.25;
 	hs_config_print(f, &def, false);
 	(void)fclose(f);
 	ck_assert_msg(hs_config_parse(&cfg, text, len, "file", &err) == 0, "%s", err.text);

@@ -30,34 +30,34 @@ static const struct {
 	{ "too soon to save again", false, true, 900000, 1000000, 5, 0, false },
 };
 
-START_TEST(test_service_auto_decide)
+START_TEST(test_service_pressure_decide)
 {
-	struct hs_auto_state s = { decisions[_i].saving, decisions[_i].decided, decisions[_i].since_ms };
+	struct hs_pressure_state s = { decisions[_i].saving, decisions[_i].decided, decisions[_i].since_ms };
 	const struct hs_pressure p = { .total_bytes = 1000000,
 				       .available_bytes = (uint64_t)(decisions[_i].available * 10000),
 				       .psi_some_avg10 = decisions[_i].psi };
-	struct hs_auto_config c;
+	struct hs_pressure_config c;
 	struct hs_config cfg;
 	char why[256] = "";
 
 	hs_config_defaults(&cfg);
-	c = cfg.auto_mode;
-	ck_assert_msg(hs_auto_decide(&s, &c, &p, decisions[_i].now_ms, why) == decisions[_i].switches, "%s",
+	c = cfg.pressure;
+	ck_assert_msg(hs_pressure_decide(&s, &c, &p, decisions[_i].now_ms, why) == decisions[_i].switches, "%s",
 		      decisions[_i].what);
 	ck_assert_int_eq(s.saving, decisions[_i].saving != decisions[_i].switches);
 	ck_assert_int_eq(why[0] != '\0', decisions[_i].switches);
 }
 END_TEST
 
-START_TEST(test_service_auto_unknown_changes_nothing)
+START_TEST(test_service_pressure_unknown_changes_nothing)
 {
-	struct hs_auto_state s = { .saving = true };
+	struct hs_pressure_state s = { .saving = true };
 	const struct hs_pressure p = { .psi_some_avg10 = 99 };
 	struct hs_config cfg;
 	char why[256];
 
 	hs_config_defaults(&cfg);
-	ck_assert(!hs_auto_decide(&s, &cfg.auto_mode, &p, 5, why));
+	ck_assert(!hs_pressure_decide(&s, &cfg.pressure, &p, 5, why));
 }
 END_TEST
 
@@ -107,7 +107,7 @@ static void put(const char *dir, const char *name, const char *text)
 	ck_assert_int_eq(fclose(f), 0);
 }
 
-START_TEST(test_service_auto_pressure_read)
+START_TEST(test_service_pressure_pressure_read)
 {
 	static const char *const names[] = { "meminfo", "pressure/memory", "pressure", "" };
 	char dir[] = "/tmp/hs-auto-XXXXXX", path[256];
@@ -135,7 +135,7 @@ START_TEST(test_service_auto_pressure_read)
 END_TEST
 
 /* This host's own. */
-START_TEST(test_service_auto_pressure_here)
+START_TEST(test_service_pressure_pressure_here)
 {
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_pressure p;
@@ -153,10 +153,10 @@ int main(void)
 	Suite *s = suite_create("service/auto");
 	TCase *c = tcase_create("all");
 
-	tcase_add_loop_test(c, test_service_auto_decide, 0, sizeof(decisions) / sizeof(decisions[0]));
-	tcase_add_test(c, test_service_auto_unknown_changes_nothing);
-	tcase_add_loop_test(c, test_service_auto_pressure_read, 0, sizeof(readings) / sizeof(readings[0]));
-	tcase_add_test(c, test_service_auto_pressure_here);
+	tcase_add_loop_test(c, test_service_pressure_decide, 0, sizeof(decisions) / sizeof(decisions[0]));
+	tcase_add_test(c, test_service_pressure_unknown_changes_nothing);
+	tcase_add_loop_test(c, test_service_pressure_pressure_read, 0, sizeof(readings) / sizeof(readings[0]));
+	tcase_add_test(c, test_service_pressure_pressure_here);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

@@ -105,16 +105,16 @@ END_TEST
 static void *go_through(void *arg)
 {
 	(void)arg;
-	if (!hs_priority_set(HS_PLACE_IDLE))
+	if (!hs_priority_set(HS_SCHED_IDLE))
 		return "idle";
 	if (sched_getscheduler(0) != SCHED_IDLE)
 		return "SCHED_IDLE";
 	/* Back again, which only a privileged thread may. */
-	if (!hs_priority_set(HS_PLACE_KSMD))
+	if (!hs_priority_set(HS_SCHED_KSMD))
 		return NULL;
 	if (sched_getscheduler(0) != SCHED_OTHER || getpriority(PRIO_PROCESS, 0) != 5)
 		return "as ksmd";
-	if (!hs_priority_set(HS_PLACE_IDLE) || !hs_priority_set(HS_PLACE_ORDINARY))
+	if (!hs_priority_set(HS_SCHED_IDLE) || !hs_priority_set(HS_SCHED_ORDINARY))
 		return "to ordinary";
 	if (sched_getscheduler(0) != SCHED_OTHER || getpriority(PRIO_PROCESS, 0) != 0)
 		return "ordinary";

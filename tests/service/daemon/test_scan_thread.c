@@ -24,6 +24,7 @@ static struct {
 	_Atomic unsigned int unshare_ms, destroy_ms;
 	_Atomic bool marked; /* something of the guests carries our marks */
 	_Atomic bool engine_refuses;
+	_Atomic int engage_rc;
 	pid_t pids[MAX_PIDS];
 	size_t nr;
 	hs_pipeline_progress *progress;
@@ -136,7 +137,8 @@ int hs_pipeline_set_limits(struct hs_pipeline *pipeline, pid_t pid, uint64_t max
 int hs_pipeline_engage(struct hs_pipeline *pipeline, struct hs_error *err)
 {
 	(void)pipeline;
-	(void)err;
+	if (p.engage_rc)
+		return hs_error_set(err, p.engage_rc, "somebody else drives KSM");
 	p.nr_engaged += !p.engaged;
 	p.engaged = true;
 	return 0;
@@ -218,10 +220,10 @@ int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes,
 	return 0;
 }
 
-/* ---- the worker ---- */
+/* ---- the scan ---- */
 
 static sd_event *loop;
-static struct hs_worker *worker;
+static struct hs_scan_thread *scan;
 
 static struct {
 	unsigned int nr;
@@ -241,19 +243,19 @@ static void on_done(void *arg, int rc, const char *text)
 
 static void setup(void)
 {
-	struct hs_worker_config cfg = { .host = HS_HOST_DEFAULT, .rest_min_s = 1, .rest_max_s = 1 };
+	struct hs_scan_thread_config cfg = { .host = HS_HOST_DEFAULT, .rest_min_s = 1, .rest_max_s = 1 };
 	struct hs_error err = { "" };
 
 	memset(&p, 0, sizeof(p));
 	memset(&done, 0, sizeof(done));
 	ck_assert_int_ge(sd_event_new(&loop), 0);
 	cfg.loop = loop;
-	ck_assert_msg(hs_worker_start(&worker, &cfg, &err) == 0, "%s", err.text);
+	ck_assert_msg(hs_scan_thread_start(&scan, &cfg, &err) == 0, "%s", err.text);
 }
 
 static void teardown(void)
 {
-	hs_worker_destroy(worker);
+	hs_scan_thread_destroy(scan);
 	sd_event_unref(loop);
 }
 
@@ -262,7 +264,7 @@ static void post(struct hs_job job)
 	(void)snprintf(job.name, sizeof(job.name), "guest");
 	(void)snprintf(job.wish.group, sizeof(job.wish.group), "default");
 	job.done = (struct hs_done){ on_done, NULL };
-	ck_assert_int_eq(hs_worker_post(worker, &job), 0);
+	ck_assert_int_eq(hs_scan_thread_post(scan, &job), 0);
 }
 
 /* Runs the loop until the condition holds; thirty seconds are a failure. */
@@ -290,7 +292,7 @@ static void add(pid_t pid)
 }
 
 /* The end is told when all is put back, however late the main thread hears of what was done before. */
-START_TEST(test_service_worker_quit_is_told_last)
+START_TEST(test_service_scan_thread_quit_is_told_last)
 {
 	p.destroy_ms = 500;
 	add(10);
@@ -306,9 +308,9 @@ START_TEST(test_service_worker_quit_is_told_last)
 END_TEST
 
 /* However long a job takes, it gives signs of life, and stays the job that it is. */
-START_TEST(test_service_worker_long_job_lives)
+START_TEST(test_service_scan_thread_long_job_lives)
 {
-	struct hs_worker_snapshot snap;
+	struct hs_scan_thread_snapshot snap;
 	unsigned int nr = 0;
 
 	add(10);
@@ -316,7 +318,7 @@ START_TEST(test_service_worker_long_job_lives)
 	post((struct hs_job){ .kind = HS_JOB_UNSHARE });
 	UNTIL(p.nr_unshared == 1);
 	while (done.nr < 2) {
-		ck_assert_int_eq(hs_worker_snapshot(worker, &snap), 0);
+		ck_assert_int_eq(hs_scan_thread_snapshot(scan, &snap), 0);
 		free(snap.reports);
 		if (strcmp(snap.stage, "job") == 0)
 			nr++;
@@ -331,7 +333,7 @@ START_TEST(test_service_worker_long_job_lives)
 END_TEST
 
 /* A process that is no guest, and cannot be undone now, is not one afterwards either; it is undone when asked again. */
-START_TEST(test_service_worker_owed_stays_out)
+START_TEST(test_service_scan_thread_owed_stays_out)
 {
 	const struct hs_job owed = { .kind = HS_JOB_CHECK_OWED, .pid = 10 };
 
@@ -355,7 +357,7 @@ START_TEST(test_service_worker_owed_stays_out)
 END_TEST
 
 /* One that has become a guest before it was looked at is unshared, and stays one. */
-START_TEST(test_service_worker_owed_of_a_guest)
+START_TEST(test_service_scan_thread_owed_of_a_guest)
 {
 	add(10);
 	p.marked = true;
@@ -367,7 +369,7 @@ START_TEST(test_service_worker_owed_of_a_guest)
 END_TEST
 
 /* Auto, after = undo: nobody hears of the job, and there is no other to follow it. */
-START_TEST(test_service_worker_mode_undoes_until_done)
+START_TEST(test_service_scan_thread_mode_undoes_until_done)
 {
 	struct hs_job job = { .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE };
 	int cycles;
@@ -389,8 +391,24 @@ START_TEST(test_service_worker_mode_undoes_until_done)
 }
 END_TEST
 
+/* A mode that saves, and cannot yet: that is what is answered, and nobody has to ask for the mode again. */
+START_TEST(test_service_scan_thread_save_waits_for_the_engine)
+{
+	add(10);
+	p.engage_rc = -EBUSY;
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
+	ck_assert_int_eq(done.rc, HS_DONE_UNDER_WAY);
+	ck_assert_ptr_nonnull(strstr(done.text, "somebody else drives KSM"));
+	ck_assert(!p.engaged);
+	p.engage_rc = 0;
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert(p.engaged);
+}
+END_TEST
+
 /* A guest that the engine will not have for the moment is not undone by undoing all. */
-START_TEST(test_service_worker_mode_undoes_whom_the_engine_refused)
+START_TEST(test_service_scan_thread_mode_undoes_whom_the_engine_refused)
 {
 	add(10);
 	p.marked = true;
@@ -409,7 +427,7 @@ START_TEST(test_service_worker_mode_undoes_whom_the_engine_refused)
 END_TEST
 
 /* Settings that are refused are told, and the old pipeline goes on; a guest that is lost on the way is told too. */
-START_TEST(test_service_worker_configure)
+START_TEST(test_service_scan_thread_configure)
 {
 	const struct hs_job job = { .kind = HS_JOB_CONFIGURE, .rest_min_s = 1, .rest_max_s = 1 };
 	int cycles;
@@ -437,18 +455,19 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("service/worker");
+	Suite *s = suite_create("service/scan_thread");
 	TCase *c = tcase_create("all");
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_set_timeout(c, 60);
-	tcase_add_test(c, test_service_worker_quit_is_told_last);
-	tcase_add_test(c, test_service_worker_long_job_lives);
-	tcase_add_test(c, test_service_worker_owed_stays_out);
-	tcase_add_test(c, test_service_worker_owed_of_a_guest);
-	tcase_add_test(c, test_service_worker_mode_undoes_until_done);
-	tcase_add_test(c, test_service_worker_mode_undoes_whom_the_engine_refused);
-	tcase_add_test(c, test_service_worker_configure);
+	tcase_add_test(c, test_service_scan_thread_quit_is_told_last);
+	tcase_add_test(c, test_service_scan_thread_long_job_lives);
+	tcase_add_test(c, test_service_scan_thread_owed_stays_out);
+	tcase_add_test(c, test_service_scan_thread_owed_of_a_guest);
+	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
+	tcase_add_test(c, test_service_scan_thread_save_waits_for_the_engine);
+	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);
+	tcase_add_test(c, test_service_scan_thread_configure);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

@@ -61,22 +61,22 @@ static const struct {
 
 START_TEST(test_service_accept_openmetrics)
 {
-	ck_assert_msg(hs_accept_openmetrics(headers[_i].accept) == headers[_i].open, "%s",
+	ck_assert_msg(hs_accept_header_openmetrics(headers[_i].accept) == headers[_i].open, "%s",
 		      headers[_i].accept ? headers[_i].accept : "none");
 }
 END_TEST
 
 START_TEST(test_service_accept_quality)
 {
-	enum hs_accept_how how;
+	enum hs_accept_header_how how;
 
-	ck_assert_uint_eq(hs_accept_quality("text/plain;q=0.25", "text/plain", "0.0.4", &how), 250);
+	ck_assert_uint_eq(hs_accept_header_quality("text/plain;q=0.25", "text/plain", "0.0.4", &how), 250);
 	ck_assert_int_eq(how, HS_ACCEPT_TYPE);
-	ck_assert_uint_eq(hs_accept_quality("text/*;q=1.000", "text/plain", "0.0.4", &how), 1000);
+	ck_assert_uint_eq(hs_accept_header_quality("text/*;q=1.000", "text/plain", "0.0.4", &how), 1000);
 	ck_assert_int_eq(how, HS_ACCEPT_FAMILY);
-	ck_assert_uint_eq(hs_accept_quality("text/html", "text/plain", "0.0.4", &how), 0);
+	ck_assert_uint_eq(hs_accept_header_quality("text/html", "text/plain", "0.0.4", &how), 0);
 	ck_assert_int_eq(how, HS_ACCEPT_NOT);
-	ck_assert_uint_eq(hs_accept_quality(NULL, "text/plain", "0.0.4", &how), 1000);
+	ck_assert_uint_eq(hs_accept_header_quality(NULL, "text/plain", "0.0.4", &how), 1000);
 	ck_assert_int_eq(how, HS_ACCEPT_ANY);
 }
 END_TEST

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -27,6 +28,7 @@ static char dir[64], sock[128], conf[128], answer[65536];
 static uint16_t port;
 static pid_t daemon_pid;
 static const char *more_conf = "";
+static rlim_t max_descriptors; /* of the daemon; 0: as they are */
 
 /* A port that nobody has now; the address tells the family. */
 static uint16_t free_port(void)
@@ -61,6 +63,8 @@ static pid_t launch(void)
 	if (pid)
 		return pid;
 	(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (max_descriptors)
+		(void)setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 64, max_descriptors });
 	(void)execl(HS_SHARED, HS_SHARED, "-c", conf, NULL);
 	_exit(127);
 }
@@ -99,20 +103,28 @@ static void start(void)
 	start_at("127.0.0.1", "");
 }
 
-static void stop(void)
+static void remove_dir(void)
 {
-	static const char *const left[] = { "state/hs-shared.lock", "state/ksm.lock", "state", "conf", "" };
+	static const char *const left[] = {
+		"state/hs-shared.lock", "state/ksm.lock", "state/wishes.json", "state", "conf", ""
+	};
 	char path[256];
-	int status;
 
-	(void)kill(daemon_pid, SIGTERM);
-	ck_assert_int_eq(waitpid(daemon_pid, &status, 0), daemon_pid);
-	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned int)status);
 	for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dir, left[i]);
 		(void)remove(path);
 	}
 	ck_assert_int_eq(access(dir, F_OK), -1); /* and nothing else */
+}
+
+static void stop(void)
+{
+	int status;
+
+	(void)kill(daemon_pid, SIGTERM);
+	ck_assert_int_eq(waitpid(daemon_pid, &status, 0), daemon_pid);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned int)status);
+	remove_dir();
 }
 
 static int ask(int fd, const char *request)
@@ -158,6 +170,89 @@ START_TEST(test_service_endpoint_port_reads_only)
 		ck_assert_msg(ask_port("GET", reads[i], "localhost", "") == 200, "%s: %s", reads[i], answer);
 	ck_assert_int_eq(ask_port("GET", "/v1/mode", "localhost", ""), 200);
 	ck_assert_ptr_nonnull(strstr(answer, "\"mode\":\"off\"")); /* still */
+}
+END_TEST
+
+/* ---- opting in ---- */
+
+/* A process that waits to be a guest. */
+static pid_t start_waiting(void)
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		(void)pause();
+}
+
+static void opt_in(pid_t pid, const char *body, const char *holds)
+{
+	char request[512];
+
+	(void)snprintf(request, sizeof(request),
+		       "PUT /v1/guests/pid-%d/opt-in HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+		       "Content-Length: %zu\r\n\r\n%s",
+		       (int)pid, strlen(body), body);
+	ck_assert_msg(ask(hs_raw_unix(sock), request) == 200, "%s", answer);
+	(void)snprintf(request, sizeof(request), "GET /v1/guests/pid-%d HTTP/1.1\r\nHost: x\r\n\r\n", (int)pid);
+	ck_assert_msg(ask(hs_raw_unix(sock), request) == 200, "%s", answer);
+	ck_assert_msg(strstr(answer, holds) != NULL, "%s: %s", body, answer);
+}
+
+/* A request changes what it names, and nothing else: above all not the trust group. */
+START_TEST(test_service_endpoint_opt_in_changes_what_is_named)
+{
+	const pid_t pid = start_waiting();
+
+	opt_in(pid, "{}", "\"group\":\"default\",\"max_shared_bytes\":0");
+	opt_in(pid, "{\"group\":\"tenant-a\"}", "\"group\":\"tenant-a\",\"max_shared_bytes\":0");
+	opt_in(pid, "{\"max_shared_bytes\":4096}", "\"group\":\"tenant-a\",\"max_shared_bytes\":4096");
+	opt_in(pid, "{\"group\":\"tenant-b\"}", "\"group\":\"tenant-b\",\"max_shared_bytes\":4096");
+	opt_in(pid, "{}", "\"group\":\"tenant-b\",\"max_shared_bytes\":4096");
+	opt_in(pid, "{\"max_shared_bytes\":0}", "\"group\":\"tenant-b\",\"max_shared_bytes\":0");
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+}
+END_TEST
+
+/* The soft limit is raised; at the hard one guests are refused, and requests are answered all the same, many at once.
+ */
+START_TEST(test_service_endpoint_descriptors)
+{
+	pid_t pids[100];
+	int fds[60], status = 200;
+	size_t nr = 0;
+	char request[256];
+
+	max_descriptors = 300;
+	start();
+	for (; nr < 100 && status == 200; nr++) {
+		pids[nr] = start_waiting();
+		(void)snprintf(request, sizeof(request),
+			       "PUT /v1/guests/pid-%d/opt-in HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+			       (int)pids[nr]);
+		status = ask(hs_raw_unix(sock), request);
+	}
+	ck_assert_msg(status == 507, "%zu: %d %s", nr, status, answer);
+	ck_assert_ptr_nonnull(strstr(answer, "LimitNOFILE"));
+	ck_assert_uint_gt(nr, 50); /* 300 - 192 - 16, less what the service itself has open */
+	for (size_t i = 0; i < 60; i++)
+		fds[i] = hs_raw_unix(sock);
+	for (size_t i = 0; i < 60; i++) {
+		ck_assert_msg(
+		    hs_raw_status(fds[i], "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)) == 200,
+		    "%zu", i);
+	}
+	for (size_t i = 0; i < 60; i++)
+		(void)close(fds[i]);
+	for (size_t i = 0; i < nr; i++) {
+		(void)kill(pids[i], SIGKILL);
+		(void)waitpid(pids[i], NULL, 0);
+	}
+	stop();
 }
 END_TEST
 
@@ -512,6 +607,30 @@ START_TEST(test_service_endpoint_end_takes_long)
 }
 END_TEST
 
+/* The end has a limit of its own, whatever the scan's thread does. */
+START_TEST(test_service_endpoint_end_has_a_limit)
+{
+	uint64_t began;
+	int status = 0;
+
+	more_conf = "[auto]\npoll_s = 3600\n[service]\nstop_timeout_s = 3\n";
+	start();
+	(void)hold_scan();
+	began = hs_raw_now_us();
+	(void)kill(daemon_pid, SIGTERM);
+	/* Answered meanwhile. */
+	(void)usleep(500000);
+	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/mode HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+	/* Its threads end with it, the one that we hold as well, once we take note of that. */
+	while (waitpid(-1, &status, __WALL) > 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 1))
+		ck_assert_uint_lt(hs_raw_now_us() - began, 20000000);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status %x", (unsigned int)status);
+	ck_assert_uint_ge(hs_raw_now_us() - began, 2500000);
+	ck_assert_uint_lt(hs_raw_now_us() - began, 10000000);
+	remove_dir();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/endpoint");
@@ -523,14 +642,17 @@ int main(void)
 	tcase_add_checked_fixture(c, start, stop);
 	tcase_add_checked_fixture(slow, start, stop);
 	tcase_add_test(c, test_service_endpoint_port_reads_only);
+	tcase_add_test(c, test_service_endpoint_opt_in_changes_what_is_named);
 	tcase_add_test(c, test_service_endpoint_host);
 	tcase_add_test(c, test_service_endpoint_loopback_only);
 	tcase_add_test(c, test_service_endpoint_answers_meanwhile);
 	tcase_add_test(c, test_service_endpoint_diagnose);
 	tcase_add_test(slow, test_service_endpoint_scan_hangs);
+	tcase_add_test(own, test_service_endpoint_descriptors);
 	tcase_add_test(own, test_service_endpoint_ipv6);
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_add_test(own, test_service_endpoint_end_takes_long);
+	tcase_add_test(own, test_service_endpoint_end_has_a_limit);
 	tcase_set_timeout(c, 60);
 	tcase_set_timeout(own, 60);
 	tcase_set_timeout(slow, 150);

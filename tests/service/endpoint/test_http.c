@@ -20,6 +20,8 @@
 #define MAX_CONNECTIONS 8
 #define IDLE_S          1
 #define REQUEST_S       2
+#define ANSWER_S        6
+#define MAX_WAITING     6 /* of MAX_CONNECTIONS */
 #define MAX_BODY        4096
 #define LARGE           (8U << 20)
 
@@ -28,7 +30,7 @@ static pid_t server;
 
 /* ---- the server ---- */
 
-static struct hs_http_exchange *pending[MAX_CONNECTIONS];
+static struct hs_http_exchange *pending[64];
 static size_t nr_pending;
 
 static void handle(void *ctx, struct hs_http_exchange *x)
@@ -68,6 +70,8 @@ static const struct hs_http_config server_config = {
 	.timeout_s = IDLE_S,
 	.request_s = REQUEST_S,
 	.max_body_bytes = MAX_BODY,
+	.answer_s = ANSWER_S,
+	.max_waiting = MAX_WAITING,
 };
 
 /* Exit status: 0 ended as asked, 2 it did not start. */
@@ -297,6 +301,60 @@ START_TEST(test_service_http_leaves)
 END_TEST
 
 /* The server ends while it owes answers: the lines are cut, nothing is left (stop looks). */
+/* Who waits for an answer and goes away leaves room for others; the handler's answer, which comes later, is nobody's.
+ */
+START_TEST(test_service_http_waiting_clients_go)
+{
+	for (int round = 0; round < 4; round++) {
+		int fds[MAX_WAITING], fd;
+
+		for (size_t i = 0; i < MAX_WAITING; i++) {
+			fds[i] = client();
+			ck_assert(hs_raw_say(fds[i], "POST /pending HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"));
+		}
+		/* They wait, and others are served. */
+		fd = client();
+		ck_assert_int_eq(hs_raw_status(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)), 200);
+		(void)close(fd);
+		for (size_t i = 0; i < MAX_WAITING; i++)
+			(void)close(fds[i]);
+		(void)usleep(1500000); /* two sweeps */
+	}
+	/* All that were left behind are answered at once. */
+	(void)hs_raw_status(client(), "GET /release HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
+	ck_assert_int_eq(hs_raw_status(client(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)), 200);
+}
+END_TEST
+
+/* A change that waits beyond the limits, of number or of time, is told to be under way; a question, to be asked later.
+ */
+START_TEST(test_service_http_waits_no_longer)
+{
+	static const char post[] = "POST /pending HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+	const uint64_t began = hs_raw_now_us();
+	int fds[MAX_WAITING], fd;
+	bool closed;
+
+	for (size_t i = 0; i < MAX_WAITING; i++) {
+		fds[i] = client();
+		ck_assert(hs_raw_say(fds[i], post));
+	}
+	fd = client();
+	ck_assert_int_eq(hs_raw_status(fd, post, answer, sizeof(answer)), 202);
+	ck_assert_ptr_nonnull(strstr(answer, "\"done\":false"));
+	ck_assert_int_eq(hs_raw_status(fd, "GET /pending HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)), 503);
+	(void)close(fd);
+	ck_assert_uint_lt(hs_raw_now_us() - began, ANSWER_S * UINT64_C(1000000));
+	for (size_t i = 0; i < MAX_WAITING; i++) {
+		(void)hs_raw_read(fds[i], answer, sizeof(answer), (ANSWER_S + 3) * 1000, &closed);
+		ck_assert_msg(strncmp(answer, "HTTP/1.1 202", 12) == 0, "%s", answer);
+		(void)close(fds[i]);
+	}
+	ck_assert_uint_ge(hs_raw_now_us() - began, ANSWER_S * UINT64_C(1000000));
+	(void)hs_raw_status(client(), "GET /release HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
+}
+END_TEST
+
 START_TEST(test_service_http_ends_pending)
 {
 	int fds[2];
@@ -483,6 +541,8 @@ int main(void)
 	tcase_add_test(c, test_service_http_too_many);
 	tcase_add_test(c, test_service_http_too_many_leave);
 	tcase_add_test(c, test_service_http_leaves);
+	tcase_add_test(c, test_service_http_waiting_clients_go);
+	tcase_add_test(c, test_service_http_waits_no_longer);
 	tcase_add_test(c, test_service_http_ends_pending);
 	tcase_add_loop_test(c, test_service_http_endless, 0, sizeof(endless) / sizeof(endless[0]));
 	tcase_add_loop_test(c, test_service_http_requests, 0, sizeof(requests) / sizeof(requests[0]));

@@ -187,8 +187,7 @@ static void stop(void)
 
 START_TEST(test_service_virt_test_driver)
 {
-	const struct hs_opt_in on = { .on = true, .group = "web", .max_shared_bytes = 1 << 20 },
-			       off = { .group = "default" };
+	const struct hs_opt_in_change on = { true, true, true, "web", 1 << 20 }, off = { .on = false };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -218,10 +217,40 @@ START_TEST(test_service_virt_test_driver)
 }
 END_TEST
 
+/* A request changes what it names and nothing else, whether the one before was answered or not. */
+START_TEST(test_service_virt_changes_what_is_named)
+{
+	const struct hs_opt_in_change group = { .on = true, .has_group = true, .group = "web" },
+				      limit = { .on = true, .has_max_shared = true, .max_shared_bytes = 4096 },
+				      none = { .on = true, .has_max_shared = true }, nothing = { .on = true };
+
+	start("test:///default");
+	UNTIL(t.up);
+	hs_virt_set_opt_in(t.v, "test", &group, (struct hs_done){ on_done, NULL });
+	hs_virt_set_opt_in(t.v, "test", &limit, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 2 && t.last.opt_in.max_shared_bytes == 4096);
+	ck_assert_str_eq(t.last.opt_in.group, "web");
+	hs_virt_set_opt_in(t.v, "test", &nothing, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 3);
+	ck_assert_uint_eq(t.last.opt_in.max_shared_bytes, 4096);
+	ck_assert_str_eq(t.last.opt_in.group, "web");
+	hs_virt_set_opt_in(t.v, "test", &none, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 4 && !t.last.opt_in.max_shared_bytes);
+	ck_assert_str_eq(t.last.opt_in.group, "web");
+	/* What holds cannot be read: then it is not written over. */
+	nr_metadata_fails = 1;
+	hs_virt_set_opt_in(t.v, "test", &limit, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 5);
+	ck_assert_int_eq(t.rc, -EIO);
+	ck_assert_ptr_nonnull(strstr(t.text, "nothing was changed"));
+	stop();
+}
+END_TEST
+
 /* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
 START_TEST(test_service_virt_read_fails)
 {
-	const struct hs_opt_in on = { .on = true, .group = "web" }, other = { .on = true, .group = "db" };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0 }, other = { true, true, true, "db", 0 };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -241,7 +270,7 @@ END_TEST
 
 START_TEST(test_service_virt_no_libvirtd)
 {
-	const struct hs_opt_in on = { .on = true, .group = "web" };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0 };
 
 	start("qemu:///system?socket=/nonexistent/socket");
 	UNTIL(t.text[0]);
@@ -260,7 +289,7 @@ END_TEST
 /* A libvirtd that takes the connection and never says a word: virConnectOpen has no limit of time. */
 START_TEST(test_service_virt_hangs)
 {
-	const struct hs_opt_in on = { .on = true, .group = "web" };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0 };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	char dir[] = "/tmp/hs-virt-XXXXXX", uri[256];
 	struct timespec begin, end;
@@ -301,6 +330,7 @@ int main(void)
 	tcase_add_test(c, test_service_virt_format_reads_back);
 	tcase_add_loop_test(c, test_service_virt_obstacles, 0, sizeof(domains) / sizeof(domains[0]));
 	tcase_add_test(c, test_service_virt_test_driver);
+	tcase_add_test(c, test_service_virt_changes_what_is_named);
 	tcase_add_test(c, test_service_virt_read_fails);
 	tcase_add_test(c, test_service_virt_no_libvirtd);
 	tcase_add_test(c, test_service_virt_hangs);

@@ -1,0 +1,265 @@
+/*
+ * What the scan's thread has of the guests, against what is desired. Everything that happens only changes the desired
+ * state; one function, reconcile, compares that with what is and posts the jobs that are missing. So a guest that opts
+ * out while it is being added, or ends while it is leaving, needs no case of its own.
+ */
+#include "daemon_internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "service/common/log.h"
+
+#define RETRY_SOON_US (5 * UINT64_C(1000000))   /* held by a debugger, no memory free: passes soon */
+#define RETRY_LATE_US (300 * UINT64_C(1000000)) /* its memory is of the wrong kind: only a restart changes that */
+
+/* ---- what the scan's thread answers ---- */
+
+static enum hs_reason reason_of(int rc, const char *text)
+{
+	switch (rc) {
+	case -ENODATA:
+		return HS_REASON_TOO_SMALL;
+	case -EMEDIUMTYPE:
+		return strstr(text, "hugetlbfs") ? HS_REASON_HUGETLBFS : HS_REASON_SHARED_MEMORY;
+	case -EPERM:
+	case -EACCES:
+		return HS_REASON_NO_PERMISSION;
+	case -EMFILE:
+		return HS_REASON_NO_DESCRIPTORS;
+	case -ENOTSUP:
+	case -ENOSYS:
+		return HS_REASON_NO_FEATURE;
+	default:
+		return HS_REASON_TROUBLE;
+	}
+}
+
+static void refuse(struct hs_daemon_guest *g, int rc, const char *text)
+{
+	const bool passes = rc == -EBUSY || rc == -EAGAIN || rc == -ENOMEM || rc == -ESRCH || rc == -EMFILE;
+
+	if (strcmp(g->refused_text, text) != 0)
+		hs_log(HS_LOG_WARNING, "guest %s: %s", g->id, text);
+	g->refused = reason_of(rc, text);
+	(void)snprintf(g->refused_text, sizeof(g->refused_text), "%s", text);
+	g->retry_at_us = hs_daemon_now_us(g->daemon) + (passes ? RETRY_SOON_US : RETRY_LATE_US);
+}
+
+static void job_ended(struct hs_daemon_guest *g)
+{
+	struct hs_daemon *d = g->daemon;
+
+	g->jobs--;
+	hs_daemon_reconcile_soon(d);
+}
+
+static void on_added(void *arg, int rc, const char *text)
+{
+	struct hs_daemon_guest *g = arg;
+
+	if (rc) {
+		refuse(g, rc, text);
+		g->place = HS_PLACE_OUT;
+		g->scan_pid = 0;
+		g->owed_checked = false; /* the engine has not seen it */
+	} else {
+		g->refused = HS_REASON_NONE;
+		g->refused_text[0] = '\0';
+		g->place = HS_PLACE_IN;
+	}
+	job_ended(g);
+}
+
+static void on_removed(void *arg, int rc, const char *text)
+{
+	struct hs_daemon_guest *g = arg;
+
+	if (rc) {
+		/* Not everything could be undone: it is still the scan's, and is asked to leave again. */
+		refuse(g, rc, text);
+		if (g->undo)
+			(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
+		g->place = HS_PLACE_IN;
+	} else {
+		g->refused = HS_REASON_NONE;
+		g->refused_text[0] = '\0';
+		g->undo_text[0] = '\0';
+		g->place = HS_PLACE_OUT;
+		g->scan_pid = 0;
+	}
+	job_ended(g);
+}
+
+static void on_owed(void *arg, int rc, const char *text)
+{
+	struct hs_daemon_guest *g = arg;
+
+	if (rc && rc != -ESRCH) {
+		hs_log(HS_LOG_WARNING, "guest %s: what an earlier run left shared in it could not be undone yet: %s",
+		       g->id, text);
+		(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
+		g->owed_checked = false;
+		g->retry_at_us = hs_daemon_now_us(g->daemon) + RETRY_SOON_US;
+	} else {
+		g->undo_text[0] = '\0';
+	}
+	job_ended(g);
+}
+
+static void on_limited(void *arg, int rc, const char *text)
+{
+	struct hs_daemon_guest *g = arg;
+
+	if (rc)
+		hs_log(HS_LOG_WARNING, "guest %s: its limit could not be set: %s", g->id, text);
+	job_ended(g);
+}
+
+/* ---- reconcile ---- */
+
+/* A device that is passed through pins all of the guest's memory: KSM cannot merge a pinned page. */
+static bool has_vfio(const struct hs_host *host, pid_t pid)
+{
+	char path[4200], target[64];
+	bool found = false;
+	struct dirent *e;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (!found && (e = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
+
+		target[n > 0 ? n : 0] = '\0';
+		found = strncmp(target, "/dev/vfio/", 10) == 0 || strcmp(target, "anon_inode:[vfio-device]") == 0;
+	}
+	(void)closedir(dir);
+	return found;
+}
+
+static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bool undo,
+		 void (*done)(void *arg, int rc, const char *text))
+{
+	struct hs_job job = { .kind = kind, .pid = pid, .undo = undo, .wish = g->opt_in, .done = { done, g } };
+
+	memcpy(job.name, g->id, sizeof(job.name));
+	if (hs_scan_thread_post(g->daemon->scan, &job)) {
+		hs_log(HS_LOG_ERROR, "out of memory: guest %s waits", g->id);
+		return false;
+	}
+	g->jobs++;
+	g->last_job = hs_scan_thread_nr_posted(g->daemon->scan);
+	return true;
+}
+
+static bool wanted_in(const struct hs_daemon *d, const struct hs_daemon_guest *g)
+{
+	return g->pid && g->opt_in.on && !g->forgotten && g->obstacle == HS_REASON_NONE &&
+	       d->effective != HS_MODE_OFF && !d->ending;
+}
+
+static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
+{
+	if (has_vfio(&d->host, g->pid)) {
+		refuse(g, -EMEDIUMTYPE,
+		       "a device is passed through to it, which pins its memory: KSM cannot merge that; without the "
+		       "device "
+		       "it could be shared");
+		g->refused = HS_REASON_PASSTHROUGH;
+		return;
+	}
+	if (!post(g, HS_JOB_ADD, g->pid, false, on_added))
+		return;
+	g->place = HS_PLACE_COMING;
+	g->scan_pid = g->pid;
+	g->taken = g->opt_in;
+	/* The engine reads back what an earlier life left in it. */
+	g->owed_checked = true;
+}
+
+/*
+ * The scan's thread may lose a guest that lives: its process runs another program now (exec), or could not be stopped
+ * just when a new pipeline was to take it over. What is known of it then is wrong, and what its VMM marks mergeable is
+ * in everybody's way: it is taken out, and in again.
+ */
+static void find_lost(struct hs_daemon *d)
+{
+	struct hs_scan_thread_snapshot snap;
+
+	if (hs_scan_thread_snapshot(d->scan, &snap) == 0 && snap.has_totals)
+		for (struct hs_daemon_guest *g = d->guests; g; g = g->next) {
+			size_t i = 0;
+
+			if (g->lost || g->place != HS_PLACE_IN || g->jobs || snap.nr_jobs < g->last_job)
+				continue;
+			while (i < snap.nr && (snap.reports[i].gone || snap.reports[i].pid != g->scan_pid))
+				i++;
+			g->lost = i == snap.nr;
+			if (g->lost && g->pid)
+				hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
+		}
+	free(snap.reports);
+}
+
+static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
+{
+	const bool want = wanted_in(d, g), due = hs_daemon_now_us(d) >= g->retry_at_us || g->refused == HS_REASON_NONE;
+	bool other_group;
+
+	switch (g->place) {
+	case HS_PLACE_OUT:
+		if (want && due)
+			take_in(d, g);
+		else if (!want && g->pid && !g->owed_checked && !d->ending && !g->jobs &&
+			 hs_daemon_now_us(d) >= g->retry_at_us && (!g->opt_in.on || g->obstacle || d->off_undo))
+			g->owed_checked = post(g, HS_JOB_CHECK_OWED, g->pid, true, on_owed);
+		break;
+	case HS_PLACE_IN:
+		other_group = strcmp(g->taken.group, g->opt_in.group) != 0;
+		if (want && g->scan_pid == g->pid && !other_group && !g->lost) {
+			g->undo_text[0] = '\0';
+			if (g->taken.max_shared_bytes != g->opt_in.max_shared_bytes &&
+			    post(g, HS_JOB_LIMIT, g->pid, false, on_limited))
+				g->taken = g->opt_in;
+			break;
+		}
+		if (d->ending || !due)
+			break;
+		/* Nothing is to be undone in a process that has ended. */
+		g->undo = g->scan_pid == g->pid &&
+			  (!g->opt_in.on || g->obstacle || other_group || (d->effective == HS_MODE_OFF && d->off_undo));
+		if (post(g, HS_JOB_REMOVE, g->scan_pid, g->undo, on_removed)) {
+			g->place = HS_PLACE_LEAVING;
+			g->lost = false;
+			g->owed_checked = g->undo;
+		}
+		break;
+	case HS_PLACE_COMING:
+	case HS_PLACE_LEAVING:
+		break;
+	}
+}
+
+void hs_daemon_reconcile(struct hs_daemon *d)
+{
+	struct hs_daemon_guest *next;
+
+	find_lost(d);
+	for (struct hs_daemon_guest *g = d->guests; g; g = next) {
+		next = g->next;
+		reconcile_one(d, g);
+		if (g->forgotten && !g->jobs && g->place == HS_PLACE_OUT)
+			hs_daemon_guest_free(g);
+	}
+}
+
+void hs_daemon_reconcile_soon(struct hs_daemon *d)
+{
+	(void)sd_event_source_set_enabled(d->reconcile, SD_EVENT_ONESHOT);
+}

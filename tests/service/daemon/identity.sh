@@ -1,0 +1,46 @@
+#!/bin/bash
+# One process is one guest: what was opted in by process id before libvirt told of the domain stays opted in, and is the
+# domain from then on. libvirt is its test driver, with a pid file of ours. Mode off: KSM is not touched.
+# usage: identity.sh HS_SHARED HS_SHARE
+set -u
+shared=$1 share=$2
+. "$(dirname "$(readlink -f "$0")")/../lib.sh"
+uuid=6695eb01-f6a4-8304-79aa-97f2502e1930 odd=11111111-2222-3333-4444-555555555555
+
+( exec -a "$uuid" sleep 1000 ) &
+pids[1]=$!
+p=${pids[1]}
+mkdir "$dir/pids"
+echo "$p" >"$dir/pids/vm1.pid"
+domain() { echo "<domain type='test'><name>$1</name><uuid>$2</uuid><memory>8192</memory><os><type>hvm</type></os></domain>"; }
+{ echo '<node>'; domain vm1 $uuid; domain pid-1 $odd; echo '</node>'; } >"$dir/node.xml"
+conf_service off keep >"$dir/conf"
+
+all() { hs guests --json | jq -c "[.guests[] | select(.pid == $p) | [.id, .source, .opted_in, .group, .max_shared_bytes]]"; }
+
+start_daemon
+hs opt-in --pid "$p" --group web >/dev/null
+ok 'a process' '[ "$(all)" = "[[\"pid-$p\",\"process\",true,\"web\",0]]" ]'
+stop_daemon
+
+sed -i "s|^uri =.*|uri = test://$dir/node.xml\npid_dir = $dir/pids|" "$dir/conf"
+start_daemon
+ok 'is the domain, once libvirt tells of it, and still opted in' 'until_true 20 "[ \"\$(all)\" = \"[[\\\"vm1\\\",\\\"libvirt\\\",true,\\\"web\\\",0]]\" ]"'
+ok 'and can be named either way' '[ "$(field vm1 pid) $(field pid-$p pid) $(field $uuid pid)" = "$p $p $p" ]'
+ok 'a restart still knows it' 'stop_daemon; start_daemon; until_true 20 "[ \"\$(field vm1 group)\" = web ]" && [ "$(field vm1 opted_in)" = true ]'
+hs opt-in vm1 --max-shared 1M >/dev/null
+ok 'a request changes what it names, and libvirt keeps it' '[ "$(all)" = "[[\"vm1\",\"libvirt\",true,\"web\",1048576]]" ] && [ "$(jq length "$dir/state/wishes.json")" = 0 ]'
+hs opt-in --pid "$p" --group db >/dev/null
+ok 'by its process as well' '[ "$(all)" = "[[\"vm1\",\"libvirt\",true,\"db\",1048576]]" ]'
+hs opt-out --pid "$p" --no-wait >/dev/null
+ok 'opting out' '[ "$(field vm1 opted_in)" = false ]'
+
+# ---- a domain with the name of a process
+ok 'is called by its UUID' '[ "$(field $odd id)" = $odd ] && [ "$(status_of http://x/v1/guests/pid-1)" = 404 ]'
+ok 'is opted in and out by it' 'hs opt-in $odd >/dev/null && [ "$(field $odd opted_in)" = true ] && hs opt-out $odd --no-wait >/dev/null && [ "$(field $odd opted_in)" = false ]'
+
+# ---- a process that was opted in as one, and ends
+kill -KILL "$p"; wait "$p" 2>/dev/null
+ok 'its end is noticed' 'until_true 20 "[ \"\$(field vm1 pid)\" = 0 ]"'
+stop_daemon
+finish
