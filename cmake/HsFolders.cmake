@@ -5,6 +5,9 @@ function(hs_stage name)
   target_include_directories(hs_${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 endfunction()
 
+# What the suites with the label "unit" need, to build no more than that with the sanitizers (tests/run-all.sh).
+add_custom_target(hs-unit)
+
 # hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM] [ROOT])
 # One Check suite and its CTest entry. KSM: it uses the host's ksmd, so it runs alone, and below tests/ksm.sh. Exit code 77:
 # skipped as a whole.
@@ -22,6 +25,9 @@ function(hs_suite name)
   endif()
   add_test(NAME ${name} COMMAND ${keeper} $<TARGET_FILE:${name}>)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${S_TIMEOUT} SKIP_RETURN_CODE 77 LABELS "${S_LABELS}")
+  if("unit" IN_LIST S_LABELS)
+    add_dependencies(hs-unit ${name})
+  endif()
   if(S_KSM)
     set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm RUN_SERIAL TRUE)
   endif()
