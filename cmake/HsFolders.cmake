@@ -5,18 +5,29 @@ function(hs_folder name)
   target_link_libraries(hs_${name} PUBLIC hs_contracts)
 endfunction()
 
+# What the suites with the label "unit" need, to build no more than that with the sanitizers (tests/run-all.sh).
+add_custom_target(hs-unit)
+
 # hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM] [ROOT])
-# One Check suite and its CTest entry. KSM: it uses the host's ksmd, so it runs alone. Exit code 77: skipped as a whole.
+# One Check suite and its CTest entry. KSM: it uses the host's ksmd, so it runs alone, and below tests/ksm.sh. Exit code 77:
+# skipped as a whole.
 function(hs_suite name)
-  cmake_parse_arguments(S "KSM" "TIMEOUT" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
+  cmake_parse_arguments(S "KSM;ROOT" "TIMEOUT" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
   add_executable(${name} ${S_SOURCES})
   target_link_libraries(${name} PRIVATE ${S_LIBS} hs_contracts PkgConfig::CHECK)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${S_INCLUDES})
   if(NOT S_TIMEOUT)
     set(S_TIMEOUT 120)
   endif()
-  add_test(NAME ${name} COMMAND ${name})
+  set(keeper)
+  if(S_KSM)
+    set(keeper ${PROJECT_SOURCE_DIR}/tests/ksm.sh)
+  endif()
+  add_test(NAME ${name} COMMAND ${keeper} $<TARGET_FILE:${name}>)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${S_TIMEOUT} SKIP_RETURN_CODE 77 LABELS "${S_LABELS}")
+  if("unit" IN_LIST S_LABELS)
+    add_dependencies(hs-unit ${name})
+  endif()
   if(S_KSM)
     set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm RUN_SERIAL TRUE)
   endif()

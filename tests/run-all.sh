@@ -1,9 +1,49 @@
 #!/bin/bash
-# All tests: the release build's suites, then the unit suites under the address and undefined-behaviour sanitizers, then
-# the fuzz targets for some seconds each, then a build with clang. Prints each suite's closing line and what was skipped, with the reason.
+# All tests: the release build's suites, the unit suites under the address and undefined-behaviour sanitizers, the fuzz
+# targets for some seconds each, and a build with clang. Prints each suite's closing line and what was skipped, with the reason.
+#
+# In two parts. First what does not mind company, side by side, while the other builds are made of what the processors have to
+# spare and the sanitizers' suites run; then, with nothing else under way, the suites that need the machine for themselves
+# (RUN_SERIAL), which measure how hot memory is.
 # usage: run-all.sh [--long]
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
+. tests/ksm.sh
+
+# Half a processor's worth of work each: most suites wait, or have one thread. PROCESSORS of a suite counts such halves.
+at_a_time=4
+
+# build PRESET [TARGET]: shows the end of its log when it fails
+build() {
+	if ! { cmake --preset "$1" && cmake --build --preset "$1" ${2:+--target "$2"}; } >"build/$1.log" 2>&1; then
+		tail -40 "build/$1.log"
+		echo "the $1 build failed; the whole log is build/$1.log"
+		echo "$1" >>build/failed
+		return 1
+	fi
+}
+
+# suites NAME PRESET CTEST_OPTION...: build/NAME-tests.log has what ctest prints, build/NAME-last.log what the suites do
+suites() {
+	local name=$1 preset=$2
+	shift 2
+	echo "== $name =="
+	ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j$at_a_time "$@" | tee "build/$name-tests.log" |
+		grep --line-buffered -vE '^ *Start |^Test project|^Internal ctest|^$' || echo "$name" >>build/failed
+	cp "build/$preset/Testing/Temporary/LastTest.log" "build/$name-last.log"
+	echo "-- closing lines of each suite ($name)"
+	grep -hE '^[0-9]+%: Checks|^SKIPPED|^fuzz: |^endpoint: ' "build/$name-last.log" || true
+}
+
+# Beside the first part, in a session of its own. Its build is the one that is waited for, so it has some priority.
+if [ "${1-}" = --beside ]; then
+	renice -n 5 -p $$ >/dev/null
+	build sanitize hs-unit && suites sanitize sanitize -L unit
+	build fuzz
+	echo '== clang: build only, warnings are errors =='
+	build clang
+	exit 0
+fi
 
 select=(-LE 'long|kernelbuild')
 for arg in "$@"; do
@@ -12,42 +52,39 @@ for arg in "$@"; do
 	*) echo "run test: there is no option \"$arg\"; there is --long" >&2; exit 2 ;;
 	esac
 done
-
-failed=0 passed=0 skipped=0 bad=0
-logs=()
-
-# suites PRESET CTEST_OPTION...
-suites() {
-	local preset=$1 out=build/$1-tests.log
-	shift
-	echo "== $preset: $* =="
-	if ! { cmake --preset "$preset" && cmake --build --preset "$preset"; } >"build/$preset.log" 2>&1; then
-		tail -40 "build/$preset.log"
-		echo "the $preset build failed; the whole log is build/$preset.log"
-		exit 1
-	fi
-	ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j2 "$@" | tee "$out" | grep --line-buffered -vE '^ *Start |^Test project|^Internal ctest|^$' || failed=1
-	passed=$((passed + $(grep -cE '^ *[0-9]+/[0-9]+ Test .* Passed' "$out")))
-	skipped=$((skipped + $(grep -cE '\*\*\*Skipped' "$out")))
-	bad=$((bad + $(grep -E '^ *[0-9]+/[0-9]+ Test ' "$out" | grep -cvE ' Passed |\*\*\*Skipped')))
-	echo "-- closing lines of each suite ($preset)"
-	grep -hE '^[0-9]+%: Checks|^SKIPPED|^fuzz: |^endpoint: ' "build/$preset/Testing/Temporary/LastTest.log" || true
-	logs+=("build/$preset/Testing/Temporary/LastTest.log")
-}
-
 mkdir -p build
-suites release "${select[@]}"
-suites sanitize -L unit
-suites fuzz -L fuzz
-echo "== clang: build only, warnings are errors =="
-if ! { cmake --preset clang && cmake --build --preset clang; } >build/clang.log 2>&1; then
-	tail -40 build/clang.log
-	echo "the clang build failed; the whole log is build/clang.log"
-	failed=1
-fi
+rm -f build/failed build/*-tests.log build/*-last.log
+before=$(settings)
+beside=
+trap '[ -z "$beside" ] || end_session 0 10 "$beside" >/dev/null' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+build release || exit 1
+setsid "$0" --beside >build/beside.log 2>&1 </dev/null &
+beside=$!
+alone=$(ctest --test-dir build/release --show-only=json-v1 |
+	jq -r '[.tests[] | select(any(.properties[]?; .name == "RUN_SERIAL" and .value)) | .name] | join("|")')
+[ -n "$alone" ] || { echo 'run test: no suite that runs alone was found'; exit 1; }
+suites release release "${select[@]}" -E "^($alone)\$"
+wait "$beside"
+beside=
+cat build/beside.log
+[ ! -x build/fuzz/tests/fuzz/fuzz_api ] || suites fuzz fuzz -L fuzz
+suites alone release "${select[@]}" -R "^($alone)\$"
+
 # Single tests that were skipped inside a suite say so themselves, with the reason.
-grep -hE '^SKIPPED' "${logs[@]}" | sort -u >build/skipped.txt || true
+grep -hE '^SKIPPED' build/*-last.log | sort -u >build/skipped.txt || true
 echo "skipped suites and tests: $(wc -l <build/skipped.txt)"
 cat build/skipped.txt
-echo "$passed passed, $bad failed, $skipped skipped"
-[ "$failed" = 0 ] && [ "$bad" = 0 ]
+# tests/ksm.sh says which suite it was, and puts it back. What else is found changed is left to whoever changed it.
+grep -hE '^FAILED: .* left (settings of the machine changed|processes)' build/*-last.log || true
+changed=$(settings_differ "$before")
+if [ -n "$changed" ]; then
+	printf 'settings of the machine are not as they were, by a suite that does not run below tests/ksm.sh or by something else:\n%s\n' "$changed"
+	echo settings >>build/failed
+fi
+results=$(cat build/*-tests.log | grep -E '^ *[0-9]+/[0-9]+ Test ')
+bad=$(grep -cvE ' Passed |\*\*\*Skipped' <<<"$results")
+echo "$(grep -c ' Passed ' <<<"$results") passed, $bad failed, $(grep -c '\*\*\*Skipped' <<<"$results") skipped"
+[ ! -e build/failed ] && [ "$bad" = 0 ]

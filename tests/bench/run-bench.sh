@@ -1,9 +1,12 @@
 #!/bin/bash
 # Runs the benchmarks, or one of them. usage: run-bench.sh [NAME] [OPTION...]; --list names them.
 set -euo pipefail
-cd "$(dirname "$(readlink -f "$0")")/../../build/release/tests/bench"
+keeper=$(dirname "$(readlink -f "$0")")/../ksm.sh
+cd "$(dirname "$keeper")/../build/release/tests/bench"
 
 names=(hash index view live)
+# The one that uses KSM leaves it as it was, also when it is interrupted.
+below() { case $1 in live) "$keeper" "./bench_$1" "${@:2}" ;; *) "./bench_$1" "${@:2}" ;; esac; }
 name=${1:-}
 case $name in
 --list)
@@ -13,7 +16,7 @@ case $name in
 	# Each prints one JSON object with --json; together they are a stream of objects.
 	for n in "${names[@]}"; do
 		[[ " $* " == *" --json "* ]] || printf '\n== %s ==\n' "$n"
-		"./bench_$n" "$@"
+		below "$n" "$@"
 	done
 	;;
 *)
@@ -22,6 +25,6 @@ case $name in
 		exit 2
 	fi
 	shift
-	exec "./bench_$name" "$@"
+	below "$name" "$@"
 	;;
 esac

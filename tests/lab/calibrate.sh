@@ -2,6 +2,7 @@
 # hs-lab calibrate on this machine: every constant is a number, or unknown with a reason; the file is read again; KSM is
 # as it was, also when it is interrupted. Figures are not judged. usage: calibrate.sh PROGRAM
 set -u
+[ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 # A folder of this script's own stands in the place of /var/cache.
 if [ "$(id -u)" = 0 ] && [ -z "${HS_OWN_MOUNTS-}" ] && unshare -m true 2>/dev/null; then
 	HS_OWN_MOUNTS=yes exec unshare -m "$0" "$@"

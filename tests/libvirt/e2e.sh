@@ -3,6 +3,7 @@
 # kernel (page frames), never from the service.
 # usage: e2e.sh HS_SHARED HS_SHARE HV_TOOL
 set -euo pipefail
+[ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 shared=$1 share=$2 HV_TOOL=$3
 . "$(dirname "$(readlink -f "$0")")/harness.sh"
 if why=$(hv_lacks); then
@@ -16,7 +17,15 @@ knobs_before=$(knobs)
 daemon=
 
 stop_all() {
-	[ -z "$daemon" ] || { kill -TERM "$daemon" 2>/dev/null && wait "$daemon" || true; }
+	if [ -n "$daemon" ]; then
+		kill -TERM "$daemon" 2>/dev/null || true
+		for _ in {1..300}; do
+			grep -qs '^State:.[^Z]' "/proc/$daemon/status" || break
+			sleep 0.1
+		done
+		kill -KILL "$daemon" 2>/dev/null || true
+		wait "$daemon" || true
+	fi
 	[ "${failed:-1}" = 0 ] || tail -30 "${HV_DIR:-/nonexistent}/hs-shared.log" >&2 || true
 	hv_stop
 }

@@ -8,8 +8,7 @@
 # that it may change. /box/changes is what has changed against this machine. Exit status 77: a box cannot be made here.
 set -u
 
-ksm=/sys/kernel/mm/ksm
-knobs() { grep -H '' $ksm/{run,pages_to_scan,sleep_millisecs,use_zero_pages,smart_scan,max_page_sharing,advisor_mode} 2>/dev/null; }
+. "$(dirname "$(readlink -f "$0")")/../ksm.sh"
 
 no_box() {
 	echo "SKIPPED package: $1"
@@ -55,13 +54,7 @@ if [ "${1-}" = --guard ]; then
 	trap '' INT TERM HUP
 	read -r _
 	[ ! -s "$dir.pid" ] || kill -KILL "$(cat "$dir.pid")" 2>/dev/null
-	if [ "$(knobs)" != "$before" ]; then
-		sed 's/:/ /' <<<"$before" | while read -r file value; do
-			value=${value##*[} # of several words, the one that holds is in brackets
-			[ "$file" = $ksm/run ] || echo "${value%%]*}" >"$file"
-		done
-		sed -n "s,^$ksm/run:,,p" <<<"$before" >$ksm/run
-	fi
+	settings_restore "$before"
 	for _ in $(seq 50); do # until the last process in it has gone
 		[ -d "$group" ] || break
 		find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
@@ -88,7 +81,7 @@ if [ $systemd = yes ]; then
 	[ -n "$group" ] && mkdir "$group/hs-share-test-$$" 2>/dev/null || no_box 'no control group can be made here'
 	group=$group/hs-share-test-$$
 fi
-exec {hold}> >(exec setsid "$0" --guard "$dir" "$(knobs)" "$group")
+exec {hold}> >(exec setsid "$0" --guard "$dir" "$(settings)" "$group")
 guard=$!
 (
 	[ -z "$group" ] || echo $BASHPID >"$group/cgroup.procs"

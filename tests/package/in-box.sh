@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs one of the scripts here in a box, with the package and the guest program. usage: in-box.sh FOLDER SCRIPT PACKAGE HS_GUEST
 set -u
+[ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 here=$(dirname "$(readlink -f "$0")")
 folder=$1 script=$2
 files=("$here/$script" "$here/../service/lib.sh" "$3" "$4")

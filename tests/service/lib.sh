@@ -1,19 +1,35 @@
 # What scripts that count checks share, above all those that run a daemon or guests. Source it with those of $shared
 # (hs-shared), $share (hs-share) and $guest (hs-guest) set that are used; it makes $dir, where $dir/conf is the daemon's
-# configuration, and cleans up at the end.
+# configuration, and cleans up at the end. The script goes on below ksm.sh, which looks after the machine's settings.
+
+if [ -z "${HS_KSM_KEPT-}" ]; then
+	keeper=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+	until [ -e "$keeper/ksm.sh" ] || [ "$keeper" = / ]; do keeper=$(dirname "$keeper"); done
+	exec "$keeper/ksm.sh" "$0" "$@"
+fi
 
 dir=$(mktemp -d) passed=0 failed=0 daemon=
 declare -a pids=() ins=()
 sock=$dir/control.sock
 logs=("$dir/log") # shown when something failed
 
+# A child that has ended, waited for or not.
+has_ended() { grep -qs '^State:.[^Z]' "/proc/$1/status" && return 1 || return 0; }
+# The daemon goes first, in order: it stops ksmd, and has the only record of how KSM was. Then the guests, whose memory it
+# undoes meanwhile.
 cleanup() {
-	[ -z "$daemon" ] || { kill -KILL "$daemon"; wait "$daemon"; } 2>/dev/null
+	[ -z "$daemon" ] || {
+		kill -TERM "$daemon"
+		until_true 30 'has_ended "$daemon"' || { echo "the daemon does not end, and is killed"; kill -KILL "$daemon"; }
+		wait "$daemon"
+	} 2>/dev/null
 	for fd in "${ins[@]}"; do exec {fd}>&-; done
 	for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; wait "$p" 2>/dev/null; done
 	rm -rf "$dir"
 }
 trap cleanup EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 ok() { # WHAT CONDITION, which is evaluated here: it may set variables, and `exit` in it would end the script
 	if eval "$2"; then passed=$((passed + 1)); else

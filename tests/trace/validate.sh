@@ -5,6 +5,7 @@
 # load, virtual machines under software emulation) are held in one run that is recorded while it merges.
 # usage: validate.sh guests|programs|machines HS_SHARE HS_LAB HS_FRAMES HS_GUEST HS_MACHINES HS_TRACE_CHECK
 set -u
+[ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 kind=$1 share=$2 lab=$3 frames=$4 guest=$5 machines=$6 check=$7
 dir=$(mktemp -d) passed=0 failed=0
 # started: what we end, the last one first; pids: the guests

@@ -6,8 +6,8 @@ set -u
 shared=$1 share=$2 guest=$3
 seconds=${HS_CHURN_SECONDS:-40}
 RANDOM=${HS_CHURN_SEED:-$$}
-echo "seed ${HS_CHURN_SEED:-$$}, $seconds s"
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
+echo "seed ${HS_CHURN_SEED:-$$}, $seconds s"
 seeds=5
 knobs_before=$(knobs)
 
