@@ -2,7 +2,7 @@
 # The command line as a person meets it: help, wrong options, processes that cannot be guests. Each wrong use has to name
 # what is wrong. usage: cli.sh PROGRAM
 set -u
-[ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
+[ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../../ksm.sh" "$0" "$@"
 program=$1
 passed=0 failed=0
 
