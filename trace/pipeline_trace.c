@@ -36,6 +36,8 @@ static void replay_config(struct hs_pipeline_config *out, const struct hs_trace_
 	out->fine_all = s->fine_all;
 	out->no_fine = s->no_fine;
 	out->observe = true;
+	/* A trace has none of its settings; whether pages of zeros have an owner is one of them. */
+	out->share = hs_share_config_default;
 }
 
 void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, const struct hs_pipeline_config *cfg)
