@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* A huge page that was not unshared for so many cycles has no record any more: twice the longest ban, and an hour at
  * rest. */
@@ -22,7 +21,7 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 		struct page_record *pg = &g->pages[h];
 		const enum hs_heat heat = hs_coarse_heat(g->coarse, h);
 
-		memset(&pg->candidate, 0, sizeof(pg->candidate));
+		hs_bits_clear_all(&pg->candidate);
 		if (heat == HS_HEAT_COLD && pg->fine) {
 			/* What was hot inside it is so no more. */
 			free(pg->fine);
@@ -97,7 +96,7 @@ static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	return false;
 }
 
-/* Carries the decisions on one guest out, as far as they concern the engine's wishes and mappings. */
+/* Carries the decisions on one guest out, as far as they concern the desired state and mappings. */
 static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
 	hs_huge_nr *unshare = malloc(((size_t)g->view->nr_huge + 1) * sizeof(*unshare));
@@ -116,7 +115,7 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 		switch ((enum hs_policy_action)pg->decision.action) {
 		case HS_ACT_SHARE: {
 			hs_content_leave_to_others(p, g, h, &pg->decision.pages);
-			if (!hs_bits_count(&pg->decision.pages) || over_limit(p, g, h, &pg->decision.pages, &wanted)) {
+			if (hs_bits_none(&pg->decision.pages) || over_limit(p, g, h, &pg->decision.pages, &wanted)) {
 				if (pg->kept_split)
 					restore[nr_restore++] = h;
 				break; /* what is wanted of it by now stays */
@@ -162,8 +161,8 @@ out:
 }
 
 /*
- * What may lie in a mergeable range without being wanted, to spare VMAs: cold, and content known. Only after the wishes
- * of all guests are known, so that nobody's gap keeps a guest of another group from sharing.
+ * What may lie in a mergeable range without being wanted, to spare VMAs: cold, and content known. Only after what is
+ * wanted of all guests is known, so that nobody's gap keeps a guest of another group from sharing.
  */
 static int widen(struct hs_pipeline *p, struct guest *g)
 {

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 /*
  * Cycles until a huge page is split again for a look, after looks that could not tell: the next one, as a busy moment
@@ -82,7 +81,7 @@ static int rehash_cold(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	if (rc)
 		return rc;
 	pg->hashed = hs_bits_andnot(fresh, pg->zero);
-	memset(&pg->same, 0, sizeof(pg->same));
+	hs_bits_clear_all(&pg->same);
 	return 0;
 }
 

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
 {
@@ -73,11 +72,11 @@ bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, con
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		struct page_record *pg = &g->pages[h];
 
-		memset(&pg->hashed, 0, sizeof(pg->hashed));
-		memset(&pg->zero, 0, sizeof(pg->zero));
-		memset(&pg->candidate, 0, sizeof(pg->candidate));
-		memset(&pg->same, 0, sizeof(pg->same));
-		memset(&pg->decision, 0, sizeof(pg->decision));
+		hs_bits_clear_all(&pg->hashed);
+		hs_bits_clear_all(&pg->zero);
+		hs_bits_clear_all(&pg->candidate);
+		hs_bits_clear_all(&pg->same);
+		pg->decision = (struct hs_policy_decision){ 0 };
 		if (pg->kept_split)
 			(void)!hs_fine_give_back(p->fine, g->view, &h, 1, NULL);
 		pg->kept_split = 0;

@@ -51,7 +51,7 @@ static int report_merged(struct hs_pipeline *p, struct guest *g)
 		struct hs_shared_huge *s = &list[nr];
 
 		hs_merge_state(p, g, h, s);
-		nr += hs_bits_count(&s->wanted) || hs_bits_count(&s->shared) || s->breaks;
+		nr += hs_bits_any(&s->wanted) || hs_bits_any(&s->shared) || s->breaks;
 	}
 	(void)hs_merge_ledger(p, g, &ledger);
 	p->observer.merged(p->observer.ctx, g->view, &ledger, list, nr);

@@ -249,8 +249,7 @@ HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_er
 
 /* ---- decide.c ---- */
 
-/* Decides on every huge page and tells the engine what is wanted; unshares what turned hot. *news: base pages shared.
- */
+/* Decides on every huge page, sets what is wanted of it, and unshares what turned hot. */
 HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
 
 /* ---- engage.c ---- */

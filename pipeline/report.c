@@ -64,12 +64,9 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	out->cold_identical += hs_bits_count(&cand);
 	out->could_save_bytes += hs_bits_count(&pg->zero) * HS_BASE_SIZE;
 	part = hs_bits_andnot(cand, pg->zero);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		uint32_t n;
+	hs_bits_for_each (i, &part) {
+		const uint32_t n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 
-		if (!hs_bits_test(&part, i))
-			continue;
-		n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 		out->could_save_bytes += n ? HS_BASE_SIZE - HS_BASE_SIZE / n : 0;
 	}
 }

@@ -33,8 +33,8 @@ struct replay_view {
 	struct hs_view view;    /* first */
 	struct hs_view_ops ops; /* with the abilities of the recorded view */
 	struct hs_replay *replay;
-	uint32_t guest;                  /* its number in the trace */
-	uint32_t order;                  /* its place in replay->guests */
+	uint32_t guest;                 /* its number in the trace */
+	uint32_t order;                 /* its place in replay->guests */
 	struct hs_shared_huge *sharing; /* [nr_huge]; NULL: nothing was told of it yet */
 };
 

@@ -169,7 +169,7 @@ enum hs_stage {
 	HS_STAGE_UNSHARE, /* all of a guest, not what turned hot in a cycle */
 	HS_STAGE_REST,
 };
-/* Told at the start of each step of a stage: `done` of `total`. */
+/* Called at the start of each step of a stage: `done` of `total`. */
 typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
 

@@ -150,7 +150,7 @@ struct hs_trace_record {
 		} mapping;
 		const struct hs_fine_result *fine;         /* [nr] */
 		const struct hs_trace_decision *decisions; /* [nr] */
-		const struct hs_shared_huge *shared;      /* [nr] */
+		const struct hs_shared_huge *shared;       /* [nr] */
 		struct hs_ledger ledger;
 	} u;
 };

@@ -152,8 +152,8 @@ START_TEST(test_service_pipeline_no_look_without_time)
 }
 END_TEST
 
-/* A look that told nothing is not taken again in each cycle. */
-START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
+/* A look that learnt nothing is not taken again in each cycle. */
+START_TEST(test_service_pipeline_rests_after_a_look_for_nothing)
 {
 	/* Cycles in which one is tried: 1, 2, 4, and then look_again cycles after the last. */
 	static const uint32_t tried[] = { 1, 2, 4, 8, 16, 24 };
@@ -612,7 +612,7 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_pipeline_counts);
 	tcase_add_test(c, test_service_pipeline_no_look_without_time);
-	tcase_add_test(c, test_service_pipeline_rests_after_a_look_in_vain);
+	tcase_add_test(c, test_service_pipeline_rests_after_a_look_for_nothing);
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);

@@ -90,7 +90,7 @@ START_TEST(test_service_pipeline_share_stays)
 }
 END_TEST
 
-/* Written between two cycles, it was compared before: that it is not shared tells. */
+/* Written between two cycles, it was compared before: that it is not shared shows it. */
 START_TEST(test_service_pipeline_share_written_unseen)
 {
 	struct hs_guest_report before, now;

@@ -67,7 +67,7 @@ END_TEST
 START_TEST(test_service_journal_later)
 {
 	const hs_huge_nr split[] = { 1, 4, 5 };
-	hs_huge_nr owed[3];
+	hs_huge_nr pending[3];
 	size_t left = 9;
 
 	ck_assert_int_eq(hs_split_journal_write(&host, view, split, 3, NULL), 0);
@@ -75,8 +75,8 @@ START_TEST(test_service_journal_later)
 	hs_sim_fail_restore(view, 4, 2, -ENOMEM);
 	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 1);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
-	ck_assert_uint_eq(hs_fine_owed(fine, view, owed, 3), 1);
-	ck_assert_uint_eq(owed[0], 4);
+	ck_assert_uint_eq(hs_fine_owed(fine, view, pending, 3), 1);
+	ck_assert_uint_eq(pending[0], 4);
 	hs_fine_forget(fine, view); /* killed again */
 	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 1);
 	ck_assert_int_eq(hs_fine_retry(fine, view, &left, NULL), 0);
