@@ -17,11 +17,11 @@
  * - Pass 1 takes checksums (1.2 us a page). Pass 2 merges (11 us a page): two thirds of that are the searches in ksmd's
  *   two trees, a tenth the checksum, 15% the merge itself with the split of the huge page. A page without a copy is
  *   searched for as much as one with, at every pass: for ksmd alone exact runs are best.
- * - But exact runs are dear for everybody else. A walk of the reverse map of one KSM page (kswapd, compaction, DAMON)
- *   passes all VMAs that share its anon_vma, and all pieces of a guest's memory do. With 30,000 of them a DAMON thread
- *   on the host took most of a core, and three busy guests of 768 MiB fell to 0.41 to 0.51 of their throughput; with
- *   every gap closed that may be, 0.95, for the same CPU time of ksmd (7.8 s) and less of our own (2.8 s, not 4.9 s).
- *   So gaps are closed over cold pages whose content is known; never over a hot page.
+ * - But exact runs are expensive for everybody else. A walk of the reverse map of one KSM page (kswapd, compaction,
+ * DAMON) passes all VMAs that share its anon_vma, and all pieces of a guest's memory do. With 30,000 of them a DAMON
+ * thread on the host took most of a core, and three busy guests of 768 MiB fell to 0.41 to 0.51 of their throughput;
+ * with every gap closed that may be, 0.95, for the same CPU time of ksmd (7.8 s) and less of our own (2.8 s, not 4.9
+ * s). So gaps are closed over cold pages whose content is known; never over a hot page.
  * - Two passes merge all that is still: both copies are in the trees by the end of the second. A third costs 0.6 us for
  *   each page that is merged already, and finds nothing, unless a page was in use for a moment when its turn came.
  *   Kernels before 6.11 merge a page that has a shared copy already at first sight, later ones at the second.
@@ -39,8 +39,8 @@
  * 3. ksmd runs only after it has been asked whose memory is mergeable; it is stopped on every way out.
  * 4. Verification comes after ksmd was stopped: what is read then can only lose sharing, never gain.
  *
- * After a crash the kernel knows all that matters: mergeable together with NOHUGEPAGE is our mark (QEMU sets the first
- * alone), and add_guest takes it over.
+ * After a crash, what is both on our record and marked in the kernel is ours, and add_guest takes it over. A mark
+ * without a record is somebody else's, whatever it looks like.
  */
 #include "engine_internal.h"
 
@@ -103,9 +103,11 @@ int hs_share_create(struct hs_share **out, const struct hs_host *host, const str
 		hs_share_destroy(s);
 		return rc;
 	}
+	if (!cfg->dry_run)
+		hs_mark_record_clean(host);
 	/* What a killed one had claimed; it is claimed anew when it stands in the way. */
 	if (!cfg->dry_run)
-		(void)hs_claim_give_back(host);
+		(void)hs_foreign_claim_give_back(host);
 	hs_engine_read_sizes(host, &s->sizes);
 	*out = s;
 	return 0;
@@ -131,7 +133,7 @@ void hs_share_destroy(struct hs_share *s)
 		hs_engine_forget(&s->guests[i]);
 	free(s->guests);
 	if (s->claimed)
-		(void)hs_claim_give_back(&s->host);
+		(void)hs_foreign_claim_give_back(&s->host);
 	hs_ksm_release(s->ksm);
 	free(s);
 }

@@ -1,99 +1,128 @@
 /*
- * What a guest's VMAs say when it comes: marks of an earlier run of ours, marks of somebody else, and what it wishes of
- * huge pages, which is to be put back one day.
+ * What a guest has of ours when it comes, and what of somebody else.
  *
- * Ours is what carries MERGEABLE and NOHUGEPAGE: nobody else sets both. A run of ours that was killed between the two
- * calls leaves NOHUGEPAGE alone: taken for ours in a huge page that has marks of ours, or where the region has HUGEPAGE
- * elsewhere; a region that is NOHUGEPAGE as a whole was made so by the guest, and stays so. Where our marks hide what
- * was there before, the rest of the region tells; without a rest it is HUGEPAGE, which is what a VMM sets.
+ * Ours is what stands on record (mark_record.h) and what the kernel says as well: a kill between the record and the
+ * call leaves a record without the mark, and the guest may have unmapped something since. What the record says was
+ * there before is what is put back one day. All else that is mergeable is not ours, whatever it looks like, and is
+ * claimed; NOHUGEPAGE without a record is the guest's own. A guest whose record cannot be read is not taken.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "foreign_claim.h"
 #include "engine_internal.h"
 
 struct adopt {
 	struct hs_engine_guest *g;
-	bool *nohuge_seen;        /* [nr_huge]: NOHUGEPAGE without MERGEABLE */
-	bool *hugepage_in_region; /* [nr_regions] */
-	bool seen;                /* any VMA of the guest's memory */
-	struct hs_claim foreign;  /* what is mergeable in the process and not ours */
+	struct hs_mark_record record;
+	struct place {
+		struct hs_bits512 mergeable; /* the kernel says so */
+		bool hugepage, nohuge;       /* the same */
+		uint8_t kind;                /* on record: HS_MARK_... of the huge page */
+	} * at;                              /* [nr_huge] */
+	bool seen;                           /* any VMA of the guest's memory */
+	struct hs_foreign_claim foreign;     /* what is mergeable in the process and not ours */
 };
 
-static void mark_range(struct adopt *a, const struct hs_vma *vma, hs_base_nr start, hs_base_nr end)
+static void note_pages(struct adopt *a, const struct hs_vma *vma, hs_base_nr first, hs_base_nr end)
 {
-	if (vma->mergeable && !vma->nohugepage)
-		return; /* the VMM's: take_foreign */
-	for (hs_base_nr p = start; p < end; p++) {
-		struct hs_engine_huge *h = &a->g->huge[p / HS_BASE_PER_HUGE];
+	a->seen = true;
+	for (hs_base_nr p = first; p < end; p++) {
+		struct place *at = &a->at[p / HS_BASE_PER_HUGE];
 
-		if (vma->mergeable) {
-			hs_bits_set(&h->marked, p % HS_BASE_PER_HUGE);
-			h->nohuge = true;
-		} else {
-			a->nohuge_seen[p / HS_BASE_PER_HUGE] = true;
+		at->hugepage |= vma->hugepage;
+		at->nohuge |= vma->nohugepage;
+		if (vma->mergeable)
+			hs_bits_set(&at->mergeable, p % HS_BASE_PER_HUGE);
+		else
 			p |= HS_BASE_PER_HUGE - 1; /* on to the next huge page */
-		}
 	}
+}
+
+/* Marks of ours where the view sees no guest memory. */
+static int note_stray(struct adopt *a, const struct hs_vma *vma, uint64_t start, uint64_t end)
+{
+	const uint32_t never_huge = HS_MARK_PLAIN | HS_MARK_HUGEPAGE;
+	int rc = 0;
+
+	for (size_t i = 0; i < a->record.nr && !rc; i++) {
+		const struct hs_mark_range *m = &a->record.ranges[i];
+		const uint64_t from = m->start > start ? m->start : start, to = m->end < end ? m->end : end;
+
+		if (from < to &&
+		    ((m->kind & HS_MARK_MERGEABLE && vma->mergeable) || (m->kind & never_huge && vma->nohugepage)))
+			rc = hs_mark_record_add(&a->g->stray, from, to, m->kind & ~(uint32_t)HS_MARK_WHOLE_HUGE);
+	}
+	return rc;
 }
 
 static int visit(void *ctx, const struct hs_vma *vma)
 {
 	struct adopt *a = ctx;
-	const struct hs_view *v = a->g->view;
+	int rc = 0;
 
-	for (size_t i = 0; i < v->nr_regions; i++) {
-		const struct hs_region *r = &v->regions[i];
-		uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
-		uint64_t start = vma->start > r->hva.v ? vma->start : r->hva.v;
-		uint64_t end = vma->end < region_end ? vma->end : region_end;
-		hs_base_nr first = r->first_huge * HS_BASE_PER_HUGE;
+	for (uint64_t at = vma->start, end; at < vma->end && !rc; at = end) {
+		hs_base_nr first;
 
-		if (start >= end)
-			continue;
-		a->seen = true;
-		a->hugepage_in_region[i] |= vma->hugepage;
-		if (vma->mergeable || vma->nohugepage)
-			mark_range(a, vma, first + (hs_base_nr)((start - r->hva.v) >> HS_BASE_SHIFT),
-				   first + (hs_base_nr)((end - r->hva.v) >> HS_BASE_SHIFT));
-		if (!vma->hugepage)
-			continue;
-		for (uint64_t at = start - r->hva.v; at < end - r->hva.v; at = (at | (HS_HUGE_SIZE - 1)) + 1)
-			a->g->huge[r->first_huge + (at >> HS_HUGE_SHIFT)].thp = HS_ENGINE_HUGEPAGE;
+		end = vma->end;
+		if (hs_engine_page_at(a->g->view, at, &end, &first))
+			note_pages(a, vma, first, first + (hs_base_nr)((end - at) >> HS_BASE_SHIFT));
+		else if (vma->mergeable || vma->nohugepage)
+			rc = note_stray(a, vma, at, end);
 	}
-	return hs_claim_note(&a->foreign, vma);
+	return rc ? rc : hs_foreign_claim_note(&a->foreign, &a->record, vma);
 }
 
-/* What is ours of the NOHUGEPAGE marks, and what was below our marks. Base pages adopted. */
+static void place_record(struct adopt *a)
+{
+	for (size_t i = a->record.nr_mergeable; i < a->record.nr; i++) {
+		const struct hs_mark_range *m = &a->record.ranges[i];
+		hs_base_nr page;
+
+		for (uint64_t at = m->start, end; at < m->end; at = end) {
+			end = at + HS_HUGE_SIZE;
+			if (hs_engine_page_at(a->g->view, at, &end, &page))
+				a->at[page / HS_BASE_PER_HUGE].kind = (uint8_t)m->kind;
+		}
+	}
+}
+
+/* Base pages of this huge page that are mergeable by the record. */
+static struct hs_bits512 on_record(const struct adopt *a, hs_huge_nr nr)
+{
+	const uint64_t start = hs_view_hva(a->g->view, nr).v;
+	struct hs_bits512 out = { 0 };
+
+	for (uint64_t at = start, stop; at < start + HS_HUGE_SIZE; at = stop)
+		if (hs_mark_record_holds(&a->record, at, start + HS_HUGE_SIZE, &stop))
+			for (uint64_t p = at; p < stop; p += HS_BASE_SIZE)
+				hs_bits_set(&out, (unsigned int)((p - start) >> HS_BASE_SHIFT));
+	return out;
+}
+
+/* Base pages adopted. */
 static uint64_t judge(struct adopt *a)
 {
-	const struct hs_view *v = a->g->view;
 	uint64_t adopted = 0;
 
-	for (size_t i = 0; i < v->nr_regions; i++) {
-		const struct hs_region *r = &v->regions[i];
-		bool plain = false;
+	for (hs_huge_nr nr = 0; nr < a->g->nr_huge; nr++) {
+		struct hs_engine_huge *h = &a->g->huge[nr];
+		const struct place *at = &a->at[nr];
 
-		for (hs_huge_nr h = r->first_huge; h < r->first_huge + r->nr_huge; h++)
-			plain |= !a->g->huge[h].nohuge && !a->nohuge_seen[h] && a->g->huge[h].thp == HS_ENGINE_PLAIN;
-		for (hs_huge_nr nr = r->first_huge; nr < r->first_huge + r->nr_huge; nr++) {
-			struct hs_engine_huge *h = &a->g->huge[nr];
-
-			if (a->nohuge_seen[nr] && !h->nohuge) {
-				h->nohuge = a->hugepage_in_region[i];
-				if (!h->nohuge)
-					h->thp = HS_ENGINE_NOHUGEPAGE;
-			}
-			if (!h->nohuge)
-				continue;
-			h->thp = a->hugepage_in_region[i] || !plain ? HS_ENGINE_HUGEPAGE : HS_ENGINE_PLAIN;
-			h->wanted = h->marked;
-			h->allowed = h->marked;
-			adopted += hs_bits_count(&h->marked);
-		}
+		h->was_huge = at->kind & HS_MARK_WHOLE_HUGE;
+		h->nohuge = at->nohuge && at->kind & (HS_MARK_PLAIN | HS_MARK_HUGEPAGE);
+		if (h->nohuge)
+			h->thp = at->kind & HS_MARK_HUGEPAGE ? HS_ENGINE_HUGEPAGE : HS_ENGINE_PLAIN;
+		else if (at->nohuge)
+			h->thp = HS_ENGINE_NOHUGEPAGE;
+		else if (at->hugepage)
+			h->thp = HS_ENGINE_HUGEPAGE;
+		if (!hs_bits_count(&at->mergeable))
+			continue;
+		h->marked = hs_bits_and(at->mergeable, on_record(a, nr));
+		h->wanted = h->allowed = h->marked;
+		adopted += hs_bits_count(&h->marked);
 	}
 	return adopted;
 }
@@ -128,19 +157,21 @@ static int count_vmas(struct hs_engine_guest *g)
  * What is mergeable in the process and not ours: QEMU marks all its memory, small pieces that are no guest memory to us
  * included. It gets that back when we are done.
  */
-static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, const struct hs_claim *c, struct hs_error *err)
+static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs_foreign_claim *c, struct hs_error *err)
 {
+	uint64_t bytes;
 	int rc = 0;
 
 	if (!c->nr)
 		return 0;
-	if (c->ksm_bytes)
-		rc = hs_engine_room(s, g->view->pid, c->ksm_bytes, "ending the sharing that somebody else began", err);
+	bytes = hs_foreign_claim_ksm_bytes(&s->host, c);
+	if (bytes)
+		rc = hs_engine_room(s, g->view->pid, bytes, "ending the sharing that somebody else began", err);
 	if (!rc)
-		rc = hs_claim_record(&s->host, c, err);
+		rc = hs_foreign_claim_record(&s->host, c, err);
 	if (!rc) {
 		s->claimed = true;
-		rc = hs_claim_take(&s->host, c, g->remote, err);
+		rc = hs_foreign_claim_take(&s->host, c, g->remote, err);
 	}
 	return rc;
 }
@@ -148,12 +179,12 @@ static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, const str
 int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err)
 {
 	struct adopt a = { .g = g, .foreign = { .pid = g->view->pid } };
-	int rc = -ENOMEM;
+	int rc = hs_mark_record_read(&s->host, g->view->pid, &a.record, err);
 
-	a.nohuge_seen = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*a.nohuge_seen));
-	a.hugepage_in_region = calloc(g->view->nr_regions ? g->view->nr_regions : 1, sizeof(*a.hugepage_in_region));
-	if (a.nohuge_seen && a.hugepage_in_region)
-		rc = hs_vmas_each(&s->host, g->view->pid, visit, &a);
+	if (rc)
+		goto out;
+	a.at = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*a.at));
+	rc = a.at ? hs_vmas_each(&s->host, g->view->pid, visit, &a) : -ENOMEM;
 	if (!rc && !a.seen)
 		rc = -ESRCH;
 	if (rc) {
@@ -161,6 +192,7 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 				  (int)g->view->pid, strerror(-rc));
 		goto out;
 	}
+	place_record(&a);
 	*adopted = judge(&a);
 	g->unmerged = *adopted;
 	rc = count_vmas(g);
@@ -170,9 +202,11 @@ int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *ado
 	}
 	if (!s->cfg.dry_run)
 		rc = take_foreign(s, g, &a.foreign, err);
+	if (!rc)
+		hs_engine_record(s, g);
 out:
-	hs_claim_finish(&a.foreign);
-	free(a.nohuge_seen);
-	free(a.hugepage_in_region);
+	hs_mark_record_finish(&a.record);
+	hs_foreign_claim_finish(&a.foreign);
+	free(a.at);
 	return rc;
 }

@@ -62,7 +62,7 @@ int hs_engine_give_back_advice(const struct hs_engine_huge *h)
 /* ---- VMAs ---- */
 
 /*
- * Marks as VMAs see them: a page is plain, NOHUGEPAGE, or NOHUGEPAGE and MERGEABLE. Each place where two neighbours
+ * Marks as VMAs see them: a page is NOHUGEPAGE or not, and MERGEABLE or not. Each place where two neighbours
  * differ ("edge") is a VMA more; what lies outside a region counts as plain, as in the plan.
  */
 struct marks {
@@ -97,7 +97,7 @@ static int kind_of(const struct marks *m, hs_base_nr page)
 {
 	const hs_huge_nr h = page / HS_BASE_PER_HUGE;
 
-	return hs_bits_test(&m->mergeable[h], page % HS_BASE_PER_HUGE) ? 2 : m->nohuge[h];
+	return hs_bits_test(&m->mergeable[h], page % HS_BASE_PER_HUGE) * 2 + m->nohuge[h];
 }
 
 static const struct hs_region *region_of(const struct hs_view *v, hs_huge_nr h)
@@ -142,7 +142,7 @@ static uint64_t count_edges(const struct marks *m)
 	return n;
 }
 
-/* One operation: all of its pages are of one kind before it, as make_ops orders them. The edges that it adds. */
+/* One operation: what it changes is alike in all of its pages before it, so it adds edges at its ends alone. */
 static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_base_nr start)
 {
 	const hs_base_nr end = start + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
@@ -299,9 +299,11 @@ static int add_runs(struct hs_engine_ops *ops, const struct hs_view *view, hs_hu
 }
 
 /* The difference between what is marked and target[]. */
-static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_engine_ops *ops)
+static int make_ops(const struct hs_share *s, const struct hs_engine_guest *g, const struct hs_bits512 *target,
+		    struct hs_engine_ops *ops)
 {
 	static const int order[] = { MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_MERGEABLE };
+	const bool plain_collapses = hs_engine_plain_collapses(&s->host);
 	int rc = 0;
 
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
@@ -318,7 +320,7 @@ static int make_ops(const struct hs_engine_guest *g, const struct hs_bits512 *ta
 				bits = hs_bits_andnot(target[nr], h->marked);
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
 			} else if (order[k] == MADV_NOHUGEPAGE && has_target && !h->nohuge &&
-				   h->thp != HS_ENGINE_NOHUGEPAGE) {
+				   (h->thp == HS_ENGINE_HUGEPAGE || (h->thp == HS_ENGINE_PLAIN && plain_collapses))) {
 				rc = hs_engine_ops_add(ops, g->view, start, end, order[k]);
 			} else if (order[k] == MADV_HUGEPAGE && !has_target && h->nohuge &&
 				   hs_engine_give_back_advice(h) == MADV_HUGEPAGE) {
@@ -426,6 +428,15 @@ static void keep_whole_runs(const struct hs_engine_guest *g, struct hs_bits512 *
 	}
 }
 
+/* One huge page, present as a whole, however it is mapped. */
+static bool all_huge(const struct hs_frame frames[HS_BASE_PER_HUGE])
+{
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		if (!(frames[i].flags & HS_FRAME_HUGE) || frames[i].pfn != frames[0].pfn + i)
+			return false;
+	return frames[0].pfn && frames[0].pfn % HS_BASE_PER_HUGE == 0;
+}
+
 /* Pages that are on the zero page before we touch them are no saving of ours. */
 static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_error *err)
 {
@@ -442,6 +453,8 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 		if (rc)
 			return rc;
 		h->zero_before = hs_bits_and(h->zero_before, h->marked);
+		if (hs_bits_none(&h->marked))
+			h->was_huge |= all_huge(frames);
 		hs_bits_for_each (i, &fresh)
 			if (frames[i].flags & HS_FRAME_ZERO)
 				hs_bits_set(&h->zero_before, i);
@@ -478,32 +491,41 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 	return marked;
 }
 
+/* Takes out of the target what may not be done now, and makes the operations for the rest. *fit: within the budget. */
+static int try_ops(struct change *c, bool *fit)
+{
+	int rc = c->s->cfg.dry_run ? 0 : hs_engine_leave_armed(c->s, c->g, c->target, c->err);
+
+	hs_engine_ops_finish(&c->ops);
+	if (!rc)
+		rc = fit_room(c);
+	if (rc)
+		return rc;
+	rc = make_ops(c->s, c->g, c->target, &c->ops);
+	if (!rc)
+		rc = fits(c->g, &c->ops, &c->budget, fit);
+	return rc ? hs_error_set(c->err, rc, "out of memory") : 0;
+}
+
 /*
- * What is done of the target: all that there is room for; where that would pass the budget of VMAs on the way,
- * marks are only taken away, from whole ranges; and where there is no room for that, nothing.
+ * What is done of the target: all that may be done, and that there is room for; where that would pass the budget of
+ * VMAs on the way, marks are only taken away, from whole ranges; and where not all of that can be done, nothing.
  */
 static int choose_ops(struct change *c)
 {
 	bool fit;
-	int rc = fit_room(c);
+	int rc = try_ops(c, &fit);
 
-	if (rc)
+	if (rc || fit)
 		return rc;
-	rc = make_ops(c->g, c->target, &c->ops);
-	if (!rc)
-		rc = fits(c->g, &c->ops, &c->budget, &fit);
-	if (rc)
-		return hs_error_set(c->err, rc, "out of memory");
-	if (fit)
-		return 0;
-	hs_engine_ops_finish(&c->ops);
 	keep_whole_runs(c->g, c->target);
-	rc = fit_room(c);
-	if (rc)
+	rc = try_ops(c, &fit);
+	if (rc || (fit && !c->out->pages_pending))
 		return rc;
-	if (!c->out->pages_pending)
-		rc = make_ops(c->g, c->target, &c->ops);
-	return rc ? hs_error_set(c->err, rc, "out of memory") : 0;
+	hs_engine_ops_finish(&c->ops);
+	for (hs_huge_nr h = 0; h < c->g->nr_huge; h++)
+		c->target[h] = c->g->huge[h].marked;
+	return 0;
 }
 
 static int carry_out(struct change *c, uint64_t nr_dropped)
@@ -516,11 +538,12 @@ static int carry_out(struct change *c, uint64_t nr_dropped)
 	rc = note_zero(g, c->target, c->err);
 	if (rc)
 		return rc;
-	rc = hs_remote_madvise(g->remote, c->ops.op, c->ops.nr, c->err);
+	rc = hs_engine_run_ops(c->s, g, &c->ops, c->err);
 	c->out->nr_tried = c->ops.nr;
 	c->out->pages_marked = book_ops(g, &c->ops, &c->out->nr_applied);
 	c->out->pages_dropped = nr_dropped;
 	g->unmerged += c->out->pages_marked;
+	hs_engine_record(c->s, g);
 	if (!c->s->cfg.dry_run && marks_now(&m, g) == 0) {
 		g->nr_vmas = count_edges(&m);
 		marks_finish(&m);

@@ -18,15 +18,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "foreign_claim.h"
 #include "engine_internal.h"
 #include "base/hostfile.h"
 
 #define LOOK_US        4000 /* well within ksmd's sleep at the end of a pass */
 #define STEER_US       100000
-#define GONE_US        1000000
-#define STEER_SLEEP_MS 20 /* ksmd's sleep when its CPU time is steered: 50 short batches a second */
-#define MERGE_US       12 /* what a page costs in the second pass, eight times what it costs in the first */
+#define CHECK_US       1000000 /* whether guests are left, and nothing else is mergeable */
+#define STEER_SLEEP_MS 20      /* ksmd's sleep when its CPU time is steered: 50 short batches a second */
+#define MERGE_US       12      /* what a page costs in the second pass, eight times what it costs in the first */
 #define MIN_PAGES      8
 #define EXTRA_PASSES   3
 #define LITTLE_PART    200 /* 0.5% of the marked pages are not worth a pass */
@@ -41,83 +40,12 @@ struct burst {
 	uint64_t passes, passes_needed;
 	uint32_t pages; /* pages_to_scan now */
 	int scans_fd;   /* full_scans */
+	bool beyond;    /* stopped: something is mergeable that is not planned, or that is not known */
 };
 
 static uint64_t sharing(const struct hs_ksm_counters *c)
 {
 	return c->pages_sharing + c->zero_pages;
-}
-
-/* ---- foreign memory ---- */
-
-/* Takes the mark from what is not ours. */
-static int claim_foreign(struct hs_share *s, const struct hs_ksm_foreign *found, size_t nr, struct hs_error *err)
-{
-	for (size_t i = 0; i < nr; i++) {
-		struct hs_claim c;
-		struct hs_error why = { "" };
-		int rc = hs_claim_find(&s->host, found[i].pid, &c, &why);
-
-		if (!rc && c.nr) {
-			rc = hs_engine_room(s, found[i].pid, c.ksm_bytes, "ending the sharing that somebody else began",
-					    &why);
-			if (!rc)
-				rc = hs_claim_record(&s->host, &c, &why);
-			if (!rc)
-				rc = hs_claim_take(&s->host, &c, NULL, &why);
-			s->claimed = true;
-		}
-		hs_claim_finish(&c);
-		if (rc && rc != -ESRCH)
-			return hs_error_set(
-			    err, -EBUSY,
-			    "memory of %s (process %d) is mergeable and could not be claimed, so ksmd may not run: "
-			    "%.200s",
-			    found[i].comm, (int)found[i].pid, why.text);
-	}
-	return 0;
-}
-
-static int refuse_foreign(struct hs_share *s, struct hs_error *err)
-{
-	struct hs_ksm_foreign *found = NULL;
-	pid_t *pids = calloc(s->nr_guests ? s->nr_guests : 1, sizeof(*pids));
-	size_t nr_pids = 0, nr = 0, len;
-	int rc;
-
-	if (!pids)
-		return hs_error_set(err, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < s->nr_guests; i++)
-		if (s->guests[i].used)
-			pids[nr_pids++] = s->guests[i].view->pid;
-	rc = hs_ksm_find_foreign(&s->host, pids, nr_pids, &found, &nr, err);
-	if (!rc && nr && s->cfg.foreign == HS_FOREIGN_CLAIM && !s->cfg.dry_run) {
-		rc = claim_foreign(s, found, nr, err);
-		free(found);
-		found = NULL;
-		nr = 0;
-		/* What could not be claimed, or carries marks like ours, is left: for that there is no way but to
-		 * refuse. */
-		if (!rc)
-			rc = hs_ksm_find_foreign(&s->host, pids, nr_pids, &found, &nr, err);
-	}
-	if (!rc && nr) {
-		char names[256] = "";
-
-		for (size_t i = 0; i < nr && (len = strlen(names)) < sizeof(names) - 64; i++)
-			(void)snprintf(names + len, sizeof(names) - len, "%s%s (pid %d, %llu MiB)", i ? ", " : "",
-				       found[i].comm, (int)found[i].pid,
-				       (unsigned long long)((found[i].mergeable_bytes + (1 << 20) - 1) >> 20));
-		rc =
-		    hs_error_set(err, -EBUSY,
-				 "ksmd would merge memory that is not ours as well, of %zu process%s: %s; opt them in, "
-				 "start them with QEMU's -machine mem-merge=off (libvirt: nosharepages), or claim or "
-				 "allow foreign memory",
-				 nr, nr == 1 ? "" : "es", names);
-	}
-	free(found);
-	free(pids);
-	return rc;
 }
 
 /* ---- steering ---- */
@@ -243,7 +171,7 @@ static int read_scans(struct burst *b, uint64_t *scans, struct hs_error *err)
 static int run(struct burst *b, bool *settled, struct hs_error *err)
 {
 	const uint64_t deadline_us = b->s->cfg.burst_deadline_ms * UINT64_C(1000);
-	uint64_t checked_us = b->start_us, now_us = b->start_us;
+	uint64_t checked_us = b->start_us, now_us = b->start_us, check_us = CHECK_US;
 
 	for (;;) {
 		/* The longer the pass has taken, the longer it may go on unseen: at most 1/64 of it is wasted. */
@@ -274,9 +202,16 @@ static int run(struct burst *b, bool *settled, struct hs_error *err)
 					return rc;
 			}
 		}
-		if (now_us - checked_us >= GONE_US) {
+		if (now_us - checked_us >= check_us) {
 			checked_us = now_us;
 			*settled |= all_gone(b->s);
+			rc = hs_engine_check_plan(b->s, err);
+			b->beyond = rc != 0;
+			if (rc)
+				return rc;
+			/* Where it is slow (smaps), it takes no more than a fifth of the time. */
+			check_us = (b->clock->now_us(b->clock->ctx) - now_us) * 4;
+			check_us = check_us > CHECK_US ? check_us : CHECK_US;
 		}
 		if (*settled || now_us - b->start_us >= deadline_us)
 			return 0;
@@ -305,20 +240,21 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		.sleep_ms = s->cfg.cpu_percent ? STEER_SLEEP_MS : s->cfg.burst_sleep_ms,
 		.max_page_sharing = s->cfg.max_page_sharing,
 		.use_zero_pages = s->cfg.use_zero_pages,
+		.least_pages = s->cfg.cpu_percent ? MIN_PAGES : 0,
+		.most_pages = s->cfg.cpu_percent ? s->cfg.burst_pages : 0,
 	};
 	const struct hs_engine_guest *barred;
 	struct hs_ksm_counters after;
-	int rc = 0, stop;
+	int rc, stop;
 
 	memset(out, 0, sizeof(*out));
+	rc = hs_engine_clear_way(s, err); /* may take marks away */
 	for (uint32_t i = 0; i < s->nr_guests; i++) {
 		if (!s->guests[i].used || s->guests[i].gone)
 			continue;
 		b.marked += hs_engine_marked(&s->guests[i]);
 		b.unmerged += s->guests[i].unmerged;
 	}
-	if (s->cfg.foreign != HS_FOREIGN_ALLOW)
-		rc = refuse_foreign(s, err);
 	barred = rc ? NULL : hs_engine_barred(s);
 	if (barred)
 		rc = hs_error_set(err, -EAGAIN,
@@ -349,10 +285,13 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 	if (!rc)
 		rc = run(&b, &out->settled, err);
 	(void)close(b.scans_fd);
-	if (rc == -EBUSY)
+	if (rc == -EBUSY && !b.beyond)
 		return rc; /* somebody else runs it: not ours to stop */
-	stop = hs_ksm_stop(s->ksm, err);
+	stop = hs_ksm_stop(s->ksm, rc ? NULL : err);
 	rc = rc ? rc : stop;
+	/* What came in the last second was merged with the rest: that is reported, too. */
+	if (!rc)
+		rc = hs_engine_check_plan(s, err);
 	out->elapsed_ms = (clock->now_us(clock->ctx) - b.start_us) / 1000;
 	stop = hs_ksm_sample(s->ksm, &after, rc ? NULL : err);
 	if (stop)
@@ -376,7 +315,7 @@ void hs_engine_sweep(struct hs_share *s)
 	const struct hs_ksm_setup setup = { .pages_to_scan = s->cfg.burst_pages, .sleep_ms = 1 };
 	struct hs_ksm_counters before, now;
 
-	if (s->cfg.dry_run || refuse_foreign(s, NULL) || hs_ksm_sample(s->ksm, &before, NULL) ||
+	if (s->cfg.dry_run || hs_engine_check_plan(s, NULL) || hs_ksm_sample(s->ksm, &before, NULL) ||
 	    hs_ksm_start(s->ksm, &setup, NULL))
 		return;
 	/* Two ends of a pass: the first may be that of a pass begun long ago. None comes when nobody is left. */

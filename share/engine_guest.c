@@ -13,6 +13,7 @@ void hs_engine_forget(struct hs_engine_guest *g)
 {
 	free(g->name);
 	free(g->huge);
+	hs_mark_record_finish(&g->stray);
 	memset(g, 0, sizeof(*g));
 }
 
@@ -102,6 +103,8 @@ void hs_share_remove_guest(struct hs_share *s, uint32_t id)
 	if (id >= s->nr_guests)
 		return;
 	s->left_marked |= s->guests[id].used && !s->guests[id].gone && hs_engine_marked(&s->guests[id]);
+	if (s->guests[id].gone && !s->cfg.dry_run)
+		hs_mark_record_clean(&s->host);
 	hs_engine_forget(&s->guests[id]);
 }
 
@@ -140,6 +143,23 @@ void hs_share_state(const struct hs_share *s, uint32_t id, hs_huge_nr huge, stru
 		*breaks = h->breaks;
 }
 
+bool hs_engine_page_at(const struct hs_view *v, uint64_t addr, uint64_t *end, hs_base_nr *page)
+{
+	for (size_t i = 0; i < v->nr_regions; i++) {
+		const struct hs_region *r = &v->regions[i];
+		const uint64_t region_end = r->hva.v + r->nr_huge * HS_HUGE_SIZE;
+
+		if (addr >= r->hva.v && addr < region_end) {
+			*end = *end < region_end ? *end : region_end;
+			*page = r->first_huge * HS_BASE_PER_HUGE + (hs_base_nr)((addr - r->hva.v) >> HS_BASE_SHIFT);
+			return true;
+		}
+		if (r->hva.v > addr && r->hva.v < *end)
+			*end = r->hva.v;
+	}
+	return false;
+}
+
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err)
 {
 	return hs_room_of(&s->host, pid, s->cfg.min_free_percent, room, err) ? 0 : room->bytes;
@@ -153,7 +173,7 @@ int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t bytes, const ch
 
 	if (rc)
 		return hs_error_set(err, rc == -ESRCH ? rc : -ENOMEM,
-				    "%s needs memory, and how much there is cannot be told: %.300s", what, why.text);
+				    "%s needs memory, and how much there is is not known: %.300s", what, why.text);
 	if (bytes <= room.bytes)
 		return 0;
 	return hs_error_set(

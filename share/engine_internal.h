@@ -10,12 +10,13 @@
 #include "hs/share.h"
 #include "base/room.h"
 #include "ksm.h"
+#include "mark_record.h"
 
 /* What the VMA said of huge pages before we came; this is put back when a huge page is given back. */
 enum hs_engine_thp {
 	HS_ENGINE_PLAIN = 0, /* nothing */
 	HS_ENGINE_HUGEPAGE,
-	HS_ENGINE_NOHUGEPAGE, /* the guest's own wish: left as it is */
+	HS_ENGINE_NOHUGEPAGE, /* the guest's own: left as it is */
 };
 
 struct hs_engine_huge {
@@ -26,8 +27,9 @@ struct hs_engine_huge {
 	struct hs_bits512 barred;      /* holds what another group owns: its mark goes, whatever else has to stay */
 	struct hs_bits512 zero_before; /* on the zero page already when they were marked: not our saving */
 	uint32_t breaks;
-	uint8_t thp; /* enum hs_engine_thp */
-	bool nohuge; /* NOHUGEPAGE now, by us */
+	uint8_t thp;   /* enum hs_engine_thp */
+	bool nohuge;   /* NOHUGEPAGE now, by us */
+	bool was_huge; /* one huge page, whole, when it was first marked: it is made so again in the end */
 };
 
 /* Sums over a guest's pages, as of its last verify. */
@@ -52,6 +54,9 @@ struct hs_engine_guest {
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
+	struct hs_mark_record stray; /* ours by the record and by the kernel, but no guest memory to the view: pieces
+					too small. To be undone with the rest */
+	uint64_t record_digest;      /* of the record on the disk; 0: not known */
 };
 
 /* Sizes of the kernel's structures, bytes. */
@@ -67,7 +72,7 @@ struct hs_share {
 	uint32_t nr_guests;
 	struct hs_engine_sizes sizes;
 	uint64_t nr_joined;
-	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, all told */
+	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, in all */
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
@@ -82,6 +87,10 @@ struct hs_engine_guest *hs_engine_guest(struct hs_share *s, uint32_t id, int *rc
 /* Notes that a guest is gone when rc says so; returns rc. */
 int hs_engine_note(struct hs_engine_guest *g, int rc);
 
+/* The base page at an address of the guest's process; false: it is no guest memory to the view. *end (in: the end of
+ * what is asked about): up to where that answer is the same. */
+bool hs_engine_page_at(const struct hs_view *v, uint64_t addr, uint64_t *end, hs_base_nr *page);
+
 uint64_t hs_engine_marked(const struct hs_engine_guest *g); /* base pages */
 
 /* Forgets a guest: its slot is free again. What is marked in it stays. */
@@ -90,14 +99,15 @@ void hs_engine_forget(struct hs_engine_guest *g);
 /*
  * Asked before every step that gives pages frames of their own or makes them huge again. -ENOMEM: `bytes` more of
  * process `pid` would leave less than the configuration keeps, of the host's memory or of a limit of a cgroup above the
- * process; or how much there is cannot be told. -ESRCH.
+ * process; or how much there is is not known. -ESRCH.
  */
 HS_MUST_USE int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t bytes, const char *what,
 			       struct hs_error *err);
-/* How much that is: for who takes steps that fit. 0 as well when it cannot be told. */
+/* How much that is: for who takes steps that fit. 0 as well when it is not known. */
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err);
 
-/* Fills in what the guest's VMAs say: what is ours from an earlier run is adopted, other marks are taken away. */
+/* Fills in what the record and the guest's VMAs say: what is ours from an earlier run is adopted, other mergeable
+ * memory is claimed. */
 HS_MUST_USE int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err);
 
 /* The advice that gives a huge page back what it had; 0: none is needed. */
@@ -133,6 +143,40 @@ HS_MUST_USE int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, b
 
 /* A guest with a mark that is barred; NULL: there is none, so ksmd may run. */
 const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s);
+
+/*
+ * Runs the operations in the guest, after what they mark has been put on record. Errors of the record and of
+ * hs_remote_madvise. When the results are booked, hs_engine_record.
+ */
+HS_MUST_USE int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_ops *ops,
+				  struct hs_error *err);
+
+/* Puts on record what is marked now. */
+void hs_engine_record(struct hs_share *s, struct hs_engine_guest *g);
+
+/* Whether khugepaged makes memory without advice of its own huge, so that sharing has to keep it off. */
+bool hs_engine_plain_collapses(const struct hs_host *host);
+
+/*
+ * The invariant: what is mergeable on this host is what we marked, and no userfaultfd watches it. Asked before a burst,
+ * in it, and after it. 0: it holds. -EBUSY: ksmd may not run; the text names whose memory it is, and where. -ENOMEM.
+ * Other errors: it is not known, so ksmd may not run either.
+ */
+HS_MUST_USE int hs_engine_check_plan(struct hs_share *s, struct hs_error *err);
+/* The same before a burst: mergeable memory of our guests that is not planned, and by configuration that of others, is
+ * claimed first; and marks of ours that a userfaultfd watches by now are taken away where the kernel does that safely.
+ */
+HS_MUST_USE int hs_engine_clear_way(struct hs_share *s, struct hs_error *err);
+
+/* Takes out of target[nr_huge] what a userfaultfd watches: it is not marked. What is marked already is left as it is
+ * where the kernel would report taking the mark away as a write of the guest's. */
+HS_MUST_USE int hs_engine_leave_armed(struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *target,
+				      struct hs_error *err);
+/* Which huge pages hold memory that a userfaultfd watches: armed[nr_huge]. */
+HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *armed, bool *any,
+				     struct hs_error *err);
+/* Whether UNMERGEABLE keeps the marks of a userfaultfd, and reports no write to it: Linux 6.2 and later. */
+bool hs_engine_unmerge_keeps_uffd(void);
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);

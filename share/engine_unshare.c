@@ -18,6 +18,8 @@
 struct unshare {
 	struct hs_share *s;
 	struct hs_engine_guest *g;
+	struct hs_bits512 *armed; /* [nr_huge]: what a userfaultfd watches; NULL: nothing */
+	bool holes[STEP];         /* of the step's huge pages: not all of it is present, or it may not be collapsed */
 	struct hs_share_unshared *out;
 	struct hs_error *err;
 };
@@ -38,9 +40,12 @@ static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t
 
 		if (rc)
 			return rc;
-		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++)
+		u->holes[*fits] = u->armed && hs_bits_count(&u->armed[huge[*fits]]);
+		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++) {
+			u->holes[*fits] |= !frames[p].pfn;
 			if (frames[p].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
 				bytes += HS_BASE_SIZE;
+		}
 		if (bytes > left)
 			break;
 	}
@@ -69,7 +74,7 @@ static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 	if (rc)
 		(void)hs_error_set(u->err, rc, "out of memory");
 	else
-		rc = hs_remote_madvise(u->g->remote, ops.op, ops.nr, u->err);
+		rc = hs_engine_run_ops(u->s, u->g, &ops, u->err);
 	for (size_t i = 0; i < ops.nr; i++) {
 		hs_huge_nr first = ops.first[i] / HS_BASE_PER_HUGE;
 		hs_huge_nr end = first + (hs_huge_nr)((ops.op[i].end - ops.op[i].start) >> HS_HUGE_SHIFT);
@@ -92,30 +97,106 @@ static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 	return rc;
 }
 
-static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+/*
+ * Huge again is what was huge before, as long as it is present as a whole: to collapse a table with holes fills them,
+ * and a guest that is sparse, or has given memory back, would grow.
+ */
+static int make_huge(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 {
-	int results[STEP], rc;
+	int results[STEP] = { 0 }, rc = 0;
+	hs_huge_nr again[STEP];
+	size_t nr_again = 0;
 
-	rc = take_marks(u, huge, nr);
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < nr; i++) {
-		struct hs_engine_huge *h = &u->g->huge[huge[i]];
-
-		memset(&h->wanted, 0, sizeof(h->wanted));
-		memset(&h->allowed, 0, sizeof(h->allowed));
-		memset(&h->zero_before, 0, sizeof(h->zero_before));
-		h->breaks = 0;
-		results[i] = 0;
-	}
-	if (!u->s->cfg.dry_run)
-		rc = hs_view_restore(u->g->view, huge, nr, results, u->err);
-	for (size_t i = 0; i < nr && !rc; i++) {
+	for (size_t i = 0; i < nr; i++)
+		if (u->g->huge[huge[i]].was_huge && !u->holes[i])
+			again[nr_again++] = huge[i];
+		else
+			u->g->huge[huge[i]].was_huge = false;
+	u->out->nr_base += nr - nr_again;
+	if (nr_again && !u->s->cfg.dry_run)
+		rc = hs_view_restore(u->g->view, again, nr_again, results, u->err);
+	for (size_t i = 0; i < nr_again && !rc; i++) {
 		if (results[i])
 			u->out->nr_failed++;
 		else
 			u->out->nr_collapsed++;
+		u->g->huge[again[i]].was_huge = results[i] != 0; /* for a later call */
 	}
+	return rc;
+}
+
+static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+{
+	int rc = take_marks(u, huge, nr);
+
+	if (!rc) {
+		for (size_t i = 0; i < nr; i++) {
+			struct hs_engine_huge *h = &u->g->huge[huge[i]];
+
+			memset(&h->wanted, 0, sizeof(h->wanted));
+			memset(&h->allowed, 0, sizeof(h->allowed));
+			memset(&h->zero_before, 0, sizeof(h->zero_before));
+			h->breaks = 0;
+		}
+		rc = make_huge(u, huge, nr);
+	}
+	hs_engine_record(u->s, u->g);
+	return rc;
+}
+
+/*
+ * What is ours in pieces of memory that are no guest memory to the view, range by range: the frames that it needs are
+ * not known, so room is asked for all of it, and parts are taken that fit.
+ */
+static int undo_stray(struct unshare *u)
+{
+	struct hs_mark_record *stray = &u->g->stray;
+	int rc = 0;
+
+	while (stray->nr && !rc) {
+		struct hs_mark_range *m = &stray->ranges[stray->nr - 1];
+		const bool mergeable = m->kind == HS_MARK_MERGEABLE;
+		const uint64_t size = m->end - m->start, part = mergeable && size > HS_HUGE_SIZE ? HS_HUGE_SIZE : size;
+		struct hs_remote_op op = { .start = m->end - part,
+					   .end = m->end,
+					   .advice = mergeable ? MADV_UNMERGEABLE : MADV_HUGEPAGE };
+
+		if (mergeable)
+			rc = hs_engine_room(u->s, u->g->view->pid, part, "unsharing", u->err);
+		if (!rc)
+			rc = hs_remote_madvise(u->g->remote, &op, 1, u->err);
+		if (!rc && !hs_engine_op_done(&op))
+			rc = hs_error_set(u->err, op.result, "%s: unsharing stopped: %s", u->g->name,
+					  strerror(-op.result));
+		if (rc)
+			break;
+		m->end -= part;
+		stray->nr -= m->end == m->start;
+	}
+	hs_engine_record(u->s, u->g);
+	return rc;
+}
+
+/*
+ * Memory that a userfaultfd watches keeps its marks when it is unmerged, from Linux 6.2 on; before, that counts as a
+ * write of the guest's, and would be reported to whoever watches. It is never collapsed.
+ */
+static int look_for_armed(struct unshare *u)
+{
+	bool any = false;
+	int rc;
+
+	if (u->s->cfg.dry_run)
+		return 0;
+	u->armed = calloc(u->g->nr_huge ? u->g->nr_huge : 1, sizeof(*u->armed));
+	rc = u->armed ? hs_engine_find_armed(u->s, u->g, u->armed, &any, u->err)
+		      : hs_error_set(u->err, -ENOMEM, "out of memory");
+	if (!rc && any && !hs_engine_unmerge_keeps_uffd())
+		rc = hs_error_set(
+		    u->err, -EBUSY,
+		    "%s: a userfaultfd watches its memory (a snapshot or a migration): it is unshared when "
+		    "that has ended",
+		    u->g->name);
 	return rc;
 }
 
@@ -136,7 +217,8 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 			return hs_error_set(err, -ENOMEM, "out of memory");
 		nr = 0;
 		for (hs_huge_nr h = 0; h < g->nr_huge; h++)
-			if (g->huge[h].nohuge || hs_bits_count(&g->huge[h].marked) || hs_bits_count(&g->huge[h].wanted))
+			if (g->huge[h].nohuge || g->huge[h].was_huge || hs_bits_count(&g->huge[h].marked) ||
+			    hs_bits_count(&g->huge[h].wanted))
 				all[nr++] = h;
 		huge = all;
 	}
@@ -144,6 +226,7 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		if (huge[i] >= g->nr_huge)
 			rc = hs_error_set(err, -EINVAL, "%s has no huge page %u", g->name, huge[i]);
 	out->nr_huge = rc ? 0 : nr;
+	rc = rc ? rc : look_for_armed(&u);
 	for (size_t i = 0, fits; i < nr && !rc; i += fits) {
 		if (all && s->progress)
 			s->progress(s->progress_ctx, i, nr);
@@ -151,10 +234,13 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		if (!rc)
 			rc = step(&u, huge + i, fits);
 	}
+	if (!rc && all)
+		rc = undo_stray(&u);
 	if (!rc && all) {
 		g->nr_vmas = 0;
 		rc = hs_engine_verify(s, g, err); /* so that the ledger says what is left: nothing */
 	}
 	free(all);
+	free(u.armed);
 	return hs_engine_note(g, rc);
 }

@@ -18,17 +18,18 @@
 #include <unistd.h>
 
 #include "base/hostfile.h"
+#include "base/procstat.h"
 
 #define HEADER "hs-share claim 1"
 #define PREFIX "claim-"
 
-void hs_claim_finish(struct hs_claim *c)
+void hs_foreign_claim_finish(struct hs_foreign_claim *c)
 {
 	free(c->ranges);
 	memset(c, 0, sizeof(*c));
 }
 
-static int add(struct hs_claim *c, uint64_t start, uint64_t end)
+static int add(struct hs_foreign_claim *c, uint64_t start, uint64_t end)
 {
 	if (c->nr && c->ranges[c->nr - 1].end == start) {
 		c->ranges[c->nr - 1].end = end;
@@ -36,56 +37,84 @@ static int add(struct hs_claim *c, uint64_t start, uint64_t end)
 	}
 	if (c->nr == c->room) {
 		size_t room = c->room ? c->room * 2 : 16;
-		struct hs_claim_range *grown = reallocarray(c->ranges, room, sizeof(*grown));
+		struct hs_foreign_claim_range *grown = reallocarray(c->ranges, room, sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
 		c->ranges = grown;
 		c->room = room;
 	}
-	c->ranges[c->nr++] = (struct hs_claim_range){ start, end };
+	c->ranges[c->nr++] = (struct hs_foreign_claim_range){ start, end };
 	return 0;
 }
 
-int hs_claim_note(struct hs_claim *c, const struct hs_vma *vma)
+int hs_foreign_claim_note(struct hs_foreign_claim *c, const struct hs_mark_record *ours, const struct hs_vma *vma)
 {
-	/* Mergeable and never huge is our own mark: of a guest that is about to be added, or is owed its undoing. */
-	if (!vma->mergeable || vma->nohugepage)
+	const size_t before = c->nr;
+	bool any = false;
+	int rc = 0;
+
+	/* What a userfaultfd watches is left alone: the invariant keeps ksmd from it. */
+	if (!vma->mergeable || hs_vma_has_uffd(vma))
 		return 0;
-	c->ksm_bytes += vma->ksm_bytes;
-	return add(c, vma->start, vma->end);
+	for (uint64_t at = vma->start, stop; at < vma->end && !rc; at = stop) {
+		if (hs_mark_record_holds(ours, at, vma->end, &stop))
+			continue;
+		any = true;
+		rc = add(c, at, stop);
+	}
+	if (any || c->nr != before)
+		c->ksm_bytes += vma->ksm_bytes;
+	return rc;
 }
+
+struct finding {
+	struct hs_foreign_claim *claim;
+	struct hs_mark_record ours;
+};
 
 static int visit(void *ctx, const struct hs_vma *vma)
 {
-	return hs_claim_note(ctx, vma);
+	struct finding *f = ctx;
+
+	return hs_foreign_claim_note(f->claim, &f->ours, vma);
 }
 
-int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err)
+int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out, struct hs_error *err)
 {
+	struct finding f = { .claim = out };
 	int rc;
 
 	memset(out, 0, sizeof(*out));
 	out->pid = pid;
-	rc = hs_vmas_each(host, pid, visit, out);
-	if (!rc)
-		return 0;
-	hs_claim_finish(out);
-	return hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid, strerror(-rc));
+	rc = hs_mark_record_read(host, pid, &f.ours, err);
+	if (!rc) {
+		rc = hs_vmas_each(host, pid, visit, &f);
+		if (rc)
+			(void)hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid,
+					   strerror(-rc));
+	}
+	hs_mark_record_finish(&f.ours);
+	if (rc)
+		hs_foreign_claim_finish(out);
+	return rc;
 }
 
-/* Field 22 of stat, in clock ticks since boot; 0: it is gone. */
-static uint64_t started(const struct hs_host *host, pid_t pid)
+uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_foreign_claim *c)
 {
-	char text[1024];
-	char *at;
+	uint64_t all = 0, pages;
+	char text[4096];
 
-	if (hs_hostfile_read_pid(host, pid, "stat", text, sizeof(text)) <= 0)
+	if (c->ksm_bytes)
+		return c->ksm_bytes;
+	if (hs_hostfile_read_pid(host, c->pid, "smaps_rollup", text, sizeof(text)) > 0 && strstr(text, "\nKSM:"))
 		return 0;
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
+	for (size_t i = 0; i < c->nr; i++)
+		all += c->ranges[i].end - c->ranges[i].start;
+	if (hs_hostfile_read_pid(host, c->pid, "ksm_merging_pages", text, sizeof(text)) > 0 &&
+	    !hs_hostfile_parse_u64(text, NULL, &pages) && pages * HS_BASE_SIZE < all)
+		return pages * HS_BASE_SIZE;
+	return all;
 }
 
 static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX])
@@ -94,7 +123,7 @@ static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX
 }
 
 /* A record that is whole and of the process that has the number now; 0, -ENOENT otherwise. */
-static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *out)
+static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out)
 {
 	char path[PATH_MAX], line[256];
 	uint64_t ticks = 0, start, end;
@@ -110,7 +139,7 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *o
 		return errno == ENOENT ? -ENOENT : -EIO;
 	if (!fgets(line, sizeof(line), f) || strcmp(line, HEADER "\n") != 0 || !fgets(line, sizeof(line), f) ||
 	    sscanf(line, "pid %d started %" SCNu64, &n, &ticks) != 2 || n != pid || !ticks ||
-	    ticks != started(host, pid))
+	    ticks != hs_start_time(host, pid))
 		rc = -ENOENT;
 	while (!rc && !whole && fgets(line, sizeof(line), f)) {
 		whole = strcmp(line, "end\n") == 0;
@@ -122,11 +151,11 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_claim *o
 	(void)fclose(f);
 	if (!rc && whole)
 		return 0;
-	hs_claim_finish(out);
+	hs_foreign_claim_finish(out);
 	return -ENOENT;
 }
 
-static bool has(const struct hs_claim *c, const struct hs_claim_range *r)
+static bool has(const struct hs_foreign_claim *c, const struct hs_foreign_claim_range *r)
 {
 	for (size_t i = 0; i < c->nr; i++)
 		if (c->ranges[i].start == r->start && c->ranges[i].end == r->end)
@@ -134,11 +163,11 @@ static bool has(const struct hs_claim *c, const struct hs_claim_range *r)
 	return false;
 }
 
-int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct hs_error *err)
+int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_claim *c, struct hs_error *err)
 {
 	char path[PATH_MAX], tmp[PATH_MAX + 8];
-	const uint64_t ticks = started(host, c->pid);
-	struct hs_claim old;
+	const uint64_t ticks = hs_start_time(host, c->pid);
+	struct hs_foreign_claim old;
 	int fd, rc;
 	FILE *f;
 
@@ -157,7 +186,7 @@ int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct
 		rc = -errno;
 		if (fd >= 0)
 			(void)close(fd);
-		hs_claim_finish(&old);
+		hs_foreign_claim_finish(&old);
 		return hs_error_set(err, rc, "cannot write %s: %s", tmp, strerror(-rc));
 	}
 	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 "\n", (int)c->pid, ticks);
@@ -172,12 +201,12 @@ int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct
 	(void)fclose(f);
 	if (!rc && rename(tmp, path))
 		rc = -errno;
-	hs_claim_finish(&old);
+	hs_foreign_claim_finish(&old);
 	return rc ? hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc)) : 0;
 }
 
 /* The advice on all ranges; a range that the process has given back since is no error. */
-static int advise(const struct hs_claim *c, struct hs_remote *remote, int advice, struct hs_error *err)
+static int advise(const struct hs_foreign_claim *c, struct hs_remote *remote, int advice, struct hs_error *err)
 {
 	struct hs_remote_op *ops = calloc(c->nr ? c->nr : 1, sizeof(*ops));
 	int rc;
@@ -195,8 +224,8 @@ static int advise(const struct hs_claim *c, struct hs_remote *remote, int advice
 	return rc;
 }
 
-static int with_remote(const struct hs_host *host, const struct hs_claim *c, struct hs_remote *remote, int advice,
-		       struct hs_error *err)
+static int with_remote(const struct hs_host *host, const struct hs_foreign_claim *c, struct hs_remote *remote,
+		       int advice, struct hs_error *err)
 {
 	struct hs_remote *own = NULL;
 	int rc = remote ? 0 : hs_remote_open(&own, host, c->pid, err);
@@ -207,32 +236,40 @@ static int with_remote(const struct hs_host *host, const struct hs_claim *c, str
 	return rc;
 }
 
-int hs_claim_take(const struct hs_host *host, const struct hs_claim *c, struct hs_remote *remote, struct hs_error *err)
+int hs_foreign_claim_take(const struct hs_host *host, const struct hs_foreign_claim *c, struct hs_remote *remote,
+			  struct hs_error *err)
 {
 	return with_remote(host, c, remote, MADV_UNMERGEABLE, err);
 }
 
 /* What may be given back now of what was recorded. */
 struct giving {
-	const struct hs_claim *recorded;
-	struct hs_claim now;
+	const struct hs_foreign_claim *recorded;
+	struct hs_mark_record ours;
+	struct hs_foreign_claim now;
 	bool later; /* some of it carries our marks still */
 };
 
+/* Mergeable again all at once, what we share of it would count as shared by us, hot pages included: it waits. */
 static int visit_giving(void *ctx, const struct hs_vma *vma)
 {
 	struct giving *g = ctx;
 
 	for (size_t i = 0; i < g->recorded->nr; i++) {
-		const struct hs_claim_range *r = &g->recorded->ranges[i];
+		const struct hs_foreign_claim_range *r = &g->recorded->ranges[i];
 		const uint64_t start = vma->start > r->start ? vma->start : r->start;
 		const uint64_t end = vma->end < r->end ? vma->end : r->end;
+		uint64_t stop;
+		bool ours;
 		int rc;
 
 		if (start >= end)
 			continue;
-		/* Never huge: ours. Mergeable as well it would count as shared by us, hot pages included. */
-		if (vma->nohugepage) {
+		ours = hs_mark_record_holds(&g->ours, start, end, &stop) || stop < end;
+		for (size_t k = g->ours.nr_mergeable; k < g->ours.nr && !ours; k++)
+			ours = g->ours.ranges[k].kind != HS_MARK_WHOLE_HUGE && g->ours.ranges[k].start < end &&
+			       g->ours.ranges[k].end > start;
+		if (ours) {
 			g->later = true;
 			continue;
 		}
@@ -244,25 +281,28 @@ static int visit_giving(void *ctx, const struct hs_vma *vma)
 }
 
 /* 0: all was given back; -EAGAIN: what is shared still comes later. */
-static int give_back(const struct hs_host *host, const struct hs_claim *recorded)
+static int give_back(const struct hs_host *host, const struct hs_foreign_claim *recorded)
 {
 	struct giving g = { .recorded = recorded, .now = { .pid = recorded->pid } };
-	int rc = hs_vmas_each(host, recorded->pid, visit_giving, &g);
+	int rc = hs_mark_record_read(host, recorded->pid, &g.ours, NULL);
 
+	if (!rc)
+		rc = hs_vmas_each(host, recorded->pid, visit_giving, &g);
 	if (!rc && g.now.nr)
 		rc = with_remote(host, &g.now, NULL, MADV_MERGEABLE, NULL);
-	hs_claim_finish(&g.now);
+	hs_foreign_claim_finish(&g.now);
+	hs_mark_record_finish(&g.ours);
 	return rc ? rc : g.later ? -EAGAIN : 0;
 }
 
-size_t hs_claim_give_back(const struct hs_host *host)
+size_t hs_foreign_claim_give_back(const struct hs_host *host)
 {
 	DIR *d = opendir(host->state_dir);
 	struct dirent *e;
 	size_t nr = 0;
 
 	while (d && (e = readdir(d))) {
-		struct hs_claim c;
+		struct hs_foreign_claim c;
 		char path[PATH_MAX], *end;
 		long pid;
 		int rc;
@@ -279,7 +319,7 @@ size_t hs_claim_give_back(const struct hs_host *host)
 			continue; /* it cannot be read now: kept for the next time */
 		if (!rc) {
 			rc = give_back(host, &c);
-			hs_claim_finish(&c);
+			hs_foreign_claim_finish(&c);
 			nr += !rc;
 			if (rc && rc != -ESRCH)
 				continue;

@@ -10,37 +10,46 @@
 #include "hs/host.h"
 #include "hs/remote.h"
 #include "base/vmas.h"
+#include "mark_record.h"
 
 /* Ranges of one process. */
-struct hs_claim {
+struct hs_foreign_claim {
 	pid_t pid;
-	struct hs_claim_range {
+	struct hs_foreign_claim_range {
 		uint64_t start, end; /* bytes, address in the process */
 	} * ranges;
 	size_t nr, room;
 	uint64_t ksm_bytes; /* of it merged when it was looked at: what unmerging needs */
 };
-void hs_claim_finish(struct hs_claim *c);
+void hs_foreign_claim_finish(struct hs_foreign_claim *c);
 
-/* Adds what one VMA of the process has to be claimed, if anything: for who goes over all of them anyway. In the order
- * of addresses. -ENOMEM. */
-HS_MUST_USE int hs_claim_note(struct hs_claim *c, const struct hs_vma *vma);
+/* Adds what one VMA of the process has to be claimed, if anything: what is mergeable and not on our record. For who
+ * goes over all of them anyway, in the order of addresses. -ENOMEM. */
+HS_MUST_USE int hs_foreign_claim_note(struct hs_foreign_claim *c, const struct hs_mark_record *ours,
+				      const struct hs_vma *vma);
 
-/* The process's mergeable memory that does not carry our own mark. nr 0: there is none. -ESRCH. */
-HS_MUST_USE int hs_claim_find(const struct hs_host *host, pid_t pid, struct hs_claim *out, struct hs_error *err);
+/* The process's mergeable memory that is not on record as ours. nr 0: there is none. -ESRCH; -EBADMSG: our record
+ * cannot be read. */
+HS_MUST_USE int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out,
+				      struct hs_error *err);
+
+/* Bytes of it that are merged, at most: where the kernel does not say it of a VMA (before 6.7), what it says of the
+ * process. */
+uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_foreign_claim *c);
 
 /* Adds the claim to the process's record. 0 or -errno with the text; then nothing may be taken. */
-HS_MUST_USE int hs_claim_record(const struct hs_host *host, const struct hs_claim *c, struct hs_error *err);
+HS_MUST_USE int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_claim *c,
+					struct hs_error *err);
 
 /* Takes it: unmergeable. The record has to be written. `remote` NULL: opened for this. */
-HS_MUST_USE int hs_claim_take(const struct hs_host *host, const struct hs_claim *c, struct hs_remote *remote,
-			      struct hs_error *err);
+HS_MUST_USE int hs_foreign_claim_take(const struct hs_host *host, const struct hs_foreign_claim *c,
+				      struct hs_remote *remote, struct hs_error *err);
 
 /*
  * Gives back, to every process that has a record, what was taken, and removes the records. A process that cannot be
  * stopped now, or shares some of it for us still, keeps its record for the next time. The number of processes that got
  * theirs back.
  */
-size_t hs_claim_give_back(const struct hs_host *host);
+size_t hs_foreign_claim_give_back(const struct hs_host *host);
 
 #endif

@@ -32,7 +32,9 @@ struct hs_ksm {
 	bool saved_on_disk; /* the state file is ours, and knobs may have been changed */
 	int lock_fd;
 	struct hs_ksm_knobs saved;
-	struct hs_ksm_knobs pending; /* an earlier owner's, that the kernel would not take back yet */
+	bool has_last[HS_KSM_NR_KNOBS];
+	uint64_t last[HS_KSM_NR_KNOBS]; /* what we set last */
+	struct hs_ksm_knobs pending;    /* an earlier owner's, that the kernel would not take back yet */
 	pid_t ksmd;
 };
 
@@ -86,16 +88,26 @@ static void drop_lock(int fd)
 
 /* ---- what a crashed owner left ---- */
 
+static void say_theirs(const struct hs_host *host, const struct hs_ksm_restored *r)
+{
+	if (r->theirs[0])
+		(void)fprintf(stderr, "hs-share: in %s somebody else has set meanwhile, and it is left so: %s\n",
+			      host->ksm_dir, r->theirs);
+}
+
 /* Under the lock. 1: something was given back. *left: what could not be yet. */
 static int recover_locked(const struct hs_host *host, struct hs_ksm_knobs *left, struct hs_error *err)
 {
+	struct hs_ksm_restored restored;
 	struct hs_ksm_knobs knobs;
 	int rc = hs_ksm_state_read(host, &knobs, err);
 
 	memset(left, 0, sizeof(*left));
 	if (rc)
 		return rc == -ENOENT ? 0 : rc;
-	rc = hs_ksm_knobs_restore(host, &knobs, left, err);
+	rc = hs_ksm_knobs_restore(host, &knobs, &restored, err);
+	*left = restored.left;
+	say_theirs(host, &restored);
 	if (rc)
 		return rc; /* the file stays, so that it can be tried again */
 	if (left->has[HS_KSM_MAX_PAGE_SHARING]) {
@@ -121,7 +133,7 @@ int hs_ksm_recover(const struct hs_host *host, struct hs_error *err)
 		return fd;
 	rc = recover_locked(host, &left, err);
 	/* Nobody shares now: memory of others that a killed one had claimed is theirs again. */
-	if (rc >= 0 && hs_claim_give_back(host))
+	if (rc >= 0 && hs_foreign_claim_give_back(host))
 		rc = 1;
 	drop_lock(fd);
 	return rc;
@@ -214,16 +226,21 @@ int hs_ksm_acquire(struct hs_ksm **out, const struct hs_host *host, bool dry_run
 void hs_ksm_release(struct hs_ksm *k)
 {
 	struct hs_error err = { "" };
-	struct hs_ksm_knobs left;
+	struct hs_ksm_restored r;
 	int rc;
 
 	if (!k)
 		return;
 	if (k->saved_on_disk) {
-		rc = hs_ksm_knobs_restore(&k->host, &k->saved, &left, &err);
+		/* Here it is known what each holds, if nobody else has set it. */
+		for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
+			if (k->has_last[i])
+				k->saved.least[i] = k->saved.most[i] = k->last[i];
+		rc = hs_ksm_knobs_restore(&k->host, &k->saved, &r, &err);
+		say_theirs(&k->host, &r);
 		if (!rc)
-			rc = left.has[HS_KSM_MAX_PAGE_SHARING] ? hs_ksm_state_write(&k->host, &left, &err)
-							       : hs_ksm_state_remove(&k->host, &err);
+			rc = r.left.has[HS_KSM_MAX_PAGE_SHARING] ? hs_ksm_state_write(&k->host, &r.left, &err)
+								 : hs_ksm_state_remove(&k->host, &err);
 		if (rc)
 			(void)fprintf(stderr, "hs-share: %s; the settings to give back are in %s/ksm.state\n", err.text,
 				      k->host.state_dir);
@@ -235,17 +252,40 @@ void hs_ksm_release(struct hs_ksm *k)
 
 /* ---- bursts ---- */
 
-static int save_once(struct hs_ksm *k, struct hs_error *err)
+/* What the setup is about to set. Whether the state file does not have it yet. */
+static bool note_setup(struct hs_ksm *k, const struct hs_ksm_setup *setup)
 {
-	int rc;
+	const uint32_t least = setup->least_pages ? setup->least_pages : setup->pages_to_scan;
+	const uint32_t most = setup->most_pages ? setup->most_pages : setup->pages_to_scan;
+	bool wider = hs_ksm_knobs_note(&k->saved, HS_KSM_RUN, 0, 1);
 
-	if (k->saved_on_disk)
-		return 0;
-	rc = hs_ksm_knobs_read(&k->host, &k->saved, err);
+	wider |= hs_ksm_knobs_note(&k->saved, HS_KSM_PAGES_TO_SCAN, least, most);
+	wider |= hs_ksm_knobs_note(&k->saved, HS_KSM_SLEEP_MS, setup->sleep_ms, setup->sleep_ms);
+	wider |= hs_ksm_knobs_note(&k->saved, HS_KSM_SMART_SCAN, 0, 0);
+	wider |= hs_ksm_knobs_note(&k->saved, HS_KSM_USE_ZERO_PAGES, setup->use_zero_pages, setup->use_zero_pages);
+	if (setup->max_page_sharing)
+		wider |= hs_ksm_knobs_note(&k->saved, HS_KSM_MAX_PAGE_SHARING, setup->max_page_sharing,
+					   setup->max_page_sharing);
+	return wider;
+}
+
+/* On the disk before anything is set: the knobs as they are, the first time, and what we are about to make of them. */
+static int save(struct hs_ksm *k, const struct hs_ksm_setup *setup, struct hs_error *err)
+{
+	const enum hs_ksm_knob sharing = HS_KSM_MAX_PAGE_SHARING;
+	int rc = k->saved_on_disk ? 0 : hs_ksm_knobs_read(&k->host, &k->saved, err);
+
 	if (rc)
 		return rc;
-	if (k->pending.has[HS_KSM_MAX_PAGE_SHARING])
-		k->saved.value[HS_KSM_MAX_PAGE_SHARING] = k->pending.value[HS_KSM_MAX_PAGE_SHARING];
+	if (!k->saved_on_disk && k->pending.has[sharing]) {
+		/* An earlier owner of ours set what it holds now. */
+		(void)hs_ksm_knobs_note(&k->saved, sharing, k->saved.value[sharing], k->saved.value[sharing]);
+		k->last[sharing] = k->saved.value[sharing];
+		k->has_last[sharing] = true;
+		k->saved.value[sharing] = k->pending.value[sharing];
+	}
+	if (!note_setup(k, setup) && k->saved_on_disk)
+		return 0;
 	rc = hs_ksm_state_write(&k->host, &k->saved, err);
 	if (!rc)
 		k->saved_on_disk = true;
@@ -262,6 +302,8 @@ static int set_knob(struct hs_ksm *k, enum hs_ksm_knob knob, uint64_t value, str
 	if (rc)
 		return hs_error_set(err, rc, "cannot set %s/%s to %llu: %s", k->host.ksm_dir, hs_ksm_knob_name[knob],
 				    (unsigned long long)value, strerror(-rc));
+	k->last[knob] = value;
+	k->has_last[knob] = true;
 	return 0;
 }
 
@@ -271,7 +313,7 @@ int hs_ksm_start(struct hs_ksm *k, const struct hs_ksm_setup *setup, struct hs_e
 
 	if (rc || k->dry_run)
 		return rc;
-	rc = save_once(k, err);
+	rc = save(k, setup, err);
 	if (!rc && k->saved.advisor[0]) {
 		rc = hs_hostfile_write(k->host.ksm_dir, "advisor_mode", "none\n");
 		if (rc)

@@ -21,14 +21,25 @@ struct hs_ksm_knobs {
 	bool has[HS_KSM_NR_KNOBS]; /* false: this kernel has no such knob, or nothing is to be given back */
 	uint64_t value[HS_KSM_NR_KNOBS];
 	char advisor[16]; /* advisor_mode; empty: as above */
+	/* What we set since, so that what somebody else sets meanwhile is told apart and left: values from least to
+	 * most. has_set false in all: not known (an older state file), so all of it counts as ours. */
+	bool has_set[HS_KSM_NR_KNOBS];
+	uint64_t least[HS_KSM_NR_KNOBS], most[HS_KSM_NR_KNOBS];
 };
 
 HS_MUST_USE int hs_ksm_knobs_read(const struct hs_host *host, struct hs_ksm_knobs *out, struct hs_error *err);
 
-/* Sets knobs to what they were. *left: those that the kernel does not take back yet (max_page_sharing while pages are
- * shared); empty when all is well. Goes on after an error and returns the first. */
+struct hs_ksm_restored {
+	struct hs_ksm_knobs left; /* what the kernel does not take back yet: max_page_sharing while pages are shared */
+	char theirs[256]; /* knobs that somebody else has set meanwhile, with their values: left so. Empty: none */
+};
+
+/* Sets knobs to what they were, where they still hold what we set. Goes on after an error and returns the first. */
 HS_MUST_USE int hs_ksm_knobs_restore(const struct hs_host *host, const struct hs_ksm_knobs *knobs,
-				     struct hs_ksm_knobs *left, struct hs_error *err);
+				     struct hs_ksm_restored *out, struct hs_error *err);
+
+/* Notes that we are about to set a knob to values from least to most. Whether that widens what was noted. */
+bool hs_ksm_knobs_note(struct hs_ksm_knobs *knobs, enum hs_ksm_knob knob, uint64_t least, uint64_t most);
 
 /* ---- the state file: on the disk, complete, before the first knob is changed ---- */
 
@@ -41,13 +52,14 @@ HS_MUST_USE int hs_ksm_state_remove(const struct hs_host *host, struct hs_error 
 
 struct hs_ksm_setup {
 	uint32_t pages_to_scan, sleep_ms;
-	uint32_t max_page_sharing; /* 0: as it is */
+	uint32_t least_pages, most_pages; /* that hs_ksm_pace may set; 0: none but pages_to_scan */
+	uint32_t max_page_sharing;        /* 0: as it is */
 	bool use_zero_pages;
 };
 
 /* Saves the knobs, when that has not been done, then sets them and lets ksmd run. -EBUSY: somebody else runs it now. */
 HS_MUST_USE int hs_ksm_start(struct hs_ksm *k, const struct hs_ksm_setup *setup, struct hs_error *err);
-/* Changes the length of ksmd's next batch. */
+/* Changes the length of ksmd's next batch, within what the setup said. */
 HS_MUST_USE int hs_ksm_pace(struct hs_ksm *k, uint32_t pages_to_scan);
 /* Stops ksmd. Waits for the end of its batch: the kernel holds the knob until then. */
 HS_MUST_USE int hs_ksm_stop(struct hs_ksm *k, struct hs_error *err);

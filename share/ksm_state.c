@@ -1,5 +1,5 @@
 /*
- * The state file: what KSM's knobs were, for whoever comes after a crash.
+ * The state file: what KSM's knobs were, and what we set them to, for whoever comes after a crash.
  *
  * Order: it is written to a file of another name, flushed to the disk, and renamed, before the first knob is changed.
  * So at any instant there is either no file, and no knob of ours, or a complete file. The last line says that it is
@@ -65,6 +65,11 @@ int hs_ksm_state_write(const struct hs_host *host, const struct hs_ksm_knobs *kn
 						knobs->value[i]);
 	if (knobs->advisor[0])
 		len += (size_t)snprintf(text + len, sizeof(text) - len, "advisor_mode %s\n", knobs->advisor);
+	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
+		if (knobs->has_set[i])
+			len +=
+			    (size_t)snprintf(text + len, sizeof(text) - len, "set %s from %" PRIu64 " to %" PRIu64 "\n",
+					     hs_ksm_knob_name[i], knobs->least[i], knobs->most[i]);
 	len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n", FOOTER);
 
 	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, STATE_NAME);
@@ -83,6 +88,27 @@ int hs_ksm_state_write(const struct hs_host *host, const struct hs_ksm_knobs *kn
 	return 0;
 }
 
+/* "set NAME from LEAST to MOST": what we set. */
+static int parse_set(struct hs_ksm_knobs *knobs, const char *line)
+{
+	char name[32];
+	uint64_t least, most;
+	int end = 0;
+
+	if (sscanf(line, "set %31s from %" SCNu64 " to %" SCNu64 "%n", name, &least, &most, &end) != 3 || line[end] ||
+	    least > most)
+		return -EINVAL;
+	for (int i = 0; i < HS_KSM_NR_KNOBS; i++) {
+		if (strcmp(name, hs_ksm_knob_name[i]) != 0)
+			continue;
+		if (knobs->has_set[i] || most > knob_max[i])
+			return -EINVAL;
+		(void)hs_ksm_knobs_note(knobs, (enum hs_ksm_knob)i, least, most);
+		return 0;
+	}
+	return -EINVAL;
+}
+
 static int parse_line(struct hs_ksm_knobs *knobs, const char *line)
 {
 	const char *value = strchr(line, ' '), *end;
@@ -90,6 +116,8 @@ static int parse_line(struct hs_ksm_knobs *knobs, const char *line)
 
 	if (!value)
 		return -EINVAL;
+	if (!strncmp(line, "set ", 4))
+		return parse_set(knobs, line);
 	value++;
 	if (key == strlen("advisor_mode") && !strncmp(line, "advisor_mode", key)) {
 		size_t len = strlen(value);

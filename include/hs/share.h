@@ -91,20 +91,25 @@ struct hs_ksm_foreign {
 	pid_t pid;
 	char comm[17];
 	uint64_t mergeable_bytes;
+	uint64_t start, end; /* one range of it, bytes */
+	bool armed;          /* a userfaultfd watches some of it: ksmd would take its marks away */
 };
 
 /*
- * Mergeable VMAs of processes other than pids[nr_pids] (those are ours to judge). *out is malloc'ed, the caller frees;
- * *nr may be 0. Processes that vanish meanwhile are left out.
+ * Mergeable memory of address spaces other than those of pids[nr_pids] (those are ours to judge); processes that share
+ * one are named once. *out is malloc'ed, the caller frees; *nr may be 0. Processes that vanish meanwhile are left out.
+ * An error means that it is not known (-EACCES, -EPERM: a process that may not be looked into), never that there is
+ * none.
  */
 HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr_pids,
 				    struct hs_ksm_foreign **out, size_t *nr, struct hs_error *err);
 
 /*
- * Bytes of the process's memory that carry our marks (mergeable and never huge: nobody else sets both): what is shared,
- * or was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH.
+ * Bytes of the process's memory that carry our marks, by the record in the state folder and by the kernel: what is
+ * shared, or was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH; -EBADMSG:
+ * there is a record that cannot be read (the text names it).
  */
-HS_MUST_USE int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
+HS_MUST_USE int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
 
 /* ---- the engine ---- */
 
@@ -132,7 +137,7 @@ struct hs_share;
 HS_MUST_USE int hs_share_create(struct hs_share **out, const struct hs_host *host, const struct hs_share_config *cfg,
 				struct hs_error *err);
 
-/* `fn` is told before each step of an hs_share_unshare of all of a guest: `done` of `total` huge pages. NULL: nobody.
+/* `fn` is called before each step of an hs_share_unshare of all of a guest: `done` of `total` huge pages. NULL: nobody.
  */
 typedef void hs_share_progress(void *ctx, uint64_t done, uint64_t total);
 void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx);
@@ -142,8 +147,9 @@ void hs_share_destroy(struct hs_share *s);
 
 /*
  * A guest; view and remote must outlive it here. Its memory that is mergeable already (QEMU's default) is made
- * unmergeable first, and given back when the engine is destroyed, unless it is ours from an earlier run, which is read
- * back as wanted and, where it is, as shared (*adopted: base pages). `id`: small number, reused.
+ * unmergeable first, and given back when the engine is destroyed, unless it is on record as ours from an earlier run:
+ * that is read back as wanted and, where it is, as shared (*adopted: base pages). `id`: small number, reused. -EBADMSG:
+ * there is a record that cannot be read, so the guest is left alone.
  */
 HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
 				   uint32_t *id, uint64_t *adopted, struct hs_error *err);
@@ -232,11 +238,14 @@ struct hs_share_unshared {
 	uint64_t nr_huge;      /* asked for */
 	uint64_t nr_collapsed; /* huge again */
 	uint64_t nr_failed;    /* unshared, but not huge (yet): khugepaged or a later call does it */
+	uint64_t nr_base; /* unshared, and base pages as before: never huge, or given back in part by the guest since */
 };
 /*
- * Unshares the named huge pages and makes them huge again, in steps, each after a check that the memory for it is
- * there. huge NULL: all of the guest. -ENOMEM: stopped before a step for want of memory (what was done stays done, see
- * *out).
+ * Unshares the named huge pages, in steps, each after a check that the memory for it is there, on the host and below
+ * every limit of the guest's memory cgroups. What was huge when it was first shared, and has no holes now, is made huge
+ * again; the advice on huge pages is what it was (where there was none, and sharing had to set some, HUGEPAGE). huge
+ * NULL: all of the guest, and what is ours in pieces that are too small to be guest memory. -ENOMEM: stopped before a
+ * step for want of memory (what was done stays done, see *out).
  */
 HS_MUST_USE int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, size_t nr,
 				 struct hs_share_unshared *out, struct hs_error *err);

@@ -93,7 +93,7 @@ static int check_unmarked(struct hs_worker *w, bool all, struct hs_error *err)
 
 		if (guests[i].gone || (!all && !guests[i].merge_obstacle.error))
 			continue;
-		one = hs_share_find_owed(&w->cfg.host, guests[i].pid, &bytes, NULL);
+		one = hs_share_find_marked(&w->cfg.host, guests[i].pid, &bytes, NULL);
 		if (one != -ESRCH && (one || bytes))
 			rc = hs_error_set(err, -EAGAIN, "guest %s: %" PRIu64 " MiB of it are still marked: %s",
 					  guests[i].name, bytes >> 20, guests[i].merge_obstacle.text);
@@ -152,7 +152,7 @@ static int take_out(struct hs_worker *w, pid_t pid, bool undo, struct hs_error *
 static int check_owed(struct hs_worker *w, const struct hs_job *job, struct hs_error *err)
 {
 	uint64_t bytes = 0;
-	int rc = hs_share_find_owed(&w->cfg.host, job->pid, &bytes, err);
+	int rc = hs_share_find_marked(&w->cfg.host, job->pid, &bytes, err);
 
 	if (rc || !bytes)
 		return rc == -ESRCH ? 0 : rc;

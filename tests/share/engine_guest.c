@@ -1,12 +1,17 @@
 #include "engine_guest.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +21,8 @@
 #define UNMAPPED  UINT32_MAX /* as content */
 
 struct command {
-	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page */
+	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page, 'd'rop a page, 'm'ap mergeable memory of its own,
+		    'a'rm a userfaultfd, count its 'e'vents */
 	uint32_t page, content;
 };
 
@@ -57,6 +63,63 @@ static uint32_t count_bad(const struct test_guest *g, const char *mem)
 	return bad;
 }
 
+/* ---- a userfaultfd that write-protects, as a background snapshot does ---- */
+
+static int uffd = -1;
+static _Atomic uint64_t events;
+
+static void *serve(void *arg)
+{
+	struct uffd_msg m;
+
+	while (read(uffd, &m, sizeof(m)) == sizeof(m)) {
+		struct uffdio_writeprotect off = { .range = { m.arg.pagefault.address & ~(HS_BASE_SIZE - 1),
+							      HS_BASE_SIZE } };
+
+		events++;
+		(void)ioctl(uffd, UFFDIO_WRITEPROTECT, &off);
+	}
+	return arg;
+}
+
+static uint64_t arm(char *mem, size_t len)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP };
+	struct uffdio_register reg = { .range = { (uintptr_t)mem, len }, .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect on = { .range = { (uintptr_t)mem, len }, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	pthread_t thread;
+
+	uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg) ||
+	    ioctl(uffd, UFFDIO_WRITEPROTECT, &on))
+		return (uint64_t)errno;
+	return (uint64_t)pthread_create(&thread, NULL, serve, NULL);
+}
+
+/* Memory that the view does not count as the guest's: less than MIN_BYTES. */
+static uint64_t map_mergeable(uint32_t content)
+{
+	const size_t len = 2 * HS_HUGE_SIZE;
+	char *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (mem == MAP_FAILED)
+		return (uint64_t)errno;
+	for (size_t at = 0; at < len; at += HS_BASE_SIZE)
+		fill((uint64_t *)(void *)(mem + at), content + (uint32_t)(at / HS_BASE_SIZE) + 1);
+	return madvise(mem, len, MADV_MERGEABLE) ? (uint64_t)errno : 0;
+}
+
+static int advise_first(const struct test_guest *g, char *mem, size_t len)
+{
+	static const int advice[] = {
+		[TEST_GUEST_HUGEPAGE] = MADV_HUGEPAGE, [TEST_GUEST_NOHUGEPAGE] = MADV_NOHUGEPAGE
+	};
+
+	if (g->advice != TEST_GUEST_PLAIN && madvise(mem, len, advice[g->advice]))
+		return -1;
+	return g->mergeable ? madvise(mem, len, MADV_MERGEABLE) : 0;
+}
+
 static void guest_main(struct test_guest *g, int in, int out)
 {
 	size_t len = g->nr_huge * HS_HUGE_SIZE;
@@ -71,8 +134,7 @@ static void guest_main(struct test_guest *g, int in, int out)
 	if (raw == MAP_FAILED)
 		_exit(2);
 	mem = (char *)(((uintptr_t)raw + HS_HUGE_SIZE) & ~(HS_HUGE_SIZE - 1));
-	if (mprotect(mem, len, PROT_READ | PROT_WRITE) || madvise(mem, len, MADV_HUGEPAGE) ||
-	    (g->mergeable && madvise(mem, len, MADV_MERGEABLE)))
+	if (mprotect(mem, len, PROT_READ | PROT_WRITE) || advise_first(g, mem, len))
 		_exit(3);
 	memset(mem, 1, len); /* huge pages at once, and never the huge zero page */
 	for (uint32_t p = 0; p < g->nr_pages; p++)
@@ -88,6 +150,14 @@ static void guest_main(struct test_guest *g, int in, int out)
 			answer = *(volatile uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE);
 		else if (c.op == 'u')
 			answer = (uint64_t)munmap(mem + c.page * HS_BASE_SIZE, HS_HUGE_SIZE);
+		else if (c.op == 'd')
+			answer = (uint64_t)madvise(mem + c.page * HS_BASE_SIZE, HS_BASE_SIZE, MADV_DONTNEED);
+		else if (c.op == 'm')
+			answer = map_mergeable(c.content);
+		else if (c.op == 'a')
+			answer = arm(mem, len);
+		else if (c.op == 'e')
+			answer = events;
 		else
 			fill((uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE), g->content[c.page] = c.content);
 	}
@@ -170,6 +240,27 @@ void test_guest_unmap(struct test_guest *g, hs_huge_nr huge)
 	ck_assert_uint_eq(ask(g, (struct command){ .op = 'u', .page = huge * HS_BASE_PER_HUGE }), 0);
 }
 
+void test_guest_drop(struct test_guest *g, uint32_t page)
+{
+	g->content[page] = 0;
+	ck_assert_uint_eq(ask(g, (struct command){ .op = 'd', .page = page }), 0);
+}
+
+void test_guest_map_mergeable(struct test_guest *g, uint32_t content)
+{
+	ck_assert_uint_eq(ask(g, (struct command){ .op = 'm', .content = content }), 0);
+}
+
+uint64_t test_guest_arm(struct test_guest *g)
+{
+	return ask(g, (struct command){ .op = 'a' });
+}
+
+uint64_t test_guest_events(struct test_guest *g)
+{
+	return ask(g, (struct command){ .op = 'e' });
+}
+
 uint32_t test_guest_bad(struct test_guest *g)
 {
 	return (uint32_t)ask(g, (struct command){ .op = 'v' });
@@ -207,6 +298,10 @@ struct test_smaps test_guest_smaps(const struct test_guest *g)
 			out.nr_vmas++;
 		} else if (ours && sscanf(line, "AnonHugePages: %" SCNu64, &kib) == 1) {
 			out.huge_bytes += kib << 10;
+		} else if (ours && sscanf(line, "Rss: %" SCNu64, &kib) == 1) {
+			out.rss_bytes += kib << 10;
+		} else if (ours && sscanf(line, "KSM: %" SCNu64, &kib) == 1) {
+			out.ksm_bytes += kib << 10;
 		} else if (ours && !strncmp(line, "VmFlags:", 8)) {
 			out.mg_bytes += strstr(line, " mg") ? end - start : 0;
 			out.nh_bytes += strstr(line, " nh") ? end - start : 0;

@@ -9,6 +9,8 @@
 #include "hs/remote.h"
 #include "hs/view.h"
 
+enum { TEST_GUEST_HUGEPAGE = 0, TEST_GUEST_PLAIN, TEST_GUEST_NOHUGEPAGE };
+
 struct test_guest {
 	pid_t pid;
 	int to, from;      /* pipes */
@@ -18,6 +20,7 @@ struct test_guest {
 	struct hs_view *view;
 	struct hs_remote *remote;
 	bool mergeable; /* before the start: marks all its memory mergeable, as QEMU does */
+	int advice;     /* before the start: its own on huge pages, TEST_GUEST_... */
 	bool busy;      /* before the start: a second thread that never sleeps */
 	bool dry;       /* before the opening: a remote that has no effects */
 };
@@ -33,12 +36,19 @@ void test_guest_close(struct test_guest *g);
 void test_guest_write(struct test_guest *g, uint32_t page, uint32_t content);
 void test_guest_read(struct test_guest *g, uint32_t page);
 void test_guest_unmap(struct test_guest *g, hs_huge_nr huge); /* as when a DIMM is unplugged */
+void test_guest_drop(struct test_guest *g, uint32_t page);    /* as a balloon does; its content is 0 from now on */
+/* Maps 4 MiB that are no guest memory to the view, contents from content + 1 on, and marks them mergeable. */
+void test_guest_map_mergeable(struct test_guest *g, uint32_t content);
+/* Write-protects all its memory through a userfaultfd, and serves it. errno. */
+uint64_t test_guest_arm(struct test_guest *g);
+uint64_t test_guest_events(struct test_guest *g); /* writes that were reported to it */
 /* Pages whose bytes are not what they should be. */
 uint32_t test_guest_bad(struct test_guest *g);
 void test_guest_kill(struct test_guest *g);
 
 /* Of the guest's memory, from smaps. */
 struct test_smaps {
+	uint64_t rss_bytes, ksm_bytes;
 	uint64_t huge_bytes, mg_bytes, nh_bytes, hg_bytes;
 	uint64_t nr_vmas; /* of the whole process */
 };

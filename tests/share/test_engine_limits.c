@@ -80,10 +80,10 @@ START_TEST(test_share_engine_vma_budget_used_up)
 END_TEST
 
 /*
- * From one wish to another that has hardly a page in common: within the budget at the end of each apply, what the
- * engine books is what the kernel has, and after few of them the wish is carried out as far as the budget goes.
+ * From one plan to another that has hardly a page in common: within the budget at the end of each apply, what the
+ * engine books is what the kernel has, and after few of them the plan is carried out as far as the budget goes.
  */
-START_TEST(test_share_engine_vma_budget_from_wish_to_wish)
+START_TEST(test_share_engine_vma_budget_from_plan_to_plan)
 {
 	uint64_t max_map_count, best = 0;
 	struct hs_share_applied a;
@@ -118,7 +118,7 @@ START_TEST(test_share_engine_vma_budget_from_wish_to_wish)
 			best = l.marked;
 		}
 		ck_assert_uint_gt(best, 300);
-		ck_assert_uint_eq(a.nr_tried, 0); /* at rest: the same wish changes nothing any more */
+		ck_assert_uint_eq(a.nr_tried, 0); /* at rest: the same plan changes nothing any more */
 	}
 	check_intact();
 	close_engine();
@@ -167,7 +167,7 @@ START_TEST(test_share_engine_vma_budget_of_a_restless_guest)
 }
 END_TEST
 
-/* No room to part what is not wanted any more: that stays shared, and the rest of the wish is carried out. */
+/* No room to part what is not wanted any more: that stays shared, and the rest of what is wanted is done. */
 START_TEST(test_share_engine_apply_without_room)
 {
 	const struct hs_bits512 none = { 0 };
@@ -312,7 +312,7 @@ START_TEST(test_share_engine_foreign_claimed)
 
 		ck_assert_int_ge(child, 0);
 		if (!child)
-			_exit(hs_claim_give_back(&host) == 1 ? 0 : 1);
+			_exit(hs_foreign_claim_give_back(&host) == 1 ? 0 : 1);
 		ck_assert_int_eq(waitpid(child, &(int){ 0 }, 0), child);
 	}
 	close_engine();
@@ -364,7 +364,7 @@ START_TEST(test_share_engine_claim_records)
 {
 	struct test_guest other;
 	struct test_smaps before;
-	struct hs_claim c;
+	struct hs_foreign_claim c;
 	char path[PATH_MAX];
 	FILE *f;
 
@@ -374,19 +374,20 @@ START_TEST(test_share_engine_claim_records)
 	other.mergeable = true;
 	test_guest_start(&other);
 	before = test_guest_smaps(&other);
-	ck_assert_int_eq(hs_claim_find(&host, other.pid, &c, &err), 0);
+	ck_assert_int_eq(hs_foreign_claim_find(&host, other.pid, &c, &err), 0);
 	ck_assert_uint_gt(c.nr, 0);
 	(void)snprintf(path, sizeof(path), "%s/claim-%d", host.state_dir, (int)other.pid);
 
-	ck_assert_msg(hs_claim_record(&host, &c, &err) == 0, "%s", err.text);
+	ck_assert_msg(hs_foreign_claim_record(&host, &c, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(access(path, F_OK), 0);
-	ck_assert_uint_eq(hs_claim_give_back(&host), 1);
+	ck_assert_uint_eq(hs_foreign_claim_give_back(&host), 1);
 	ck_assert_int_ne(access(path, F_OK), 0);
 	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, before.mg_bytes);
 
 	/* Taken; a record that is not believed gives nothing back, and goes. */
-	ck_assert_msg(hs_claim_record(&host, &c, &err) == 0 && hs_claim_take(&host, &c, NULL, &err) == 0, "%s",
-		      err.text);
+	ck_assert_msg(hs_foreign_claim_record(&host, &c, &err) == 0 &&
+			  hs_foreign_claim_take(&host, &c, NULL, &err) == 0,
+		      "%s", err.text);
 	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, 0);
 	f = fopen(path, "w");
 	ck_assert_ptr_nonnull(f);
@@ -396,11 +397,11 @@ START_TEST(test_share_engine_claim_records)
 	else
 		(void)fprintf(f, "hs-share claim 1\npid %d st", (int)other.pid);
 	(void)fclose(f);
-	ck_assert_uint_eq(hs_claim_give_back(&host), 0);
+	ck_assert_uint_eq(hs_foreign_claim_give_back(&host), 0);
 	ck_assert_uint_eq(test_guest_smaps(&other).mg_bytes, 0);
 	ck_assert_int_ne(access(path, F_OK), 0);
 	ck_assert_uint_eq(test_guest_bad(&other), 0);
-	hs_claim_finish(&c);
+	hs_foreign_claim_finish(&c);
 	test_guest_kill(&other);
 }
 END_TEST
@@ -432,7 +433,7 @@ static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_vma_budget);
 	tcase_add_test(t, test_share_engine_vma_budget_used_up);
-	tcase_add_test(t, test_share_engine_vma_budget_from_wish_to_wish);
+	tcase_add_test(t, test_share_engine_vma_budget_from_plan_to_plan);
 	tcase_add_test(t, test_share_engine_vma_budget_of_a_restless_guest);
 	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);

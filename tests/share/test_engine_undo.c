@@ -24,7 +24,7 @@ START_TEST(test_share_engine_unshare)
 	static const hs_huge_nr some[] = { 3, 4, 9 };
 	struct test_smaps before[NR_GUESTS], now;
 	struct hs_share_unshared u;
-	uint64_t told = 0;
+	uint64_t reported = 0;
 	struct hs_ledger l;
 
 	start_guests();
@@ -33,7 +33,7 @@ START_TEST(test_share_engine_unshare)
 	ck_assert_uint_eq(before[0].huge_bytes, NR_HUGE * HS_HUGE_SIZE);
 	open_engine();
 	share_all();
-	hs_share_on_progress(share, on_progress, &told);
+	hs_share_on_progress(share, on_progress, &reported);
 	ck_assert_msg(hs_share_unshare(share, ids[0], some, 3, &u, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(u.nr_huge, 3);
 	ck_assert_uint_eq(u.nr_collapsed, 3);
@@ -63,7 +63,7 @@ START_TEST(test_share_engine_unshare)
 	}
 	hs_share_ledger(share, UINT32_MAX, &l);
 	ck_assert_uint_eq(l.shared + l.single + l.frames + l.marked + l.wanted + l.saved_bytes, 0);
-	ck_assert_uint_eq(told, NR_GUESTS * (NR_HUGE - HOT_HUGE) - 3); /* of all of a guest, not of a few */
+	ck_assert_uint_eq(reported, NR_GUESTS * (NR_HUGE - HOT_HUGE) - 3); /* of all of a guest, not of a few */
 	close_engine();
 	check_knobs();
 	check_intact();
@@ -110,17 +110,17 @@ START_TEST(test_share_engine_owed)
 	uint64_t bytes = 1;
 
 	start_guests();
-	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+	ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), 0);
 	ck_assert_uint_eq(bytes, 0);
 	open_engine();
 	share_all();
-	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+	ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), 0);
 	ck_assert_uint_gt(bytes, 0);
 	ck_assert_uint_eq(bytes, test_guest_smaps(&guests[0]).mg_bytes);
 	ck_assert_int_eq(hs_share_unshare(share, ids[0], NULL, 0, &u, &err), 0);
-	ck_assert_int_eq(hs_share_find_owed(&host, guests[0].pid, &bytes, &err), 0);
+	ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), 0);
 	ck_assert_uint_eq(bytes, 0);
-	ck_assert_int_eq(hs_share_find_owed(&host, 4194303, &bytes, &err), -ESRCH);
+	ck_assert_int_eq(hs_share_find_marked(&host, 4194303, &bytes, &err), -ESRCH);
 	close_engine();
 }
 END_TEST

@@ -135,6 +135,82 @@ START_TEST(test_share_ksm_gives_back)
 }
 END_TEST
 
+/* A child takes KSM, starts a burst and is killed: the next start gives everything back. */
+static void crash_in_burst(void)
+{
+	pid_t child = fork();
+	int status;
+
+	ck_assert_int_ge(child, 0);
+	if (!child) {
+		struct hs_ksm *k;
+
+		if (!hs_ksm_acquire(&k, &host, false, NULL) && !hs_ksm_start(k, &burst, NULL))
+			(void)kill(getpid(), SIGKILL);
+		_exit(1);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFSIGNALED(status));
+	put(ksm_dir, "advisor_mode", "[none] scan-time\n"); /* as the kernel shows it */
+}
+
+/* What somebody else has set meanwhile is left, at our end and after a crash; the rest is given back. */
+START_TEST(test_share_ksm_set_meanwhile)
+{
+	struct hs_error err = { "" };
+	struct hs_ksm *k;
+
+	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), 0);
+	ck_assert_int_eq(hs_ksm_start(k, &burst, &err), 0);
+	put(ksm_dir, "advisor_mode", "[none] scan-time\n");
+	ck_assert_int_eq(hs_ksm_stop(k, &err), 0);
+	put(ksm_dir, "run", "1\n");
+	put(ksm_dir, "pages_to_scan", "777\n");
+	hs_ksm_release(k);
+	ck_assert_str_eq(knob("run"), "1");
+	ck_assert_str_eq(knob("pages_to_scan"), "777");
+	ck_assert_str_eq(knob("sleep_millisecs"), "20");
+	ck_assert_str_eq(knob("smart_scan"), "1");
+	ck_assert_str_eq(knob("use_zero_pages"), "0");
+	ck_assert_str_eq(knob("max_page_sharing"), "256");
+	ck_assert(!has_state());
+}
+END_TEST
+
+/* A knob that was set back to what it was before us, by hand: nothing to do. One that pacing has moved: ours. */
+START_TEST(test_share_ksm_set_by_pace)
+{
+	struct hs_ksm_setup setup = burst;
+	struct hs_error err = { "" };
+	struct hs_ksm *k;
+
+	setup.least_pages = 8;
+	setup.most_pages = 6000;
+	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), 0);
+	ck_assert_int_eq(hs_ksm_start(k, &setup, &err), 0);
+	put(ksm_dir, "advisor_mode", "[none] scan-time\n");
+	ck_assert_int_eq(hs_ksm_pace(k, 20), 0);
+	ck_assert_int_eq(hs_ksm_stop(k, &err), 0);
+	put(ksm_dir, "sleep_millisecs", "20\n");
+	hs_ksm_release(k);
+	check_as_before();
+}
+END_TEST
+
+START_TEST(test_share_ksm_set_after_a_crash)
+{
+	struct hs_error err;
+
+	crash_in_burst();
+	put(ksm_dir, "pages_to_scan", "777\n"); /* and it runs: for whoever set this */
+	ck_assert_int_eq(hs_ksm_recover(&host, &err), 1);
+	ck_assert_str_eq(knob("pages_to_scan"), "777");
+	ck_assert_str_eq(knob("run"), "1");
+	ck_assert_str_eq(knob("sleep_millisecs"), "20");
+	ck_assert(!has_state());
+}
+END_TEST
+
 START_TEST(test_share_ksm_old_kernel_lacks_knobs)
 {
 	static const char *const newer[] = { "smart_scan", "advisor_mode", "pages_scanned", "ksm_zero_pages" };
@@ -240,25 +316,6 @@ START_TEST(test_share_ksm_dry_run)
 }
 END_TEST
 
-/* A child takes KSM, starts a burst and is killed: the next start gives everything back. */
-static void crash_in_burst(void)
-{
-	pid_t child = fork();
-	int status;
-
-	ck_assert_int_ge(child, 0);
-	if (!child) {
-		struct hs_ksm *k;
-
-		if (!hs_ksm_acquire(&k, &host, false, NULL) && !hs_ksm_start(k, &burst, NULL))
-			(void)kill(getpid(), SIGKILL);
-		_exit(1);
-	}
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert(WIFSIGNALED(status));
-	put(ksm_dir, "advisor_mode", "[none] scan-time\n"); /* as the kernel shows it */
-}
-
 START_TEST(test_share_ksm_recover)
 {
 	struct hs_error err;
@@ -308,6 +365,10 @@ static const char *const garbage[] = {
 	"hs-share ksm state 1\n../run 0\nend\n",
 	"hs-share ksm state 1\nrun 0\nend\nrun 1\n",
 	"hs-share ksm state 1\nrun 0\n\nend\n",
+	"hs-share ksm state 1\nrun 0\nset run from 1 to 0\nend\n",
+	"hs-share ksm state 1\nrun 0\nset run from 0 to 3\nend\n",
+	"hs-share ksm state 1\nrun 0\nset ran from 0 to 1\nend\n",
+	"hs-share ksm state 1\nrun 0\nset run from 0 to 1\nset run from 0 to 1\nend\n",
 };
 
 START_TEST(test_share_ksm_garbage_state)
@@ -405,7 +466,28 @@ START_TEST(test_share_ksm_foreign)
 	ck_assert_uint_eq(found[0].mergeable_bytes, 0x5000);
 	ck_assert_int_eq(found[1].pid, 104);
 	ck_assert_uint_eq(found[1].mergeable_bytes, 0x2000);
+	ck_assert_uint_eq(found[1].start, 0x1000);
+	ck_assert_uint_eq(found[1].end, 0x3000);
 	free(found);
+}
+END_TEST
+
+/* A process that cannot be looked into: not known, which is not none. */
+START_TEST(test_share_ksm_foreign_unknown)
+{
+	struct hs_ksm_foreign *found;
+	struct hs_error err;
+	char path[PATH_MAX];
+	size_t nr;
+
+	put_process(102, "qemu one\n", "9 9\n", NULL, VMA("1000-2000", "mg"));
+	put_process(103, "out of reach\n", "9 9\n", NULL, NULL);
+	(void)snprintf(path, sizeof(path), "%s/103/smaps", proc_dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0); /* opens, and cannot be read */
+	ck_assert_int_lt(hs_ksm_find_foreign(&host, NULL, 0, &found, &nr, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "103"));
+	ck_assert_ptr_null(found);
+	ck_assert_uint_eq(nr, 0);
 }
 END_TEST
 
@@ -416,6 +498,9 @@ int main(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_share_ksm_gives_back);
+	tcase_add_test(t, test_share_ksm_set_meanwhile);
+	tcase_add_test(t, test_share_ksm_set_by_pace);
+	tcase_add_test(t, test_share_ksm_set_after_a_crash);
 	tcase_add_test(t, test_share_ksm_old_kernel_lacks_knobs);
 	tcase_add_test(t, test_share_ksm_no_ksm);
 	tcase_add_test(t, test_share_ksm_one_owner);
@@ -428,6 +513,7 @@ int main(void)
 	tcase_add_test(t, test_share_ksm_state_needs_room);
 	tcase_add_test(t, test_share_ksm_counters);
 	tcase_add_test(t, test_share_ksm_foreign);
+	tcase_add_test(t, test_share_ksm_foreign_unknown);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

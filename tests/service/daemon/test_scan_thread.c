@@ -209,7 +209,7 @@ void hs_pipeline_totals(struct hs_pipeline *pipeline, struct hs_pipeline_totals 
 	memset(out, 0, sizeof(*out));
 }
 
-int hs_share_find_owed(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
+int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
 {
 	(void)host;
 	(void)pid;

@@ -1,0 +1,74 @@
+/*
+ * Goes over the VMAs of all processes (or of one, as the iterator's link says) and writes down those that are mergeable
+ * or watched by a userfaultfd. The kernel holds the mmap lock for reading while it is at a process's VMAs, so that what
+ * is written is true of each at the instant it is seen; what is mapped behind it meanwhile is seen the next time.
+ *
+ * iter/task_vma is there from 5.11 on, the choice of one process from 6.1 on. It needs neither kprobes nor ftrace.
+ */
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "vma_marks_abi.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define VM_MERGEABLE 0x80000000UL /* the same in all kernels from 2.6.32 on */
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct mm_struct;
+struct seq_file;
+struct userfaultfd_ctx;
+
+struct vm_userfaultfd_ctx {
+	struct userfaultfd_ctx *ctx;
+};
+
+struct vm_area_struct {
+	unsigned long vm_start, vm_end;
+	unsigned long vm_flags;
+	struct vm_userfaultfd_ctx vm_userfaultfd_ctx;
+};
+
+struct task_struct {
+	struct mm_struct *mm;
+	int tgid;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task_vma {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	struct vm_area_struct *vma;
+};
+
+#pragma clang attribute pop
+
+SEC("iter/task_vma")
+int vma_marks(struct bpf_iter__task_vma *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct vm_area_struct *vma = ctx->vma;
+	struct hs_vma_marks out = {};
+
+	if (!task || !vma)
+		return 0;
+	if (vma->vm_flags & VM_MERGEABLE)
+		out.flags |= HS_VMA_MERGEABLE;
+	/* A kernel without userfaultfd has the struct, empty. */
+	if (bpf_core_field_exists(vma->vm_userfaultfd_ctx.ctx) && vma->vm_userfaultfd_ctx.ctx)
+		out.flags |= HS_VMA_ARMED;
+	if (!out.flags)
+		return 0;
+	out.space = (unsigned long long)(unsigned long)task->mm;
+	out.start = vma->vm_start;
+	out.end = vma->vm_end;
+	out.pid = (unsigned int)task->tgid;
+	(void)bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
+	return 0;
+}
