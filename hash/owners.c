@@ -98,7 +98,8 @@ static struct owner *entry_of(struct owner *entries, uint64_t room, hs_content_k
 	return &entries[at];
 }
 
-/* Room for one entry more: a table for what is owned, twice as large as that needs. False: no memory. */
+/* Room for one entry more: where there is none, a new table for what is owned, which is full to between 9/32 and 9/16
+ * then. False: no memory. */
 static bool make_room(struct hs_owners *o)
 {
 	struct owner *entries;
@@ -108,7 +109,7 @@ static bool make_room(struct hs_owners *o)
 		return true;
 	for (uint64_t i = 0; i < o->room; i++)
 		owned += is_owned(o, &o->entries[i]);
-	while ((owned + 1) * 8 > room * 3)
+	while (owned * 16 > room * 9)
 		room *= 2;
 	entries = calloc(room, sizeof(*entries));
 	if (!entries)

@@ -49,7 +49,7 @@ HS_MUST_USE bool hs_owners_claim(struct hs_owners *o, hs_content_key key, uint32
 /* False: nobody's. For reports and tests. */
 bool hs_owners_find(const struct hs_owners *o, hs_content_key key, uint32_t *group);
 
-/* Of memory: 16 bytes an entry, at most 3 of 4 entries used, so 22 to 43 bytes for each content held in the last two
+/* Of memory: 16 bytes an entry, at most 3 of 4 entries used, so 22 to 57 bytes for each content held in the last two
  * counts, and a KiB. */
 uint64_t hs_owners_bytes(const struct hs_owners *o);
 

@@ -261,9 +261,9 @@ START_TEST(test_hash_owners_many)
 			}
 		}
 		/* The peak of late is held until the table is laid out anew; it never grows with time. */
-		help_check(hs_owners_bytes(o) <= 1024 + 64 * 16 + UINT64_C(43) * NR_CONTENTS * 8 / 7);
+		help_check(hs_owners_bytes(o) <= 1024 + 64 * 16 + UINT64_C(57) * NR_CONTENTS * 8 / 7);
 		if (count == 9)
-			help_check(hs_owners_bytes(o) >= 16 * recent && hs_owners_bytes(o) <= 1024 + 43 * recent);
+			help_check(hs_owners_bytes(o) >= 16 * recent && hs_owners_bytes(o) <= 1024 + 57 * recent);
 	}
 	hs_owners_destroy(o);
 }
