@@ -40,15 +40,15 @@ static struct hs_bits512 keyed(const struct page_record *pg, const struct hs_bit
 	if (!pg->keys)
 		return hs_bits_empty();
 	hs_bits_for_each (i, pages)
-		if (pg->keys[i] == HS_CONTENT_UNKNOWN)
+		if (pg->keys[i] == HS_OWNERS_UNKNOWN_KEY)
 			hs_bits_clear(&known, i);
 	return known;
 }
 
 /* With use_zero_pages, pages of zeros go to the kernel's one zero page, whatever the group: they are nobody's. */
-static bool is_nobodys(const struct hs_pipeline *p, hs_content_key key)
+static bool is_nobodys(const struct hs_pipeline *p, hs_owners_key key)
 {
-	return key == HS_CONTENT_ZERO && p->cfg.share.use_zero_pages;
+	return key == HS_OWNERS_ZERO_KEY && p->cfg.share.use_zero_pages;
 }
 
 /*

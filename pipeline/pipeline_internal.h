@@ -25,7 +25,7 @@ struct page_record {
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
 	struct hs_bits512 on_frame; /* its key was read when it was on a KSM frame, on which it is still */
 	struct hs_bits512 taken;    /* mergeable, and what it holds is another group's: to be given up */
-	hs_content_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
+	hs_owners_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
 				 Only while there are several groups: 4 KiB */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
 	uint32_t fine_cycle;         /* when it was, or could not tell */
