@@ -63,7 +63,7 @@ HS_MUST_USE int hs_index_insert(struct hs_index *x, struct hs_page p, struct hs_
 
 /*
  * The same for the pages in `which` of one huge page, in well under half the time: the waits for memory overlap.
- * -ENOMEM: some are not in the index, hs_index_indexed tells which; -EINVAL.
+ * -ENOMEM: some are not in the index, hs_index_indexed says which; -EINVAL.
  */
 HS_MUST_USE int hs_index_insert_huge(struct hs_index *x, uint32_t guest, hs_huge_nr huge,
 				     const struct hs_bits512 *which, const struct hs_digest digests[HS_BASE_PER_HUGE]);
