@@ -1,10 +1,14 @@
 /*
  * Contents: which base pages are read and digested when, and which of them are identical.
  *
- * A page that was not accessed since it was digested has not changed, so each page is read once a cold spell. A huge
- * page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain. Those
- * digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again while
- * it was cold, and compared by its bytes.
+ * A page that was not accessed since it was digested has not changed, so each page is read once while it stays cold. A
+ * huge page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain.
+ * Those digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again
+ * while it was cold, and compared by its bytes.
+ *
+ * Two groups never find each other's pages: the index gets digests that differ by group. Which group may have a content
+ * in mergeable memory is asked of a table of owners (hs/owners.h), which goes by the digests themselves. While there
+ * are several groups, the key of what each page was last read to hold is kept, 8 bytes a page.
  */
 #include "pipeline_internal.h"
 
@@ -16,13 +20,7 @@
  * many holders none of which is cold is nothing to wait for. */
 #define MAX_HOLDERS 16
 
-/* The same where holders of other groups may stand in the way of those of one's own. */
-#define MAX_HOLDERS_GROUPS 256
-
-static size_t max_holders(const struct hs_pipeline *p)
-{
-	return p->several_groups ? MAX_HOLDERS_GROUPS : MAX_HOLDERS;
-}
+#define MAX_COPIES 256 /* that are counted: more change nothing in what a copy saves */
 
 /* A round without an answer (nr_known is 0 then) is taken for one in which all was accessed. */
 int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
@@ -36,14 +34,14 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 		switch ((enum hs_map_state)r->state) {
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();
-			memset(&pg->accessed, 0, sizeof(pg->accessed));
+			hs_bits_clear_all(&pg->accessed);
 			if (!r->nr_accessed && r->nr_known)
 				continue;
 			break;
 		case HS_MAP_SPLIT:
 		case HS_MAP_PARTIAL:
 			if (r->nr_known && !r->nr_accessed && r->nr_present == hs_bits_count(&pg->present)) {
-				memset(&pg->accessed, 0, sizeof(pg->accessed));
+				hs_bits_clear_all(&pg->accessed);
 				continue;
 			}
 			rc = hs_view_sample_base(g->view, &h, 1, &s, err);
@@ -65,16 +63,70 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 			continue;
 		case HS_MAP_UNKNOWN:
 		case HS_MAP_ABSENT:
-			memset(&pg->present, 0, sizeof(pg->present));
+			hs_bits_clear_all(&pg->present);
 			break;
 		}
 		if (r->state == HS_MAP_ABSENT && pg->looked)
 			hs_index_remove_huge(p->index, g->index_id, h);
 		if (r->state != HS_MAP_HUGE)
 			pg->looked = 0;
-		memset(&pg->hashed, 0, sizeof(pg->hashed));
-		memset(&pg->zero, 0, sizeof(pg->zero));
-		memset(&pg->same, 0, sizeof(pg->same));
+		hs_bits_clear_all(&pg->hashed);
+		hs_bits_clear_all(&pg->zero);
+		hs_bits_clear_all(&pg->same);
+	}
+	return 0;
+}
+
+/* Makes a guest's digests differ from other groups' for equal contents. */
+static void part_digests(const struct guest *g, const struct hs_bits512 *of, struct hs_digest digests[HS_BASE_PER_HUGE])
+{
+	const uint64_t part = g->group_nr * UINT64_C(0x9E3779B97F4A7C15);
+
+	hs_bits_for_each (i, of)
+		digests[i].hi ^= part;
+}
+
+/* Without memory for the keys none is known, which owners are asked to bear. */
+static void keep_keys(struct page_record *pg, const struct hs_bits512 *content, const struct hs_bits512 *zero,
+		      const struct hs_digest digests[HS_BASE_PER_HUGE])
+{
+	if (!pg->keys)
+		pg->keys = calloc(HS_BASE_PER_HUGE, sizeof(*pg->keys));
+	if (!pg->keys)
+		return;
+	hs_bits_for_each (i, content)
+		pg->keys[i] = hs_content_key_of(digests[i]);
+	hs_bits_for_each (i, zero)
+		pg->keys[i] = HS_CONTENT_ZERO;
+}
+
+int hs_content_read(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
+		    struct hs_contents *out, struct hs_error *err)
+{
+	static __thread struct hs_digest digests[HS_BASE_PER_HUGE];
+	struct hs_bits512 indexed;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = hs_view_read(g->view, h, want, p->buf[0], &out->got, err);
+	if (rc)
+		return rc;
+	hs_digest_huge(&p->key, p->buf[0], &out->got, digests, &out->zero);
+	p->totals.pages_hashed += hs_bits_count(&out->got);
+	hs_bits_for_each (i, &out->zero)
+		hs_index_remove(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i });
+	out->content = hs_bits_andnot(out->got, out->zero);
+	if (p->several_groups)
+		keep_keys(&g->pages[h], &out->content, &out->zero, digests);
+	part_digests(g, &out->content, digests);
+	rc = hs_index_insert_huge(p->index, g->index_id, h, &out->content, digests);
+	if (rc == -ENOMEM) {
+		/* What found no room is not known, so nothing is done with it. */
+		hs_index_indexed(p->index, g->index_id, h, &indexed);
+		out->content = hs_bits_and(out->content, indexed);
+	} else if (rc) {
+		return hs_error_set(err, rc, "the index refuses huge page %u of guest %s: %s", h, g->name,
+				    strerror(-rc));
 	}
 	return 0;
 }
@@ -82,33 +134,16 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,
 		    struct hs_bits512 *fresh, struct hs_error *err)
 {
-	static __thread struct hs_digest digests[HS_BASE_PER_HUGE];
 	struct page_record *pg = &g->pages[h];
-	struct hs_bits512 got = { 0 }, zero = { 0 }, content, indexed;
-	int rc;
+	struct hs_contents now;
+	int rc = hs_content_read(p, g, h, want, &now, err);
 
-	memset(fresh, 0, sizeof(*fresh));
-	rc = hs_view_read(g->view, h, want, p->buf[0], &got, err);
+	hs_bits_clear_all(fresh);
 	if (rc)
 		return rc;
-	hs_digest_huge(&p->key, p->buf[0], &got, digests, &zero);
-	p->totals.pages_hashed += hs_bits_count(&got);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (hs_bits_test(&zero, i))
-			hs_index_remove(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i });
-	content = hs_bits_andnot(got, zero);
-	rc = hs_index_insert_huge(p->index, g->index_id, h, &content, digests);
-	if (rc == -ENOMEM) {
-		/* What found no room is not known, so nothing is done with it. */
-		hs_index_indexed(p->index, g->index_id, h, &indexed);
-		content = hs_bits_and(content, indexed);
-	} else if (rc) {
-		return hs_error_set(err, rc, "the index refuses huge page %u of guest %s: %s", h, g->name,
-				    strerror(-rc));
-	}
-	*fresh = hs_bits_or(content, zero);
-	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, got), zero);
-	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, got), zero);
+	*fresh = hs_bits_or(now.content, now.zero);
+	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, now.got), now.zero);
+	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, now.got), now.zero);
 	pg->looked = 1;
 	return 0;
 }
@@ -124,7 +159,7 @@ static bool due(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h
 	*want = hs_bits_andnot(pg->present, hs_bits_or(pg->hashed, pg->zero));
 	if (r->state != HS_MAP_HUGE)
 		*want = hs_bits_andnot(*want, pg->accessed);
-	if (!hs_bits_count(want))
+	if (hs_bits_none(want))
 		return false;
 	if (r->nr_known >= p->cfg.hash_cold_rounds && r->cold_rounds >= p->cfg.hash_cold_rounds)
 		return true;
@@ -152,7 +187,7 @@ int hs_content_hash_due(struct hs_pipeline *p, struct guest *g, struct hs_error 
 		if (hs_coarse_get(g->coarse, h)->cold_rounds || hs_coarse_get(g->coarse, h)->state != HS_MAP_HUGE)
 			pg->hashed = hs_bits_or(before, hs_bits_andnot(fresh, pg->zero));
 		if ((h & 15) == 0) {
-			hs_pipeline_tell(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
+			hs_pipeline_note_progress(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
 			rc = hs_pipeline_pace(p);
 			if (rc)
 				return rc;
@@ -170,17 +205,14 @@ static struct page_record *record_of(struct hs_pipeline *p, struct hs_page page,
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand)
 {
-	const size_t max = max_holders(p);
-
-	memset(any, 0, sizeof(*any));
-	memset(cand, 0, sizeof(*cand));
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		struct hs_page same[MAX_HOLDERS_GROUPS];
+	hs_bits_clear_all(any);
+	hs_bits_clear_all(cand);
+	hs_bits_for_each (i, of) {
+		struct hs_page same[MAX_HOLDERS];
 		size_t n;
 
-		if (!hs_bits_test(of, i))
-			continue;
-		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same, max);
+		n = hs_index_same(p->index, (struct hs_page){ g->index_id, h * HS_BASE_PER_HUGE + i }, same,
+				  MAX_HOLDERS);
 		for (size_t k = 0; k < n; k++) {
 			struct guest *og;
 			const struct page_record *o = record_of(p, same[k], &og);
@@ -201,8 +233,8 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 /* The candidate that holds what this page holds, to compare with; false when there is none (any more). */
 static bool partner(struct hs_pipeline *p, const struct guest *g, struct hs_page page, struct hs_page *out)
 {
-	struct hs_page same[MAX_HOLDERS_GROUPS];
-	size_t n = hs_index_same(p->index, page, same, max_holders(p));
+	struct hs_page same[MAX_HOLDERS];
+	size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS);
 
 	for (size_t k = 0; k < n; k++) {
 		struct guest *og;
@@ -241,11 +273,11 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	size_t nr = 0;
 	int rc;
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &todo) {
 		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
 		struct hs_page other;
 
-		if (hs_bits_test(&todo, i) && partner(p, g, mine, &other))
+		if (partner(p, g, mine, &other))
 			pairs[nr++] = (struct pair){ other.guest, other.page, (uint16_t)i };
 	}
 	if (!nr)
@@ -293,61 +325,7 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	return 0;
 }
 
-/* Whether a guest of another group has, or may come to have, this content in mergeable memory. */
-static bool claimed_elsewhere(struct hs_pipeline *p, const struct guest *g, struct hs_page page)
-{
-	struct hs_page same[MAX_HOLDERS_GROUPS];
-	const size_t n = hs_index_same(p->index, page, same, MAX_HOLDERS_GROUPS);
-
-	if (n == MAX_HOLDERS_GROUPS)
-		return true; /* not all of them were seen */
-	for (size_t k = 0; k < n; k++) {
-		struct hs_bits512 claims;
-		struct guest *og;
-
-		(void)record_of(p, same[k], &og);
-		if (og->gone || !og->shareable || og->group_nr == g->group_nr)
-			continue;
-		hs_effects_claims(p, og, same[k].page / HS_BASE_PER_HUGE, &claims);
-		if (hs_bits_test(&claims, same[k].page % HS_BASE_PER_HUGE))
-			return true;
-	}
-	return false;
-}
-
-void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages)
-{
-	const struct page_record *pg = &g->pages[h];
-	struct hs_bits512 indexed, mine;
-
-	if (!p->several_groups)
-		return;
-	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	hs_effects_claims(p, g, h, &mine);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		const struct hs_page page = { g->index_id, h * HS_BASE_PER_HUGE + i };
-
-		/* What is mergeable already stays; zero pages are the kernel's and nobody's. */
-		if (!hs_bits_test(pages, i) || hs_bits_test(&mine, i) || hs_bits_test(&pg->zero, i))
-			continue;
-		if (!hs_bits_test(&indexed, i) || claimed_elsewhere(p, g, page))
-			hs_bits_clear(pages, i);
-	}
-}
-
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page)
 {
-	const struct hs_page mine = { g->index_id, page };
-	struct hs_page same[MAX_HOLDERS_GROUPS];
-	uint32_t n = 1;
-
-	if (!p->several_groups)
-		return hs_index_count_same(p->index, mine, MAX_HOLDERS_GROUPS);
-	for (size_t k = hs_index_same(p->index, mine, same, MAX_HOLDERS_GROUPS); k--;) {
-		struct guest *og;
-
-		(void)record_of(p, same[k], &og);
-		n += og->group_nr == g->group_nr;
-	}
-	return n;
+	return hs_index_count_same(p->index, (struct hs_page){ g->index_id, page }, MAX_COPIES);
 }

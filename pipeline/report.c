@@ -56,10 +56,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	}
 	out->by_reason[pg->decision.reason]++;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	if (p->several_groups)
-		hs_content_duplicates(p, g, h, &indexed, &any, &part);
-	else
-		hs_index_duplicates(p->index, g->index_id, h, &any);
+	hs_index_duplicates(p->index, g->index_id, h, &any);
 	out->hashed_pages += hs_bits_count(&indexed) + hs_bits_count(&pg->zero_hint);
 	out->zero_pages += hs_bits_count(&pg->zero_hint);
 	out->duplicate_pages += hs_bits_count(&any);
@@ -67,12 +64,9 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	out->cold_identical += hs_bits_count(&cand);
 	out->could_save_bytes += hs_bits_count(&pg->zero) * HS_BASE_SIZE;
 	part = hs_bits_andnot(cand, pg->zero);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		uint32_t n;
+	hs_bits_for_each (i, &part) {
+		const uint32_t n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 
-		if (!hs_bits_test(&part, i))
-			continue;
-		n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 		out->could_save_bytes += n ? HS_BASE_SIZE - HS_BASE_SIZE / n : 0;
 	}
 }
@@ -88,8 +82,8 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->pid = g->pid;
 			memcpy(r->name, g->name, sizeof(r->name));
 			memcpy(r->group, g->group, sizeof(r->group));
-			memcpy(r->why_not, g->why_not, sizeof(r->why_not));
-			memcpy(r->trouble, g->trouble, sizeof(r->trouble));
+			r->merge_obstacle = g->merge_obstacle;
+			r->look_obstacle = g->look_obstacle;
 			r->max_shared_bytes = g->max_shared_bytes;
 			r->view_name = g->view->ops->name;
 			r->nr_huge = g->view->nr_huge;
@@ -97,8 +91,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
 			r->nr_vmas_dropped = g->dropped;
-			if (g->shareable && p->share)
-				hs_share_ledger(p->share, g->share_id, &r->ledger);
+			(void)hs_merge_ledger(p, g, &r->ledger);
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);
 		}
@@ -114,7 +107,7 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 	hs_index_stats(p->index, &x);
 	hs_fine_stats(p->fine, &p->totals.fine);
 	p->totals.index_bytes = x.bytes;
-	p->totals.own_bytes = x.bytes;
+	p->totals.own_bytes = x.bytes + (p->owners ? hs_owners_bytes(p->owners) : 0);
 	p->totals.nr_guests = hs_pipeline_nr_guests(p);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		const struct guest *g = p->guests[i];
@@ -122,10 +115,10 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 
 		p->totals.own_bytes += n * (sizeof(struct page_record) + sizeof(struct hs_coarse_record));
 		for (hs_huge_nr h = 0; h < n; h++)
-			p->totals.own_bytes += g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0;
+			p->totals.own_bytes += (g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0) +
+					       (g->pages[h].keys ? HS_BASE_PER_HUGE * sizeof(hs_content_key) : 0);
 	}
-	if (p->share) {
-		hs_share_ledger(p->share, UINT32_MAX, &p->totals.ledger);
+	if (hs_merge_ledger(p, NULL, &p->totals.ledger)) {
 		/* Net of what we ourselves hold for it, too. */
 		p->totals.ledger.metadata_bytes += p->totals.own_bytes;
 		p->totals.ledger.net_saved_bytes -= (int64_t)p->totals.own_bytes;

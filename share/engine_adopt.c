@@ -140,7 +140,11 @@ static int count_vmas(struct hs_engine_guest *g)
 	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
 		if (hs_bits_count(&g->huge[h].marked))
 			huge[nr++] = (struct hs_plan_huge){ .huge = h, .pages = g->huge[h].marked };
-	rc = hs_plan_make(&plan, huge, nr, g->view->regions, g->view->nr_regions, UINT32_MAX, 0);
+	rc = hs_plan_make(&plan, &(struct hs_plan_request){ .huge = huge,
+							    .nr_huge = nr,
+							    .regions = g->view->regions,
+							    .nr_regions = g->view->nr_regions,
+							    .vma_budget = UINT32_MAX });
 	if (!rc) {
 		g->nr_vmas = plan.nr_vmas;
 		hs_plan_finish(&plan);

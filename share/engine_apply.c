@@ -1,5 +1,8 @@
 /*
  * Makes a guest's marks what is wanted, by as few calls as the difference allows, calls of one kind together.
+ *
+ * A mark taken from the middle of a range costs VMAs as a new range does. So the calls are gone through on paper first,
+ * one by one: the guest never has more VMAs than its budget, not even on the way.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -56,11 +59,128 @@ int hs_engine_give_back_advice(const struct hs_engine_huge *h)
 	return h->thp == HS_ENGINE_NOHUGEPAGE ? 0 : MADV_HUGEPAGE;
 }
 
-/* Further VMAs that the guest may have for us, all told. */
-static int vma_budget(const struct hs_share *s, const struct hs_engine_guest *g, uint32_t *out, struct hs_error *err)
+/* ---- VMAs ---- */
+
+/*
+ * Marks as VMAs see them: a page is plain, NOHUGEPAGE, or NOHUGEPAGE and MERGEABLE. Each place where two neighbours
+ * differ ("edge") is a VMA more; what lies outside a region counts as plain, as in the plan.
+ */
+struct marks {
+	const struct hs_view *view;
+	struct hs_bits512 *mergeable; /* [nr_huge] */
+	bool *nohuge;                 /* [nr_huge] */
+};
+
+static void marks_finish(struct marks *m)
+{
+	free(m->mergeable);
+	free(m->nohuge);
+}
+
+static int marks_now(struct marks *m, const struct hs_engine_guest *g)
+{
+	*m = (struct marks){ .view = g->view };
+	m->mergeable = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->mergeable));
+	m->nohuge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->nohuge));
+	if (!m->mergeable || !m->nohuge) {
+		marks_finish(m);
+		return -ENOMEM;
+	}
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++) {
+		m->mergeable[h] = g->huge[h].marked;
+		m->nohuge[h] = g->huge[h].nohuge;
+	}
+	return 0;
+}
+
+static int kind_of(const struct marks *m, hs_base_nr page)
+{
+	const hs_huge_nr h = page / HS_BASE_PER_HUGE;
+
+	return hs_bits_test(&m->mergeable[h], page % HS_BASE_PER_HUGE) ? 2 : m->nohuge[h];
+}
+
+static const struct hs_region *region_of(const struct hs_view *v, hs_huge_nr h)
+{
+	size_t i = 0;
+
+	while (i + 1 < v->nr_regions && h >= v->regions[i + 1].first_huge)
+		i++;
+	return &v->regions[i];
+}
+
+/* Whether there is an edge before this page of the region, or at its end. */
+static unsigned int edge_before(const struct marks *m, const struct hs_region *r, hs_base_nr page)
+{
+	const hs_base_nr first = r->first_huge * HS_BASE_PER_HUGE;
+	const hs_base_nr end = first + (hs_base_nr)(r->nr_huge * HS_BASE_PER_HUGE);
+
+	return (page > first ? kind_of(m, page - 1) : 0) != (page < end ? kind_of(m, page) : 0);
+}
+
+static uint64_t count_edges(const struct marks *m)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < m->view->nr_regions; i++) {
+		const struct hs_region *r = &m->view->regions[i];
+
+		for (hs_huge_nr h = r->first_huge; h < r->first_huge + r->nr_huge; h++) {
+			const struct hs_bits512 *b = &m->mergeable[h];
+
+			n += edge_before(m, r, h * HS_BASE_PER_HUGE);
+			for (unsigned int p = 0; p < HS_BASE_PER_HUGE;) {
+				const bool in = hs_bits_test(b, p);
+				const unsigned int next = in ? p + hs_run_length(b, p) : hs_bits_next(b, p);
+
+				n += next < HS_BASE_PER_HUGE;
+				p = next;
+			}
+		}
+		n += edge_before(m, r, (hs_base_nr)((r->first_huge + r->nr_huge) * HS_BASE_PER_HUGE));
+	}
+	return n;
+}
+
+/* One operation: all of its pages are of one kind before it, as make_ops orders them. The edges that it adds. */
+static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_base_nr start)
+{
+	const hs_base_nr end = start + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
+	const struct hs_region *r = region_of(m->view, start / HS_BASE_PER_HUGE);
+	const int64_t before = edge_before(m, r, start) + edge_before(m, r, end);
+
+	for (hs_base_nr p = start; p < end; p++) {
+		const hs_huge_nr h = p / HS_BASE_PER_HUGE;
+
+		if (op->advice == MADV_MERGEABLE)
+			hs_bits_set(&m->mergeable[h], p % HS_BASE_PER_HUGE);
+		else if (op->advice == MADV_UNMERGEABLE)
+			hs_bits_clear(&m->mergeable[h], p % HS_BASE_PER_HUGE);
+		else
+			m->nohuge[h] = op->advice == MADV_NOHUGEPAGE;
+	}
+	return (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
+}
+
+#define OWN_FALLS 16 /* part of what it may have */
+
+/* What a guest may use of VMAs. */
+struct budget {
+	uint64_t now; /* edges that its marks are */
+	uint64_t max; /* that they may be */
+};
+
+/*
+ * The guest's own VMAs are what the kernel counts less what our marks are. It may reach the configured part of
+ * vm.max_map_count, and in any case leaves it a sixteenth, in which its own calls and the mappings that others split in
+ * it for a moment find room. When its own VMAs become more, the budget follows at once; when they become fewer, only
+ * once they are a good deal fewer, so that a number that goes up and down does not take and give marks each time.
+ */
+static int read_budget(const struct hs_share *s, struct hs_engine_guest *g, struct budget *out, struct hs_error *err)
 {
 	int64_t now = hs_vmas_count(&s->host, g->view->pid);
-	uint64_t max, limit, base;
+	uint64_t max, limit, own;
+	struct marks m;
 	int rc;
 
 	if (now < 0)
@@ -69,33 +189,88 @@ static int vma_budget(const struct hs_share *s, const struct hs_engine_guest *g,
 	if (rc)
 		return hs_error_set(err, rc, "cannot read %s/sys/vm/max_map_count: %s", s->host.proc_dir,
 				    strerror(-rc));
+	rc = marks_now(&m, g);
+	if (rc)
+		return hs_error_set(err, rc, "out of memory");
+	out->now = count_edges(&m);
+	marks_finish(&m);
 	limit = max * s->cfg.vma_percent / 100;
-	base = (uint64_t)now > g->nr_vmas ? (uint64_t)now - g->nr_vmas : 1;
-	*out = limit > base ? (uint32_t)(limit - base < UINT32_MAX ? limit - base : UINT32_MAX) : 0;
+	limit = limit < max - max / 16 ? limit : max - max / 16;
+	/* The two ends of a region may be no edges: what lies outside need not be plain. */
+	own = 2 * g->view->nr_regions + ((uint64_t)now > out->now ? (uint64_t)now - out->now : 1);
+	if (own > g->own_vmas || own + limit / OWN_FALLS < g->own_vmas)
+		g->own_vmas = own;
+	out->max = limit > g->own_vmas ? limit - g->own_vmas : 0;
 	return 0;
 }
 
-static int make_plan(const struct hs_share *s, const struct hs_engine_guest *g, struct hs_plan *plan,
-		     struct hs_error *err)
+/* Whether the operations, one by one, keep within the budget; a guest that is above it already may not go higher. */
+static int fits(const struct hs_engine_guest *g, const struct hs_engine_ops *ops, const struct budget *b, bool *out)
 {
-	struct hs_plan_huge *huge;
-	uint32_t budget = 0;
-	size_t nr = 0;
-	int rc = vma_budget(s, g, &budget, err);
+	const uint64_t most = b->max > b->now ? b->max : b->now;
+	int64_t edges = (int64_t)b->now;
+	struct marks m;
+	int rc = marks_now(&m, g);
 
 	if (rc)
 		return rc;
-	huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*huge));
+	*out = true;
+	for (size_t i = 0; i < ops->nr && *out; i++) {
+		edges += marks_change(&m, &ops->op[i], ops->first[i]);
+		*out = edges <= (int64_t)most;
+	}
+	marks_finish(&m);
+	return 0;
+}
+
+/* ---- the plan ---- */
+
+/* Of pages that are barred, those that are asked for again are so no more. */
+static struct hs_bits512 barred(const struct hs_engine_huge *h)
+{
+	return hs_bits_and(hs_bits_andnot(h->barred, hs_bits_or(h->wanted, h->allowed)), h->marked);
+}
+
+/* One guest's marks on their way to what is wanted. */
+struct change {
+	struct hs_share *s;
+	struct hs_engine_guest *g;
+	bool less; /* marks are only taken away */
+	struct budget budget;
+	struct hs_bits512 *target; /* [nr_huge] */
+	struct hs_engine_ops ops;
+	struct hs_share_applied *out;
+	struct hs_error *err;
+};
+
+static int make_plan(const struct change *c, struct hs_plan *plan)
+{
+	const struct hs_engine_guest *g = c->g;
+	const uint32_t max = c->budget.max < UINT32_MAX ? (uint32_t)c->budget.max : UINT32_MAX;
+	struct hs_plan_huge *huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*huge));
+	size_t nr = 0;
+	int rc;
+
 	if (!huge)
-		return hs_error_set(err, -ENOMEM, "out of memory");
-	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
-		if (hs_bits_count(&g->huge[h].wanted))
-			huge[nr++] = (struct hs_plan_huge){ .huge = h,
-							    .pages = g->huge[h].wanted,
-							    .allowed = g->huge[h].allowed };
-	rc = hs_plan_make(plan, huge, nr, g->view->regions, g->view->nr_regions, budget, s->cfg.max_gap);
+		return hs_error_set(c->err, -ENOMEM, "out of memory");
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++) {
+		struct hs_plan_huge one = { .huge = h, .pages = g->huge[h].wanted, .allowed = g->huge[h].allowed };
+
+		if (c->less) {
+			one.pages = hs_bits_and(one.pages, g->huge[h].marked);
+			one.allowed = hs_bits_and(one.allowed, g->huge[h].marked);
+		}
+		if (hs_bits_any(&one.pages))
+			huge[nr++] = one;
+	}
+	rc = hs_plan_make(plan, &(struct hs_plan_request){ .huge = huge,
+							   .nr_huge = nr,
+							   .regions = g->view->regions,
+							   .nr_regions = g->view->nr_regions,
+							   .vma_budget = max,
+							   .max_gap = c->s->cfg.max_gap });
 	free(huge);
-	return rc ? hs_error_set(err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
+	return rc ? hs_error_set(c->err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
 }
 
 static struct hs_bits512 *plan_bits(const struct hs_engine_guest *g, const struct hs_plan *plan)
@@ -113,12 +288,12 @@ static int add_runs(struct hs_engine_ops *ops, const struct hs_view *view, hs_hu
 {
 	int rc = 0;
 
-	for (unsigned int i = hs_run_next(bits, 0); i < HS_BASE_PER_HUGE && !rc;) {
+	for (unsigned int i = hs_bits_next(bits, 0); i < HS_BASE_PER_HUGE && !rc;) {
 		unsigned int len = hs_run_length(bits, i);
 		hs_base_nr start = huge * HS_BASE_PER_HUGE + i;
 
 		rc = hs_engine_ops_add(ops, view, start, start + len, advice);
-		i = hs_run_next(bits, i + len);
+		i = hs_bits_next(bits, i + len);
 	}
 	return rc;
 }
@@ -134,7 +309,7 @@ static int make_ops(const struct hs_share *s, const struct hs_engine_guest *g, c
 	for (size_t k = 0; k < sizeof(order) / sizeof(order[0]); k++) {
 		for (hs_huge_nr nr = 0; nr < g->nr_huge && !rc; nr++) {
 			const struct hs_engine_huge *h = &g->huge[nr];
-			bool has_target = hs_bits_count(&target[nr]) != 0;
+			bool has_target = hs_bits_any(&target[nr]);
 			hs_base_nr start = nr * HS_BASE_PER_HUGE, end = start + HS_BASE_PER_HUGE;
 			struct hs_bits512 bits;
 
@@ -156,49 +331,101 @@ static int make_ops(const struct hs_share *s, const struct hs_engine_guest *g, c
 	return rc;
 }
 
-/*
- * Ending the sharing of a page takes memory: a frame of its own, of the guest's cgroup. What finds no room stays as it
- * is, mergeable and shared, for a later apply: *pending base pages, and why.
- */
-static int fit_room(const struct hs_share *s, struct hs_engine_guest *g, struct hs_bits512 *target,
-		    struct hs_share_applied *out, struct hs_error *err)
+/* What may be left of the room for steps in one guest, asked for when it is first needed. */
+struct room_left {
+	bool asked;
+	uint64_t bytes;
+	char where[256]; /* it ends, in words */
+};
+
+static uint64_t room_left(const struct change *c, struct room_left *r)
+{
+	struct hs_room room = { 0 };
+	struct hs_error why = { "" };
+
+	if (r->asked)
+		return r->bytes;
+	r->asked = true;
+	r->bytes = hs_engine_room_bytes(c->s, c->g->view->pid, &room, &why);
+	(void)snprintf(r->where, sizeof(r->where),
+		       "%s%.160s: too little memory to end the sharing of what is not wanted any more",
+		       why.text[0] ? "" : "no room in ", why.text[0] ? why.text : room.where);
+	return r->bytes;
+}
+
+/* One huge page: what of `lost` finds no room goes back into the target. */
+static int fit_huge(struct change *c, hs_huge_nr nr, const struct hs_bits512 *lost, struct room_left *room)
 {
 	struct hs_frame frames[HS_BASE_PER_HUGE];
-	struct hs_room room = { 0 };
-	uint64_t left = UINT64_MAX;
+	struct hs_bits512 part = { 0 };
+	uint64_t bytes;
+	int rc = hs_view_frames(c->g->view, nr, frames, c->err);
 
-	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++) {
-		struct hs_bits512 lost = hs_bits_andnot(g->huge[nr].marked, target[nr]), part = { 0 };
-		uint64_t bytes;
-		int rc;
+	if (rc)
+		return rc;
+	hs_bits_for_each (i, lost)
+		if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
+			hs_bits_set(&part, i);
+	bytes = hs_bits_count(&part) * HS_BASE_SIZE;
+	if (!bytes)
+		return 0;
+	if (bytes <= room_left(c, room)) {
+		room->bytes -= bytes;
+	} else {
+		c->target[nr] = hs_bits_or(c->target[nr], part);
+		c->out->pages_pending += hs_bits_count(&part);
+	}
+	return 0;
+}
 
-		if (!hs_bits_count(&lost))
-			continue;
-		rc = hs_view_frames(g->view, nr, frames, err);
-		if (rc)
-			return rc;
-		for (unsigned int i = hs_run_next(&lost, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&lost, i + 1))
-			if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
-				hs_bits_set(&part, i);
-		bytes = hs_bits_count(&part) * HS_BASE_SIZE;
-		if (bytes && left == UINT64_MAX) {
-			struct hs_error why = { "" };
+/*
+ * Ending the sharing of a page takes memory: a frame of its own, of the guest's cgroup. What finds no room
+ * stays as it is, mergeable and shared, for a later apply. What is barred comes first.
+ */
+static int fit_room(struct change *c)
+{
+	struct room_left room = { 0 };
+	int rc = 0;
 
-			left = hs_engine_room_bytes(s, g->view->pid, &room, &why);
-			(void)snprintf(out->pending_reason, sizeof(out->pending_reason),
-				       "%s%.160s: too little memory to end the sharing of what is not wanted any more",
-				       why.text[0] ? "" : "no room in ", why.text[0] ? why.text : room.where);
-		}
-		if (bytes <= left) {
-			left -= bytes;
-		} else {
-			target[nr] = hs_bits_or(target[nr], part);
-			out->pages_pending += bytes >> HS_BASE_SHIFT;
+	c->out->pages_pending = 0;
+	c->out->pending_reason[0] = '\0';
+	for (int rest = 0; rest < 2 && !c->s->cfg.dry_run; rest++) {
+		for (hs_huge_nr nr = 0; nr < c->g->nr_huge && !rc; nr++) {
+			const struct hs_engine_huge *h = &c->g->huge[nr];
+			struct hs_bits512 lost = hs_bits_andnot(h->marked, c->target[nr]);
+
+			lost = rest ? hs_bits_andnot(lost, barred(h)) : hs_bits_and(lost, barred(h));
+			if (hs_bits_any(&lost))
+				rc = fit_huge(c, nr, &lost, &room);
 		}
 	}
-	if (!out->pages_pending)
-		out->pending_reason[0] = '\0';
-	return 0;
+	if (c->out->pages_pending)
+		memcpy(c->out->pending_reason, room.where, sizeof(c->out->pending_reason));
+	return rc;
+}
+
+/* Nothing new, and of what is marked whole ranges stay or go: that adds no VMA at any moment. */
+static void keep_whole_runs(const struct hs_engine_guest *g, struct hs_bits512 *target)
+{
+	for (size_t i = 0; i < g->view->nr_regions; i++) {
+		const struct hs_region *r = &g->view->regions[i];
+		const hs_base_nr last = (hs_base_nr)((r->first_huge + r->nr_huge) * HS_BASE_PER_HUGE);
+
+		for (hs_base_nr start = r->first_huge * HS_BASE_PER_HUGE, end; start < last; start = end) {
+			bool whole = true, in;
+
+			in = hs_bits_test(&g->huge[start / HS_BASE_PER_HUGE].marked, start % HS_BASE_PER_HUGE);
+			for (end = start; end < last; end++) {
+				const hs_huge_nr h = end / HS_BASE_PER_HUGE;
+
+				if (hs_bits_test(&g->huge[h].marked, end % HS_BASE_PER_HUGE) != in)
+					break;
+				whole &= hs_bits_test(&target[h], end % HS_BASE_PER_HUGE);
+			}
+			for (hs_base_nr p = start; p < end && !(in && whole); p++)
+				hs_bits_clear(&target[p / HS_BASE_PER_HUGE], p % HS_BASE_PER_HUGE);
+		}
+	}
 }
 
 /* One huge page, present as a whole, however it is mapped. */
@@ -220,7 +447,7 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 		struct hs_bits512 fresh = hs_bits_andnot(target[nr], h->marked);
 		int rc;
 
-		if (!hs_bits_count(&fresh))
+		if (hs_bits_none(&fresh))
 			continue;
 		rc = hs_view_frames(g->view, nr, frames, err);
 		if (rc)
@@ -228,7 +455,7 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 		h->zero_before = hs_bits_and(h->zero_before, h->marked);
 		if (!hs_bits_count(&h->marked))
 			h->was_huge |= all_huge(frames);
-		for (unsigned int i = hs_run_next(&fresh, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&fresh, i + 1))
+		hs_bits_for_each (i, &fresh)
 			if (frames[i].flags & HS_FRAME_ZERO)
 				hs_bits_set(&h->zero_before, i);
 	}
@@ -264,50 +491,89 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 	return marked;
 }
 
+/*
+ * What is done of the target: all that there is room for; where that would pass the budget of VMAs on the way,
+ * marks are only taken away, from whole ranges; and where there is no room for that, nothing.
+ */
+static int choose_ops(struct change *c)
+{
+	bool fit;
+	int rc = c->s->cfg.dry_run ? 0 : hs_engine_leave_armed(c->s, c->g, c->target, c->err);
+
+	rc = rc ? rc : fit_room(c);
+	if (rc)
+		return rc;
+	rc = make_ops(c->s, c->g, c->target, &c->ops);
+	if (!rc)
+		rc = fits(c->g, &c->ops, &c->budget, &fit);
+	if (rc)
+		return hs_error_set(c->err, rc, "out of memory");
+	if (fit)
+		return 0;
+	hs_engine_ops_finish(&c->ops);
+	keep_whole_runs(c->g, c->target);
+	rc = c->s->cfg.dry_run ? 0 : hs_engine_leave_armed(c->s, c->g, c->target, c->err);
+	rc = rc ? rc : fit_room(c);
+	if (rc)
+		return rc;
+	if (!c->out->pages_pending)
+		rc = make_ops(c->s, c->g, c->target, &c->ops);
+	return rc ? hs_error_set(c->err, rc, "out of memory") : 0;
+}
+
+static int carry_out(struct change *c, uint64_t nr_dropped)
+{
+	struct hs_engine_guest *g = c->g;
+	struct marks m;
+	int64_t vmas;
+	int rc;
+
+	rc = note_zero(g, c->target, c->err);
+	if (rc)
+		return rc;
+	rc = hs_engine_run_ops(c->s, g, &c->ops, c->err);
+	c->out->nr_tried = c->ops.nr;
+	c->out->pages_marked = book_ops(g, &c->ops, &c->out->nr_applied);
+	c->out->pages_dropped = nr_dropped;
+	g->unmerged += c->out->pages_marked;
+	hs_engine_record(c->s, g);
+	if (!c->s->cfg.dry_run && marks_now(&m, g) == 0) {
+		g->nr_vmas = count_edges(&m);
+		marks_finish(&m);
+	}
+	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&c->s->host, g->view->pid);
+	c->out->nr_vmas = vmas > 0 ? (uint64_t)vmas : 0;
+	return rc;
+}
+
+int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, struct hs_share_applied *out,
+		    struct hs_error *err)
+{
+	struct change c = { .s = s, .g = g, .less = less, .out = out, .err = err };
+	struct hs_plan plan = { 0 };
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = read_budget(s, g, &c.budget, err);
+	if (!rc)
+		rc = make_plan(&c, &plan);
+	if (!rc) {
+		c.target = plan_bits(g, &plan);
+		rc = c.target ? choose_ops(&c) : hs_error_set(err, -ENOMEM, "out of memory");
+	}
+	if (!rc)
+		rc = carry_out(&c, plan.nr_dropped);
+	free(c.target);
+	hs_engine_ops_finish(&c.ops);
+	hs_plan_finish(&plan);
+	return hs_engine_note(g, rc);
+}
+
 int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
 {
-	struct hs_engine_ops ops = { 0 };
-	struct hs_bits512 *target = NULL;
-	struct hs_plan plan = { 0 };
-	int64_t vmas;
 	int rc;
 	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
 
 	memset(out, 0, sizeof(*out));
-	if (!g)
-		return rc;
-	rc = make_plan(s, g, &plan, err);
-	if (rc)
-		goto out;
-	target = plan_bits(g, &plan);
-	rc = target ? 0 : -ENOMEM;
-	if (!rc && !s->cfg.dry_run) {
-		rc = hs_engine_leave_armed(s, g, target, err);
-		rc = rc ? rc : fit_room(s, g, target, out, err);
-		if (rc)
-			goto out;
-	}
-	rc = rc ? rc : make_ops(s, g, target, &ops);
-	if (rc) {
-		(void)hs_error_set(err, rc, "out of memory");
-		goto out;
-	}
-	rc = note_zero(g, target, err);
-	if (rc)
-		goto out;
-	rc = hs_engine_run_ops(s, g, &ops, err);
-	out->nr_tried = ops.nr;
-	out->pages_marked = book_ops(g, &ops, &out->nr_applied);
-	out->pages_dropped = plan.nr_dropped;
-	g->unmerged += out->pages_marked;
-	hs_engine_record(s, g);
-	if (!s->cfg.dry_run)
-		g->nr_vmas = plan.nr_vmas;
-	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&s->host, g->view->pid);
-	out->nr_vmas = vmas > 0 ? (uint64_t)vmas : 0;
-out:
-	free(target);
-	hs_engine_ops_finish(&ops);
-	hs_plan_finish(&plan);
-	return hs_engine_note(g, rc);
+	return g ? hs_engine_apply(s, g, false, out, err) : rc;
 }

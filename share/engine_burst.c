@@ -243,6 +243,7 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		.least_pages = s->cfg.cpu_percent ? MIN_PAGES : 0,
 		.most_pages = s->cfg.cpu_percent ? s->cfg.burst_pages : 0,
 	};
+	const struct hs_engine_guest *barred;
 	struct hs_ksm_counters after;
 	int rc, stop;
 
@@ -254,6 +255,12 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		b.marked += hs_engine_marked(&s->guests[i]);
 		b.unmerged += s->guests[i].unmerged;
 	}
+	barred = rc ? NULL : hs_engine_barred(s);
+	if (barred)
+		rc = hs_error_set(err, -EAGAIN,
+				  "ksmd would merge memory of %s across trust groups: it could not be made unmergeable "
+				  "yet",
+				  barred->name);
 	if (!rc)
 		rc = hs_ksm_sample(s->ksm, &b.before, err);
 	if (rc)

@@ -1,17 +1,16 @@
 /*
  * Trust groups. KSM has one tree for the whole host, so that two groups are kept apart by never having one content
- * mergeable in both: whoever plans asks hs_share_claims before it wants a page. One way remains: a guest writes, into a
- * page that is mergeable already, what a guest of another group has in a mergeable page, and ksmd merges the two in its
- * next burst. That is seen here, after the burst, by the frame they have in common, and ended: the page of the guest
- * that came later is made unmergeable, which gives it a frame of its own again.
+ * mergeable in both. Whose a content is, whoever plans has to know (hs/owners.h); here pages are barred that hold what
+ * is another group's: their mark goes before all else, and ksmd does not run while one is left. One way remains: a
+ * guest writes, into a page that is mergeable already, what a guest of another group has in a mergeable page, and ksmd
+ * merges the two in its next burst. That is seen here, after the burst, by the frame they have in common, and ended,
+ * within the budget of VMAs of the guest that has to part.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "engine_internal.h"
-#include "runs.h"
 
 struct holder {
 	uint64_t pfn;
@@ -68,11 +67,11 @@ static int gather(struct hs_share *s, uint32_t id, struct holders *all, struct h
 	for (hs_huge_nr h = 0; h < g->nr_huge && !rc; h++) {
 		const struct hs_bits512 *marked = &g->huge[h].marked;
 
-		if (!hs_bits_count(marked))
+		if (hs_bits_none(marked))
 			continue;
 		rc = hs_view_frames(g->view, h, frames, err);
-		for (unsigned int i = hs_run_next(marked, 0); i < HS_BASE_PER_HUGE && !rc;
-		     i = hs_run_next(marked, i + 1))
+		for (unsigned int i = hs_bits_next(marked, 0); i < HS_BASE_PER_HUGE && !rc;
+		     i = hs_bits_next(marked, i + 1))
 			if (frames[i].pfn && (frames[i].flags & HS_FRAME_KSM))
 				rc = note_holder(all, frames[i].pfn, id, h * HS_BASE_PER_HUGE + i);
 	}
@@ -86,44 +85,116 @@ static int by_frame(const void *a, const void *b)
 	return x->pfn < y->pfn ? -1 : x->pfn > y->pfn;
 }
 
-/* Takes the mark from one page, and the wish. */
-static int break_page(struct hs_share *s, const struct holder *victim, struct hs_error *err)
+/*
+ * Whose the frame is: the group's that was on it before this burst, as far as the last verify knows; else that of the
+ * guest that came first. So who writes a guess at another group's content loses by it, and not the other group.
+ */
+static uint32_t owner_of(const struct hs_share *s, const struct holder *list, size_t nr)
 {
-	struct hs_engine_guest *g = &s->guests[victim->guest];
-	struct hs_engine_huge *h = &g->huge[victim->page / HS_BASE_PER_HUGE];
-	const unsigned int i = victim->page % HS_BASE_PER_HUGE;
-	struct hs_engine_ops ops = { 0 };
-	int rc = hs_engine_ops_add(&ops, g->view, victim->page, victim->page + 1, MADV_UNMERGEABLE);
+	const struct holder *first = NULL;
+	bool first_shared = false;
 
-	if (!rc)
-		rc = hs_engine_run_ops(s, g, &ops, err);
-	if (!rc)
-		rc = ops.op[0].result;
-	hs_engine_ops_finish(&ops);
-	if (rc)
-		return hs_engine_note(g, rc);
-	hs_bits_clear(&h->marked, i);
-	hs_bits_clear(&h->wanted, i);
-	hs_bits_clear(&h->allowed, i);
-	hs_bits_clear(&h->shared, i);
+	for (size_t i = 0; i < nr; i++) {
+		const struct hs_engine_guest *g = &s->guests[list[i].guest];
+		const bool shared =
+		    hs_bits_test(&g->huge[list[i].page / HS_BASE_PER_HUGE].shared, list[i].page % HS_BASE_PER_HUGE);
+
+		if (!first || shared > first_shared ||
+		    (shared == first_shared && g->joined < s->guests[first->guest].joined)) {
+			first = &list[i];
+			first_shared = shared;
+		}
+	}
+	return s->guests[first->guest].group;
+}
+
+static void bar(struct hs_engine_huge *h, const struct hs_bits512 *pages)
+{
+	h->wanted = hs_bits_andnot(h->wanted, *pages);
+	h->allowed = hs_bits_andnot(h->allowed, *pages);
+	h->barred = hs_bits_or(hs_bits_and(h->barred, h->marked), hs_bits_and(*pages, h->marked));
+}
+
+int hs_share_forgo(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages)
+{
+	int rc;
+	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, NULL);
+
+	if (!g)
+		return rc;
+	if (huge >= g->nr_huge)
+		return -EINVAL;
+	bar(&g->huge[huge], pages);
 	return 0;
+}
+
+static uint64_t nr_barred(const struct hs_engine_guest *g)
+{
+	uint64_t n = 0;
+
+	for (hs_huge_nr h = 0; g->used && !g->gone && h < g->nr_huge; h++) {
+		struct hs_bits512 left = hs_bits_and(g->huge[h].barred, g->huge[h].marked);
+
+		left = hs_bits_andnot(left, hs_bits_or(g->huge[h].wanted, g->huge[h].allowed));
+		n += hs_bits_count(&left);
+	}
+	return n;
+}
+
+const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s)
+{
+	for (uint32_t i = 0; i < s->nr_guests; i++)
+		if (nr_barred(&s->guests[i]))
+			return &s->guests[i];
+	return NULL;
+}
+
+static bool has_several_groups(const struct hs_share *s)
+{
+	const struct hs_engine_guest *first = NULL;
+
+	for (uint32_t i = 0; i < s->nr_guests; i++) {
+		const struct hs_engine_guest *g = &s->guests[i];
+
+		if (!g->used || g->gone)
+			continue;
+		if (first && first->group != g->group)
+			return true;
+		first = first ? first : g;
+	}
+	return false;
+}
+
+/* Bars the pages that are on a frame of another group's. */
+static void bar_common(struct hs_share *s, struct holders *all)
+{
+	if (all->nr)
+		qsort(all->list, all->nr, sizeof(all->list[0]), by_frame);
+	for (size_t i = 0, end; i < all->nr; i = end) {
+		uint32_t owner;
+
+		for (end = i; end < all->nr && all->list[end].pfn == all->list[i].pfn; end++)
+			;
+		owner = owner_of(s, &all->list[i], end - i);
+		for (size_t k = i; k < end; k++) {
+			struct hs_engine_guest *g = &s->guests[all->list[k].guest];
+			struct hs_bits512 page = { 0 };
+
+			if (g->gone || g->group == owner)
+				continue;
+			hs_bits_set(&page, all->list[k].page % HS_BASE_PER_HUGE);
+			bar(&g->huge[all->list[k].page / HS_BASE_PER_HUGE], &page);
+		}
+	}
 }
 
 int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_error *err)
 {
 	struct holders all = { 0 };
-	bool several = false;
-	uint32_t first = UINT32_MAX;
-	int rc = 0, first_rc;
+	int rc = 0;
 
 	*nr_broken = 0;
-	for (uint32_t i = 0; i < s->nr_guests; i++) {
-		if (!s->guests[i].used || s->guests[i].gone)
-			continue;
-		several |= first != UINT32_MAX && s->guests[first].group != s->guests[i].group;
-		first = first == UINT32_MAX ? i : first;
-	}
-	if (!several)
+	if (!has_several_groups(s))
 		return 0;
 	/* One guest that cannot be looked at, or be stopped, does not keep the others from being parted. */
 	for (uint32_t i = 0; i < s->nr_guests && rc != -ENOMEM; i++) {
@@ -132,28 +203,30 @@ int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_erro
 		if (one && one != -ESRCH)
 			rc = one;
 	}
-	first_rc = rc;
-	if (all.nr)
-		qsort(all.list, all.nr, sizeof(all.list[0]), by_frame);
-	for (size_t i = 0, end; i < all.nr; i = end) {
-		uint32_t oldest = all.list[i].guest;
-
-		for (end = i; end < all.nr && all.list[end].pfn == all.list[i].pfn; end++)
-			if (s->guests[all.list[end].guest].joined < s->guests[oldest].joined)
-				oldest = all.list[end].guest;
-		for (size_t k = i; k < end; k++) {
-			int one;
-
-			if (s->guests[all.list[k].guest].gone ||
-			    s->guests[all.list[k].guest].group == s->guests[oldest].group)
-				continue;
-			one = break_page(s, &all.list[k], err);
-			*nr_broken += !one;
-			if (one && one != -ESRCH)
-				first_rc = one;
-		}
-	}
+	if (rc == -ENOMEM)
+		(void)hs_error_set(err, rc, "out of memory");
+	bar_common(s, &all);
 	free(all.list);
+	for (uint32_t i = 0; i < s->nr_guests; i++) {
+		struct hs_engine_guest *g = &s->guests[i];
+		const uint64_t before = nr_barred(g);
+		struct hs_share_applied applied;
+		uint64_t left;
+		int one;
+
+		if (!before)
+			continue;
+		one = hs_engine_apply(s, g, true, &applied, err);
+		left = nr_barred(g);
+		*nr_broken += before - left;
+		if (!one && left)
+			one = hs_error_set(err, -EAGAIN,
+					   "%llu base pages of %s are shared across trust groups, and there is no room "
+					   "now to part them",
+					   (unsigned long long)left, g->name);
+		if (one && one != -ESRCH)
+			rc = one;
+	}
 	s->group_conflicts += *nr_broken;
-	return first_rc == -ENOMEM ? hs_error_set(err, first_rc, "out of memory") : first_rc;
+	return rc;
 }

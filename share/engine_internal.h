@@ -24,6 +24,7 @@ struct hs_engine_huge {
 	struct hs_bits512 allowed;
 	struct hs_bits512 marked;      /* MERGEABLE now, by us */
 	struct hs_bits512 shared;      /* as of the last verify; subset of wanted and marked ones */
+	struct hs_bits512 barred;      /* holds what another group owns: its mark goes, whatever else has to stay */
 	struct hs_bits512 zero_before; /* on the zero page already when they were marked: not our saving */
 	uint32_t breaks;
 	uint8_t thp;   /* enum hs_engine_thp */
@@ -48,7 +49,8 @@ struct hs_engine_guest {
 	uint32_t nr_huge;
 	uint32_t group;    /* trust group */
 	uint64_t joined;   /* the order in which guests came */
-	uint64_t nr_vmas;  /* that the last apply added, by the plan */
+	uint64_t nr_vmas;  /* that its marks add */
+	uint64_t own_vmas; /* the most of its own of late: see read_budget */
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
@@ -165,6 +167,16 @@ HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest 
 				     struct hs_error *err);
 /* Whether UNMERGEABLE keeps the marks of a userfaultfd, and reports no write to it: Linux 6.2 and later. */
 bool hs_engine_unmerge_keeps_uffd(void);
+
+/*
+ * Makes the guest's marks what is wanted, within its budget of VMAs and the host's room. less: marks are only taken
+ * away. *out: as hs_share_apply.
+ */
+HS_MUST_USE int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, struct hs_share_applied *out,
+				struct hs_error *err);
+
+/* A guest with a mark that is barred; NULL: there is none, so ksmd may run. */
+const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s);
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);

@@ -118,9 +118,11 @@ static void put_run(struct work *w, struct stretch *r, bool add)
 }
 
 /* The cells, and the runs as they are wanted: nothing closed, nothing dropped. */
-static int collect(struct work *w, const struct hs_plan_huge *huge, size_t nr, const struct hs_region *regions,
-		   size_t nr_regions)
+static int collect(struct work *w, const struct hs_plan_request *rq)
 {
+	const struct hs_plan_huge *huge = rq->huge;
+	const struct hs_region *regions = rq->regions;
+	const size_t nr = rq->nr_huge;
 	size_t max_runs = 0;
 	uint32_t region = 0;
 
@@ -133,12 +135,12 @@ static int collect(struct work *w, const struct hs_plan_huge *huge, size_t nr, c
 	for (size_t i = 0; i < nr; i++) {
 		if (i && huge[i].huge <= huge[i - 1].huge)
 			return -EINVAL;
-		while (region < nr_regions && huge[i].huge >= regions[region].first_huge + regions[region].nr_huge)
+		while (region < rq->nr_regions && huge[i].huge >= regions[region].first_huge + regions[region].nr_huge)
 			region++;
-		if (region == nr_regions || huge[i].huge < regions[region].first_huge)
+		if (region == rq->nr_regions || huge[i].huge < regions[region].first_huge)
 			return -EINVAL;
 		w->cells[w->nr_cells++] = (struct cell){ .huge = huge[i].huge, .region = region };
-		for (unsigned int p = hs_run_next(&huge[i].pages, 0); p < HS_BASE_PER_HUGE;) {
+		for (unsigned int p = hs_bits_next(&huge[i].pages, 0); p < HS_BASE_PER_HUGE;) {
 			unsigned int len = hs_run_length(&huge[i].pages, p);
 			hs_base_nr start = huge[i].huge * HS_BASE_PER_HUGE + p;
 			struct stretch *prev = w->nr_runs ? &w->runs[w->nr_runs - 1] : NULL;
@@ -154,7 +156,7 @@ static int collect(struct work *w, const struct hs_plan_huge *huge, size_t nr, c
 									  .last_cell = (uint32_t)i,
 									  .gain = len };
 			}
-			p = hs_run_next(&huge[i].pages, p + len);
+			p = hs_bits_next(&huge[i].pages, p + len);
 		}
 	}
 	for (size_t i = 0; i < w->nr_runs; i++)
@@ -232,14 +234,15 @@ static void close_gap(struct work *w, struct stretch *l, struct stretch *r)
 	r->dead = true;
 }
 
-static int close_gaps(struct work *w, const struct hs_plan_huge *huge, uint32_t budget, uint32_t max_gap)
+static int close_gaps(struct work *w, const struct hs_plan_request *rq)
 {
+	const uint32_t budget = rq->vma_budget;
 	struct gap *gaps = NULL;
 	size_t *merged = NULL;
 	size_t nr = 0;
 	int rc = -ENOMEM;
 
-	if (w->nr_runs < 2 || (!max_gap && w->edges <= budget))
+	if (w->nr_runs < 2 || (!rq->max_gap && w->edges <= budget))
 		return 0;
 	gaps = calloc(w->nr_runs, sizeof(*gaps));
 	merged = calloc(w->nr_runs, sizeof(*merged));
@@ -250,11 +253,11 @@ static int close_gaps(struct work *w, const struct hs_plan_huge *huge, uint32_t 
 
 		merged[i] = i;
 		if (i + 1 < w->nr_runs && w->cells[l->last_cell].region == w->cells[r->cell].region &&
-		    gap_allowed(w, huge, l, r))
+		    gap_allowed(w, rq->huge, l, r))
 			gaps[nr++] = (struct gap){ .start = l->end, .len = r->start - l->end, .left = i };
 	}
 	qsort(gaps, nr, sizeof(*gaps), gap_cmp);
-	for (size_t i = 0; i < nr && (gaps[i].len <= max_gap || w->edges > budget); i++) {
+	for (size_t i = 0; i < nr && (gaps[i].len <= rq->max_gap || w->edges > budget); i++) {
 		struct stretch *l = &w->runs[leader(merged, gaps[i].left)], *r = &w->runs[gaps[i].left + 1];
 
 		close_gap(w, l, r);
@@ -336,20 +339,19 @@ static int finish(struct work *w, struct hs_plan *out)
 	return 0;
 }
 
-int hs_plan_make(struct hs_plan *out, const struct hs_plan_huge *huge, size_t nr, const struct hs_region *regions,
-		 size_t nr_regions, uint32_t vma_budget, uint32_t max_gap)
+int hs_plan_make(struct hs_plan *out, const struct hs_plan_request *request)
 {
 	struct work w = { 0 };
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	for (size_t i = 0; i < nr; i++)
-		out->nr_wanted += hs_bits_count(&huge[i].pages);
-	rc = collect(&w, huge, nr, regions, nr_regions);
+	for (size_t i = 0; i < request->nr_huge; i++)
+		out->nr_wanted += hs_bits_count(&request->huge[i].pages);
+	rc = collect(&w, request);
 	if (!rc)
-		rc = close_gaps(&w, huge, vma_budget, max_gap);
+		rc = close_gaps(&w, request);
 	if (!rc)
-		rc = drop_runs(&w, vma_budget);
+		rc = drop_runs(&w, request->vma_budget);
 	if (!rc)
 		rc = finish(&w, out);
 	free(w.cells);

@@ -43,13 +43,21 @@ struct hs_plan {
 	uint64_t nr_vmas;    /* VMAs that the plan adds to the guest, at most the budget */
 };
 
+/* What is to be planned. */
+struct hs_plan_request {
+	const struct hs_plan_huge *huge; /* [nr_huge], sorted by number */
+	size_t nr_huge;
+	const struct hs_region *regions; /* [nr_regions], as the view has them: a run never crosses a region */
+	size_t nr_regions;
+	uint32_t vma_budget; /* VMAs that may be added */
+	uint32_t max_gap;    /* base pages: a gap of pages that are all allowed is closed up to this; 0: none */
+};
+
 /*
- * Plans at most `vma_budget` further VMAs. huge[] sorted by number; regions as the view has them (runs never cross a
- * region). A gap of pages that are all allowed is closed when that is cheaper (max_gap base pages; 0: never) or when
- * the budget is short, smallest gaps first; what still does not fit is dropped, the runs with the least gain first.
+ * Plans within the budget. Where it is short, larger gaps are closed, too, smallest first; what still does not fit is
+ * dropped, the runs with the least gain first. -EINVAL: not sorted, or outside of the regions; -ENOMEM.
  */
-HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_huge *huge, size_t nr,
-			     const struct hs_region *regions, size_t nr_regions, uint32_t vma_budget, uint32_t max_gap);
+HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_request *request);
 void hs_plan_finish(struct hs_plan *p);
 
 /* ---- KSM's owner ---- */
@@ -160,14 +168,20 @@ HS_MUST_USE int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, 
 /* The guest's trust group; 0 from the start. -EINVAL: no such guest. */
 HS_MUST_USE int hs_share_set_group(struct hs_share *s, uint32_t id, uint32_t group);
 
+/* These base pages are no longer wanted, nor allowed, because what they hold is another group's. Those that are marked
+ * lose the mark at the next apply, before anything else, and no burst is run before. -EINVAL, -ESRCH. */
+HS_MUST_USE int hs_share_forgo(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages);
+
 /* Base pages of this huge page that are mergeable, or may become so at the next apply: no content among them may be
  * wanted of a guest of another group. */
 void hs_share_claims(const struct hs_share *s, uint32_t id, hs_huge_nr huge, struct hs_bits512 *out);
 
 /*
- * Looks for frames that guests of different groups have in common, and parts them: the page of the guest that came
- * later is no longer mergeable. Costs a look at the frames of everything marked; nothing where there is one group. Call
- * it after each burst. *nr_broken: base pages parted.
+ * Looks for frames that guests of different groups have in common, and parts them: the frame stays with the group that
+ * had it at the last verify, or else with the guest that came first; pages of other groups are no longer mergeable.
+ * Where the budget of VMAs does not allow to part single pages, whole ranges are given back. Costs a look at the frames
+ * of everything marked; nothing where there is one group. Call it after each burst. *nr_broken: base pages parted.
+ * -EAGAIN: some could not be parted now, for want of memory: no burst is run until they are.
  */
 HS_MUST_USE int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_error *err);
 
@@ -183,8 +197,10 @@ struct hs_share_applied {
 };
 /*
  * Makes one guest's mergeable ranges what is wanted. To end the sharing of a page takes memory; what finds no room, on
- * the host or below a limit of the guest's memory cgroups (min_free_percent of each stays free), is left shared. Errors
- * of hs_remote_madvise; -ENOMEM.
+ * the host or below a limit of the guest's memory cgroups (min_free_percent of each stays free), is left shared. The
+ * guest's VMAs, counted by the kernel, stay within vma_percent, and within fifteen sixteenths, of vm.max_map_count at
+ * every moment: where the way to what is wanted would pass that, whole ranges are given back in this apply, and the
+ * rest follows in the next. Errors of hs_remote_madvise; -ENOMEM.
  */
 HS_MUST_USE int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
 
@@ -198,6 +214,7 @@ struct hs_share_burst {
 /*
  * Runs ksmd until what is wanted has been merged as far as it can be, or until the deadline or the clock ends it; ksmd
  * is stopped again on every way out. -EBUSY: foreign mergeable memory (the text names the owners), nothing was run.
+ * -EAGAIN: a page that was forgone, or is to be parted, is mergeable still: nothing was run.
  */
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
@@ -209,6 +226,13 @@ HS_MUST_USE int hs_share_verify(struct hs_share *s, uint32_t id, struct hs_error
  * wanted. */
 void hs_share_state(const struct hs_share *s, uint32_t id, hs_huge_nr huge, struct hs_bits512 *wanted,
 		    struct hs_bits512 *shared, uint32_t *breaks);
+
+/* The same as a record, of a huge page of which anything is wanted or shared, or was and broke. */
+struct hs_shared_huge {
+	hs_huge_nr huge;
+	uint32_t breaks;
+	struct hs_bits512 wanted, shared;
+};
 
 struct hs_share_unshared {
 	uint64_t nr_huge;      /* asked for */

@@ -61,6 +61,7 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 		[HS_REASON_FOREIGN] = "foreign-mergeable",
 		[HS_REASON_KSM_BUSY] = "ksm-busy",
 		[HS_REASON_LEARNING] = "learning",
+		[HS_REASON_NO_MAPPINGS] = "no-mappings",
 		[HS_REASON_NOTHING_TO_GAIN] = "nothing-to-gain",
 		[HS_REASON_TROUBLE] = "trouble",
 	};

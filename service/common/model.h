@@ -70,6 +70,7 @@ enum hs_reason {
 	HS_REASON_FOREIGN,         /* mergeable memory of others on this host: ksmd may not run */
 	HS_REASON_KSM_BUSY,        /* somebody else drives KSM */
 	HS_REASON_LEARNING,        /* not watched for long enough yet */
+	HS_REASON_NO_MAPPINGS,     /* its own mappings leave none within the budget: nothing can be marked */
 	HS_REASON_NOTHING_TO_GAIN, /* watched, and nothing cold is identical to anything */
 	HS_REASON_TROUBLE,         /* something else: see the text */
 	HS_NR_GUEST_REASONS

@@ -36,10 +36,10 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 
 	if (d->snap.trouble[0])
 		because(m, d->snap.trouble_reason, d->snap.trouble);
-	else if (r->why_not[0])
-		because(m, HS_REASON_TROUBLE, r->why_not);
-	else if (r->trouble[0])
-		because(m, HS_REASON_TROUBLE, r->trouble);
+	else if (r->merge_obstacle.error)
+		because(m, HS_REASON_TROUBLE, r->merge_obstacle.text);
+	else if (r->look_obstacle.error)
+		because(m, HS_REASON_TROUBLE, r->look_obstacle.text);
 	else if (!m->has_report || r->undecided * 2 > r->nr_huge - r->absent || !d->snap.cycles)
 		because(m, HS_REASON_LEARNING,
 			"it has not been watched for long enough yet: a first cycle takes some ten seconds");
@@ -47,6 +47,10 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 		because(m, HS_REASON_OBSERVE_ONLY,
 			"the service only observes; `hs-share mode save` shares, `hs-share report` says what that "
 			"would save");
+	else if (!r->ledger.shared && !r->ledger.zero && r->nr_vmas_dropped)
+		because(m, HS_REASON_NO_MAPPINGS,
+			"its process has so many mappings of its own that sharing would pass vma_percent ([merge]) of "
+			"vm.max_map_count: raise one of the two, or let it map less");
 	else if (!r->ledger.shared && !r->ledger.zero)
 		because(m, HS_REASON_NOTHING_TO_GAIN,
 			"none of its cold memory is zero, or identical to other cold memory of its group, as far as it "

@@ -288,7 +288,7 @@ static const struct metric of_guest[] = {
  */
 static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, enum known what)
 {
-	return g->has_report && (what == REPORT || (m->engaged && !g->report.why_not[0]));
+	return g->has_report && (what == REPORT || (m->engaged && !g->report.merge_obstacle.error));
 }
 
 static void guests(struct out *o, const struct hs_model *m)

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hostfile.h"
+
 /* Base pages of one guest whose KSM frame a guest of the other side maps as well. */
 static uint32_t in_common(uint32_t a, uint32_t b)
 {
@@ -78,8 +80,157 @@ START_TEST(test_share_engine_groups_claims)
 }
 END_TEST
 
+#define FIRST   (HOT_HUGE * HS_BASE_PER_HUGE)
+#define NR_COLD ((NR_HUGE - HOT_HUGE) * HS_BASE_PER_HUGE)
+
+static uint64_t max_vmas(void)
+{
+	uint64_t max;
+
+	ck_assert_int_eq(hs_hostfile_u64("/proc", "sys/vm/max_map_count", &max), 0);
+	return max * cfg.vma_percent / 100;
+}
+
+static void want_cold(uint32_t i)
+{
+	const struct hs_bits512 full = hs_bits_full();
+	struct hs_share_applied a;
+
+	for (hs_huge_nr h = HOT_HUGE; h < NR_HUGE; h++)
+		ck_assert_int_eq(hs_share_want(share, ids[i], h, &full, NULL), 0);
+	ck_assert_msg(hs_share_apply(share, ids[i], &a, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(a.pages_dropped, 0);
+}
+
+/* Guests 1 and 2 are a group, and share all their cold memory. Guest 0 is another and came first; all its cold memory
+ * is mergeable, and has nothing to share. */
+static void start_group_of_two(void)
+{
+	struct hs_share_burst b;
+
+	for (uint32_t i = 0; i < NR_GUESTS; i++) {
+		test_guest_init(&guests[i], NR_HUGE);
+		for (uint32_t p = 0; p < guests[i].nr_pages; p++)
+			guests[i].content[p] = p < FIRST || !i ? (i + 1) * 1000000 + p : 1 + p;
+		test_guest_start(&guests[i]);
+	}
+	open_engine();
+	for (uint32_t i = 0; i < NR_GUESTS; i++) {
+		ck_assert_int_eq(hs_share_set_group(share, ids[i], i ? 7 : 0), 0);
+		want_cold(i);
+	}
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	for (uint32_t i = 0; i < NR_GUESTS; i++)
+		ck_assert_int_eq(hs_share_verify(share, ids[i], &err), 0);
+	ck_assert_uint_ge(in_common(1, 2), NR_COLD * 99 / 100);
+	ck_assert_uint_eq(in_common(0, 1), 0);
+}
+
+/* Guest 0 writes what it guesses of the others into each `step`th page. */
+static void guess(uint32_t step)
+{
+	struct hs_share_burst b;
+
+	for (uint32_t p = FIRST; p < guests[0].nr_pages; p += step)
+		test_guest_write(&guests[0], p, guests[1].content[p]);
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	ck_assert_uint_ge(in_common(0, 1), NR_COLD / step * 9 / 10);
+}
+
+/* Who writes a guess loses by it, though it came first: the others keep what they share, and their VMAs. */
+START_TEST(test_share_engine_groups_newcomer_parted)
+{
+	struct test_smaps before[NR_GUESTS];
+	struct hs_ledger l[NR_GUESTS];
+	uint64_t parted;
+
+	start_group_of_two();
+	for (uint32_t i = 1; i < NR_GUESTS; i++) {
+		before[i] = test_guest_smaps(&guests[i]);
+		hs_share_ledger(share, ids[i], &l[i]);
+	}
+	guess(16);
+	ck_assert_msg(hs_share_part_groups(share, &parted, &err) == 0, "%s", err.text);
+	ck_assert_uint_gt(parted, 0);
+	ck_assert_uint_eq(in_common(0, 1), 0);
+	for (uint32_t i = 1; i < NR_GUESTS; i++) {
+		struct hs_ledger now;
+
+		ck_assert_int_eq(hs_share_verify(share, ids[i], &err), 0);
+		hs_share_ledger(share, ids[i], &now);
+		ck_assert_uint_eq(now.shared, l[i].shared);
+		ck_assert_uint_eq(test_guest_smaps(&guests[i]).nr_vmas, before[i].nr_vmas);
+		ck_assert_uint_eq(test_guest_smaps(&guests[i]).mg_bytes, before[i].mg_bytes);
+	}
+	check_intact();
+	close_engine();
+	check_knobs();
+}
+END_TEST
+
+/* More to part than there are VMAs for: whole ranges are given back, and what is left of them is within the budget. */
+START_TEST(test_share_engine_groups_parted_within_budget)
+{
+	struct hs_share_applied a;
+	struct test_smaps m;
+	uint64_t parted;
+
+	cfg.vma_percent = 1;
+	start_group_of_two();
+	guess(4); /* 2560 VMAs, page by page; the budget is some 600 */
+	ck_assert_msg(hs_share_part_groups(share, &parted, &err) == 0, "%s", err.text);
+	ck_assert_uint_gt(parted, 1000);
+	m = test_guest_smaps(&guests[0]);
+	ck_assert_uint_le(m.nr_vmas, max_vmas());
+	ck_assert_uint_eq(in_common(0, 1), 0);
+	ck_assert_uint_eq(in_common(0, 2), 0);
+	/* And it stays there: nothing is given and taken in turns. */
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	ck_assert_uint_le(test_guest_smaps(&guests[0]).nr_vmas, max_vmas());
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+/* What is another group's and mergeable still: no burst runs until its mark is gone. */
+START_TEST(test_share_engine_groups_barred)
+{
+	const struct hs_bits512 some = { { 0xff } };
+	struct hs_share_applied a;
+	struct hs_share_burst b;
+	struct hs_ledger l;
+	uint64_t mergeable;
+
+	start_group_of_two();
+	mergeable = test_guest_smaps(&guests[1]).mg_bytes;
+	ck_assert_int_eq(hs_share_forgo(share, ids[1], HOT_HUGE, &some), 0);
+	ck_assert_int_eq(hs_share_burst(share, &wall, &b, &err), -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(err.text, "across trust groups"));
+	ck_assert_uint_eq(ksm_run(), 0);
+	/* Asked for again after all: it is barred no more. Forgone again: gone with the next apply. */
+	want_cold(1);
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(hs_share_forgo(share, ids[1], HOT_HUGE, &some), 0);
+	ck_assert_msg(hs_share_apply(share, ids[1], &a, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(test_guest_smaps(&guests[1]).mg_bytes, mergeable - 8 * HS_BASE_SIZE);
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(hs_share_verify(share, ids[1], &err), 0);
+	hs_share_ledger(share, ids[1], &l);
+	ck_assert_uint_ge(l.shared + 8, NR_COLD * 99 / 100);
+	ck_assert_uint_eq(l.marked, NR_COLD - 8);
+	ck_assert_int_eq(hs_share_forgo(share, 99, 0, &some), -EINVAL);
+	ck_assert_int_eq(hs_share_forgo(share, ids[1], NR_HUGE, &some), -EINVAL);
+	check_intact();
+	close_engine();
+	check_knobs();
+}
+END_TEST
+
 static void add(TCase *t)
 {
+	tcase_add_test(t, test_share_engine_groups_newcomer_parted);
+	tcase_add_test(t, test_share_engine_groups_parted_within_budget);
+	tcase_add_test(t, test_share_engine_groups_barred);
 	tcase_add_test(t, test_share_engine_groups_parted);
 	tcase_add_test(t, test_share_engine_groups_claims);
 }

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -46,7 +47,127 @@ START_TEST(test_share_engine_vma_budget)
 }
 END_TEST
 
-/* No room to part what is not wanted any more: that stays shared, and the rest of what is wanted is done. */
+/* A guest that has more VMAs of its own than it may: nothing is marked, all of it is counted, and it gets no more. */
+START_TEST(test_share_engine_vma_budget_used_up)
+{
+	const size_t nr = 1000;
+	struct hs_share_applied a;
+	struct hs_ledger l;
+	uint64_t before;
+	char *own;
+
+	/* The guests, forked, have them, too. */
+	own = mmap(NULL, nr * HS_BASE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(own, MAP_FAILED);
+	for (size_t i = 0; i < nr; i += 2)
+		ck_assert_int_eq(mprotect(own + i * HS_BASE_SIZE, HS_BASE_SIZE, PROT_NONE), 0);
+	cfg.vma_percent = 1;
+	start_guests();
+	ck_assert_int_eq(munmap(own, nr * HS_BASE_SIZE), 0);
+	before = test_guest_smaps(&guests[0]).nr_vmas;
+	ck_assert_uint_gt(before, nr);
+	open_engine();
+	ck_assert_int_eq(want_all(0), 0);
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	hs_share_ledger(share, ids[0], &l);
+	ck_assert_uint_eq(a.pages_marked, 0);
+	ck_assert_uint_eq(a.pages_dropped, l.wanted);
+	ck_assert_uint_gt(l.wanted, 0);
+	ck_assert_uint_eq(test_guest_smaps(&guests[0]).nr_vmas, before);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+/*
+ * From one wish to another that has hardly a page in common: within the budget at the end of each apply, what the
+ * engine books is what the kernel has, and after few of them the wish is carried out as far as the budget goes.
+ */
+START_TEST(test_share_engine_vma_budget_from_wish_to_wish)
+{
+	uint64_t max_map_count, best = 0;
+	struct hs_share_applied a;
+
+	cfg.vma_percent = 1;
+	cfg.max_gap = 0;
+	start_guests();
+	open_engine();
+	ck_assert_int_eq(hs_hostfile_u64("/proc", "sys/vm/max_map_count", &max_map_count), 0);
+	for (uint32_t round = 0; round < 12; round++) {
+		/* Runs of 2 to 13 pages, as many apart, each time at other places. */
+		const uint32_t len = 2 + round, times = 3;
+
+		for (hs_huge_nr h = HOT_HUGE; h < NR_HUGE; h++) {
+			struct hs_bits512 pages = { 0 };
+
+			for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+				if ((i + round) / len % 2)
+					hs_bits_set(&pages, i);
+			ck_assert_int_eq(hs_share_want(share, ids[0], h, &pages, NULL), 0);
+		}
+		for (uint32_t k = 0; k < times; k++) {
+			struct test_smaps m;
+			struct hs_ledger l;
+
+			ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+			m = test_guest_smaps(&guests[0]);
+			hs_share_ledger(share, ids[0], &l);
+			ck_assert_uint_eq(l.marked * HS_BASE_SIZE, m.mg_bytes);
+			ck_assert_uint_eq(a.nr_vmas, m.nr_vmas);
+			ck_assert_uint_le(m.nr_vmas, max_map_count / 100);
+			best = l.marked;
+		}
+		ck_assert_uint_gt(best, 300);
+		ck_assert_uint_eq(a.nr_tried, 0); /* at rest: the same wish changes nothing any more */
+	}
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+static void dump(uint32_t guest, hs_huge_nr huge, int advice)
+{
+	struct hs_remote_op ops[3] = { 0 };
+
+	for (uint64_t i = 0; i < 3; i++) {
+		ops[i].start = hs_view_hva(guests[guest].view, huge).v + (16 * i + 8) * HS_BASE_SIZE;
+		ops[i].end = ops[i].start + HS_BASE_SIZE;
+		ops[i].advice = advice;
+	}
+	ck_assert_msg(hs_remote_madvise(guests[guest].remote, ops, 3, &err) == 0, "%s", err.text);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(ops[i].result, 0);
+}
+
+/* The guest's own VMAs become more and fewer by six, again and again: marks are taken away once. */
+START_TEST(test_share_engine_vma_budget_of_a_restless_guest)
+{
+	uint64_t max_map_count, before;
+	struct hs_share_applied a;
+
+	cfg.vma_percent = 1;
+	start_guests();
+	open_engine();
+	ck_assert_int_eq(hs_hostfile_u64("/proc", "sys/vm/max_map_count", &max_map_count), 0);
+	ck_assert_int_eq(want_all(0), 0);
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	before = test_guest_smaps(&guests[0]).mg_bytes;
+	for (int i = 0; i < 3; i++) {
+		dump(0, 0, MADV_DONTDUMP);
+		ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+		ck_assert_uint_eq(a.nr_tried == 0, i > 0);
+		ck_assert_uint_le(a.nr_vmas, max_map_count / 100);
+		ck_assert_uint_lt(test_guest_smaps(&guests[0]).mg_bytes, before);
+		dump(0, 0, MADV_DODUMP);
+		ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+		ck_assert_uint_eq(a.nr_tried, 0);
+	}
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+/* No room to part what is not wanted any more: that stays shared, and the rest of the wish is carried out. */
 START_TEST(test_share_engine_apply_without_room)
 {
 	const struct hs_bits512 none = { 0 };
@@ -311,6 +432,9 @@ END_TEST
 static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_vma_budget);
+	tcase_add_test(t, test_share_engine_vma_budget_used_up);
+	tcase_add_test(t, test_share_engine_vma_budget_from_wish_to_wish);
+	tcase_add_test(t, test_share_engine_vma_budget_of_a_restless_guest);
 	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);
 	tcase_add_test(t, test_share_engine_cancelled);

@@ -94,8 +94,9 @@ START_TEST(test_share_plan_table)
 		huge[i].pages = comb(c->in[i].from, c->in[i].to, c->in[i].step);
 		huge[i].allowed = range(c->in[i].allow_from, c->in[i].allow_to);
 	}
-	ck_assert_int_eq(
-	    hs_plan_make(&p, huge, c->nr, c->two ? two_regions : one_region, c->two ? 2 : 1, c->budget, c->max_gap), 0);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, c->nr, c->two ? two_regions : one_region,
+								     c->two ? 2 : 1, c->budget, c->max_gap }),
+			 0);
 	ck_assert_msg(p.nr_mergeable == c->nr_mergeable && p.nr_nohuge == c->nr_nohuge && p.nr_covered == c->covered &&
 			  p.nr_extra == c->extra && p.nr_dropped == c->dropped && p.nr_vmas == c->vmas,
 		      "%s: %zu mergeable, %zu nohuge, %lu covered, %lu extra, %lu dropped, %lu VMAs", c->what,
@@ -111,10 +112,10 @@ START_TEST(test_share_plan_refuses)
 	struct hs_plan_huge outside[1] = { { .huge = 64 } };
 	struct hs_plan p;
 
-	ck_assert_int_eq(hs_plan_make(&p, twice, 2, one_region, 1, 9, 0), -EINVAL);
-	ck_assert_int_eq(hs_plan_make(&p, unsorted, 2, one_region, 1, 9, 0), -EINVAL);
-	ck_assert_int_eq(hs_plan_make(&p, outside, 1, one_region, 1, 9, 0), -EINVAL);
-	ck_assert_int_eq(hs_plan_make(&p, outside, 1, NULL, 0, 9, 0), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ twice, 2, one_region, 1, 9, 0 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ unsorted, 2, one_region, 1, 9, 0 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ outside, 1, one_region, 1, 9, 0 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ outside, 1, NULL, 0, 9, 0 }), -EINVAL);
 	ck_assert_ptr_null(p.mergeable);
 	hs_plan_finish(NULL);
 }
@@ -295,7 +296,8 @@ START_TEST(test_share_plan_as_the_model)
 		edges = model_edges(&m);
 		budget = rnd(4) ? rnd((uint32_t)edges + 2) : 65530;
 		model_plan(&m, budget, max_gap);
-		ck_assert_int_eq(hs_plan_make(&p, huge, nr, m.regions, 2, budget, max_gap), 0);
+		ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, nr, m.regions, 2, budget, max_gap }),
+				 0);
 
 		nr_runs = model_runs(&m, runs);
 		ck_assert_uint_eq(p.nr_mergeable, nr_runs);
@@ -344,14 +346,14 @@ START_TEST(test_share_plan_large)
 	for (hs_huge_nr h = 0; h < NR; h++)
 		huge[h] =
 		    (struct hs_plan_huge){ .huge = h, .pages = comb(h % 2, 512, 2 + h % 5), .allowed = hs_bits_full() };
-	ck_assert_int_eq(hs_plan_make(&p, huge, NR, &region, 1, 32765, 0), 0);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, NR, &region, 1, 32765, 0 }), 0);
 	ck_assert_uint_le(p.nr_vmas, 32765);
 	ck_assert_uint_eq(p.nr_dropped, 0); /* all may be closed, so nothing needs to be dropped */
 	ck_assert_uint_eq(p.nr_covered, p.nr_wanted);
 	hs_plan_finish(&p);
 	for (hs_huge_nr h = 0; h < NR; h++)
 		huge[h].allowed = huge[h].pages;
-	ck_assert_int_eq(hs_plan_make(&p, huge, NR, &region, 1, 32765, 0), 0);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, NR, &region, 1, 32765, 0 }), 0);
 	ck_assert_uint_le(p.nr_vmas, 32765);
 	ck_assert_uint_gt(p.nr_vmas, 32765 - 4);
 	ck_assert_uint_eq(p.nr_extra, 0);
