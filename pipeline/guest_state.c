@@ -22,8 +22,10 @@ void hs_guest_index_forget(struct hs_pipeline *p, struct guest *g)
 void hs_guest_records_free(struct hs_pipeline *p, struct guest *g)
 {
 	if (g->pages && g->view)
-		for (uint32_t h = 0; h < g->view->nr_huge; h++)
+		for (uint32_t h = 0; h < g->view->nr_huge; h++) {
 			free(g->pages[h].fine);
+			free(g->pages[h].refused);
+		}
 	free(g->pages);
 	g->pages = NULL;
 	hs_coarse_destroy(g->coarse);
