@@ -1,7 +1,7 @@
 /*
  * The owners of contents: an open table with linear probing.
  *
- * Nothing is ever taken out. An entry tells in which count its content was last held; one that missed the last complete
+ * Nothing is ever taken out. An entry says in which count its content was last held; one that missed the last complete
  * count is nobody's, and is left out when the table is laid out anew, which it is when it is full. So a count costs
  * what is held and no walk of the table, and a content that comes and goes finds its entry again.
  */
@@ -13,7 +13,7 @@
 #define MIN_ROOM 64U /* entries, a power of two */
 
 struct owner {
-	hs_content_key key; /* HS_CONTENT_UNKNOWN: free */
+	hs_owners_key key; /* HS_OWNERS_UNKNOWN_KEY: free */
 	uint32_t group;
 	uint32_t count; /* the last one in which it was held */
 };
@@ -27,12 +27,12 @@ struct hs_owners {
 	uint32_t unknown_group; /* with unknown: the others may not claim. unknown_to_all: nobody may */
 };
 
-hs_content_key hs_content_key_of(struct hs_digest d)
+hs_owners_key hs_owners_key_of(struct hs_digest d)
 {
 	/* Both halves count, for digests of a simulation too; 0 and 1 are taken. */
 	const uint64_t key = d.lo ^ (d.hi * UINT64_C(0x9E3779B97F4A7C15));
 
-	return key > HS_CONTENT_ZERO ? key : ~key;
+	return key > HS_OWNERS_ZERO_KEY ? key : ~key;
 }
 
 int hs_owners_create(struct hs_owners **out)
@@ -84,21 +84,22 @@ void hs_owners_unknown(struct hs_owners *o, uint32_t group)
 /* While a count is under way, what was held in the last one is owned still. */
 static bool is_owned(const struct hs_owners *o, const struct owner *e)
 {
-	return e->key != HS_CONTENT_UNKNOWN && (e->count == o->count || (!o->settled && e->count + 1 == o->count));
+	return e->key != HS_OWNERS_UNKNOWN_KEY && (e->count == o->count || (!o->settled && e->count + 1 == o->count));
 }
 
 /* The content's entry, or the free one where it would be: there is always one. */
-static struct owner *entry_of(struct owner *entries, uint64_t room, hs_content_key key)
+static struct owner *entry_of(struct owner *entries, uint64_t room, hs_owners_key key)
 {
 	/* The low bits alone would do for digests; a simulation's keys need not be spread. */
 	uint64_t at = (key * UINT64_C(0xD6E8FEB86659FD93)) >> 32;
 
-	for (at &= room - 1; entries[at].key != key && entries[at].key != HS_CONTENT_UNKNOWN;)
+	for (at &= room - 1; entries[at].key != key && entries[at].key != HS_OWNERS_UNKNOWN_KEY;)
 		at = (at + 1) & (room - 1);
 	return &entries[at];
 }
 
-/* Room for one entry more: a table for what is owned, twice as large as that needs. False: no memory. */
+/* Room for one entry more: where there is none, a new table for what is owned, which is full to between 9/32 and 9/16
+ * then. False: no memory. */
 static bool make_room(struct hs_owners *o)
 {
 	struct owner *entries;
@@ -108,7 +109,7 @@ static bool make_room(struct hs_owners *o)
 		return true;
 	for (uint64_t i = 0; i < o->room; i++)
 		owned += is_owned(o, &o->entries[i]);
-	while ((owned + 1) * 8 > room * 3)
+	while (owned * 16 > room * 9)
 		room *= 2;
 	entries = calloc(room, sizeof(*entries));
 	if (!entries)
@@ -124,13 +125,13 @@ static bool make_room(struct hs_owners *o)
 }
 
 /* Makes the group the owner of what is nobody's. 1, 0: it is another group's, -ENOMEM. */
-static int take(struct hs_owners *o, hs_content_key key, uint32_t group)
+static int take(struct hs_owners *o, hs_owners_key key, uint32_t group)
 {
 	struct owner *e = entry_of(o->entries, o->room, key);
 
 	if (is_owned(o, e) && e->group != group)
 		return 0;
-	if (e->key == HS_CONTENT_UNKNOWN) {
+	if (e->key == HS_OWNERS_UNKNOWN_KEY) {
 		if (!make_room(o))
 			return -ENOMEM;
 		e = entry_of(o->entries, o->room, key);
@@ -140,20 +141,20 @@ static int take(struct hs_owners *o, hs_content_key key, uint32_t group)
 	return 1;
 }
 
-int hs_owners_hold(struct hs_owners *o, hs_content_key key, uint32_t group)
+int hs_owners_hold(struct hs_owners *o, hs_owners_key key, uint32_t group)
 {
-	int rc = key == HS_CONTENT_UNKNOWN ? -EINVAL : take(o, key, group);
+	int rc = key == HS_OWNERS_UNKNOWN_KEY ? -EINVAL : take(o, key, group);
 
 	if (rc < 0)
 		hs_owners_unknown(o, group);
 	return rc;
 }
 
-bool hs_owners_claim(struct hs_owners *o, hs_content_key key, uint32_t group)
+bool hs_owners_claim(struct hs_owners *o, hs_owners_key key, uint32_t group)
 {
 	uint32_t owner;
 
-	if (!o->settled || key == HS_CONTENT_UNKNOWN)
+	if (!o->settled || key == HS_OWNERS_UNKNOWN_KEY)
 		return false;
 	if (hs_owners_find(o, key, &owner))
 		return owner == group;
@@ -162,11 +163,11 @@ bool hs_owners_claim(struct hs_owners *o, hs_content_key key, uint32_t group)
 	return take(o, key, group) == 1;
 }
 
-bool hs_owners_find(const struct hs_owners *o, hs_content_key key, uint32_t *group)
+bool hs_owners_find(const struct hs_owners *o, hs_owners_key key, uint32_t *group)
 {
 	const struct owner *e;
 
-	if (key == HS_CONTENT_UNKNOWN)
+	if (key == HS_OWNERS_UNKNOWN_KEY)
 		return false;
 	e = entry_of(o->entries, o->room, key);
 	if (!is_owned(o, e))

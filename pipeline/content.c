@@ -95,9 +95,9 @@ static void keep_keys(struct page_record *pg, const struct hs_bits512 *content, 
 	if (!pg->keys)
 		return;
 	hs_bits_for_each (i, content)
-		pg->keys[i] = hs_content_key_of(digests[i]);
+		pg->keys[i] = hs_owners_key_of(digests[i]);
 	hs_bits_for_each (i, zero)
-		pg->keys[i] = HS_CONTENT_ZERO;
+		pg->keys[i] = HS_OWNERS_ZERO_KEY;
 }
 
 int hs_content_read(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *want,

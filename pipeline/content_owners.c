@@ -5,6 +5,9 @@
  * guest is counted first. What another group owns is given up, what cannot be read counts as unknown, and then nobody
  * else is granted what he has not got. While there are several groups, the key of what each page was last read to hold
  * is kept, 8 bytes a page.
+ *
+ * A run that is recorded has to be repeated from its trace, which knows neither frames nor which gaps were marked. So
+ * while somebody observes, all of a huge page is read of which anything is wanted, in each cycle.
  */
 #include "pipeline_internal.h"
 
@@ -37,15 +40,15 @@ static struct hs_bits512 keyed(const struct page_record *pg, const struct hs_bit
 	if (!pg->keys)
 		return hs_bits_empty();
 	hs_bits_for_each (i, pages)
-		if (pg->keys[i] == HS_CONTENT_UNKNOWN)
+		if (pg->keys[i] == HS_OWNERS_UNKNOWN_KEY)
 			hs_bits_clear(&known, i);
 	return known;
 }
 
 /* With use_zero_pages, pages of zeros go to the kernel's one zero page, whatever the group: they are nobody's. */
-static bool is_nobodys(const struct hs_pipeline *p, hs_content_key key)
+static bool is_nobodys(const struct hs_pipeline *p, hs_owners_key key)
 {
-	return key == HS_CONTENT_ZERO && p->cfg.share.use_zero_pages;
+	return key == HS_OWNERS_ZERO_KEY && p->cfg.share.use_zero_pages;
 }
 
 /*
@@ -66,6 +69,23 @@ static struct hs_bits512 to_read(struct guest *g, hs_huge_nr h, const struct hs_
 	fresh = hs_bits_or(pg->hashed, pg->zero);
 	want = hs_bits_andnot(want, keyed(pg, &fresh));
 	return hs_bits_or(hs_bits_andnot(want, *held), hs_bits_andnot(*held, pg->on_frame));
+}
+
+static bool is_observed(const struct hs_pipeline *p)
+{
+	return p->observer.decided;
+}
+
+static struct hs_bits512 to_read_observed(const struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
+{
+	const struct page_record *pg = &g->pages[h];
+	struct hs_shared_huge now;
+
+	hs_merge_state(p, g, h, &now);
+	if (hs_bits_any(&now.wanted) || hs_bits_any(&now.shared) ||
+	    (hs_guest_active(g) && pg->decision.action == HS_ACT_SHARE))
+		return pg->present;
+	return hs_bits_empty();
 }
 
 /* Those of `pages` that are on a KSM frame now. Asked after the read: no burst runs meanwhile, so they were so then. */
@@ -95,20 +115,20 @@ static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	hs_merge_claims(p, g, h, &held);
 	hs_merge_state(p, g, h, &merged);
 	pg->on_frame = hs_bits_and(pg->on_frame, merged.shared);
-	left = to_read(g, h, &held);
+	left = is_observed(p) ? to_read_observed(p, g, h) : to_read(g, h, &held);
 	if (hs_bits_any(&left)) {
 		rc = hs_content_read(p, g, h, &left, &now, err);
 		if (rc == -ESRCH)
 			return rc;
 		if (rc || !pg->keys)
 			hs_bits_clear_all(&now.got);
-		framed = hs_bits_and(now.got, merged.shared);
+		framed = is_observed(p) ? hs_bits_empty() : hs_bits_and(now.got, merged.shared);
 		pg->on_frame = hs_bits_or(pg->on_frame, still_on_frame(g, h, &framed));
-		/* What is not there cannot be merged; it is read when it is there again. */
-		left = hs_bits_andnot(hs_bits_and(hs_bits_and(left, held), pg->present), now.got);
-		if (hs_bits_any(&left))
-			hs_owners_unknown(p->owners, g->group_nr);
 	}
+	/* What is not there cannot be merged; it is read when it is there again. */
+	left = hs_bits_andnot(hs_bits_and(held, pg->present), hs_bits_or(now.got, pg->on_frame));
+	if (hs_bits_any(&left))
+		hs_owners_unknown(p->owners, g->group_nr);
 	held = keyed(pg, &held);
 	hs_bits_for_each (i, &held)
 		if (!is_nobodys(p, pg->keys[i]) && !hs_owners_hold(p->owners, pg->keys[i], g->group_nr))
@@ -138,7 +158,7 @@ static int give_up_taken(struct hs_pipeline *p, struct guest *g)
 /* Whether anything may become mergeable, or merged, in this cycle that is not merged already. */
 static bool anything_new(struct hs_pipeline *p)
 {
-	if (p->unsettled)
+	if (p->unsettled || is_observed(p))
 		return true;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
@@ -163,7 +183,7 @@ static bool anything_new(struct hs_pipeline *p)
 
 static int learn_guest(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = hs_merge_verify(p, g, err);
+	int rc = is_observed(p) ? 0 : hs_merge_verify(p, g, err);
 
 	/* Which frames it is on is not known: all of it is read. */
 	for (hs_huge_nr h = 0; rc && rc != -ESRCH && h < g->view->nr_huge; h++)

@@ -22,6 +22,7 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 		const enum hs_heat heat = hs_coarse_heat(g->coarse, h);
 
 		hs_bits_clear_all(&pg->candidate);
+		hs_refused_expire(pg, p->totals.cycles);
 		if (heat == HS_HEAT_COLD && pg->fine) {
 			/* What was hot inside it is so no more. */
 			free(pg->fine);
@@ -35,6 +36,8 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 			pg->candidate = pg->hashed; /* rehash_cold left out what is hot */
 		else if ((r->state == HS_MAP_SPLIT || r->state == HS_MAP_PARTIAL) && heat != HS_HEAT_UNKNOWN)
 			pg->candidate = hs_bits_andnot(pg->hashed, pg->accessed);
+		/* Nobody is to wait for a partner that never merges. */
+		pg->candidate = hs_bits_andnot(pg->candidate, hs_refused_pages(pg));
 	}
 }
 
@@ -127,10 +130,13 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 		}
 		case HS_ACT_UNSHARE:
 			pg->shares = 0;
-			/* Under a ban it is only the rest of the unsharing that was counted when the ban began. */
-			if (pg->nr_unshared < UINT8_MAX && pg->decision.reason != HS_WHY_BANNED)
-				pg->nr_unshared++;
-			pg->unshared_cycle = p->totals.cycles;
+			/* Under a ban it is only the rest of the unsharing that was counted when the ban began; and
+			 * what the kernel never merged is not the guest's doing. */
+			if (pg->decision.reason != HS_WHY_BANNED && pg->decision.reason != HS_WHY_DOES_NOT_MERGE) {
+				if (pg->nr_unshared < UINT8_MAX)
+					pg->nr_unshared++;
+				pg->unshared_cycle = p->totals.cycles;
+			}
 			unshare[nr_unshare++] = h;
 			break;
 		case HS_ACT_LEAVE:
@@ -181,6 +187,7 @@ static int widen(struct hs_pipeline *p, struct guest *g)
 		if (hs_bits_none(&now.wanted))
 			continue;
 		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), now.wanted);
+		allowed = hs_bits_andnot(allowed, hs_refused_pages(pg));
 		hs_content_leave_to_others(p, g, h, &allowed);
 		rc = hs_merge_want(p, g, h, &now.wanted, &allowed);
 		if (rc)

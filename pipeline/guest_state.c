@@ -25,6 +25,7 @@ void hs_guest_records_free(struct hs_pipeline *p, struct guest *g)
 		for (uint32_t h = 0; h < g->view->nr_huge; h++) {
 			free(g->pages[h].fine);
 			free(g->pages[h].keys);
+			free(g->pages[h].refused);
 		}
 	free(g->pages);
 	g->pages = NULL;

@@ -23,27 +23,58 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 }
 
 /*
- * What ksmd left alone in a burst that came to its end is not what it was taken for. Between two cycles a page may be
- * written unseen: the first ageing of the next one clears its bit, and a look before that could not tell the guest's
- * accesses from our own reads. A stale digest is found out by the compare, a stale compare here. Not where nothing is
- * wanted: who only observes would read all that is identical again in each cycle, for figures that are hardly better.
+ * What ksmd left alone in a burst that settled is not what it was taken for, or cannot be merged.
+ *
+ * It is noted, so that what never merges is given up (refused.c). Where ksmd did not run (a dry run), or not all that
+ * is wanted was marked, a page may have been left for want of its partner: that proves nothing.
+ *
+ * And it is doubted. Between two cycles a page may be written unseen: the first ageing of the next one clears its bit,
+ * and a look before that could not tell the guest's accesses from our own reads. A stale digest is found out by the
+ * compare, a stale compare here. Not where nothing is wanted: who only observes would read all that is identical again
+ * in each cycle, for figures that are hardly better.
  */
-static void doubt_unmerged(struct hs_pipeline *p)
+static void note_unmerged(struct hs_pipeline *p, bool scanned)
 {
+	bool proves = scanned;
+
+	for (size_t i = 0; i < p->nr_guests; i++)
+		proves &= p->guests[i]->gone || !p->guests[i]->shareable || p->guests[i]->all_marked;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 
 		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
 			struct page_record *pg = &g->pages[h];
 			struct hs_shared_huge now;
-			struct hs_bits512 left;
+			struct hs_bits512 left, proven;
 
 			hs_merge_state(p, g, h, &now);
 			left = hs_bits_andnot(now.wanted, now.shared);
+			proven = hs_bits_and(left, hs_bits_or(pg->same, pg->zero));
+			if (proves)
+				hs_refused_note_burst(pg, &proven, p->totals.cycles);
 			pg->same = hs_bits_andnot(pg->same, left);
 			pg->zero = hs_bits_andnot(pg->zero, left);
 		}
 	}
+}
+
+/* A page that was not merged, and is wanted still, is worth another burst, until it counts as refused. */
+static bool needs_burst(const struct hs_pipeline *p)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		const struct guest *g = p->guests[i];
+
+		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
+			struct hs_shared_huge now;
+
+			if (!g->pages[h].refused)
+				continue;
+			hs_merge_state(p, g, h, &now);
+			if (hs_refused_needs_burst(&g->pages[h], &now))
+				return true;
+		}
+	}
+	return false;
 }
 
 int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
@@ -62,6 +93,7 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		struct guest *g = p->guests[i];
 		struct hs_share_applied applied;
 
+		g->all_marked = false;
 		if (!hs_guest_active(g) || !g->shareable)
 			continue;
 		rc = hs_merge_apply(p, g, &applied, err);
@@ -69,10 +101,11 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		 * is for the others, and saves memory. */
 		if (rc && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
+		g->all_marked = !rc && !applied.pages_dropped;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
 	}
-	if (!marked && !p->unsettled) {
+	if (!marked && !p->unsettled && !needs_burst(p)) {
 		*news = 0;
 		return 0;
 	}
@@ -93,7 +126,7 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 	if (rc)
 		return rc;
 	if (burst.settled)
-		doubt_unmerged(p);
+		note_unmerged(p, burst.pages_scanned != 0);
 	(void)hs_merge_ledger(p, NULL, &after);
 	*news = after.shared + after.zero > before.shared + before.zero
 		    ? after.shared + after.zero - before.shared - before.zero

@@ -2,8 +2,8 @@
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
- * order: pace merge_ops merge_engine split_journal observer guest_state content content_owners policy_input fine_look
- * order: merge decide engage guests report pipeline
+ * order: pace refused merge_ops merge_engine split_journal observer guest_state content content_owners
+ * order: policy_input fine_look merge decide engage guests report pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
@@ -25,9 +25,10 @@ struct page_record {
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
 	struct hs_bits512 on_frame; /* its key was read when it was on a KSM frame, on which it is still */
 	struct hs_bits512 taken;    /* mergeable, and what it holds is another group's: to be given up */
-	hs_content_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
+	hs_owners_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
 				 Only while there are several groups: 4 KiB */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
+	struct refused *refused;     /* owned; NULL: everything that was wanted of it was merged (refused.c) */
 	uint32_t fine_cycle;         /* when it was, or could not tell */
 	uint32_t unshared_cycle;     /* when that was last */
 	uint32_t ban_until;          /* cycle */
@@ -59,6 +60,7 @@ struct guest {
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
 	uint64_t dropped;
+	bool all_marked; /* by the last apply: all that is wanted of it is mergeable */
 };
 
 struct hs_pipeline {
@@ -93,6 +95,22 @@ void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint6
 
 /* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
 HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
+
+/* ---- refused.c: what was wanted and never merged ---- */
+
+/* A burst has settled, and `left`, though wanted, marked and proven, was not merged. */
+void hs_refused_note_burst(struct page_record *pg, const struct hs_bits512 *left, uint32_t cycle);
+
+/* At the start of a cycle's decisions: what was left alone for long enough is tried again. */
+void hs_refused_expire(struct page_record *pg, uint32_t cycle);
+
+/* What is left alone now. */
+struct hs_bits512 hs_refused_pages(const struct page_record *pg);
+
+/* Whether a further burst is to show if something that was not merged, and was proven again since, is refused. */
+bool hs_refused_needs_burst(const struct page_record *pg, const struct hs_shared_huge *now);
+
+size_t hs_refused_bytes(const struct page_record *pg);
 
 /* ---- merge_ops.c: calls of the pipeline's table; of a guest that is shareable, unless named otherwise ---- */
 

@@ -15,6 +15,7 @@ struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct gu
 		.hashed = pg->hashed,
 		.zero = pg->zero,
 		.accessed = pg->accessed,
+		.refused = hs_refused_pages(pg),
 		.nr_unshared = pg->nr_unshared,
 		.ban_left = pg->ban_until > p->totals.cycles ? pg->ban_until - p->totals.cycles : 0,
 	};
@@ -23,6 +24,7 @@ struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct gu
 		struct hs_shared_huge now;
 
 		hs_merge_state(p, g, h, &now);
+		in.wanted = now.wanted;
 		in.shared = now.shared;
 		in.breaks = now.breaks;
 	}

@@ -116,7 +116,8 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 		p->totals.own_bytes += n * (sizeof(struct page_record) + sizeof(struct hs_coarse_record));
 		for (hs_huge_nr h = 0; h < n; h++)
 			p->totals.own_bytes += (g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0) +
-					       (g->pages[h].keys ? HS_BASE_PER_HUGE * sizeof(hs_content_key) : 0);
+					       (g->pages[h].keys ? HS_BASE_PER_HUGE * sizeof(hs_owners_key) : 0) +
+					       hs_refused_bytes(&g->pages[h]);
 	}
 	if (hs_merge_ledger(p, NULL, &p->totals.ledger)) {
 		/* Net of what we ourselves hold for it, too. */

@@ -91,11 +91,11 @@ static void look_at(struct facts *f, const struct hs_policy_config *cfg, const s
 		/* What was given up has more hot base pages than it had time to show. */
 		f->evenly_hot = f->fine_known && (in->fine->gave_up || hs_bits_count(&hot) > cfg->max_hot);
 	}
-	f->alike = hs_bits_and(in->present, hs_bits_or(in->duplicate, in->zero));
+	f->alike = hs_bits_andnot(hs_bits_and(in->present, hs_bits_or(in->duplicate, in->zero)), in->refused);
 	/* What is mapped huge shares nothing, whatever the last verification said. */
 	if (in->state != HS_MAP_HUGE)
 		f->shared = hs_bits_and(in->present, in->shared);
-	f->fresh = hs_bits_and(in->present, hs_bits_or(hs_bits_and(in->hashed, in->duplicate), in->zero));
+	f->fresh = hs_bits_and(f->alike, hs_bits_or(hs_bits_and(in->hashed, in->duplicate), in->zero));
 	f->fresh = hs_bits_andnot(hs_bits_andnot(f->fresh, unfit), f->shared);
 }
 
@@ -182,6 +182,24 @@ static struct hs_policy_decision decide_shared(const struct facts *f)
 	return share(f, HS_WHY_SHARED_ALREADY);
 }
 
+/*
+ * What is wanted and never merges is wanted no longer: its mark costs the guest a mapping, ksmd a search in each burst,
+ * and khugepaged's help. What is shared beside it stays; where nothing is, the huge page is given back.
+ */
+static struct hs_policy_decision without_refused(const struct facts *f, struct hs_policy_decision d)
+{
+	const struct hs_bits512 for_nothing = hs_bits_andnot(hs_bits_and(f->in->refused, f->in->wanted), f->shared);
+
+	if (d.action == HS_ACT_SHARE || d.action == HS_ACT_UNSHARE)
+		return d;
+	if (hs_bits_any(&for_nothing))
+		return hs_bits_any(&f->shared) ? share(f, HS_WHY_DOES_NOT_MERGE)
+					       : decide(HS_ACT_UNSHARE, HS_WHY_DOES_NOT_MERGE, 0);
+	if (d.reason == HS_WHY_NOTHING_TO_GAIN && hs_bits_any(&f->in->refused))
+		d.reason = HS_WHY_DOES_NOT_MERGE;
+	return d;
+}
+
 struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, const struct hs_policy_input *in)
 {
 	struct hs_policy_decision d;
@@ -204,9 +222,8 @@ struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, c
 	}
 	if (in->heat != HS_HEAT_COLD && in->heat != HS_HEAT_WARM && in->heat != HS_HEAT_HOT)
 		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
-	if (in->state == HS_MAP_HUGE)
-		return decide_huge(&f);
-	return any_shared ? decide_shared(&f) : decide_split(&f);
+	d = in->state == HS_MAP_HUGE ? decide_huge(&f) : any_shared ? decide_shared(&f) : decide_split(&f);
+	return without_refused(&f, d);
 }
 
 const char *hs_policy_reason_name(enum hs_policy_reason reason)
@@ -223,6 +240,7 @@ const char *hs_policy_reason_name(enum hs_policy_reason reason)
 		[HS_WHY_TURNED_HOT] = "turned hot",
 		[HS_WHY_KEEPS_BREAKING] = "keeps breaking",
 		[HS_WHY_SHARED_ALREADY] = "shared already",
+		[HS_WHY_DOES_NOT_MERGE] = "does not merge",
 	};
 
 	return (unsigned int)reason < HS_NR_REASONS && names[reason] ? names[reason] : names[HS_WHY_UNKNOWN];

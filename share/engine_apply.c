@@ -97,7 +97,7 @@ static int kind_of(const struct marks *m, hs_base_nr page)
 {
 	const hs_huge_nr h = page / HS_BASE_PER_HUGE;
 
-	return (hs_bits_test(&m->mergeable[h], page % HS_BASE_PER_HUGE) ? 2 : 0) + m->nohuge[h];
+	return hs_bits_test(&m->mergeable[h], page % HS_BASE_PER_HUGE) * 2 + m->nohuge[h];
 }
 
 static const struct hs_region *region_of(const struct hs_view *v, hs_huge_nr h)
@@ -142,7 +142,7 @@ static uint64_t count_edges(const struct marks *m)
 	return n;
 }
 
-/* One operation: all of its pages are of one kind before it, as make_ops orders them. The edges that it adds. */
+/* One operation: what it changes is alike in all of its pages before it, so it adds edges at its ends alone. */
 static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_base_nr start)
 {
 	const hs_base_nr end = start + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
@@ -404,14 +404,6 @@ static int fit_room(struct change *c)
 	return rc;
 }
 
-/* The target without what a userfaultfd watches, and with what there is no room to give back. */
-static int fit_target(struct change *c)
-{
-	int rc = c->s->cfg.dry_run ? 0 : hs_engine_leave_armed(c->s, c->g, c->target, c->err);
-
-	return rc ? rc : fit_room(c);
-}
-
 /* Nothing new, and of what is marked whole ranges stay or go: that adds no VMA at any moment. */
 static void keep_whole_runs(const struct hs_engine_guest *g, struct hs_bits512 *target)
 {
@@ -499,32 +491,41 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 	return marked;
 }
 
-/*
- * What is done of the target: all that there is room for; where that would pass the budget of VMAs on the way,
- * marks are only taken away, from whole ranges; and where there is no room for that, nothing.
- */
-static int choose_ops(struct change *c)
+/* Takes out of the target what may not be done now, and makes the operations for the rest. *fit: within the budget. */
+static int try_ops(struct change *c, bool *fit)
 {
-	bool fit;
-	int rc = fit_target(c);
+	int rc = c->s->cfg.dry_run ? 0 : hs_engine_leave_armed(c->s, c->g, c->target, c->err);
 
+	hs_engine_ops_finish(&c->ops);
+	if (!rc)
+		rc = fit_room(c);
 	if (rc)
 		return rc;
 	rc = make_ops(c->s, c->g, c->target, &c->ops);
 	if (!rc)
-		rc = fits(c->g, &c->ops, &c->budget, &fit);
-	if (rc)
-		return hs_error_set(c->err, rc, "out of memory");
-	if (fit)
-		return 0;
-	hs_engine_ops_finish(&c->ops);
-	keep_whole_runs(c->g, c->target);
-	rc = fit_target(c);
-	if (rc)
-		return rc;
-	if (!c->out->pages_pending)
-		rc = make_ops(c->s, c->g, c->target, &c->ops);
+		rc = fits(c->g, &c->ops, &c->budget, fit);
 	return rc ? hs_error_set(c->err, rc, "out of memory") : 0;
+}
+
+/*
+ * What is done of the target: all that may be done, and that there is room for; where that would pass the budget of
+ * VMAs on the way, marks are only taken away, from whole ranges; and where not all of that can be done, nothing.
+ */
+static int choose_ops(struct change *c)
+{
+	bool fit;
+	int rc = try_ops(c, &fit);
+
+	if (rc || fit)
+		return rc;
+	keep_whole_runs(c->g, c->target);
+	rc = try_ops(c, &fit);
+	if (rc || (fit && !c->out->pages_pending))
+		return rc;
+	hs_engine_ops_finish(&c->ops);
+	for (hs_huge_nr h = 0; h < c->g->nr_huge; h++)
+		c->target[h] = c->g->huge[h].marked;
+	return 0;
 }
 
 static int carry_out(struct change *c, uint64_t nr_dropped)

@@ -58,8 +58,8 @@ static int build(struct hs_mark_record *r, const struct hs_engine_guest *g, cons
 		struct hs_bits512 marks = c->marks ? hs_bits_or(g->huge[nr].marked, c->marks[nr]) : g->huge[nr].marked;
 		const uint64_t at = hs_view_hva(g->view, nr).v;
 
-		for (unsigned int i = hs_run_next(&marks, 0), len; i < HS_BASE_PER_HUGE && !rc;
-		     i = hs_run_next(&marks, i + len)) {
+		for (unsigned int i = hs_bits_next(&marks, 0), len; i < HS_BASE_PER_HUGE && !rc;
+		     i = hs_bits_next(&marks, i + len)) {
 			len = hs_run_length(&marks, i);
 			rc = hs_mark_record_add(r, at + i * HS_BASE_SIZE, at + (i + len) * HS_BASE_SIZE,
 						HS_MARK_MERGEABLE);

@@ -55,7 +55,7 @@ static int look_at_huge(struct verify *v, hs_huge_nr nr, struct hs_error *err)
 
 	if (rc)
 		return rc;
-	for (unsigned int i = hs_run_next(&pages, 0); i < HS_BASE_PER_HUGE; i = hs_run_next(&pages, i + 1)) {
+	for (unsigned int i = hs_bits_next(&pages, 0); i < HS_BASE_PER_HUGE; i = hs_bits_next(&pages, i + 1)) {
 		const struct hs_frame *f = &frames[i];
 
 		if (!(f->flags & (HS_FRAME_KSM | HS_FRAME_ZERO)) && hs_bits_test(&h->marked, i))

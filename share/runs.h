@@ -23,19 +23,6 @@ static inline unsigned int hs_run_length(const struct hs_bits512 *b, unsigned in
 	return HS_BASE_PER_HUGE - start;
 }
 
-/* The first set bit at or after `i`; 512: none. */
-static inline unsigned int hs_run_next(const struct hs_bits512 *b, unsigned int i)
-{
-	while (i < HS_BASE_PER_HUGE) {
-		uint64_t word = b->w[i >> 6] >> (i & 63);
-
-		if (word)
-			return i + (unsigned int)__builtin_ctzll(word);
-		i += 64 - (i & 63);
-	}
-	return HS_BASE_PER_HUGE;
-}
-
 /* How many runs there are. */
 static inline size_t hs_run_count(const struct hs_bits512 *b)
 {

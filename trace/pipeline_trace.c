@@ -169,6 +169,8 @@ int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_
 	cfg = hs_pipeline_config_default;
 	hs_settings_copy_traced(&cfg, &hs_replay_header(r)->settings);
 	cfg.observe = true;
+	/* A trace has none of its settings; whether pages of zeros have an owner is one of them. */
+	cfg.share = hs_share_config_default;
 	rc = hs_pipeline_create(&p, &host, &cfg, hs_replay_clock(r), err);
 	if (rc)
 		return rc;

@@ -20,11 +20,11 @@
 
 /* A content's key: 64 bits of its digest. Two contents with one key are taken for one, which keeps them apart from
  * other groups all the same. */
-typedef uint64_t hs_content_key;
-#define HS_CONTENT_UNKNOWN UINT64_C(0) /* of no content */
-#define HS_CONTENT_ZERO    UINT64_C(1) /* of a page of zeros; of no other content */
+typedef uint64_t hs_owners_key;
+#define HS_OWNERS_UNKNOWN_KEY UINT64_C(0) /* of no content */
+#define HS_OWNERS_ZERO_KEY    UINT64_C(1) /* of a page of zeros; of no other content */
 
-hs_content_key hs_content_key_of(struct hs_digest d);
+hs_owners_key hs_owners_key_of(struct hs_digest d);
 
 /* One thread at a time. */
 struct hs_owners;
@@ -36,20 +36,20 @@ void hs_owners_destroy(struct hs_owners *o);              /* takes NULL */
 void hs_owners_begin(struct hs_owners *o);
 
 /* 1: the group is the content's owner. 0: another group is, or was at the last count. -ENOMEM: it counts as unknown. */
-HS_MUST_USE int hs_owners_hold(struct hs_owners *o, hs_content_key key, uint32_t group);
+HS_MUST_USE int hs_owners_hold(struct hs_owners *o, hs_owners_key key, uint32_t group);
 
 /* Until the next begin no other group can claim a content that is not its own already. */
 void hs_owners_unknown(struct hs_owners *o, uint32_t group);
 
 void hs_owners_settle(struct hs_owners *o);
 
-/* False before settle, for HS_CONTENT_UNKNOWN, and without memory. */
-HS_MUST_USE bool hs_owners_claim(struct hs_owners *o, hs_content_key key, uint32_t group);
+/* False before settle, for HS_OWNERS_UNKNOWN_KEY, and without memory. */
+HS_MUST_USE bool hs_owners_claim(struct hs_owners *o, hs_owners_key key, uint32_t group);
 
 /* False: nobody's. For reports and tests. */
-bool hs_owners_find(const struct hs_owners *o, hs_content_key key, uint32_t *group);
+bool hs_owners_find(const struct hs_owners *o, hs_owners_key key, uint32_t *group);
 
-/* Of memory: 16 bytes an entry, at most 3 of 4 entries used, so 22 to 43 bytes for each content held in the last two
+/* Of memory: 16 bytes an entry, at most 3 of 4 entries used, so 22 to 57 bytes for each content held in the last two
  * counts, and a KiB. */
 uint64_t hs_owners_bytes(const struct hs_owners *o);
 

@@ -47,6 +47,8 @@ struct hs_policy_input {
 	struct hs_bits512 zero;
 	struct hs_bits512 accessed; /* base pages accessed in the last round, where the mapping is split already */
 	struct hs_bits512 shared;   /* really shared now, by page frames */
+	struct hs_bits512 wanted;   /* asked to be shared by the decisions so far */
+	struct hs_bits512 refused;  /* not merged by several bursts that settled: left alone for a while */
 	uint32_t breaks;            /* base pages of this huge page whose sharing was broken in this spell */
 	uint32_t ban_left;          /* cycles of a ban left */
 	uint32_t nr_unshared; /* times it was unshared by this policy; the caller forgets them after a quiet time */
@@ -72,6 +74,7 @@ enum hs_policy_reason {
 	HS_WHY_TURNED_HOT,
 	HS_WHY_KEEPS_BREAKING,
 	HS_WHY_SHARED_ALREADY,
+	HS_WHY_DOES_NOT_MERGE, /* what could be shared of it was wanted, and the kernel never merged it */
 	HS_NR_REASONS
 };
 

@@ -31,6 +31,7 @@ struct page_case {
 	uint16_t cold_rounds;
 	uint32_t accessed_rounds;
 	struct range alike, zero, stale, accessed, shared; /* alike: duplicate and hashed, but for the stale ones */
+	struct range wanted, refused;
 	uint8_t fine;
 	struct range fine_hot;
 	uint32_t breaks, ban_left, nr_unshared;
@@ -59,6 +60,8 @@ static struct hs_policy_decision decide_case(const struct page_case *c, const st
 		.zero = span(c->zero.from, c->zero.to),
 		.accessed = span(c->accessed.from, c->accessed.to),
 		.shared = span(c->shared.from, c->shared.to),
+		.wanted = span(c->wanted.from, c->wanted.to),
+		.refused = span(c->refused.from, c->refused.to),
 		.breaks = c->breaks,
 		.ban_left = c->ban_left,
 		.nr_unshared = c->nr_unshared,
@@ -391,6 +394,40 @@ START_TEST(test_scan_policy_hot_count)
 }
 END_TEST
 
+START_TEST(test_scan_policy_refused)
+{
+	static const struct page_case cases[] = {
+		{ "some never merge: they are left out", SHARED(COLD), .alike = { 0, 310 }, .wanted = { 0, 310 },
+		  .refused = { 300, 310 }, SAYS(SHARE, DOES_NOT_MERGE), .pages = { 0, 300 } },
+		{ "and then it is as it should be", SHARED(COLD), .alike = { 0, 310 }, .wanted = { 0, 300 },
+		  .refused = { 300, 310 }, SAYS(LEAVE, SHARED_ALREADY) },
+		{ "all further ones refused", SHARED(COLD), .alike = { 0, 320 }, .wanted = { 0, 310 },
+		  .refused = { 300, 320 }, SAYS(SHARE, DOES_NOT_MERGE), .pages = { 0, 300 } },
+		{ "nothing of it ever merged, mapped huge", COLD_HUGE, .alike = ALL, .wanted = ALL, .refused = ALL,
+		  SAYS(UNSHARE, DOES_NOT_MERGE) },
+		{ "zero pages neither", COLD_HUGE, .zero = ALL, .wanted = ALL, .refused = ALL,
+		  SAYS(UNSHARE, DOES_NOT_MERGE) },
+		{ "given back", COLD_HUGE, .alike = ALL, .refused = ALL, SAYS(LEAVE, DOES_NOT_MERGE) },
+		{ "something else to share", COLD_HUGE, .alike = ALL, .wanted = ALL, .refused = { 0, 400 },
+		  SAYS(SHARE, COLD), .gain = 112, .pages = { 400, 512 } },
+		{ "split, nothing of it ever merged", .state = HS_MAP_SPLIT, .heat = HS_HEAT_COLD, .cold_rounds = 10,
+		  .alike = { 0, 9 }, .wanted = { 0, 9 }, .refused = { 0, 9 }, SAYS(UNSHARE, DOES_NOT_MERGE) },
+		{ "warm since", WARM_HUGE, .alike = { 0, 9 }, .wanted = { 0, 9 }, .refused = { 0, 9 },
+		  SAYS(UNSHARE, DOES_NOT_MERGE) },
+		{ "hot since", HOT_HUGE, .alike = { 0, 9 }, .wanted = { 0, 9 }, .refused = { 0, 9 },
+		  SAYS(UNSHARE, DOES_NOT_MERGE) },
+		{ "no promise for the fine phase", HOT_HUGE, .alike = ALL, .refused = ALL,
+		  SAYS(KEEP_HUGE, DOES_NOT_MERGE) },
+		{ "heat unknown", .state = HS_MAP_HUGE, .alike = ALL, .wanted = ALL, .refused = ALL,
+		  SAYS(LEAVE, UNKNOWN) },
+		{ "shared after all", SHARED(COLD), .alike = { 0, 300 }, .wanted = { 0, 300 }, .refused = { 0, 300 },
+		  SAYS(LEAVE, SHARED_ALREADY) },
+	};
+
+	CHECK_ALL(cases);
+}
+END_TEST
+
 START_TEST(test_scan_policy_names)
 {
 	for (unsigned int r = 0; r < HS_NR_REASONS; r++)
@@ -420,6 +457,7 @@ int main(void)
 	tcase_add_test(t, test_scan_policy_banned);
 	tcase_add_test(t, test_scan_policy_flapping);
 	tcase_add_test(t, test_scan_policy_hot_count);
+	tcase_add_test(t, test_scan_policy_refused);
 	tcase_add_test(t, test_scan_policy_names);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

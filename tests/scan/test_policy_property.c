@@ -101,6 +101,8 @@ static void random_input(struct hs_policy_input *in, struct hs_fine_result *fine
 	in->zero = below(2) ? random_set() : (struct hs_bits512){ { 0 } };
 	in->accessed = below(2) ? random_set() : (struct hs_bits512){ { 0 } };
 	in->shared = below(2) ? random_set() : (struct hs_bits512){ { 0 } };
+	in->wanted = below(2) ? random_set() : in->shared;
+	in->refused = below(4) ? (struct hs_bits512){ { 0 } } : random_set();
 	in->breaks = below(3) ? 0 : below(200);
 	in->ban_left = below(4) ? 0 : below(100);
 	in->nr_unshared = below(3) ? 0 : below(40);
@@ -130,8 +132,10 @@ static void check_share(const struct hs_policy_config *cfg, const struct hs_poli
 	HOLDS(is_empty(hs_bits_andnot(fresh, hs_bits_or(in->zero, hs_bits_and(in->hashed, in->duplicate)))));
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
 		HOLDS(!hs_bits_test(&fresh, i) || !is_hot(cfg, in->fine, i));
-	/* Something new, or there were no reason to touch anything; and sharing is not taken away by the way. */
-	HOLDS(d->gain > 0);
+	HOLDS(is_empty(hs_bits_and(fresh, in->refused)));
+	/* Something new, or something to take back, or there were no reason to touch anything; and sharing is not taken
+	 * away by the way. */
+	HOLDS(d->gain > 0 || !is_empty(hs_bits_and(in->wanted, in->refused)));
 	HOLDS(d->gain == hs_bits_count(&fresh));
 	HOLDS(is_empty(hs_bits_andnot(hs_bits_and(shared, in->present), d->pages)));
 	HOLDS(in->ban_left == 0);
@@ -240,17 +244,19 @@ START_TEST(test_scan_policy_property_settles)
 		struct hs_policy_input in;
 		struct hs_fine_result fine;
 		struct hs_policy_decision d;
+		bool refused;
 
 		random_input(&in, &fine);
 		in.breaks = 0;
 		d = hs_policy_decide(&cfg, &in);
 		if (d.action == HS_ACT_SHARE) {
 			in.state = HS_MAP_SPLIT;
-			in.shared = d.pages;
+			in.shared = in.wanted = d.pages;
 		} else if (d.action == HS_ACT_UNSHARE) {
 			in.state = HS_MAP_HUGE;
 			in.present = hs_bits_full();
 			memset(&in.shared, 0, sizeof(in.shared));
+			memset(&in.wanted, 0, sizeof(in.wanted));
 			memset(&in.accessed, 0, sizeof(in.accessed));
 			in.fine = NULL;
 			in.nr_unshared++;
@@ -258,7 +264,12 @@ START_TEST(test_scan_policy_property_settles)
 		} else {
 			continue;
 		}
+		refused = d.reason == HS_WHY_DOES_NOT_MERGE;
 		d = hs_policy_decide(&cfg, &in);
+		/* Given back because it does not merge, it may be shared without what did not. */
+		HOLDS(is_empty(hs_bits_and(hs_bits_andnot(d.pages, in.shared), in.refused)));
+		if (refused && d.action == HS_ACT_SHARE)
+			continue;
 		/* Shared again right after it was unshared, or unshared right after it was shared: never, for the same
 		 * huge page in the same heat. */
 		HOLDS(d.action != HS_ACT_SHARE);

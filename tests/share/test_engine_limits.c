@@ -80,10 +80,10 @@ START_TEST(test_share_engine_vma_budget_used_up)
 END_TEST
 
 /*
- * From one wish to another that has hardly a page in common: within the budget at the end of each apply, what the
- * engine books is what the kernel has, and after few of them the wish is carried out as far as the budget goes.
+ * From one plan to another that has hardly a page in common: within the budget at the end of each apply, what the
+ * engine books is what the kernel has, and after few of them the plan is carried out as far as the budget goes.
  */
-START_TEST(test_share_engine_vma_budget_from_wish_to_wish)
+START_TEST(test_share_engine_vma_budget_from_plan_to_plan)
 {
 	uint64_t max_map_count, best = 0;
 	struct hs_share_applied a;
@@ -118,7 +118,7 @@ START_TEST(test_share_engine_vma_budget_from_wish_to_wish)
 			best = l.marked;
 		}
 		ck_assert_uint_gt(best, 300);
-		ck_assert_uint_eq(a.nr_tried, 0); /* at rest: the same wish changes nothing any more */
+		ck_assert_uint_eq(a.nr_tried, 0); /* at rest: the same plan changes nothing any more */
 	}
 	check_intact();
 	close_engine();
@@ -433,7 +433,7 @@ static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_vma_budget);
 	tcase_add_test(t, test_share_engine_vma_budget_used_up);
-	tcase_add_test(t, test_share_engine_vma_budget_from_wish_to_wish);
+	tcase_add_test(t, test_share_engine_vma_budget_from_plan_to_plan);
 	tcase_add_test(t, test_share_engine_vma_budget_of_a_restless_guest);
 	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);
