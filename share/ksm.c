@@ -348,7 +348,15 @@ int hs_ksm_pace(struct hs_ksm *k, uint32_t pages_to_scan)
 
 int hs_ksm_stop(struct hs_ksm *k, struct hs_error *err)
 {
-	return k->dry_run ? 0 : set_knob(k, HS_KSM_RUN, 0, err);
+	int rc = k->dry_run ? 0 : set_knob(k, HS_KSM_RUN, 0, err);
+
+	if (rc || !k->saved_on_disk)
+		return rc;
+	/* Between bursts a ksmd that runs is somebody else's, whoever looks after a crash of ours. When this cannot be
+	 * written it counts as ours, as in a burst. */
+	k->saved.least[HS_KSM_RUN] = k->saved.most[HS_KSM_RUN] = 0;
+	(void)!hs_ksm_state_write(&k->host, &k->saved, NULL);
+	return 0;
 }
 
 int hs_ksm_sample(struct hs_ksm *k, struct hs_ksm_counters *out, struct hs_error *err)

@@ -111,25 +111,6 @@ static bool is_theirs(const struct hs_host *host, const struct hs_ksm_knobs *kno
 	return true;
 }
 
-/*
- * After a crash a ksmd that runs is ours, or of somebody who has started it since. The latter sets how it runs, too:
- * then it goes on.
- */
-static bool runs_for_others(const struct hs_host *host, const struct hs_ksm_knobs *knobs, bool others_set,
-			    struct hs_ksm_restored *out)
-{
-	const size_t len = strlen(out->theirs);
-	uint64_t run;
-
-	if (is_theirs(host, knobs, HS_KSM_RUN, out))
-		return true;
-	if (!others_set || hs_hostfile_u64(host->ksm_dir, hs_ksm_knob_name[HS_KSM_RUN], &run) || run != 1 ||
-	    knobs->value[HS_KSM_RUN] == 1)
-		return false;
-	(void)snprintf(out->theirs + len, sizeof(out->theirs) - len, ", run (1)");
-	return true;
-}
-
 int hs_ksm_knobs_restore(const struct hs_host *host, const struct hs_ksm_knobs *knobs, struct hs_ksm_restored *out,
 			 struct hs_error *err)
 {
@@ -142,9 +123,9 @@ int hs_ksm_knobs_restore(const struct hs_host *host, const struct hs_ksm_knobs *
 
 	memset(out, 0, sizeof(*out));
 	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
-		theirs[i] = i != HS_KSM_RUN && knobs->has[i] && is_theirs(host, knobs, (enum hs_ksm_knob)i, out);
+		theirs[i] = knobs->has[i] && is_theirs(host, knobs, (enum hs_ksm_knob)i, out);
 	pace_is_theirs = theirs[HS_KSM_PAGES_TO_SCAN] || theirs[HS_KSM_SLEEP_MS];
-	run_is_theirs = knobs->has[HS_KSM_RUN] && runs_for_others(host, knobs, pace_is_theirs, out);
+	run_is_theirs = theirs[HS_KSM_RUN];
 	if (knobs->has[HS_KSM_RUN] && !run_is_theirs)
 		set(host, HS_KSM_RUN, 0, &first, err);
 	/* We set it to none; an advisor that somebody has turned on since steers pages_to_scan itself. */
