@@ -1,7 +1,7 @@
 /*
  * The owners of contents: an open table with linear probing.
  *
- * Nothing is ever taken out. An entry tells in which count its content was last held; one that missed the last complete
+ * Nothing is ever taken out. An entry says in which count its content was last held; one that missed the last complete
  * count is nobody's, and is left out when the table is laid out anew, which it is when it is full. So a count costs
  * what is held and no walk of the table, and a content that comes and goes finds its entry again.
  */

@@ -166,7 +166,8 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	size_t left = 0, at = 0;
 	int rc;
 
-	if ((!g->remote && !hs_view_can_reopen(g->view)) || (g->reopened && p->totals.cycles - g->reopened < REOPEN_CYCLES))
+	if ((!g->remote && !hs_view_can_reopen(g->view)) ||
+	    (g->reopened && p->totals.cycles - g->reopened < REOPEN_CYCLES))
 		return 0;
 	/* A mapping that is split for a look is known to the old view alone. */
 	rc = hs_fine_retry(p->fine, g->view, &left, err);

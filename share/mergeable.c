@@ -11,7 +11,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include "bpf/vma_marks_abi.h"
+#include "share/bpf/vma_marks_abi.h"
 #include "vma_marks.skel.h"
 
 #include "base/bpf_load.h"

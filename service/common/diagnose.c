@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "hs/share.h"
-#include "service/common/model.h"
+#include "model.h"
 #include "hs/types.h"
 
 #define DEFAULT_MAX_MAP_COUNT 65530 /* the kernel's (include/linux/mm.h) */

@@ -13,7 +13,7 @@ tells|told|telling: reports, says, returns ("tell apart" and "cannot tell" are p
 dear|dearer|dearest|dearly: expensive
 vain: for nothing'
 # A file that is already on machines, and plain English.
-except='wishes\.json|(told|tells [a-z ]*) apart|tells hot from cold|be told([^a-z]|$)|told to([^a-z]|$)|told otherwise'
+except='wishes\.json|(told|tells [A-Za-z ]*) apart|tells hot from cold|be told([^a-z]|$)|told to([^a-z]|$)|told otherwise'
 
 if [ $# -gt 0 ]; then
 	folders=$*
