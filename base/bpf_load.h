@@ -1,6 +1,6 @@
 /*
- * What loading and running a BPF program of ours takes, whichever it is. A program is a file X.bpf.c in some folder's
- * bpf/ (cmake/HsBpf.cmake makes X.skel.h of it); whoever loads it links libbpf himself:
+ * What loading and running a BPF program of ours takes, whichever it is. A program is a file NAME.bpf.c in some
+ *folder's bpf/ (cmake/HsBpf.cmake makes X.skel.h of it); whoever loads it links libbpf himself:
  *
  *	hs_bpf_load_begin();
  *	skel = X_bpf__open();

@@ -14,7 +14,7 @@
 
 #define COUNTED  .counter = true, .scale = 1
 #define IN_BYTES .unit = "bytes", .scale = 1
-#define IN_PAGES .unit = "bytes", .scale = HS_BASE_SIZE /* counted in base pages, told in bytes */
+#define IN_PAGES .unit = "bytes", .scale = HS_BASE_SIZE /* counted in base pages, reported in bytes */
 #define AS_IT_IS .scale = 1
 #define IN_US    .unit = "seconds", .scale = 1e-6
 #define IN_MS    .unit = "seconds", .scale = 1e-3
@@ -103,7 +103,7 @@ const struct hs_report_field hs_report_fields[] = {
 		     "Huge pages not looked into: clearing their guest's accessed bits takes longer than a window has.",
 		     10 } },
 	{ TOTAL(fine.nr_out_of_time), .json = "fine.out_of_time", COUNTED,
-	  .whole = { "hs_share_fine_out_of_time", "Huge pages split in vain: their window ended too early.", 11 } },
+	  .whole = { "hs_share_fine_out_of_time", "Huge pages split for nothing: their window ended too early.", 11 } },
 	{ TOTAL(fine.split_ms), .json = "fine.split_huge_page_ms" },
 	{ OF(HS_FIELD_OF_TOTALS, hs_pipeline_totals, HS_FIELD_LEDGER, ledger), .json = "ledger" },
 

@@ -1,6 +1,6 @@
 /*
- * What is told of a guest, of the whole, and of what is shared: one table of the members of the reports, from which the
- * JSON and the metrics are made. A new figure is a member of a report, its counting, and a row.
+ * What is reported of a guest, of the whole, and of what is shared: one table of the members of the reports, from which
+ * the JSON and the metrics are made. A new figure is a member of a report, its counting, and a row.
  */
 #ifndef HS_REPORT_FIELDS_H
 #define HS_REPORT_FIELDS_H
@@ -36,7 +36,7 @@ struct hs_report_field {
 	size_t offset;
 	/* In JSON: a key, or "object.key" one level down; NULL: not there. Those of one object stand together. */
 	const char *json;
-	double json_per; /* it is told divided by this; 0: as it is, a whole number */
+	double json_per; /* it is reported divided by this; 0: as it is, a whole number */
 	/* As metrics. */
 	bool counter;     /* it only grows; otherwise a gauge */
 	const char *unit; /* "bytes", "seconds"; NULL: it has none */

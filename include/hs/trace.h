@@ -6,7 +6,7 @@
  * order of first sight by its XXH3-128 digest under a key that dies with the recorder: who has the trace can tell which
  * pages were equal, and nothing about what was in them. Numbers mean nothing outside their own trace.
  *
- * Records stand in the order of the calls that they tell of: sample, read, age is told from age, sample, read. So a
+ * Records stand in the order of the calls: sample, read, age is not the same as age, sample, read. So a
  * replay can answer the same calls with the same results (hs/record.h).
  */
 #ifndef HS_TRACE_H
@@ -184,7 +184,7 @@ struct hs_trace_reader;
 
 /*
  * Reads a trace from `f`, which is owned from then on, also after an error; it needs no seeking. `name`: for errors,
- * each of which tells the place in bytes from the start of the file and the reason. -EINVAL: it is no trace;
+ * each of which names the place in bytes from the start of the file and the reason. -EINVAL: it is no trace;
  * -EPROTONOSUPPORT: another version of the format; -ENODATA: it ends too early; -EBADMSG: it is damaged; -ENOMEM; or
  * what reading gave.
  */

@@ -80,10 +80,10 @@ sees_rows "a row for no folder" '$a folder tier hs_tier hs' "has tier, where no 
 
 # Names.
 for name in 'int hs_view_lookalike(void);' 'struct hs_ledger_of_ours {' '#define HS_INDEX_OF_OURS 1' 'enum hs_lab_kind_of_ours {'; do
-	cp remote/batch.h "$work/kept"
-	printf '%s\n' "$name" >>remote/batch.h
-	sees "remote/batch.h declaring $name" "remote/batch.h" "$here/names.sh" .
-	cp "$work/kept" remote/batch.h
+	cp remote/remote_internal.h "$work/kept"
+	printf '%s\n' "$name" >>remote/remote_internal.h
+	sees "remote/remote_internal.h declaring $name" "remote/remote_internal.h" "$here/names.sh" .
+	cp "$work/kept" remote/remote_internal.h
 done
 
 # sees_call FOLDER TARGET SYMBOL TEXT: a call more in a folder's library

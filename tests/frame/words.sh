@@ -5,15 +5,8 @@ set -eu
 . "$(dirname "$0")/table.sh"
 shift
 
-# word: what to write instead
-words='befell|befall: happened to
-owes?|owed|owing|debts?: pending (a pending restore)
-wish(es|ed)?|wishing: desired state, request
-tells|told|telling: reports, says, returns ("tell apart" and "cannot tell" are plain English)
-dear|dearer|dearest|dearly: expensive
-vain: for nothing'
 # A file that is already on machines, and plain English.
-except='wishes\.json|(told|tells [a-z ]*) apart|tells hot from cold|be told([^a-z]|$)|told to([^a-z]|$)|told otherwise'
+except='wishes\.json|(told|tells [A-Za-z ]*) apart|tells hot from cold|be told([^a-z]|$)|told to([^a-z]|$)|told otherwise'
 
 if [ $# -gt 0 ]; then
 	folders=$*
@@ -22,7 +15,8 @@ else
 		END { for (f in unclean) print "-" f }' "$table" | sort | awk '/^-/ { no[substr($0, 2)] = 1; next } !($0 in no)')
 	folders="$folders docs README.md"
 fi
-pattern=$(echo "$words" | sed 's/: .*//' | paste -sd'|')
+# words.txt: a pattern a line, and what to write instead
+pattern=$(sed 's/: .*//' "$here/words.txt" | paste -sd'|')
 bad=0
 for folder in $folders; do
 	[ -d "$folder" ] && pat="^$folder/[^/]*\$" || pat="^$folder\$"
@@ -30,5 +24,5 @@ for folder in $folders; do
 	tree '*.c' '*.h' '*.md' '*.1' '*.8' '*.in' '*.sh' '*.yaml' | grep -E "$pat" | xargs -r grep -nwHiE "$pattern" |
 		sed -E "s/$except//g" | grep -wiE "$pattern" && bad=1
 done
-[ "$bad" = 0 ] && echo "no word of a dialect in: $(echo $folders)" || { echo "instead of:"; echo "$words"; } >&2
+[ "$bad" = 0 ] && echo "no word of a dialect in: $(echo $folders)" || { echo "instead of:"; cat "$here/words.txt"; } >&2
 exit "$bad"
