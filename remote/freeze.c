@@ -42,7 +42,7 @@ struct others {
 
 static DIR *open_tasks(const struct hs_remote *r)
 {
-	int fd = openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = hs_remote_sys->openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!d && fd >= 0)
@@ -67,14 +67,14 @@ static int seize(struct others *o, pid_t tid)
 
 	if (o->nr == o->room) {
 		size_t room = o->room ? o->room * 2 : 64;
-		struct other *more = reallocarray(o->list, room, sizeof(*more));
+		struct other *more = hs_remote_sys->resize(o->list, room, sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
 		o->list = more;
 		o->room = room;
 	}
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
+	if (hs_remote_sys->ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
 		int error = errno;
 
 		if (error == ESRCH || hs_remote_read_status(o->r->proc_fd, tid, &st) || st.state == 'Z' ||
@@ -83,7 +83,7 @@ static int seize(struct others *o, pid_t tid)
 		return error == EPERM && st.tracer ? -EBUSY : -error;
 	}
 	o->list[o->nr++] = (struct other){ .tid = tid };
-	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL))
+	if (hs_remote_sys->ptrace(PTRACE_INTERRUPT, tid, NULL, NULL))
 		return errno == ESRCH ? 0 : -errno;
 	return 0;
 }
@@ -149,11 +149,12 @@ static void undo_eintr(pid_t tid)
 {
 	struct user_regs_struct regs, kernel, user;
 
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) || (long)regs.orig_rax < 0 || (long)regs.rax != -EINTR)
+	if (hs_remote_sys->ptrace(PTRACE_GETREGS, tid, NULL, &regs) || (long)regs.orig_rax < 0 ||
+	    (long)regs.rax != -EINTR)
 		return;
 	(void)hs_remote_restart(&regs, -1, &kernel, &user);
 	if (kernel.rax != regs.rax)
-		(void)ptrace(PTRACE_SETREGS, tid, NULL, &kernel);
+		(void)hs_remote_sys->ptrace(PTRACE_SETREGS, tid, NULL, &kernel);
 }
 
 static int await_stops(struct others *o, uint64_t until_us)
@@ -183,9 +184,9 @@ static int await_stops(struct others *o, uint64_t until_us)
 static void let_go(struct others *o)
 {
 	for (size_t i = 0; i < o->nr; i++) {
-		if (o->list[i].stopped)
-			(void)ptrace(PTRACE_DETACH, o->list[i].tid, NULL, (void *)(long)o->list[i].signal);
-		else
+		/* Otherwise the end of the tracing thread does it. */
+		if (!o->list[i].stopped ||
+		    hs_remote_sys->ptrace(PTRACE_DETACH, o->list[i].tid, NULL, (void *)(long)o->list[i].signal))
 			o->r->abandon = true;
 	}
 	free(o->list);

@@ -49,7 +49,7 @@ static int rank_of(const struct hs_remote *r, pid_t tid, enum hs_remote_rank *ra
 
 static int list(const struct hs_remote *r, struct candidate *c, size_t *nr, struct hs_error *err)
 {
-	int fd = openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = hs_remote_sys->openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 
