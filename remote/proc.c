@@ -127,6 +127,7 @@ int hs_remote_read_doing(int proc_fd, pid_t tid, struct hs_remote_doing *out)
 /* Flags of struct task_struct, in field 9 of stat. */
 #define TASK_IO_WORKER   0x10UL
 #define TASK_USER_WORKER 0x4000UL
+#define TASK_KTHREAD     0x200000UL /* vhost before 6.4, in the memory of its VMM */
 
 bool hs_remote_is_worker(int proc_fd, pid_t tid)
 {
@@ -139,7 +140,7 @@ bool hs_remote_is_worker(int proc_fd, pid_t tid)
 	p = strrchr(buf, ')'); /* a name may hold anything */
 	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags) != 1)
 		return true;
-	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER)) != 0;
+	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER | TASK_KTHREAD)) != 0;
 }
 
 int hs_remote_open_maps(int proc_fd, pid_t tid)
