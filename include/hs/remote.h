@@ -1,6 +1,6 @@
 /*
  * System calls inside a guest's process, by ptrace, safe against anything: when our process dies at any instant, the
- * guest's thread goes on as if nothing had happened. How, and which race each step closes: remote/remote.c.
+ * guest's thread goes on as if nothing had happened. How, and which race each step closes: remote/session.c.
  *
  * One thread at a time uses a handle. Nothing stays attached between calls: each call's work is done in a thread of its
  * own, and the kernel lets go whatever that thread held when it ends. Other threads of the process must not wait for
