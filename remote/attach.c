@@ -25,8 +25,13 @@ static int refuse(struct hs_remote_session *s, int code, struct hs_error *err, c
 
 static int gone(struct hs_remote_session *s, struct hs_error *err)
 {
+	bool held = s->attached;
+
 	hs_remote_filters_finish(&s->filters);
-	s->attached = false;
+	if (held)
+		hs_remote_lost(s);
+	if (held && s->r->abandon)
+		return hs_error_set(err, -EAGAIN, "thread %d of process %d cannot be held", s->tid, s->r->pid);
 	return hs_error_set(err, -ESRCH, "thread %d of process %d is gone", s->tid, s->r->pid);
 }
 
@@ -72,7 +77,7 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 	char path[32];
 	int code, rc;
 
-	if (ptrace(PTRACE_SEIZE, s->tid, NULL, (void *)(long)PTRACE_O_TRACESYSGOOD)) {
+	if (hs_remote_sys->ptrace(PTRACE_SEIZE, s->tid, NULL, (void *)(long)PTRACE_O_TRACESYSGOOD)) {
 		int e = errno;
 
 		/* A thread that is about to end answers EPERM as well. */
@@ -96,7 +101,7 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 	}
 
 	s->start_us = hs_remote_now_us();
-	if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL)) {
+	if (hs_remote_sys->ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL)) {
 		hs_remote_abandon(s);
 		return gone(s, err);
 	}
@@ -139,19 +144,20 @@ static int await_wake(struct hs_remote_session *s, uint64_t until_us, struct use
 		uint64_t now = hs_remote_now_us();
 		int code, rc;
 
-		if (ptrace(PTRACE_SYSCALL, s->tid, NULL, NULL))
+		if (hs_remote_sys->ptrace(PTRACE_SYSCALL, s->tid, NULL, NULL))
 			return gone(s, err);
 		rc = hs_remote_wait_stop(s, until_us > now ? until_us - now : 0, &code);
 		if (rc == -ETIMEDOUT) {
-			if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
+			if (hs_remote_sys->ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
 				rc = hs_remote_wait_stop(s, REMOTE_GRACE_US, &code);
 			if (rc == 0 && code == REMOTE_TRAP_STOP) {
 				struct user_regs_struct kernel, user;
 
-				if (ptrace(PTRACE_GETREGS, s->tid, NULL, regs))
+				if (hs_remote_sys->ptrace(PTRACE_GETREGS, s->tid, NULL, regs))
 					return gone(s, err);
 				(void)hs_remote_restart(regs, code_nr(s, regs), &kernel, &user);
-				if (kernel.rax != regs->rax && ptrace(PTRACE_SETREGS, s->tid, NULL, &kernel))
+				if (kernel.rax != regs->rax &&
+				    hs_remote_sys->ptrace(PTRACE_SETREGS, s->tid, NULL, &kernel))
 					return gone(s, err);
 				return refuse(s, -EAGAIN, err, "waits for a set time");
 			}
@@ -169,8 +175,8 @@ static int await_wake(struct hs_remote_session *s, uint64_t until_us, struct use
 
 		struct __ptrace_syscall_info info;
 
-		if (ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
-		    ptrace(PTRACE_GETREGS, s->tid, NULL, regs))
+		if (hs_remote_sys->ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
+		    hs_remote_sys->ptrace(PTRACE_GETREGS, s->tid, NULL, regs))
 			return gone(s, err);
 		if (info.op != PTRACE_SYSCALL_INFO_EXIT)
 			continue;
@@ -192,7 +198,8 @@ static int look_rseq(const struct hs_remote_session *s, uint64_t rip)
 	} cs;
 	uint64_t cs_addr = 0;
 
-	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, (void *)sizeof(conf), &conf) <= 0 || !conf.rseq_abi_pointer)
+	if (hs_remote_sys->ptrace(PTRACE_GET_RSEQ_CONFIGURATION, s->tid, (void *)sizeof(conf), &conf) <= 0 ||
+	    !conf.rseq_abi_pointer)
 		return 0;
 	if (hs_remote_move(s, false, &cs_addr, conf.rseq_abi_pointer + 8, sizeof(cs_addr)))
 		return -EAGAIN;
@@ -240,17 +247,18 @@ static int look(struct hs_remote_session *s, const struct hs_remote_want *want, 
 
 	struct iovec feature_iov = { feature, sizeof(feature) };
 
-	if (ptrace(PTRACE_GETREGSET, s->tid, (void *)REGSET_SHADOW_STACK, &feature_iov) == 0)
+	if (hs_remote_sys->ptrace(PTRACE_GETREGSET, s->tid, (void *)REGSET_SHADOW_STACK, &feature_iov) == 0)
 		return refuse(s, -ENOTSUP, err, "has a shadow stack (CET)");
-	if (ptrace((enum __ptrace_request)DISPATCH_CONFIG, s->tid, (void *)32, feature) == 0 && feature[0] != 0)
+	if (hs_remote_sys->ptrace((enum __ptrace_request)DISPATCH_CONFIG, s->tid, (void *)32, feature) == 0 &&
+	    feature[0] != 0)
 		return refuse(s, -ENOTSUP, err, "has its system calls redirected (syscall user dispatch)");
 
-	if (ptrace(PTRACE_GETREGSET, s->tid, (void *)NT_X86_XSTATE, &iov))
+	if (hs_remote_sys->ptrace(PTRACE_GETREGSET, s->tid, (void *)NT_X86_XSTATE, &iov))
 		return errno == ESRCH ? gone(s, err) : refuse(s, -ENOTSUP, err, "shows no extended state (XSAVE)");
 	rc = hs_remote_xstate_prepare(r->xstate, iov.iov_len, &own->xstate_size);
 	if (rc)
 		return refuse(s, -ENOTSUP, err, "has an extended state that we do not know");
-	if (ptrace(PTRACE_GETSIGMASK, s->tid, (void *)sizeof(own->sigmask), &own->sigmask))
+	if (hs_remote_sys->ptrace(PTRACE_GETSIGMASK, s->tid, (void *)sizeof(own->sigmask), &own->sigmask))
 		return gone(s, err);
 	if (look_mask(s, regs, own->sigmask))
 		return refuse(s, -EAGAIN, err, "waits with signals held back");
@@ -285,7 +293,7 @@ static int save(struct hs_remote_session *s)
 				   { (void *)g->call, 3 },
 				   { (void *)g->sigreturn, g->sigreturn_size } };
 
-	if (process_vm_readv(s->tid, local, 3, remote, 3, 0) != (ssize_t)(size + 3 + g->sigreturn_size))
+	if (hs_remote_sys->vm_read(s->tid, local, remote, 3) != (ssize_t)(size + 3 + g->sigreturn_size))
 		return -EFAULT;
 	if (call[0] != 0x0f || call[1] != 0x05 || call[2] != 0xc3 ||
 	    memcmp(sigreturn, g->sigreturn_bytes, g->sigreturn_size) != 0)
@@ -309,10 +317,10 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 	rc = attach(s, err);
 	if (rc)
 		return rc;
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs))
+	if (hs_remote_sys->ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		return gone(s, err);
 	timed = hs_remote_restart(&regs, code_nr(s, &regs), &s->kernel, &s->user) == HS_REMOTE_TIMED_SLEEP;
-	if (s->kernel.rax != regs.rax && ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))
+	if (s->kernel.rax != regs.rax && hs_remote_sys->ptrace(PTRACE_SETREGS, tid, NULL, &s->kernel))
 		return gone(s, err); /* an EINTR of our making, undone first of all */
 	if (timed) {
 		if (!sleep_until_us)
@@ -324,6 +332,10 @@ int hs_remote_session_begin(struct hs_remote_session *s, struct hs_remote *r, pi
 		s->kernel = s->user = regs;
 		s->user.orig_rax = (unsigned long long)-1;
 	}
+	/* Now that it stands still: it may have entered a seccomp mode since the look before. */
+	rc = hs_remote_read_status(r->proc_fd, tid, &st);
+	if (rc)
+		return refuse(s, rc == -ESRCH ? rc : -EAGAIN, err, "cannot be looked at");
 	rc = look(s, want, &st, &regs, &own, err);
 	if (rc)
 		return rc;

@@ -77,6 +77,8 @@ int hs_remote_no_progress(struct hs_remote *r, pid_t tid, struct hs_error *err)
 {
 	char text[384];
 
+	if (hs_remote_time_left_us(r) && !r->kept.attached)
+		return hs_error_set(err, -EAGAIN, "thread %d of process %d could not be held to the end", tid, r->pid);
 	r->late = true;
 	why(r, tid, text, sizeof(text));
 	return hs_error_set(err, -EAGAIN, "process %d makes no progress: %s", r->pid, text);

@@ -1,12 +1,13 @@
 /*
- * Calls while the whole process stands still.
+ * Calls while the whole process stands still, and with it each other process that runs in its address space (vfork,
+ * clone(CLONE_VM), QEMU's async-teardown): what holds of the memory has to hold against their threads as well.
  *
  * One thread is held as in any session, to make the calls. Then all others are stopped: each is attached to and
  * interrupted, and stops on its way back to user mode, so that a system call it was in has been finished or given up by
- * then. New threads come only from threads that run; so the list is read again until it holds none that is not
- * stopped. Nothing of these threads is changed: registers, memory and pending signals stay, and the kernel's own code
- * restarts the calls that they were in. Only an EINTR of our making is undone at once (restart.c). If we die, the
- * kernel lets them go.
+ * then. New threads and processes come only from threads that run; so the lists are read again until they hold none
+ * that is not stopped. Nothing of these threads is changed: registers, memory and pending signals stay, and the
+ * kernel's own code restarts the calls that they were in. Only an EINTR of our making is undone at once (restart.c). If
+ * we die, the kernel lets them go.
  *
  * The kernel's own workers in the process (io_uring, vhost) are left alone: they make no system calls, and a read that
  * one of them waits in would end with EINTR.
@@ -22,6 +23,7 @@
 #include <sys/ptrace.h>
 #include <unistd.h>
 
+#include "base/address_space.h"
 #include "remote_internal.h"
 
 #define STUCK_US 20000U  /* longer than a disk takes */
@@ -33,16 +35,24 @@ struct other {
 	bool stopped;
 };
 
+/* One of those that run in the guest's address space: the guest itself is the first. */
+struct process {
+	pid_t pid;
+	int proc_fd;
+};
+
 struct others {
 	struct hs_remote *r;
 	pid_t caller;
 	struct other *list;
 	size_t nr, room;
+	struct process *processes;
+	size_t nr_processes;
 };
 
-static DIR *open_tasks(const struct hs_remote *r)
+static DIR *open_tasks(int proc_fd)
 {
-	int fd = openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = hs_remote_sys->openat(proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!d && fd >= 0)
@@ -60,30 +70,66 @@ static bool is_known(const struct others *o, pid_t tid)
 	return false;
 }
 
+static int add_process(void *ctx, pid_t pid)
+{
+	struct others *o = ctx;
+	struct process *more;
+	char path[256];
+	int fd;
+
+	for (size_t i = 0; i < o->nr_processes; i++)
+		if (o->processes[i].pid == pid)
+			return 0;
+	(void)snprintf(path, sizeof(path), "%s/%d", o->r->proc_dir, pid);
+	fd = hs_remote_sys->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno; /* it has just ended */
+	if (hs_remote_is_worker(fd, pid)) {
+		(void)close(fd);
+		return 0;
+	}
+	more = hs_remote_sys->resize(o->processes, o->nr_processes + 1, sizeof(*more));
+	if (!more) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	o->processes = more;
+	o->processes[o->nr_processes++] = (struct process){ .pid = pid, .proc_fd = fd };
+	return 0;
+}
+
+/* The processes that are not known yet. */
+static int find_processes(struct others *o)
+{
+	const struct hs_host host = { .proc_dir = o->r->proc_dir };
+	int rc = o->nr_processes ? 0 : add_process(o, o->r->pid);
+
+	return rc ? rc : hs_address_space_each(&host, o->r->pid, add_process, o);
+}
+
 /* Attaches and interrupts. 0 as well when the thread has just ended. */
-static int seize(struct others *o, pid_t tid)
+static int seize(struct others *o, const struct process *p, pid_t tid)
 {
 	struct hs_remote_status st;
 
 	if (o->nr == o->room) {
 		size_t room = o->room ? o->room * 2 : 64;
-		struct other *more = reallocarray(o->list, room, sizeof(*more));
+		struct other *more = hs_remote_sys->resize(o->list, room, sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
 		o->list = more;
 		o->room = room;
 	}
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
+	if (hs_remote_sys->ptrace(PTRACE_SEIZE, tid, NULL, NULL)) {
 		int error = errno;
 
-		if (error == ESRCH || hs_remote_read_status(o->r->proc_fd, tid, &st) || st.state == 'Z' ||
-		    st.state == 'X')
+		if (error == ESRCH || hs_remote_read_status(p->proc_fd, tid, &st) || st.state == 'Z' || st.state == 'X')
 			return 0;
 		return error == EPERM && st.tracer ? -EBUSY : -error;
 	}
 	o->list[o->nr++] = (struct other){ .tid = tid };
-	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL))
+	if (hs_remote_sys->ptrace(PTRACE_INTERRUPT, tid, NULL, NULL))
 		return errno == ESRCH ? 0 : -errno;
 	return 0;
 }
@@ -93,13 +139,13 @@ static int seize(struct others *o, pid_t tid)
  * before any of them is stopped. One that waits for a disk has gone on by the second look; what falls asleep after it
  * is given STILL_US.
  */
-static bool any_is_stuck(const struct hs_remote *r)
+static bool any_is_stuck(int proc_fd)
 {
 	struct {
 		pid_t tid;
 		unsigned long switches;
 	} asleep[16];
-	DIR *d = open_tasks(r);
+	DIR *d = open_tasks(proc_fd);
 	struct hs_remote_status st;
 	size_t nr = 0;
 	struct dirent *e;
@@ -107,7 +153,7 @@ static bool any_is_stuck(const struct hs_remote *r)
 	while (d && nr < sizeof(asleep) / sizeof(asleep[0]) && (e = readdir(d)) != NULL) {
 		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
 
-		if (tid > 0 && !hs_remote_read_status(r->proc_fd, tid, &st) && st.state == 'D') {
+		if (tid > 0 && !hs_remote_read_status(proc_fd, tid, &st) && st.state == 'D') {
 			asleep[nr].tid = tid;
 			asleep[nr++].switches = st.switches;
 		}
@@ -117,29 +163,38 @@ static bool any_is_stuck(const struct hs_remote *r)
 	if (nr)
 		(void)usleep(STUCK_US);
 	for (size_t i = 0; i < nr; i++)
-		if (!hs_remote_read_status(r->proc_fd, asleep[i].tid, &st) && st.state == 'D' &&
+		if (!hs_remote_read_status(proc_fd, asleep[i].tid, &st) && st.state == 'D' &&
 		    st.switches == asleep[i].switches)
 			return true;
 	return false;
 }
 
-/* All threads that are not known yet; *nr_new: how many there were. */
-static int seize_new(struct others *o, size_t *nr_new)
+static int seize_threads(struct others *o, const struct process *p)
 {
-	DIR *d = open_tasks(o->r);
-	size_t before = o->nr;
+	DIR *d = open_tasks(p->proc_fd);
 	struct dirent *e;
 	int rc = 0;
 
 	if (!d)
-		return -ESRCH;
+		return p->pid == o->r->pid ? -ESRCH : 0;
 	while (!rc && (e = readdir(d)) != NULL) {
 		pid_t tid = (pid_t)strtol(e->d_name, NULL, 10);
 
-		if (tid > 0 && !is_known(o, tid) && !hs_remote_is_worker(o->r->proc_fd, tid))
-			rc = seize(o, tid);
+		if (tid > 0 && !is_known(o, tid) && !hs_remote_is_worker(p->proc_fd, tid))
+			rc = seize(o, p, tid);
 	}
 	(void)closedir(d);
+	return rc;
+}
+
+/* All threads that are not known yet; *nr_new: how many there were. */
+static int seize_new(struct others *o, size_t *nr_new)
+{
+	size_t before = o->nr;
+	int rc = find_processes(o);
+
+	for (size_t i = 0; i < o->nr_processes && !rc; i++)
+		rc = seize_threads(o, &o->processes[i]);
 	*nr_new = o->nr - before;
 	return rc;
 }
@@ -149,11 +204,12 @@ static void undo_eintr(pid_t tid)
 {
 	struct user_regs_struct regs, kernel, user;
 
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) || (long)regs.orig_rax < 0 || (long)regs.rax != -EINTR)
+	if (hs_remote_sys->ptrace(PTRACE_GETREGS, tid, NULL, &regs) || (long)regs.orig_rax < 0 ||
+	    (long)regs.rax != -EINTR)
 		return;
 	(void)hs_remote_restart(&regs, -1, &kernel, &user);
 	if (kernel.rax != regs.rax)
-		(void)ptrace(PTRACE_SETREGS, tid, NULL, &kernel);
+		(void)hs_remote_sys->ptrace(PTRACE_SETREGS, tid, NULL, &kernel);
 }
 
 static int await_stops(struct others *o, uint64_t until_us)
@@ -183,12 +239,21 @@ static int await_stops(struct others *o, uint64_t until_us)
 static void let_go(struct others *o)
 {
 	for (size_t i = 0; i < o->nr; i++) {
-		if (o->list[i].stopped)
-			(void)ptrace(PTRACE_DETACH, o->list[i].tid, NULL, (void *)(long)o->list[i].signal);
-		else
+		/* Otherwise the end of the tracing thread does it. */
+		if (!o->list[i].stopped ||
+		    hs_remote_sys->ptrace(PTRACE_DETACH, o->list[i].tid, NULL, (void *)(long)o->list[i].signal))
 			o->r->abandon = true;
 	}
 	free(o->list);
+	o->list = NULL;
+	o->nr = 0;
+}
+
+static void finish(struct others *o)
+{
+	for (size_t i = 0; i < o->nr_processes; i++)
+		(void)close(o->processes[i].proc_fd);
+	free(o->processes);
 }
 
 static int stop_others(struct others *o, struct hs_error *err)
@@ -244,12 +309,24 @@ int hs_remote_freeze(struct hs_remote *r, const struct hs_remote_call *like, hs_
 	struct others o = { .r = r };
 	int rc;
 
-	if (any_is_stuck(r))
-		return hs_error_set(err, -EAGAIN, "a thread of process %d is in uninterruptible sleep", r->pid);
+	rc = find_processes(&o);
+	if (rc) {
+		rc = hs_error_set(err, rc == -ENOSYS ? -ENOTSUP : rc,
+				  "which processes share the memory of process %d cannot be told: %s", r->pid,
+				  strerror(-rc));
+		goto out;
+	}
+	for (size_t i = 0; i < o.nr_processes; i++) {
+		if (any_is_stuck(o.processes[i].proc_fd)) {
+			rc = hs_error_set(err, -EAGAIN, "a thread of process %d is in uninterruptible sleep",
+					  o.processes[i].pid);
+			goto out;
+		}
+	}
 	memcpy(want.args, like->args, sizeof(want.args));
 	rc = hs_remote_pick(&s, r, &want, err);
 	if (rc)
-		return rc;
+		goto out;
 	o.caller = s.tid;
 	rc = stop_others(&o, err);
 	if (!rc)
@@ -257,5 +334,7 @@ int hs_remote_freeze(struct hs_remote *r, const struct hs_remote_call *like, hs_
 	/* The others first: whatever becomes of the calling thread, they need not wait for it. */
 	let_go(&o);
 	hs_remote_session_end(&s);
+out:
+	finish(&o);
 	return rc;
 }

@@ -71,18 +71,19 @@ static bool on_to_stop(struct hs_remote_session *s)
 	struct __ptrace_syscall_info info;
 	struct user_regs_struct regs;
 
-	if (ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) > 0 &&
-	    info.op == PTRACE_SYSCALL_INFO_ENTRY && ptrace(PTRACE_GETREGS, s->tid, NULL, &regs) == 0) {
+	if (hs_remote_sys->ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) > 0 &&
+	    info.op == PTRACE_SYSCALL_INFO_ENTRY && hs_remote_sys->ptrace(PTRACE_GETREGS, s->tid, NULL, &regs) == 0) {
 		regs.orig_rax = (unsigned long long)-1;
-		(void)ptrace(PTRACE_SETREGS, s->tid, NULL, &regs);
+		(void)hs_remote_sys->ptrace(PTRACE_SETREGS, s->tid, NULL, &regs);
 	}
-	return ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0 && ptrace(PTRACE_CONT, s->tid, NULL, NULL) == 0;
+	return hs_remote_sys->ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0 &&
+	       hs_remote_sys->ptrace(PTRACE_CONT, s->tid, NULL, NULL) == 0;
 }
 
 /* The statistics are the caller's again by now: this hold is not in them. */
 static void let_go_kept(struct hs_remote *r)
 {
-	struct hs_remote shadow = { .pid = r->pid, .saved = r->saved };
+	struct hs_remote shadow = { .pid = r->pid, .proc_fd = r->proc_fd, .saved = r->saved };
 	struct hs_remote_session *s = &r->kept;
 	int code, rc;
 
@@ -146,7 +147,7 @@ int hs_remote_job_run(struct hs_remote_job *j)
 	/* Signals are the caller's: none is handled in the middle of a hold. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&r->thread, NULL, work, j);
+	rc = hs_remote_sys->thread(&r->thread, NULL, work, j);
 	(void)pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (rc)
 		return hs_error_set(err, -rc, "cannot start a thread: %s", strerror(rc));

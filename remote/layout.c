@@ -81,7 +81,7 @@ static int scan_vma(const struct hs_remote_vma *vma, void *ctx)
 
 		if (vma->end - at < SCAN_CHUNK)
 			remote.iov_len = (size_t)(vma->end - at);
-		n = process_vm_readv(s->tid, &local, 1, &remote, 1, 0);
+		n = hs_remote_sys->vm_read(s->tid, &local, &remote, 1);
 		if (n <= 0) {
 			s->error = n < 0 ? errno : EFAULT;
 			return 0;
@@ -97,7 +97,7 @@ static int scan_vma(const struct hs_remote_vma *vma, void *ctx)
 
 int hs_remote_find_gadgets(int maps_fd, pid_t tid, struct hs_remote_gadgets *out, struct hs_error *err)
 {
-	struct scan s = { .tid = tid, .out = out, .buf = malloc(SCAN_CHUNK) };
+	struct scan s = { .tid = tid, .out = out, .buf = hs_remote_sys->alloc(1, SCAN_CHUNK) };
 	int rc = 0;
 
 	*out = (struct hs_remote_gadgets){ .call = 0 };

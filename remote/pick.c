@@ -49,7 +49,7 @@ static int rank_of(const struct hs_remote *r, pid_t tid, enum hs_remote_rank *ra
 
 static int list(const struct hs_remote *r, struct candidate *c, size_t *nr, struct hs_error *err)
 {
-	int fd = openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = hs_remote_sys->openat(r->proc_fd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
 
@@ -90,6 +90,21 @@ struct candidates {
 	size_t nr;
 };
 
+/* No thread suits. */
+static int nobody(const struct hs_remote *r, const struct candidates *all, struct hs_error *err)
+{
+	struct hs_remote_status st;
+
+	for (size_t i = 0; i < all->nr; i++)
+		if (!hs_remote_read_status(r->proc_fd, all->list[i].tid, &st) && st.state == 'D')
+			return hs_error_set(err, -EAGAIN, "thread %d of process %d is in uninterruptible sleep",
+					    all->list[i].tid, r->pid);
+	return hs_error_set(err, -EAGAIN,
+			    "process %d has no thread that could be stopped without seeing it: all wait in calls that "
+			    "might return EINTR",
+			    r->pid);
+}
+
 /* sleep_until_us: the end of a timed sleep is awaited until then. */
 static int try_all(struct hs_remote_session *s, struct hs_remote *r, const struct hs_remote_want *want,
 		   const struct candidates *all, uint64_t sleep_until_us, struct hs_error *err)
@@ -97,14 +112,8 @@ static int try_all(struct hs_remote_session *s, struct hs_remote *r, const struc
 	const struct candidate *c = all->list;
 	int rc = hs_error_set(err, -ESRCH, "process %d is gone", r->pid);
 
-	for (size_t i = 0; i < all->nr && c[i].rank == HS_REMOTE_NEVER; i++) {
-		if (i + 1 == all->nr)
-			return hs_error_set(
-			    err, -EAGAIN,
-			    "process %d has no thread that could be stopped without seeing it: all wait "
-			    "in calls that might return EINTR",
-			    r->pid);
-	}
+	if (all->nr && c[0].rank == HS_REMOTE_NEVER)
+		return nobody(r, all, err);
 	for (size_t i = 0; i < all->nr && c[i].rank != HS_REMOTE_NEVER; i++) {
 		struct hs_error why = { "" };
 		int one = hs_remote_session_begin(s, r, c[i].tid, want,

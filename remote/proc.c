@@ -15,13 +15,13 @@
 
 ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size)
 {
-	int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+	int fd = hs_remote_sys->openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
 	size_t len = 0;
 
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	while (len < size - 1) {
-		ssize_t n = read(fd, buf + len, size - 1 - len);
+		ssize_t n = hs_remote_sys->read(fd, buf + len, size - 1 - len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -127,6 +127,7 @@ int hs_remote_read_doing(int proc_fd, pid_t tid, struct hs_remote_doing *out)
 /* Flags of struct task_struct, in field 9 of stat. */
 #define TASK_IO_WORKER   0x10UL
 #define TASK_USER_WORKER 0x4000UL
+#define TASK_KTHREAD     0x200000UL /* vhost before 6.4, in the memory of its VMM */
 
 bool hs_remote_is_worker(int proc_fd, pid_t tid)
 {
@@ -139,7 +140,7 @@ bool hs_remote_is_worker(int proc_fd, pid_t tid)
 	p = strrchr(buf, ')'); /* a name may hold anything */
 	if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags) != 1)
 		return true;
-	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER)) != 0;
+	return (flags & (TASK_IO_WORKER | TASK_USER_WORKER | TASK_KTHREAD)) != 0;
 }
 
 int hs_remote_open_maps(int proc_fd, pid_t tid)
@@ -148,7 +149,7 @@ int hs_remote_open_maps(int proc_fd, pid_t tid)
 	int fd;
 
 	(void)snprintf(path, sizeof(path), "task/%d/maps", tid);
-	fd = openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
+	fd = hs_remote_sys->openat(proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
 	return fd;
@@ -241,11 +242,11 @@ static int query(int fd, uint64_t addr, struct hs_remote_vma *vma)
 	q.name_size = sizeof(vma->name);
 	q.name_addr = (uint64_t)(uintptr_t)vma->name;
 	vma->name[0] = 0;
-	if (ioctl(fd, MAPS_QUERY, &q)) {
+	if (hs_remote_sys->ioctl(fd, MAPS_QUERY, &q)) {
 		if (errno != ENAMETOOLONG)
 			return -errno;
 		q = (struct maps_query){ .size = sizeof(q), .addr = addr };
-		if (ioctl(fd, MAPS_QUERY, &q))
+		if (hs_remote_sys->ioctl(fd, MAPS_QUERY, &q))
 			return -errno;
 	}
 	vma->start = q.start;

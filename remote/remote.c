@@ -73,10 +73,10 @@ static int check_program(const struct hs_remote *r, const struct hs_remote_statu
 	if (st->seccomp == 1)
 		return hs_error_set(err, -ENOTSUP, "process %d (%s) is in strict seccomp mode, which allows no call",
 				    r->pid, st->comm);
-	fd = openat(r->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
+	fd = hs_remote_sys->openat(r->proc_fd, "exe", O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0; /* its main thread has ended, or may not be looked at: that shows below */
-	if (read(fd, ident, sizeof(ident)) == (ssize_t)sizeof(ident) && ident[EI_CLASS] == ELFCLASS32) {
+	if (hs_remote_sys->read(fd, ident, sizeof(ident)) == (ssize_t)sizeof(ident) && ident[EI_CLASS] == ELFCLASS32) {
 		close(fd);
 		return hs_error_set(err, -ENOTSUP, "process %d (%s) is a 32-bit program, which is not supported",
 				    r->pid, st->comm);
@@ -97,7 +97,7 @@ static int refuse_maps(const struct hs_remote *r, int rc, struct hs_error *err)
 
 int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid, struct hs_error *err)
 {
-	struct hs_remote *r = calloc(1, sizeof(*r));
+	struct hs_remote *r = hs_remote_sys->alloc(1, sizeof(*r));
 	struct hs_remote_status st;
 	char path[256];
 	int rc = -ENOMEM;
@@ -111,16 +111,17 @@ int hs_remote_open(struct hs_remote **out, const struct hs_host *host, pid_t pid
 	(void)pthread_mutex_init(&r->lock, NULL);
 	(void)pthread_cond_init(&r->wake, NULL);
 	hs_remote_freezers_find(&r->freezers, host->proc_dir);
-	r->proc_dir = strdup(host->proc_dir);
-	r->xstate = malloc(REMOTE_XSTATE_MAX);
-	r->saved = malloc(REMOTE_DATA_MAX + 2 * REMOTE_XSTATE_MAX);
-	r->image = malloc(2 * REMOTE_XSTATE_MAX);
+	r->proc_dir = hs_remote_sys->alloc(1, strlen(host->proc_dir) + 1);
+	r->xstate = hs_remote_sys->alloc(1, REMOTE_XSTATE_MAX);
+	r->saved = hs_remote_sys->alloc(1, REMOTE_DATA_MAX + 2 * REMOTE_XSTATE_MAX);
+	r->image = hs_remote_sys->alloc(1, 2 * REMOTE_XSTATE_MAX);
 	if (!r->proc_dir || !r->xstate || !r->saved || !r->image) {
 		(void)hs_error_set(err, rc, "no memory");
 		goto fail;
 	}
+	memcpy(r->proc_dir, host->proc_dir, strlen(host->proc_dir) + 1);
 	(void)snprintf(path, sizeof(path), "%s/%d", host->proc_dir, pid);
-	r->proc_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r->proc_fd = hs_remote_sys->openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (r->proc_fd < 0) {
 		rc = errno == ENOENT || pid <= 0 ? -ESRCH : -errno;
 		(void)hs_error_set(err, rc, "there is no process %d", pid);

@@ -14,6 +14,7 @@
  *   layout.c    where in the guest frame and data may lie, and the code that makes the calls
  *   seccomp.c   what a thread's seccomp filters would say
  *   proc.c      /proc of the guest
+ *   sys.c       the calls to the kernel themselves
  */
 #ifndef HS_REMOTE_REMOTE_INTERNAL_H
 #define HS_REMOTE_REMOTE_INTERNAL_H
@@ -29,6 +30,25 @@
 #define REMOTE_DATA_MAX   16384U /* bytes of data for one call: 1024 iovecs, the kernel's own limit for one call */
 #define REMOTE_XSTATE_MAX 16384U /* bytes; the largest x86 state (with AMX tiles) is 11 KiB */
 #define REMOTE_RED_ZONE   128U   /* bytes below rsp that belong to the thread: the ABI */
+
+/* ---- what is asked of the kernel; errors in errno, as the calls themselves have it ---- */
+
+struct iovec;
+struct hs_remote_sys {
+	long (*ptrace)(enum __ptrace_request request, pid_t tid, void *addr, void *data);
+	ssize_t (*vm_read)(pid_t tid, const struct iovec *local, const struct iovec *remote, size_t nr);
+	ssize_t (*vm_write)(pid_t tid, const struct iovec *local, const struct iovec *remote, size_t nr);
+	int (*look)(pid_t tid, siginfo_t *si); /* at a tracee's next stop or its end, without waiting, and leaves it */
+	int (*openat)(int dir_fd, const char *path, int flags);
+	ssize_t (*read)(int fd, void *buf, size_t size);
+	int (*ioctl)(int fd, unsigned long request, void *arg);
+	void *(*alloc)(size_t nr, size_t size); /* zeroed */
+	void *(*resize)(void *old, size_t nr, size_t size);
+	int (*thread)(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);
+};
+extern const struct hs_remote_sys hs_remote_sys_kernel;
+/* The one in use. Replaced by tests alone, and never while a call is under way. */
+extern const struct hs_remote_sys *hs_remote_sys;
 
 /* ---- /proc of the guest ---- */
 
@@ -310,6 +330,11 @@ int hs_remote_move(const struct hs_remote_session *s, bool write, void *buf, uin
 void hs_remote_release(struct hs_remote_session *s, int sig);
 /* Lets go a thread of which nothing has been changed. */
 void hs_remote_detach(struct hs_remote_session *s, int sig);
+/*
+ * The kernel refuses what it refuses to a thread that is ending. If it does not end, it must not stand still until this
+ * call is over: the call ends, and with it the tracing thread, which lets it go.
+ */
+void hs_remote_lost(struct hs_remote_session *s);
 /* Neither stopped nor ended, but nothing of it has been changed: the end of the tracing thread lets it go. */
 void hs_remote_abandon(struct hs_remote_session *s);
 /* The same in the midst of a call: the tracing thread stays, until it stops and can get back what is its own. */

@@ -30,7 +30,7 @@ int hs_remote_filters_load(struct hs_remote_filters *f, pid_t tid, int mode, str
 	if (mode == 1)
 		return hs_error_set(err, -ENOTSUP, "thread %d is in strict seccomp mode, which allows no call", tid);
 	for (;;) {
-		long len = ptrace(PTRACE_SECCOMP_GET_FILTER, tid, (void *)f->nr, NULL);
+		long len = hs_remote_sys->ptrace(PTRACE_SECCOMP_GET_FILTER, tid, (void *)f->nr, NULL);
 
 		if (len < 0 && errno == ENOENT)
 			return 0; /* there are no more */
@@ -55,9 +55,9 @@ int hs_remote_filters_load(struct hs_remote_filters *f, pid_t tid, int mode, str
 			return hs_error_set(err, -ENOTSUP, "thread %d has more seccomp filters than we look at", tid);
 		}
 
-		struct sock_filter *insns = calloc((size_t)len, sizeof(*insns));
+		struct sock_filter *insns = hs_remote_sys->alloc((size_t)len, sizeof(*insns));
 
-		if (!insns || ptrace(PTRACE_SECCOMP_GET_FILTER, tid, (void *)f->nr, insns) != len) {
+		if (!insns || hs_remote_sys->ptrace(PTRACE_SECCOMP_GET_FILTER, tid, (void *)f->nr, insns) != len) {
 			free(insns);
 			hs_remote_filters_finish(f);
 			return hs_error_set(err, -EAGAIN, "the seccomp filters of thread %d could not be read", tid);

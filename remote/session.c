@@ -70,10 +70,10 @@ int hs_remote_wait_stop(struct hs_remote_session *s, uint64_t limit_us, int *cod
 	for (unsigned int i = 0;; i++) {
 		siginfo_t si = { .si_pid = 0 };
 
-		if (waitid(P_PID, (id_t)s->tid, &si, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL | __WNOTHREAD)) {
+		if (hs_remote_sys->look(s->tid, &si)) {
 			if (errno == EINTR)
 				continue;
-			s->attached = false; /* another thread's exec has taken its place */
+			hs_remote_lost(s); /* another thread's exec has taken its place */
 			return -ESRCH;
 		}
 		if (si.si_pid != 0) {
@@ -108,40 +108,66 @@ int hs_remote_wait_stop(struct hs_remote_session *s, uint64_t limit_us, int *cod
 int hs_remote_move(const struct hs_remote_session *s, bool write, void *buf, uint64_t addr, size_t size)
 {
 	struct iovec local = { buf, size }, remote = { (void *)addr, size };
-	ssize_t n = write ? process_vm_writev(s->tid, &local, 1, &remote, 1, 0)
-			  : process_vm_readv(s->tid, &local, 1, &remote, 1, 0);
+	ssize_t n = write ? hs_remote_sys->vm_write(s->tid, &local, &remote, 1)
+			  : hs_remote_sys->vm_read(s->tid, &local, &remote, 1);
 
 	if (n < 0)
 		return -errno;
 	return (size_t)n == size ? 0 : -EFAULT;
 }
 
-/* At a stop inside the kernel's signal code: own registers, own bytes, and go. */
-void hs_remote_release(struct hs_remote_session *s, int sig)
+static void count_hold(struct hs_remote_session *s)
 {
 	struct hs_remote_stats *st = &s->r->stats;
-	uint64_t held;
+	uint64_t held = hs_remote_now_us() - s->start_us;
 
-	if (s->attached) {
-		(void)ptrace(PTRACE_SETREGS, s->tid, NULL, &s->kernel);
-		if (s->touched)
-			(void)hs_remote_move(s, true, s->r->saved, s->room.frame,
-					     (size_t)(s->room.end - s->room.frame));
-		(void)ptrace(PTRACE_DETACH, s->tid, NULL, (void *)(long)sig);
-	}
-	s->attached = s->touched = false;
-	held = hs_remote_now_us() - s->start_us;
 	st->stopped_us += held;
 	if (held > st->longest_stop_us)
 		st->longest_stop_us = held;
+}
+
+static void detach(struct hs_remote_session *s, int sig)
+{
+	if (hs_remote_sys->ptrace(PTRACE_DETACH, s->tid, NULL, (void *)(long)sig))
+		hs_remote_lost(s);
+	s->attached = false;
+}
+
+/*
+ * At a stop inside the kernel's signal code: own registers, own bytes, and go. Should the registers not be taken, the
+ * frame stays where it is, as it is what brings the thread back.
+ */
+void hs_remote_release(struct hs_remote_session *s, int sig)
+{
+	bool own;
+
+	if (s->attached) {
+		own = hs_remote_sys->ptrace(PTRACE_SETREGS, s->tid, NULL, &s->kernel) == 0 ||
+		      hs_remote_sys->ptrace(PTRACE_SETREGS, s->tid, NULL, &s->kernel) == 0;
+		if (s->touched && (own || !s->planted))
+			(void)hs_remote_move(s, true, s->r->saved, s->room.frame,
+					     (size_t)(s->room.end - s->room.frame));
+		detach(s, sig);
+	}
+	s->touched = false;
+	count_hold(s);
 	hs_remote_filters_finish(&s->filters);
 }
 
-/* Detaches a thread of which nothing has been changed. */
 void hs_remote_detach(struct hs_remote_session *s, int sig)
 {
 	if (s->attached)
-		(void)ptrace(PTRACE_DETACH, s->tid, NULL, (void *)(long)sig);
+		detach(s, sig);
+	hs_remote_filters_finish(&s->filters);
+}
+
+void hs_remote_lost(struct hs_remote_session *s)
+{
+	struct hs_remote_status st;
+	int rc = hs_remote_read_status(s->r->proc_fd, s->tid, &st);
+
+	if (rc != -ESRCH && (rc || (st.state != 'Z' && st.state != 'X')))
+		s->r->abandon = true;
 	s->attached = false;
 	hs_remote_filters_finish(&s->filters);
 }
@@ -166,7 +192,7 @@ static bool our_fault(const struct hs_remote_session *s, int sig)
 {
 	siginfo_t si;
 
-	if (!s->planted || ptrace(PTRACE_GETSIGINFO, s->tid, NULL, &si) || si.si_code <= 0)
+	if (!s->planted || hs_remote_sys->ptrace(PTRACE_GETSIGINFO, s->tid, NULL, &si) || si.si_code <= 0)
 		return false;
 	if (sig == SIGBUS)
 		return si.si_code != BUS_MCEERR_AO; /* that one is news of bad memory elsewhere */
@@ -199,14 +225,14 @@ static int run_to_exit(struct hs_remote_session *s, long *result)
 	int code, rc;
 
 	for (int stop = 0; stop < 2; stop++) {
-		if (ptrace(PTRACE_SYSCALL, s->tid, NULL, NULL)) {
-			s->attached = false;
+		if (hs_remote_sys->ptrace(PTRACE_SYSCALL, s->tid, NULL, NULL)) {
+			hs_remote_lost(s);
 			return -ESRCH;
 		}
 		s->in_signal_code = false;
 		rc = hs_remote_wait_stop(s, hs_remote_time_left_us(s->r), &code);
 		late = rc == -ETIMEDOUT;
-		if (late && ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
+		if (late && hs_remote_sys->ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) == 0)
 			rc = hs_remote_wait_stop(s, REMOTE_GRACE_US, &code);
 		if (rc == -ETIMEDOUT)
 			hs_remote_keep(s);
@@ -217,7 +243,7 @@ static int run_to_exit(struct hs_remote_session *s, long *result)
 			return late && rc == -EAGAIN ? -ETIMEDOUT : rc;
 		}
 	}
-	if (ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
+	if (hs_remote_sys->ptrace(PTRACE_GET_SYSCALL_INFO, s->tid, (void *)sizeof(info), &info) <= 0 ||
 	    info.op != PTRACE_SYSCALL_INFO_EXIT) {
 		hs_remote_abandon(s);
 		return -ESRCH;
@@ -252,9 +278,8 @@ int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t 
 		int rc;
 
 		s->planted = true;
-		if (ptrace(PTRACE_SETREGS, s->tid, NULL, &regs)) {
-			s->attached = false;
-			hs_remote_filters_finish(&s->filters);
+		if (hs_remote_sys->ptrace(PTRACE_SETREGS, s->tid, NULL, &regs)) {
+			hs_remote_lost(s);
 			return -ESRCH;
 		}
 		rc = run_to_exit(s, result);
@@ -295,7 +320,8 @@ void hs_remote_session_end(struct hs_remote_session *s)
 		return;
 	if (!s->in_signal_code) {
 		/* It stands at a call's exit: one more step, and it is inside the signal code. */
-		if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) || ptrace(PTRACE_CONT, s->tid, NULL, NULL)) {
+		if (hs_remote_sys->ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL) ||
+		    hs_remote_sys->ptrace(PTRACE_CONT, s->tid, NULL, NULL)) {
 			hs_remote_abandon(s);
 			return;
 		}

@@ -1,6 +1,6 @@
 /*
  * System calls inside a guest's process, by ptrace, safe against anything: when our process dies at any instant, the
- * guest's thread goes on as if nothing had happened. How, and which race each step closes: remote/remote.c.
+ * guest's thread goes on as if nothing had happened. How, and which race each step closes: remote/session.c.
  *
  * One thread at a time uses a handle. Nothing stays attached between calls: each call's work is done in a thread of its
  * own, and the kernel lets go whatever that thread held when it ends. Other threads of the process must not wait for
@@ -101,11 +101,12 @@ HS_MUST_USE int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls,
 
 /*
  * System calls while the whole process stands still, for what must not happen in the middle of something else that the
- * process does. All its threads are stopped (calls that they are in finish or are interrupted first); then `ask` is
- * called, and the calls that it names are made; it is called again, and so on until it names none; then all go on.
- * What `ask` finds out about the process by other means stays true until the next of its calls. It must be quick: the
- * guest's processors stand still, too. Calls that other threads wait in are made again; a time limit of such a
- * call may begin anew. (An ioctl, and what has transferred a part, return as after any stop.)
+ * process does. All its threads, and those of any
+ * process that shares its address space, are stopped (calls that they are in finish or are interrupted first); then
+ * `ask` is called, and the calls that it names are made; it is called again, and so on until it names none; then all go
+ * on. What `ask` finds out about the process by other means stays true until the next of its calls. It must be quick:
+ * the guest's processors stand still, too. Calls that other threads wait in are made again; a time limit of such a call
+ * may begin anew. (An ioctl, and what has transferred a part, return as after any stop.)
  *
  * ask: *calls and *nr to its own array, each with at most HS_REMOTE_STILL_DATA bytes of data; or -errno: no more, and
  * that is returned. like: a call of the kind that will be asked for, for the filters.

@@ -1,9 +1,11 @@
 /* Calls while a whole process stands still: that it does, and that it goes on. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,8 +15,6 @@
 #include "remote_guest.h"
 
 #define NR_THREADS 6
-
-static const struct hs_host host = HS_HOST_DEFAULT;
 
 struct counters {
 	atomic_ulong count[NR_THREADS];
@@ -127,7 +127,7 @@ START_TEST(test_remote_still_stands_and_goes_on)
 	ck_assert_ptr_ne(shared, MAP_FAILED);
 	g = rg_start(body, NULL);
 	rg_wait_ready(&g, true);
-	ck_assert_int_eq(hs_remote_open(&r, &host, g.pid, NULL), 0);
+	ck_assert_int_eq(hs_remote_open(&r, &rg_host, g.pid, NULL), 0);
 	for (int i = 0; i < 30; i++) {
 		still(r, &c, 0);
 		ck_assert_int_eq(c.round, 3);
@@ -174,7 +174,7 @@ START_TEST(test_remote_still_killed)
 			struct hs_remote *r;
 			struct ctx c;
 
-			if (hs_remote_open(&r, &host, g.pid, NULL))
+			if (hs_remote_open(&r, &rg_host, g.pid, NULL))
 				_exit(1);
 			for (;;) {
 				const struct hs_remote_call like = { .nr = SYS_getpid, .data_arg = -1 };
@@ -245,7 +245,7 @@ START_TEST(test_remote_still_stuck)
 	ck_assert_ptr_ne(shared, MAP_FAILED);
 	g = rg_start(body_stuck, NULL);
 	rg_wait_ready(&g, false);
-	ck_assert_int_eq(hs_remote_open(&r, &host, g.pid, NULL), 0);
+	ck_assert_int_eq(hs_remote_open(&r, &rg_host, g.pid, NULL), 0);
 	ck_assert_int_eq(hs_remote_run_still(r, &like, ask, &c, &err), -EAGAIN);
 	ck_assert_msg(strstr(err.text, "uninterruptible sleep") != NULL, "%s", err.text);
 	ck_assert_int_eq(c.round, 0);
@@ -253,6 +253,58 @@ START_TEST(test_remote_still_stuck)
 	still(r, &c, 0);
 	ck_assert_int_eq(c.round, 3);
 	hs_remote_close(r);
+	rg_kill(&g);
+	munmap(shared, sizeof(*shared));
+}
+END_TEST
+
+/* A process of its own in the guest's memory: it stands still as well. */
+static int count_in_same_memory(void *arg)
+{
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)count_on(arg);
+	return 0;
+}
+
+static int body_two_processes(struct rg_report *r)
+{
+	static char stack[65536];
+
+	r->ctx = (void *)(intptr_t)clone(count_in_same_memory, stack + sizeof(stack) - 64, CLONE_VM | SIGCHLD,
+					 &shared->count[1]);
+	if ((intptr_t)r->ctx < 0)
+		return 1;
+	atomic_store(&r->ready, 1);
+	while (!atomic_load(&r->stop))
+		(void)pause();
+	return 0;
+}
+
+START_TEST(test_remote_still_other_process)
+{
+	struct rg_guest g;
+	struct hs_remote *r;
+	struct ctx c;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+	g = rg_start(body_two_processes, NULL);
+	rg_wait_ready(&g, true);
+	ck_assert_int_eq(hs_remote_open(&r, &rg_host, g.pid, NULL), 0);
+	for (int i = 0; i < 20; i++) {
+		unsigned long before;
+
+		still(r, &c, 0);
+		ck_assert_int_eq(c.round, 3);
+		before = atomic_load(&shared->count[1]);
+		for (int ms = 0; atomic_load(&shared->count[1]) == before; ms++) {
+			ck_assert_int_lt(ms, 10000);
+			(void)usleep(1000);
+		}
+	}
+	ck_assert_int_eq(rg_status((pid_t)(intptr_t)g.report->ctx, (pid_t)(intptr_t)g.report->ctx, "TracerPid"), 0);
+	hs_remote_close(r);
+	(void)kill((pid_t)(intptr_t)g.report->ctx, SIGKILL);
 	rg_kill(&g);
 	munmap(shared, sizeof(*shared));
 }
@@ -266,7 +318,7 @@ START_TEST(test_remote_still_dry)
 	struct ctx c = { 0 };
 
 	rg_wait_ready(&g, true);
-	ck_assert_int_eq(hs_remote_open_dry(&r, &host, g.pid, NULL), 0);
+	ck_assert_int_eq(hs_remote_open_dry(&r, &rg_host, g.pid, NULL), 0);
 	ck_assert_int_eq(hs_remote_run_still(r, &like, ask, &c, NULL), -ENOTSUP);
 	ck_assert_int_eq(c.round, 0);
 	hs_remote_close(r);
@@ -283,6 +335,7 @@ int main(void)
 	tcase_add_test(t, test_remote_still_stands_and_goes_on);
 	tcase_add_test(t, test_remote_still_killed);
 	tcase_add_test(t, test_remote_still_stuck);
+	tcase_add_test(t, test_remote_still_other_process);
 	tcase_add_test(t, test_remote_still_dry);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

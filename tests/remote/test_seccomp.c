@@ -18,6 +18,7 @@
 
 #include "hs/remote.h"
 #include "hs_test.h"
+#include "remote/remote_internal.h"
 #include "remote_guest.h"
 
 static int try_open(pid_t pid, struct hs_error *err)
@@ -283,6 +284,56 @@ START_TEST(test_remote_seccomp_later)
 }
 END_TEST
 
+/* ---- entered between the look at a thread and its stop ---- */
+
+static int body_strict_later(struct rg_report *r)
+{
+	char c;
+
+	atomic_store(&r->ready, 1);
+	if (syscall(SYS_read, r->pipe[0], &c, 1) != 1 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT))
+		return 9;
+	(void)syscall(SYS_read, r->pipe[0], &c, 1);
+	(void)syscall(SYS_exit, 0);
+	return 1;
+}
+
+static const struct rg_guest *late;
+
+/* The guest enters strict mode right before it is attached to. */
+static long enter_before_seize(enum __ptrace_request request, pid_t tid, void *addr, void *data)
+{
+	if (request == PTRACE_SEIZE && rg_status(late->pid, late->pid, "Seccomp") == 0) {
+		ck_assert_int_eq(write(late->report->pipe[1], "x", 1), 1);
+		while (rg_status(late->pid, late->pid, "Seccomp") != 1 || rg_state(late->pid, late->pid) != 'S')
+			(void)usleep(500);
+	}
+	return hs_remote_sys_kernel.ptrace(request, tid, addr, data);
+}
+
+START_TEST(test_remote_seccomp_between)
+{
+	struct rg_guest g = rg_start(body_strict_later, NULL);
+	struct hs_remote_sys sys = hs_remote_sys_kernel;
+	struct hs_error err = { "" };
+	struct hs_remote *r;
+	int result;
+
+	rg_wait_ready(&g, true);
+	r = rg_open(g.pid);
+	late = &g;
+	sys.ptrace = enter_before_seize;
+	hs_remote_sys = &sys;
+	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -ENOTSUP);
+	hs_remote_sys = &hs_remote_sys_kernel;
+	ck_assert_msg(strstr(err.text, "strict") != NULL, "%s", err.text);
+	ck_assert_int_eq(result, -ECANCELED);
+	ck_assert_int_eq(rg_state(g.pid, g.pid), 'S');
+	hs_remote_close(r);
+	ck_assert_int_eq(rg_finish(&g), 0); /* it lives */
+}
+END_TEST
+
 #define NR(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
 int main(void)
@@ -303,6 +354,7 @@ int main(void)
 	tcase_add_test(t, test_remote_seccomp_run);
 	tcase_add_test(t, test_remote_seccomp_strict);
 	tcase_add_test(t, test_remote_seccomp_later);
+	tcase_add_test(t, test_remote_seccomp_between);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }
