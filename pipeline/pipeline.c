@@ -9,8 +9,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/times.h"
 
 #define LIMIT_SLACK_US 20000 /* pace in steps that a sleep can keep */
 
@@ -43,14 +44,6 @@ void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max
 	cfg->fine.give_up_hot = max_hot;
 }
 
-static uint64_t thread_cpu_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total)
 {
 	if (p->progress)
@@ -67,11 +60,11 @@ int hs_pipeline_pace(struct hs_pipeline *p)
 		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
 		p->paced = true;
 		p->paced_wall_us = p->clock->now_us(p->clock->ctx);
-		p->paced_cpu_us = thread_cpu_us();
+		p->paced_cpu_us = hs_thread_cpu_us();
 		return 0;
 	}
 	wall = p->clock->now_us(p->clock->ctx) - p->paced_wall_us;
-	cpu = thread_cpu_us() - p->paced_cpu_us;
+	cpu = hs_thread_cpu_us() - p->paced_cpu_us;
 	allowed = wall * p->cfg.cpu_percent / 100;
 	if (cpu <= allowed) {
 		/* Idle time is not saved up for a burst of work later: forget all but a second. */

@@ -38,6 +38,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/times.h"
 #include "session.h"
 
 #define CALL_DEADLINE_US 5000000U /* no call that we make takes longer unless it blocks */
@@ -48,10 +49,7 @@
 
 uint64_t hs_remote_now_us(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+	return hs_monotonic_us();
 }
 
 /* ---- waiting ---- */

@@ -80,6 +80,5 @@ void hs_worker_watch_pipeline(struct hs_worker *w);
 void hs_worker_sign_of_life(struct hs_worker *w);
 
 void hs_worker_publish(struct hs_worker *w);
-uint64_t hs_worker_now_us(void);
 
 #endif
