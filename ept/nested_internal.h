@@ -38,15 +38,18 @@ struct hs_nested_piece {
 /* A window in which mappings are split: dirty logging is on by our doing. See nested_dirty_log.c. */
 struct hs_nested_dirty_log {
 	struct hs_dirty_log_guard *guard; /* NULL: never needed so far */
+	bool blind;                       /* in this window calls were not seen once: the VMM may rely on logging */
 	bool open;                        /* logging may be on by our doing */
 	uint64_t since_us;
+	uint64_t limit_us; /* it is ended by the first ageing after so long, whoever forgot it */
 	uint64_t next_recovery_us;
 };
 
 struct hs_nested_view {
 	struct hs_view view; /* first; its regions are the inner view's */
 	struct hs_view_ops ops;
-	char name[96];
+	char name[160];
+	struct hs_host host;
 	struct hs_view *inner; /* over the host's page tables; owned */
 	struct hs_kvm_walk *kvm;
 	int vm_fd;    /* ours, on the VM's file: struct kvm stays while it is open */

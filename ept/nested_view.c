@@ -207,6 +207,7 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 		return hs_error_set(err, -ENOMEM, "no memory for a view");
 	}
 	v->view = *inner; /* regions and numbers */
+	v->host = *host;
 	v->ops = nested_ops;
 	v->ops.name = v->name;
 	v->view.ops = &v->ops;
@@ -238,8 +239,11 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	if (!v->ageing->ranges || now.look.dirty_ring || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
 	    !hs_nested_host(v)->remote)
 		v->ops.split = NULL;
-	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",
-		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", v->ageing->name);
+	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s%s",
+		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", v->ageing->name,
+		       v->ops.split && hs_facts_numa_balances(host)
+			   ? "; NUMA balancing is on, so huge pages are looked into for 3 s at most"
+			   : "");
 	*out = &v->view;
 	return 0;
 }
