@@ -11,6 +11,11 @@
 /* Stretches of locked memory that one ageing tries in vain, besides. */
 #define HS_FLUSH_LOCKED 16
 
+/* clear_refs holds the guest's mmap lock: at most one part in so many of the time, unless it is short. */
+#define HS_CLEAR_PART     20
+#define HS_CLEAR_SHORT_US 5000
+enum hs_clear_refs { HS_CLEAR_ANONYMOUS, HS_CLEAR_SOFT_DIRTY, HS_NR_CLEAR_REFS };
+
 /* A stretch whose pages a core dump leaves out, or takes: see host_mapping.c. */
 struct hs_dump_range {
 	uint64_t start, end;
@@ -44,6 +49,8 @@ struct hs_host_view {
 	struct bpf_link *armed_link;
 	uint32_t nr_armed;  /* bits in `armed` */
 	bool armed_unknown; /* could not be read: all count as armed */
+
+	uint64_t next_clear_us[HS_NR_CLEAR_REFS]; /* not before that (host_age.c) */
 
 	/* Flushing (host_age.c). */
 	hs_huge_nr flush_next; /* the next huge page to use */
@@ -134,6 +141,8 @@ int hs_host_armed_look(struct hs_host_view *v);
 
 /* host_age.c */
 int hs_host_age(struct hs_view *view, struct hs_error *err);
+/* *cleared: false when it is not time again; then nothing was done. -errno. */
+HS_MUST_USE int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cleared);
 /* The page at `va` is taken for writing, and not a byte of it is written: its entry is writable, and accessed, then. */
 int hs_host_make_writable(struct hs_host_view *v, uint64_t va);
 
