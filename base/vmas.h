@@ -26,7 +26,7 @@ struct hs_vma {
 	bool uffd_wp : 1, uffd_missing : 1, uffd_minor : 1; /* registered with a userfaultfd, which reports or tracks */
 };
 
-/* Whether somebody is told of, or tracks, what happens to its pages. */
+/* Whether somebody is notified of, or tracks, what happens to its pages. */
 static inline bool hs_vma_has_uffd(const struct hs_vma *v)
 {
 	return v->uffd_wp || v->uffd_missing || v->uffd_minor;

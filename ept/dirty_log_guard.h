@@ -44,7 +44,7 @@ bool hs_dirty_log_guard_watches(struct hs_dirty_log_guard *g, uint64_t kvm);
 
 /*
  * Watches a slot of a VM that has been begun. *cookie: to be put behind the argument of the one call that switches its
- * logging on for us, so that it is told from the VMM's.
+ * logging on for us, so that it is distinguished from the VMM's.
  */
 HS_MUST_USE int hs_dirty_log_guard_watch(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
 					 uint64_t *cookie);

@@ -181,7 +181,7 @@ int hs_host_make_writable(struct hs_host_view *v, uint64_t va)
 
 enum flushed {
 	FLUSH_NONE = 0, /* this page did not serve: it was split just then, say */
-	FLUSH_MAYBE,    /* as far as can be told: the guest touched the page just then */
+	FLUSH_MAYBE,    /* as far as is known: the guest touched the page just then */
 	FLUSH_SURE
 };
 
@@ -264,7 +264,7 @@ static int flush(struct hs_host_view *v)
 	bool maybe = false, locked = false;
 	int rc = prepare(v);
 
-	for (unsigned int tries = 0, vain = 0; tries < HS_FLUSH_TRIES && vain < HS_FLUSH_LOCKED && !rc;) {
+	for (unsigned int tries = 0, nr_locked = 0; tries < HS_FLUSH_TRIES && nr_locked < HS_FLUSH_LOCKED && !rc;) {
 		hs_huge_nr huge;
 
 		rc = find_page(v, false, &huge);
@@ -290,7 +290,7 @@ static int flush(struct hs_host_view *v)
 		if (rc == -EINVAL) {
 			locked = true;
 			rc = note_locked(v, huge);
-			vain++;
+			nr_locked++;
 			continue;
 		}
 		tries++;
@@ -313,12 +313,12 @@ static int flush_failed(struct hs_host_view *v, int rc, struct hs_error *err)
 		    "process %d: what its memory's cached translations hide cannot be seen, so that its "
 		    "hottest memory would look cold (%s): it is left alone",
 		    (int)v->view.pid, why);
-	if (!v->flush_told)
+	if (!v->flush_reported)
 		(void)fprintf(stderr,
 			      "hs: process %d: no flush of its own cached translations (%s): what it touches itself, "
 			      "beside its virtual machine, may look colder than it is\n",
 			      (int)v->view.pid, why);
-	v->flush_told = true;
+	v->flush_reported = true;
 	v->unflushed = false;
 	return 0;
 }

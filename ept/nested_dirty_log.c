@@ -4,9 +4,9 @@
  *
  * While dirty logging is on for a memory slot, KVM maps each page that is touched anew by a base entry. So a huge page
  * is split by switching logging on and dropping its entry (nested_age.c); the next touches come back as base entries,
- * one by one, whose being there, or accessed bit, tells of each. With logging off again KVM drops such tables, and the
- * next touch maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has set
- * "initially set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all:
+ * one by one, whose being there, or accessed bit, stands for each. With logging off again KVM drops such tables, and
+ * the next touch maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has
+ * set "initially set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all:
  * such a VM is left alone.)
  *
  * The VMM has another use for the same logging: migration, and the dirty rate. Not one dirty bit may be lost to it.
@@ -51,7 +51,7 @@
  */
 #define BALANCED_US 3000000U
 
-/* A call's argument, with what tells it from the VMM's own calls (dirty_log_guard.bpf.c). */
+/* A call's argument, with what distinguishes it from the VMM's own calls (dirty_log_guard.bpf.c). */
 struct argument {
 	struct kvm_userspace_memory_region region;
 	uint64_t cookie;

@@ -90,9 +90,12 @@ static inline struct hs_host_view *hs_nested_host(struct hs_nested_view *v)
 
 /* ---- nested_vm.c: the VM behind a process ---- */
 
-/* A descriptor of ours on the file of the VM whose memory is this process's: *vm_fd; -1: it runs none under KVM. */
-HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, int *their_fd,
-				  struct hs_error *err);
+struct hs_nested_vm {
+	struct hs_kvm_walk *kvm; /* NULL: it runs none under KVM */
+	int vm_fd;               /* ours, on the file of the VM whose memory is this process's; -1: none */
+	int their_fd;            /* the process's number for it */
+};
+HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_nested_vm *vm, struct hs_error *err);
 
 /* Whether their_fd is still on that VM: 0, -EBADF. */
 HS_MUST_USE int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm);
