@@ -13,7 +13,7 @@
 
 /* clear_refs holds the guest's mmap lock: at most one part in so many of the time, unless it is short. */
 #define HS_CLEAR_PART     20
-#define HS_CLEAR_SHORT_US 5000
+#define HS_CLEAR_SHORT_US 20000
 enum hs_clear_refs { HS_CLEAR_ANONYMOUS, HS_CLEAR_SOFT_DIRTY, HS_NR_CLEAR_REFS };
 
 /* A stretch whose pages a core dump leaves out, or takes: see host_mapping.c. */
