@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "hostfile.h"
+
 static bool has_capability(const struct __user_cap_data_struct *caps, unsigned int nr)
 {
 	return (caps[nr / 32].effective >> (nr % 32)) & 1;
@@ -139,6 +141,20 @@ bool hs_facts_cpu_has(const char *proc_dir, const char *flag)
 
 	free(cpuinfo);
 	return has;
+}
+
+bool hs_facts_numa_balances(const struct hs_host *host)
+{
+	char nodes[256];
+	uint64_t mode;
+	int rc = hs_hostfile_u64(host->proc_dir, "sys/kernel/numa_balancing", &mode);
+
+	if (rc == -ENOENT || (!rc && !mode))
+		return false;
+	/* "0", or a list: "0-1", "0,2" */
+	return hs_hostfile_read(host->sys_dir ? host->sys_dir : "/sys", "devices/system/node/online", nodes,
+				sizeof(nodes)) < 0 ||
+	       strpbrk(nodes, ",-");
 }
 
 bool hs_facts_ksmd_is_blind(const char *release)

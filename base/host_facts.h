@@ -3,6 +3,7 @@
 #define HS_BASE_HOST_FACTS_H
 
 #include "hs/error.h"
+#include "hs/host.h"
 #include "hs/types.h"
 
 struct hs_facts {
@@ -28,6 +29,13 @@ unsigned int hs_facts_phys_bits(const char *cpuinfo);
 bool hs_facts_has_flag(const char *cpuinfo, const char *flag);
 /* Both in one. */
 bool hs_facts_cpu_has(const char *proc_dir, const char *flag);
+
+/*
+ * Whether the kernel moves memory between nodes after those who use it, for which it takes pages out of reach, some
+ * hundreds of MiB of each process a second: more than one node, and numa_balancing on. Asked anew each time; what
+ * cannot be read is taken for one that does, where there is such a file at all.
+ */
+bool hs_facts_numa_balances(const struct hs_host *host);
 
 /* Whether ksmd of this kernel passes over PROT_NONE entries. `release`: as uname says it. */
 bool hs_facts_ksmd_is_blind(const char *release);

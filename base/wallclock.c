@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <time.h>
 
+#include "times.h"
+
 static volatile sig_atomic_t asked;
 static uint64_t deadline_us;
 
@@ -27,11 +29,8 @@ void hs_wallclock_catch_signals(void)
 
 static uint64_t now_us(void *ctx)
 {
-	struct timespec ts;
-
 	(void)ctx;
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return hs_monotonic_us();
 }
 
 void hs_wallclock_deadline_us(uint64_t us)

@@ -18,7 +18,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -26,17 +25,19 @@
 #include "dirty_log_guard.skel.h"
 
 #include "base/bpf_load.h"
+#include "base/times.h"
 #include "ept/bpf/dirty_log_guard_abi.h"
 
 /* The number changes with what the program counts and the table holds. */
 #define PIN_ROOT  "/sys/fs/bpf"
 #define PIN_DIR   PIN_ROOT "/hs-share"
-#define PIN_TABLE PIN_DIR "/guard-3-slots"
-#define PIN_LINK  PIN_DIR "/guard-3"
+#define PIN_TABLE PIN_DIR "/guard-4-slots"
+#define PIN_LINK  PIN_DIR "/guard-4"
 
 struct hs_dirty_log_guard {
 	int table_fd;
 	int link_fd; /* keeps the program attached, pinned or not */
+	int prog_fd; /* for its count of misses */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -48,6 +49,17 @@ static int look_up(const struct hs_dirty_log_guard *g, uint64_t kvm, uint32_t sl
 	const struct hs_dirty_log_guard_key key = { .kvm = kvm, .slot = slot };
 
 	return bpf_map_lookup_elem(g->table_fd, &key, out);
+}
+
+/* Runs that the kernel passed over since the program was loaded, on whichever VM's calls. -errno: unknown. */
+static int read_misses(const struct hs_dirty_log_guard *g, __u64 *misses)
+{
+	struct bpf_prog_info info = { 0 };
+	__u32 len = sizeof(info);
+	int rc = bpf_obj_get_info_by_fd(g->prog_fd, &info, &len);
+
+	*misses = info.recursion_misses;
+	return rc;
 }
 
 /* ---- what is left over ---- */
@@ -82,6 +94,15 @@ static bool drop_dead(struct hs_dirty_log_guard *g)
 
 /* ---- life ---- */
 
+static int open_program(int link_fd)
+{
+	struct bpf_link_info info = { 0 };
+	__u32 len = sizeof(info);
+	int rc = bpf_obj_get_info_by_fd(link_fd, &info, &len);
+
+	return rc ? rc : bpf_prog_get_fd_by_id(info.prog_id);
+}
+
 static int take_pinned(struct hs_dirty_log_guard *g, bool just_made)
 {
 	g->table_fd = bpf_obj_get(PIN_TABLE);
@@ -90,8 +111,11 @@ static int take_pinned(struct hs_dirty_log_guard *g, bool just_made)
 	 * One that watches nothing may be left over from before the module was loaded anew: of no use any more. While a
 	 * VM is there, the module stays.
 	 */
-	if (g->table_fd >= 0 && g->link_fd >= 0 && (just_made || drop_dead(g)))
+	g->prog_fd = g->link_fd >= 0 ? open_program(g->link_fd) : -1;
+	if (g->table_fd >= 0 && g->prog_fd >= 0 && (just_made || drop_dead(g)))
 		return 0;
+	if (g->prog_fd >= 0)
+		close(g->prog_fd);
 	if (g->table_fd >= 0)
 		close(g->table_fd);
 	if (g->link_fd >= 0)
@@ -188,6 +212,7 @@ void hs_dirty_log_guard_put(struct hs_dirty_log_guard *g)
 	if (!--nr_refs) {
 		if (!drop_dead(g))
 			unpin();
+		close(g->prog_fd);
 		close(g->link_fd);
 		close(g->table_fd);
 		free(g);
@@ -198,31 +223,28 @@ void hs_dirty_log_guard_put(struct hs_dirty_log_guard *g)
 
 /* ---- what is watched ---- */
 
-static uint64_t boot_us(void)
+int hs_dirty_log_guard_prove(struct hs_dirty_log_guard *g, uint64_t kvm, int vm_fd)
 {
-	struct timespec ts;
+	struct hs_dirty_log_guard_slot before, after;
+	int rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &before);
 
-	(void)clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+	if (rc)
+		return rc;
+	(void)ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY);
+	rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &after);
+	return !rc && after.calls <= before.calls ? -ENOTSUP : rc;
 }
 
 int hs_dirty_log_guard_begin(struct hs_dirty_log_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made)
 {
 	const struct hs_dirty_log_guard_key key = { .kvm = kvm, .slot = HS_DIRTY_LOG_GUARD_ALL };
 	const struct hs_dirty_log_guard_slot empty = { .pid = (__u32)pid };
-	struct hs_dirty_log_guard_slot before, after;
 	int rc = bpf_map_update_elem(g->table_fd, &key, &empty, BPF_NOEXIST);
 
 	*made = !rc;
 	if (rc && rc != -EEXIST)
 		return rc;
-	rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &before);
-	if (!rc) {
-		(void)ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_USER_MEMORY);
-		rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &after);
-	}
-	if (!rc && after.calls <= before.calls)
-		rc = -ENOTSUP;
+	rc = hs_dirty_log_guard_prove(g, kvm, vm_fd);
 	if (rc && *made)
 		hs_dirty_log_guard_end(g, kvm);
 	return rc;
@@ -252,11 +274,14 @@ int hs_dirty_log_guard_watch(struct hs_dirty_log_guard *g, uint64_t kvm, const s
 			     uint64_t *cookie)
 {
 	const struct hs_dirty_log_guard_key key = { .kvm = kvm, .slot = hs_kvm_slot_number(slot) };
-	struct hs_dirty_log_guard_slot all, one = {
-		.since_us = boot_us(), .first_frame = slot->first_frame, .nr_pages = slot->nr_pages, .hva = slot->hva
-	};
-	int rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &all);
+	struct hs_dirty_log_guard_slot all, one = { .since_us = hs_boottime_us(),
+						    .first_frame = slot->first_frame,
+						    .nr_pages = slot->nr_pages,
+						    .hva = slot->hva };
+	int rc = read_misses(g, &one.misses);
 
+	if (!rc)
+		rc = look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &all);
 	if (rc)
 		return rc;
 	if (getrandom(&one.cookie, sizeof(one.cookie), 0) != (ssize_t)sizeof(one.cookie) || !one.cookie)
@@ -270,10 +295,14 @@ enum hs_tri hs_dirty_log_guard_ours(struct hs_dirty_log_guard *g, uint64_t kvm, 
 				    uint64_t min_us)
 {
 	struct hs_dirty_log_guard_slot all, one;
+	__u64 misses;
 
 	if (look_up(g, kvm, HS_DIRTY_LOG_GUARD_ALL, &all) || look_up(g, kvm, hs_kvm_slot_number(slot), &one) ||
 	    !one.ours || one.logging || all.logging != one.vm_logging || slot->first_frame != one.first_frame ||
 	    slot->nr_pages != one.nr_pages || slot->hva != one.hva)
 		return HS_NO;
-	return boot_us() - one.since_us < min_us ? HS_UNKNOWN : HS_YES;
+	/* One that was passed over may have been the VMM's "logging on". */
+	if (read_misses(g, &misses) || misses != one.misses)
+		return HS_NO;
+	return hs_boottime_us() - one.since_us < min_us ? HS_UNKNOWN : HS_YES;
 }

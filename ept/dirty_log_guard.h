@@ -21,7 +21,7 @@ struct hs_dirty_log_guard;
 
 /*
  * Takes the one that is there, or (unless `existing`) attaches it. -ENOENT: existing, and there is none; -EPERM,
- * -ENOTSUP (no kprobes, no BPF file system, KVM has no such function), -ENOMEM.
+ * -ENOTSUP (no fentry, no BPF file system, KVM has no such function), -ENOMEM.
  */
 HS_MUST_USE int hs_dirty_log_guard_get(struct hs_dirty_log_guard **out, bool existing, struct hs_error *err);
 /* Takes NULL. The last one takes it away when nothing is watched. */
@@ -34,6 +34,8 @@ void hs_dirty_log_guard_put(struct hs_dirty_log_guard *g);
  * has been ended.
  */
 HS_MUST_USE int hs_dirty_log_guard_begin(struct hs_dirty_log_guard *g, uint64_t kvm, pid_t pid, int vm_fd, bool *made);
+/* The same proof, on a VM that is watched: 0 when a call of our own on vm_fd was counted just now, else -errno. */
+HS_MUST_USE int hs_dirty_log_guard_prove(struct hs_dirty_log_guard *g, uint64_t kvm, int vm_fd);
 /* Forgets the VM and its slots. */
 void hs_dirty_log_guard_end(struct hs_dirty_log_guard *g, uint64_t kvm);
 
@@ -42,15 +44,15 @@ bool hs_dirty_log_guard_watches(struct hs_dirty_log_guard *g, uint64_t kvm);
 
 /*
  * Watches a slot of a VM that has been begun. *cookie: to be put behind the argument of the one call that switches its
- * logging on for us, so that it is told from the VMM's.
+ * logging on for us, so that it is distinguished from the VMM's.
  */
 HS_MUST_USE int hs_dirty_log_guard_watch(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
 					 uint64_t *cookie);
 
 /*
  * Whether this slot's logging is on by our doing alone: our call has been made, the slot is as it was, and no call of
- * the VMM's has touched its logging since. HS_UNKNOWN: it has been watched for less than min_us, so whoever began it
- * may still be at work.
+ * the VMM's has touched its logging since, nor has the kernel passed the program over. HS_UNKNOWN: it has been watched
+ * for less than min_us, so whoever began it may still be at work.
  */
 enum hs_tri hs_dirty_log_guard_ours(struct hs_dirty_log_guard *g, uint64_t kvm, const struct hs_kvm_slot *slot,
 				    uint64_t min_us);

@@ -25,26 +25,27 @@
 #define KERNEL_5  UINT64_C(0xff00000000000000)
 #define MAX_STEPS (128U << 10) /* 128 TiB, more than any machine has; ends a search that cannot succeed */
 
-static bool try_levels(uint64_t pgd, unsigned int phys_bits, uint32_t levels, hs_base_try_fn try_guess, void *ctx,
-		       struct hs_base *out, unsigned int *tries)
+static bool try_one(struct hs_base_search *s, const struct hs_base *guess)
 {
-	uint64_t lowest = levels == 5 ? KERNEL_5 : KERNEL_4;
+	s->nr_tries++;
+	return s->try_guess(s->ctx, guess);
+}
+
+static bool try_levels(struct hs_base_search *s, uint32_t levels, struct hs_base *out)
+{
+	uint64_t lowest = levels == 5 ? KERNEL_5 : KERNEL_4, pgd = s->pgd;
 	struct hs_base guess = { .base = levels == 5 ? FIXED_5 : FIXED_4,
-				 .phys_mask = hs_x86_phys_mask(phys_bits),
+				 .phys_mask = hs_x86_phys_mask(s->phys_bits),
 				 .levels = levels };
 	uint64_t span = guess.phys_mask | (HS_BASE_SIZE - 1); /* the highest physical address there can be */
 
 	if (pgd < lowest)
 		return false;
-	if (pgd >= guess.base && pgd - guess.base <= span) {
-		++*tries;
-		if (try_guess(ctx, &guess))
-			goto found;
-	}
+	if (pgd >= guess.base && pgd - guess.base <= span && try_one(s, &guess))
+		goto found;
 	guess.base = pgd & ~(GIB - 1);
 	for (unsigned int i = 0; i < MAX_STEPS && guess.base >= lowest && pgd - guess.base <= span; i++) {
-		++*tries;
-		if (try_guess(ctx, &guess))
+		if (try_one(s, &guess))
 			goto found;
 		guess.base -= GIB;
 	}
@@ -54,16 +55,10 @@ found:
 	return true;
 }
 
-int hs_base_search(uint64_t pgd, unsigned int phys_bits, uint32_t likely_levels, hs_base_try_fn try_guess, void *ctx,
-		   struct hs_base *out, unsigned int *nr_tries)
+int hs_base_find(struct hs_base_search *s, struct hs_base *out)
 {
-	uint32_t other = likely_levels == 5 ? 4 : 5;
-	unsigned int tries = 0;
-	bool found;
+	const uint32_t other = s->likely_levels == 5 ? 4 : 5;
 
-	found = try_levels(pgd, phys_bits, likely_levels, try_guess, ctx, out, &tries) ||
-		try_levels(pgd, phys_bits, other, try_guess, ctx, out, &tries);
-	if (nr_tries)
-		*nr_tries = tries;
-	return found ? 0 : -ENOENT;
+	s->nr_tries = 0;
+	return try_levels(s, s->likely_levels, out) || try_levels(s, other, out) ? 0 : -ENOENT;
 }

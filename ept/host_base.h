@@ -14,11 +14,16 @@ struct hs_base {
 /* Whether a walk of our own page tables under this guess ends at a page whose content we know. */
 typedef bool (*hs_base_try_fn)(void *ctx, const struct hs_base *guess);
 
-/*
- * `pgd`: the kernel's virtual address of the top page table; `likely_levels`: 4 or 5, tried first. 0, or -ENOENT when
- * no guess was right. *nr_tries may be NULL.
- */
-HS_MUST_USE int hs_base_search(uint64_t pgd, unsigned int phys_bits, uint32_t likely_levels, hs_base_try_fn try_guess,
-			       void *ctx, struct hs_base *out, unsigned int *nr_tries);
+struct hs_base_search {
+	uint64_t pgd;           /* the kernel's virtual address of the top page table */
+	unsigned int phys_bits; /* of a physical address */
+	uint32_t likely_levels; /* 4 or 5, tried first */
+	hs_base_try_fn try_guess;
+	void *ctx;
+	unsigned int nr_tries; /* out */
+};
+
+/* 0, or -ENOENT when no guess was right: *out is left as it was then. */
+HS_MUST_USE int hs_base_find(struct hs_base_search *s, struct hs_base *out);
 
 #endif

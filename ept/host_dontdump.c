@@ -67,7 +67,7 @@ static int read_flags(struct hs_host_view *v)
 		hs_huge_nr odd = odd_page(&v->view, &smaps, i);
 
 		if (odd != UINT32_MAX && m[-1].dontdump != dontdump && m[1].dontdump != dontdump) {
-			hs_bit_put(v->owed, odd, true);
+			hs_bit_put(v->dump_pending, odd, true);
 			dontdump = !dontdump; /* as it should be */
 		}
 		if (last && last->end == m->start && last->dontdump == dontdump)
@@ -106,10 +106,10 @@ int hs_host_dontdump_flag(struct hs_host_view *v, hs_huge_nr huge, bool *dontdum
 	return 0;
 }
 
-static bool owes(const struct hs_host_view *v)
+static bool is_pending(const struct hs_host_view *v)
 {
 	for (uint32_t w = 0; w < (v->view.nr_huge + 63) / 64; w++)
-		if (v->owed[w])
+		if (v->dump_pending[w])
 			return true;
 	return false;
 }
@@ -121,7 +121,7 @@ static int repair_one(struct hs_host_view *v, hs_huge_nr huge)
 	int rc = hs_host_dontdump_flag(v, huge, &dontdump);
 
 	if (rc == -ENOENT) { /* gone, and its flag with it */
-		hs_bit_put(v->owed, huge, false);
+		hs_bit_put(v->dump_pending, huge, false);
 		return 0;
 	}
 	if (rc)
@@ -132,16 +132,16 @@ static int repair_one(struct hs_host_view *v, hs_huge_nr huge)
 	if (!rc)
 		rc = op.result;
 	if (!rc)
-		hs_bit_put(v->owed, huge, false);
+		hs_bit_put(v->dump_pending, huge, false);
 	return rc;
 }
 
-/* Puts back what is owed; a guest that is busy for a moment is asked again. */
+/* Makes the pending restores; a guest that is busy for a moment is asked again. */
 int hs_host_dontdump_repair(struct hs_host_view *v)
 {
 	int rc = 0;
 
-	if (!owes(v))
+	if (!is_pending(v))
 		return 0;
 	if (!v->remote)
 		return -ENOTSUP;
@@ -152,7 +152,7 @@ int hs_host_dontdump_repair(struct hs_host_view *v)
 			(void)nanosleep(&pause, NULL);
 		rc = 0;
 		for (hs_huge_nr h = 0; h < v->view.nr_huge && rc != -ESRCH; h++)
-			if (hs_bit_test(v->owed, h)) {
+			if (hs_bit_test(v->dump_pending, h)) {
 				int one = repair_one(v, h);
 
 				rc = one ? one : rc;
@@ -164,7 +164,7 @@ int hs_host_dontdump_repair(struct hs_host_view *v)
 }
 
 /*
- * Looks for flags that were left changed, and puts them back if we have the means: what fails stays owed. `maps` as
+ * Looks for flags that were left changed, and puts them back if we have the means: what fails stays pending. `maps` as
  * just read, or NULL to look without it. The long smaps is read only when the short maps shows such a shape.
  */
 int hs_host_dontdump_find(struct hs_host_view *v, const struct hs_vma_list *maps)

@@ -8,8 +8,13 @@
 
 /* A page that the guest touches while it serves the flush says nothing about it: so many others are taken. */
 #define HS_FLUSH_TRIES 4
-/* Stretches of locked memory that one ageing tries in vain, besides. */
+/* Stretches of locked memory that one ageing tries for nothing, besides. */
 #define HS_FLUSH_LOCKED 16
+
+/* clear_refs holds the guest's mmap lock: at most one part in so many of the time, unless it is short. */
+#define HS_CLEAR_PART     20
+#define HS_CLEAR_SHORT_US 20000
+enum hs_clear_refs { HS_CLEAR_ANONYMOUS, HS_CLEAR_SOFT_DIRTY, HS_NR_CLEAR_REFS };
 
 /* A stretch whose pages a core dump leaves out, or takes: see host_mapping.c. */
 struct hs_dump_range {
@@ -33,17 +38,19 @@ struct hs_host_view {
 	size_t nr_reqs;
 
 	/* One bit for each huge page. */
-	uint64_t *gone;     /* not guest memory any more: unknown from now on */
-	uint64_t *armed;    /* registered with a userfaultfd, as of the last look (host_armed.c) */
-	uint64_t *split;    /* split by us, and not restored since */
-	uint64_t *owed;     /* its first base page may have the wrong DONTDUMP flag because a call failed half-way */
-	uint64_t *cold;     /* huge, and not accessed at the last sample */
-	uint64_t *no_flush; /* in locked memory: cannot serve the flush */
+	uint64_t *gone;         /* not guest memory any more: unknown from now on */
+	uint64_t *armed;        /* registered with a userfaultfd, as of the last look (host_armed.c) */
+	uint64_t *split;        /* split by us, and not restored since */
+	uint64_t *dump_pending; /* pending restore of its first base page's DONTDUMP flag: a call failed half-way */
+	uint64_t *cold;         /* huge, and not accessed at the last sample */
+	uint64_t *no_flush;     /* in locked memory: cannot serve the flush */
 
 	/* host_armed.c */
 	struct bpf_link *armed_link;
 	uint32_t nr_armed;  /* bits in `armed` */
 	bool armed_unknown; /* could not be read: all count as armed */
+
+	uint64_t next_clear_us[HS_NR_CLEAR_REFS]; /* not before that (host_age.c) */
 
 	/* Flushing (host_age.c). */
 	hs_huge_nr flush_next; /* the next huge page to use */
@@ -53,7 +60,7 @@ struct hs_host_view {
 	void *unreadable;    /* a page of ours without access; NULL: not yet made */
 	bool unflushed;      /* there was no huge page to flush with: what is cached sets no bit */
 	bool flush_optional; /* the guest's own accesses are seen elsewhere (nested_view.c): goes on without a flush */
-	bool flush_told;
+	bool flush_reported;
 
 	/* DONTDUMP flags over the regions, sorted; read when first needed. */
 	struct hs_dump_range *dump;
@@ -121,7 +128,7 @@ bool hs_host_is_zero_entry(struct hs_host_view *v, uint64_t entry);
  * Whether a huge entry without its accessed bit says so for good: a processor may have it cached since before the
  * ageing, but not what it can only reach by a fault.
  */
-static inline bool hs_host_tells_no(const struct hs_host_view *v, uint64_t entry)
+static inline bool hs_host_means_no(const struct hs_host_view *v, uint64_t entry)
 {
 	return !v->unflushed || hs_x86_is_protnone(entry);
 }
@@ -134,6 +141,8 @@ int hs_host_armed_look(struct hs_host_view *v);
 
 /* host_age.c */
 int hs_host_age(struct hs_view *view, struct hs_error *err);
+/* *cleared: false when it is not time again; then nothing was done. -errno. */
+HS_MUST_USE int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cleared);
 /* The page at `va` is taken for writing, and not a byte of it is written: its entry is writable, and accessed, then. */
 int hs_host_make_writable(struct hs_host_view *v, uint64_t va);
 

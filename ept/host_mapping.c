@@ -10,10 +10,10 @@
  * of VMAs. All first steps of a batch are made before all second ones, so that the calls of a kind can go in one; a
  * batch is small enough that its 2 further VMAs for each huge page are far from any limit.
  *
- * What can go wrong between the steps is noted (`owed`), put right at once, or at the next occasion, at the latest when
- * the view is closed; after a crash, when the next view is opened (host_dontdump.c). Our knowledge of the flags may be
- * old: if the guest has changed them itself, step 2 leaves a page with a flag of its own, and the guest has more VMAs
- * than before: then the flags are read again, and such pages put right.
+ * What can go wrong between the steps is noted (`dump_pending`), put right at once, or at the next occasion, at the
+ * latest when the view is closed; after a crash, when the next view is opened (host_dontdump.c). Our knowledge of the
+ * flags may be old: if the guest has changed them itself, step 2 leaves a page with a flag of its own, and the guest
+ * has more VMAs than before: then the flags are read again, and such pages put right.
  *
  * Restoring is process_madvise(MADV_COLLAPSE), from outside: the kernel copies the 512 pages into a new huge page (even
  * where the old one is whole), KSM's included, whose sharing this ends. It works whatever the THP settings are, but not
@@ -96,7 +96,7 @@ static int split_batch(struct hs_host_view *v, struct split_batch *b, int *resul
 	uint8_t states[BATCH];
 	struct hs_error why = { "" }; /* what was tried again and succeeded is not worth a word */
 	int before = 0, after = 0, rc;
-	bool touched = false, owed = false;
+	bool touched = false, pending = false;
 
 	rc = hs_walk_alive(v->walk, v->mm, &before);
 	if (rc)
@@ -108,15 +108,15 @@ static int split_batch(struct hs_host_view *v, struct split_batch *b, int *resul
 		touched |= b->ops[i].result != -ECANCELED;
 		results[b->slot[i]] = first ? 0 : b->ops[i].result == -ECANCELED && rc ? rc : b->ops[i].result;
 		if (first && !second) {
-			hs_bit_put(v->owed, b->huge[i], true);
-			owed = true;
+			hs_bit_put(v->dump_pending, b->huge[i], true);
+			pending = true;
 		}
 	}
 	if (rc && hs_walk_alive(v->walk, v->mm, NULL)) /* a process that is ending is refused in many ways */
 		return hs_host_error(v, -ESRCH, "split its mappings", err);
 	if (rc == -ESRCH || (rc && !touched))
 		return hs_error_set(err, rc, "%s", why.text);
-	if (owed)
+	if (pending)
 		(void)hs_host_dontdump_repair(v);
 	rc = hs_host_entries(v, b->huge, b->nr, states);
 	if (rc)
@@ -316,7 +316,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 			      "hs: process %d: %u huge mappings that were split could not be restored (%s); khugepaged "
 			      "will do it in time\n",
 			      (int)v->view.pid, failed, strerror(-last));
-	if (v->owed && hs_host_dontdump_repair(v) && !hs_walk_alive(v->walk, v->mm, NULL))
+	if (v->dump_pending && hs_host_dontdump_repair(v) && !hs_walk_alive(v->walk, v->mm, NULL))
 		(void)fprintf(
 		    stderr,
 		    "hs: process %d: a core-dump flag (MADV_DONTDUMP) of its memory could not be put back; the "

@@ -32,7 +32,7 @@ static void put_huge(const struct hs_host_view *v, struct hs_huge_sample *s, uin
 
 	s->state = HS_MAP_HUGE;
 	s->nr_present = HS_BASE_PER_HUGE;
-	s->accessed = accessed ? HS_YES : hs_host_tells_no(v, entry) ? HS_NO : HS_UNKNOWN;
+	s->accessed = accessed ? HS_YES : hs_host_means_no(v, entry) ? HS_NO : HS_UNKNOWN;
 	s->nr_accessed = accessed ? HS_BASE_PER_HUGE : 0;
 }
 
@@ -207,7 +207,7 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 			s->present = hs_bits_full();
 			if (hs_x86_accessed(req->entry))
 				s->accessed = hs_bits_full();
-			else if (!hs_host_tells_no(j->v, req->entry))
+			else if (!hs_host_means_no(j->v, req->entry))
 				*s = (struct hs_base_sample){ 0 };
 			break;
 		default:

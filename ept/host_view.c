@@ -4,7 +4,7 @@
  * accessed bits of their own.)
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
- * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting plays with in order,
+ * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting changes in order,
  * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_armed.c what of it
  * is not to be touched, host_frames.c asks for page frames.
  *
@@ -139,7 +139,7 @@ static int find_regions(struct hs_host_view *v, struct hs_vma_list *maps, struct
 		return hs_host_error(v, rc, "read its memory map", err);
 	rc = hs_host_regions_find(maps, v->min_bytes, &v->view.regions, &v->view.nr_regions, &v->view.nr_huge, &why);
 	if (rc == -ENODATA || rc == -EMEDIUMTYPE) {
-		/* Once more with what only smaps tells (hugetlbfs), for the sake of the reason. */
+		/* Once more with what only smaps says (hugetlbfs), for the sake of the reason. */
 		struct hs_vma_list smaps;
 		int reason = 0;
 
@@ -160,11 +160,11 @@ static int alloc_bits(struct hs_host_view *v)
 
 	v->gone = calloc(words, sizeof(uint64_t));
 	v->split = calloc(words, sizeof(uint64_t));
-	v->owed = calloc(words, sizeof(uint64_t));
+	v->dump_pending = calloc(words, sizeof(uint64_t));
 	v->cold = calloc(words, sizeof(uint64_t));
 	v->no_flush = calloc(words, sizeof(uint64_t));
 	v->armed = calloc(words, sizeof(uint64_t));
-	return v->gone && v->armed && v->split && v->owed && v->cold && v->no_flush ? 0 : -ENOMEM;
+	return v->gone && v->armed && v->split && v->dump_pending && v->cold && v->no_flush ? 0 : -ENOMEM;
 }
 
 /* ---- life ---- */
@@ -186,7 +186,7 @@ static void free_view(struct hs_host_view *v)
 	free(v->gone);
 	free(v->armed);
 	free(v->split);
-	free(v->owed);
+	free(v->dump_pending);
 	free(v->cold);
 	free(v->no_flush);
 	free(v);

@@ -87,16 +87,15 @@ static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_er
 {
 	char *cpuinfo = hs_facts_cpuinfo(host->proc_dir);
 	struct known_page known = { .w = w };
-	unsigned int bits;
-	uint32_t levels;
+	struct hs_base_search search = { .try_guess = try_guess, .ctx = &known };
 	int rc;
 
 	if (!cpuinfo)
 		return hs_error_set(err, -ENOMEM, "no memory to read %s/cpuinfo", host->proc_dir);
-	bits = hs_facts_phys_bits(cpuinfo);
-	levels = hs_facts_has_flag(cpuinfo, "la57") ? 5 : 4;
+	search.phys_bits = hs_facts_phys_bits(cpuinfo);
+	search.likely_levels = hs_facts_has_flag(cpuinfo, "la57") ? 5 : 4;
 	free(cpuinfo);
-	if (!bits)
+	if (!search.phys_bits)
 		return hs_error_set(err, -ENOTSUP,
 				    "%s/cpuinfo does not say how long a physical address is ('address sizes')",
 				    host->proc_dir);
@@ -113,7 +112,9 @@ static int find_base(struct hs_walk *w, const struct hs_host *host, struct hs_er
 			known.bytes[i] = (uint8_t)(known.bytes[i - 256] * 5 + i);
 		rc = run_batch(w, 0, &w->base, NULL, 0);
 		if (!rc)
-			rc = hs_base_search(w->skel->bss->run.pgd, bits, levels, try_guess, &known, &w->base, NULL);
+			search.pgd = w->skel->bss->run.pgd;
+		if (!rc)
+			rc = hs_base_find(&search, &w->base);
 		if (!rc)
 			break;
 	}
@@ -245,11 +246,11 @@ int hs_walk_find_mm(struct hs_walk *w, int pagemap_fd, int mem_fd, uint64_t *mm,
 
 int hs_walk_run(struct hs_walk *w, uint64_t mm, const struct hs_walk_req *reqs, size_t nr, hs_walk_fn fn, void *ctx)
 {
-	return hs_walk_run_from(w, mm, NULL, reqs, nr, fn, ctx);
+	return hs_walk_run_from(w, &(struct hs_walk_top){ .mm = mm }, reqs, nr, fn, ctx);
 }
 
-int hs_walk_run_from(struct hs_walk *w, uint64_t mm, const struct hs_walk_top *top, const struct hs_walk_req *reqs,
-		     size_t nr, hs_walk_fn fn, void *ctx)
+int hs_walk_run_from(struct hs_walk *w, const struct hs_walk_top *top, const struct hs_walk_req *reqs, size_t nr,
+		     hs_walk_fn fn, void *ctx)
 {
 	struct hs_walk_req *slots = w->skel->bss->reqs;
 	int rc = 0;
@@ -259,7 +260,7 @@ int hs_walk_run_from(struct hs_walk *w, uint64_t mm, const struct hs_walk_top *t
 		size_t part = nr - done < HS_WALK_MAX_REQS ? nr - done : HS_WALK_MAX_REQS;
 
 		memcpy(slots, reqs + done, part * sizeof(*slots));
-		rc = run_batch(w, mm, &w->base, top, part);
+		rc = run_batch(w, top->mm, &w->base, top->table ? top : NULL, part);
 		for (size_t i = 0; i < part && !rc; i++)
 			fn(ctx, done + i, &slots[i], w->pages + i * HS_BASE_PER_HUGE);
 		done += part;

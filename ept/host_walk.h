@@ -48,12 +48,13 @@ HS_MUST_USE int hs_walk_run(struct hs_walk *w, uint64_t mm, const struct hs_walk
  * and after.
  */
 struct hs_walk_top {
+	uint64_t mm; /* the process's address space, as above */
 	uint64_t table;
 	uint64_t present;
 	uint32_t levels;
 };
-HS_MUST_USE int hs_walk_run_from(struct hs_walk *w, uint64_t mm, const struct hs_walk_top *top,
-				 const struct hs_walk_req *reqs, size_t nr, hs_walk_fn fn, void *ctx);
+HS_MUST_USE int hs_walk_run_from(struct hs_walk *w, const struct hs_walk_top *top, const struct hs_walk_req *reqs,
+				 size_t nr, hs_walk_fn fn, void *ctx);
 
 /* 0 while the process is in that address space, else -ESRCH. *nr_vmas (may be NULL): its number of VMAs. */
 HS_MUST_USE int hs_walk_alive(struct hs_walk *w, uint64_t mm, int *nr_vmas);

@@ -4,9 +4,9 @@
  *
  * While dirty logging is on for a memory slot, KVM maps each page that is touched anew by a base entry. So a huge page
  * is split by switching logging on and dropping its entry (nested_age.c); the next touches come back as base entries,
- * one by one, whose being there, or accessed bit, tells of each. With logging off again KVM drops such tables, and the
- * next touch maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has set
- * "initially set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all:
+ * one by one, whose being there, or accessed bit, stands for each. With logging off again KVM drops such tables, and
+ * the next touch maps the huge page whole. In between, huge entries that nobody drops stay whole. (Where the VMM has
+ * set "initially set", as QEMU does, switching logging on protects and splits nothing. Without that it would split all:
  * such a VM is left alone.)
  *
  * The VMM has another use for the same logging: migration, and the dirty rate. Not one dirty bit may be lost to it.
@@ -16,9 +16,9 @@
  * all the time; the first ones, when a migration is being set up in this instant) are neither split nor switched.
  *  - The one step that loses bits is switching logging off while the VMM relies on it. KVM does not know: to switch on
  *    what is on already leaves no trace. So the VMM's calls are watched from before logging is switched on
- *    (dirty_log_guard.bpf.c); if one of them switched logging on, or used it, logging is left to the VMM, which
- * switches it off when it is done. The watch is pinned, and outlives us: when we are killed in a window, the next run
- * ends it by the same rule.
+ *    (dirty_log_guard.bpf.c); if one of them switched logging on, or used it, or may have gone unseen, logging is left
+ * to the VMM, which switches it off when it is done. The watch is pinned, and outlives us: when we are killed in a
+ * window, the next run ends it by the same rule.
  *  - Both steps happen while all threads of the VMM stand still (hs_remote_run_still): between the look and the call no
  *    thread can be in a call on the VM, nor begin one. One that had already decided to switch logging on does so
  *    afterwards, and finds it off.
@@ -31,10 +31,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "hs/remote.h"
+#include "base/host_facts.h"
+#include "base/times.h"
 #include "ept/bpf/dirty_log_guard_abi.h"
 #include "nested_internal.h"
 
@@ -43,8 +44,14 @@
 #define ABANDONED_US 10000000U /* windows last some seconds; ending another's spoils a sample, no more */
 /* No window of the fine phase is let last so long: its max_window_ms is 600,000 at most. */
 #define FORGOTTEN_US 660000000U
+/*
+ * Nor so long where the kernel balances memory between nodes: each second it takes up to 256 MiB of huge pages that are
+ * not split out of KVM's tables as well, and while logging is on each comes back by 512 faults. So that is the price of
+ * a window's second at most, and the default window of the fine phase fits in.
+ */
+#define BALANCED_US 3000000U
 
-/* A call's argument, with what tells it from the VMM's own calls (dirty_log_guard.bpf.c). */
+/* A call's argument, with what distinguishes it from the VMM's own calls (dirty_log_guard.bpf.c). */
 struct argument {
 	struct kvm_userspace_memory_region region;
 	uint64_t cookie;
@@ -148,10 +155,17 @@ static int ask_open(void *ctx, struct hs_remote_call **calls, size_t *nr)
 	*calls = st->calls;
 	*nr = st->nr;
 	log->open = st->nr > 0;
+	log->blind = false;
 	return 0;
 }
 
 /* ---- closing ---- */
+
+/* What was counted is believed only while calls are seen; what went unseen once stays unknown for this window. */
+static void check_sight(struct hs_nested_view *v)
+{
+	v->log.blind |= hs_dirty_log_guard_prove(v->log.guard, vm_of(v), v->vm_fd) != 0;
+}
 
 static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 {
@@ -168,6 +182,7 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 		return 0;
 	}
 	rc = look(st, &now);
+	check_sight(st->v);
 	if (rc)
 		return rc;
 	for (uint32_t i = 0; i < now.look.nr_slots; i++) {
@@ -175,7 +190,7 @@ static int ask_close(void *ctx, struct hs_remote_call **calls, size_t *nr)
 
 		if (!hs_nested_touches(st->v, s) || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES))
 			continue;
-		switch (hs_dirty_log_guard_ours(log->guard, vm_of(st->v), s, st->min_us)) {
+		switch (log->blind ? HS_NO : hs_dirty_log_guard_ours(log->guard, vm_of(st->v), s, st->min_us)) {
 		case HS_YES:
 			add_call(st, s, false, 0);
 			break;
@@ -221,14 +236,6 @@ static void forget(struct hs_nested_view *v)
 	v->reread = true; /* what is logged still is the VMM's from now on */
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
-}
-
 int hs_nested_dirty_log_close(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
@@ -261,7 +268,8 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		    "not looked into",
 		    (int)v->view.pid, strerror(-rc));
 	rc = run_step(v, ask_open, 0, err);
-	log->since_us = now_us();
+	log->since_us = hs_monotonic_us();
+	log->limit_us = hs_facts_numa_balances(&v->host) ? BALANCED_US : FORGOTTEN_US;
 	if (!rc && log->open)
 		return 0;
 	if (rc == -EALREADY)
@@ -382,8 +390,10 @@ int hs_nested_dirty_log_check(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
 
+	if (v->log.open)
+		check_sight(v); /* at each ageing of a window */
 	/* Nothing split: it could be neither opened in full nor closed at once. Nobody will restore anything of it. */
-	if (!v->log.open || (v->nr_split && now_us() - v->log.since_us < FORGOTTEN_US))
+	if (!v->log.open || (v->nr_split && hs_monotonic_us() - v->log.since_us < v->log.limit_us))
 		return 0;
 	rc = hs_nested_dirty_log_close(v, err);
 	if (!rc)
@@ -400,13 +410,13 @@ void hs_nested_dirty_log_recover(struct hs_nested_view *v)
 	struct hs_nested_dirty_log *log = &v->log;
 	bool made;
 
-	if (log->open || !v->ops.split || now_us() < log->next_recovery_us)
+	if (log->open || !v->ops.split || hs_monotonic_us() < log->next_recovery_us)
 		return;
 	if (!log->guard && hs_dirty_log_guard_get(&log->guard, true, NULL))
 		return;
 	if (!hs_dirty_log_guard_watches(log->guard, vm_of(v)))
 		return;
-	log->next_recovery_us = now_us() + RECOVERY_US;
+	log->next_recovery_us = hs_monotonic_us() + RECOVERY_US;
 	/* What was kept is believed only while it is proven that calls are seen. */
 	if (hs_dirty_log_guard_begin(log->guard, vm_of(v), v->view.pid, v->vm_fd, &made))
 		return;

@@ -1,12 +1,12 @@
 /*
  * Dropping the nested entries of chosen ranges, and ageing by it.
  *
- * The kernel tells KVM when it is about to change how a range of the process's memory is mapped, and KVM drops its
+ * The kernel notifies KVM when it is about to change how a range of the process's memory is mapped, and KVM drops its
  * entries for that range, flushes, and maps each page again when the guest touches it next. So the entry's being there
  * is the accessed bit: each entry that is touched costs one fault, 2 MiB at a time where the host's page is huge and
  * nothing is logged.
  *
- * PAGEMAP_SCAN (Linux 6.7) with PM_SCAN_WP_MATCHING on /proc/PID/pagemap tells KVM so, and then write-protects what
+ * PAGEMAP_SCAN (Linux 6.7) with PM_SCAN_WP_MATCHING on /proc/PID/pagemap notifies KVM, and then write-protects what
  * matches, for a userfaultfd in asynchronous mode. Nothing may ever match: a VMM that tracks its writes that way (for a
  * snapshot, say) would lose what it has tracked. That is not left to a look beforehand, after which the VMM may begin:
  * the call itself asks for pages that cannot be (of memory that cannot be write-protected so, which this flag passes

@@ -87,7 +87,7 @@ static bool is_idle(int bitmap_fd, uint64_t frame)
 /* Base pages that are new wait in a batch, some tens for each processor, and are passed over until that is full. */
 #define TRIAL_PAGES 256
 
-/* On pages of our own. 0, -EPERM: the kernel does not tell their frames; -EIO: it did nothing. */
+/* On pages of our own. 0, -EPERM: the kernel does not show their frames; -EIO: it did nothing. */
 static int try_bitmap(int bitmap_fd, int pagemap_fd)
 {
 	const uint64_t frame_bits = (UINT64_C(1) << 55) - 1, present = UINT64_C(1) << 63;

@@ -38,15 +38,18 @@ struct hs_nested_piece {
 /* A window in which mappings are split: dirty logging is on by our doing. See nested_dirty_log.c. */
 struct hs_nested_dirty_log {
 	struct hs_dirty_log_guard *guard; /* NULL: never needed so far */
+	bool blind;                       /* in this window calls were not seen once: the VMM may rely on logging */
 	bool open;                        /* logging may be on by our doing */
 	uint64_t since_us;
+	uint64_t limit_us; /* it is ended by the first ageing after so long, whoever forgot it */
 	uint64_t next_recovery_us;
 };
 
 struct hs_nested_view {
 	struct hs_view view; /* first; its regions are the inner view's */
 	struct hs_view_ops ops;
-	char name[96];
+	char name[160];
+	struct hs_host host;
 	struct hs_view *inner; /* over the host's page tables; owned */
 	struct hs_kvm_walk *kvm;
 	int vm_fd;    /* ours, on the VM's file: struct kvm stays while it is open */
@@ -87,9 +90,12 @@ static inline struct hs_host_view *hs_nested_host(struct hs_nested_view *v)
 
 /* ---- nested_vm.c: the VM behind a process ---- */
 
-/* A descriptor of ours on the file of the VM whose memory is this process's: *vm_fd; -1: it runs none under KVM. */
-HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, int *their_fd,
-				  struct hs_error *err);
+struct hs_nested_vm {
+	struct hs_kvm_walk *kvm; /* NULL: it runs none under KVM */
+	int vm_fd;               /* ours, on the file of the VM whose memory is this process's; -1: none */
+	int their_fd;            /* the process's number for it */
+};
+HS_MUST_USE int hs_nested_find_vm(struct hs_host_view *host, struct hs_nested_vm *vm, struct hs_error *err);
 
 /* Whether their_fd is still on that VM: 0, -EBADF. */
 HS_MUST_USE int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm);

@@ -119,7 +119,9 @@ static int run(struct job *j, const struct hs_kvm_root *root, uint32_t kind, con
 	       hs_walk_fn fn)
 {
 	struct hs_host_view *host = hs_nested_host(j->v);
-	const struct hs_walk_top top = { .table = root->table, .present = HS_NESTED_PRESENT, .levels = root->level };
+	const struct hs_walk_top top = {
+		.mm = host->mm, .table = root->table, .present = HS_NESTED_PRESENT, .levels = root->level
+	};
 	struct hs_walk_req *reqs;
 
 	if (!nr)
@@ -129,7 +131,7 @@ static int run(struct job *j, const struct hs_kvm_root *root, uint32_t kind, con
 		return -ENOMEM;
 	for (size_t i = 0; i < nr; i++)
 		reqs[i] = (struct hs_walk_req){ .va = spots[i].gpa, .kind = kind };
-	return hs_walk_run_from(host->walk, host->mm, &top, reqs, nr, fn, j);
+	return hs_walk_run_from(host->walk, &top, reqs, nr, fn, j);
 }
 
 static int run_all(struct job *j, const struct hs_kvm_seen *seen)

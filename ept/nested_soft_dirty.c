@@ -32,23 +32,14 @@ static int open_soft_dirty(const struct hs_host *host, int *fd, struct hs_error 
 	return found ? 0 : hs_error_set(why, -ENOTSUP, "this kernel has no soft dirty (CONFIG_MEM_SOFT_DIRTY)");
 }
 
-static int drop_process(struct hs_nested_view *v)
-{
-	ssize_t n;
-
-	do {
-		n = pwrite(hs_nested_host(v)->clear_refs_fd, "4", 1, 0);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
-}
-
 static int age(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc = hs_view_age(v->inner, err);
+	bool cleared; /* if not, what was accessed since the last time counts as accessed still */
 
 	if (rc)
 		return rc;
-	rc = drop_process(v);
+	rc = hs_host_clear_refs(hs_nested_host(v), HS_CLEAR_SOFT_DIRTY, &cleared);
 	return rc ? hs_host_error(hs_nested_host(v), rc, "age its nested page tables", err) : 0;
 }
 

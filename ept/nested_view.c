@@ -89,14 +89,15 @@ static int sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, stru
 /*
  * A huge page whose nested mapping we split: its base pages' accesses are in the nested tables alone, for the host has
  * one bit for all of them. When that is set, or a huge entry is back (somebody switched logging off), or the host's
- * mapping is huge no longer, nothing can be told.
+ * mapping is huge no longer, nothing is known.
  */
 static void merge_split(struct hs_base_sample *s, const struct hs_nested_mark *m)
 {
-	bool told = s->state == HS_MAP_HUGE && !hs_bits_count(&s->accessed) && !m->unknown && !m->huge;
+	bool known = s->state == HS_MAP_HUGE && !hs_bits_count(&s->accessed) && !m->unknown && !m->huge;
 
-	*s = told ? (struct hs_base_sample){ .state = HS_MAP_SPLIT, .present = hs_bits_full(), .accessed = m->accessed }
-		  : (struct hs_base_sample){ 0 };
+	*s = known
+		 ? (struct hs_base_sample){ .state = HS_MAP_SPLIT, .present = hs_bits_full(), .accessed = m->accessed }
+		 : (struct hs_base_sample){ 0 };
 }
 
 static void merge_base(struct hs_base_sample *s, const struct hs_nested_mark *m)
@@ -192,8 +193,8 @@ static int choose_kind(struct hs_nested_view *v, const struct hs_host *host, str
 }
 
 /* Takes the inner view over in any case. */
-static int open_nested(struct hs_view **out, const struct hs_host *host, struct hs_view *inner, struct hs_kvm_walk *kvm,
-		       int vm_fd, int their_fd, struct hs_error *err)
+static int open_nested(struct hs_view **out, const struct hs_host *host, struct hs_view *inner,
+		       const struct hs_nested_vm *vm, struct hs_error *err)
 {
 	struct hs_nested_view *v = calloc(1, sizeof(*v));
 	struct hs_error why = { "" };
@@ -202,18 +203,19 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 
 	if (!v) {
 		hs_view_close(inner);
-		hs_kvm_walk_put(kvm);
-		close(vm_fd);
+		hs_kvm_walk_put(vm->kvm);
+		close(vm->vm_fd);
 		return hs_error_set(err, -ENOMEM, "no memory for a view");
 	}
 	v->view = *inner; /* regions and numbers */
+	v->host = *host;
 	v->ops = nested_ops;
 	v->ops.name = v->name;
 	v->view.ops = &v->ops;
 	v->inner = inner;
-	v->kvm = kvm;
-	v->vm_fd = vm_fd;
-	v->their_fd = their_fd;
+	v->kvm = vm->kvm;
+	v->vm_fd = vm->vm_fd;
+	v->their_fd = vm->their_fd;
 	v->ageing_fd = -1;
 	hs_nested_host(v)->flush_optional = true;
 	v->blind = calloc(((size_t)inner->nr_huge + 63) / 64, sizeof(*v->blind));
@@ -238,8 +240,11 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	if (!v->ageing->ranges || now.look.dirty_ring || (now.look.manual & MANUAL_BOTH) != MANUAL_BOTH ||
 	    !hs_nested_host(v)->remote)
 		v->ops.split = NULL;
-	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s",
-		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", v->ageing->name);
+	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s%s",
+		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", v->ageing->name,
+		       v->ops.split && hs_facts_numa_balances(host)
+			   ? "; NUMA balancing is on, so huge pages are looked into for 3 s at most"
+			   : "");
 	*out = &v->view;
 	return 0;
 }
@@ -247,20 +252,20 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 int hs_view_open(struct hs_view **out, const struct hs_host *host, pid_t pid, struct hs_remote *remote,
 		 uint64_t min_bytes, struct hs_error *err)
 {
-	struct hs_kvm_walk *kvm;
+	struct hs_nested_vm vm;
 	struct hs_view *inner;
-	int vm_fd, their_fd, rc = hs_view_open_host(&inner, host, pid, remote, min_bytes, err);
+	int rc = hs_view_open_host(&inner, host, pid, remote, min_bytes, err);
 
 	if (rc)
 		return rc;
-	rc = hs_nested_find_vm(hs_host_view(inner), &kvm, &vm_fd, &their_fd, err);
+	rc = hs_nested_find_vm(hs_host_view(inner), &vm, err);
 	if (rc) {
 		hs_view_close(inner);
 		return rc;
 	}
-	if (vm_fd < 0) {
+	if (vm.vm_fd < 0) {
 		*out = inner;
 		return 0;
 	}
-	return open_nested(out, host, inner, kvm, vm_fd, their_fd, err);
+	return open_nested(out, host, inner, &vm, err);
 }

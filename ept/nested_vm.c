@@ -72,18 +72,16 @@ int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm)
 	return rc;
 }
 
-int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *vm_fd, int *their_fd,
-		      struct hs_error *err)
+int hs_nested_find_vm(struct hs_host_view *host, struct hs_nested_vm *vm, struct hs_error *err)
 {
 	enum { ENOUGH = 32 };
 	int theirs[ENOUGH], nr = list_vm_fds(host, theirs, ENOUGH), rc = 0;
 	uint64_t found = 0;
 
-	*vm_fd = -1;
-	*kvm = NULL;
+	*vm = (struct hs_nested_vm){ .vm_fd = -1, .their_fd = -1 };
 	if (nr <= 0)
 		return nr ? hs_host_error(host, nr, "list its files", err) : 0;
-	rc = hs_kvm_walk_get(kvm, err);
+	rc = hs_kvm_walk_get(&vm->kvm, err);
 	for (int i = 0; i < nr && !rc; i++) {
 		int fd = (int)syscall(SYS_pidfd_getfd, host->pidfd, theirs[i], 0);
 		struct hs_kvm_seen seen;
@@ -94,7 +92,7 @@ int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *
 			rc = hs_host_error(host, -errno, "reach its virtual machine", err);
 			break;
 		}
-		rc = is_vm(fd) ? hs_kvm_walk_look(*kvm, fd, &seen, NULL) : 0;
+		rc = is_vm(fd) ? hs_kvm_walk_look(vm->kvm, fd, &seen, NULL) : 0;
 		if (rc)
 			rc = hs_host_error(host, rc, "run the BPF program that looks at KVM", err);
 		if (!rc && is_vm(fd) && seen.look.mm == host->mm && seen.look.kvm != found) {
@@ -104,8 +102,8 @@ int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *
 						  "memory is cannot be told",
 						  (int)host->view.pid);
 			else
-				*vm_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-			*their_fd = theirs[i];
+				vm->vm_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+			vm->their_fd = theirs[i];
 			found = seen.look.kvm;
 		}
 		close(fd);
@@ -115,14 +113,14 @@ int hs_nested_find_vm(struct hs_host_view *host, struct hs_kvm_walk **kvm, int *
 				  "process %d has a KVM virtual machine that is not its own: where its accesses are "
 				  "recorded cannot be told",
 				  (int)host->view.pid);
-	if (!rc && *vm_fd < 0)
+	if (!rc && vm->vm_fd < 0)
 		rc = hs_host_error(host, -EMFILE, "keep its virtual machine's file open", err);
 	if (rc) {
-		if (*vm_fd >= 0)
-			close(*vm_fd);
-		*vm_fd = -1;
-		hs_kvm_walk_put(*kvm);
-		*kvm = NULL;
+		if (vm->vm_fd >= 0)
+			close(vm->vm_fd);
+		vm->vm_fd = -1;
+		hs_kvm_walk_put(vm->kvm);
+		vm->kvm = NULL;
 	}
 	return rc;
 }

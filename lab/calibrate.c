@@ -18,6 +18,7 @@
 #include "hs/host.h"
 #include "hs/index.h"
 #include "base/procstat.h"
+#include "base/times.h"
 #include "random.h"
 
 #ifndef MADV_COLLAPSE
@@ -31,10 +32,7 @@
 
 double hs_lab_cpu_ns(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+	return (double)hs_thread_cpu_ns();
 }
 
 static int by_value(const void *a, const void *b)

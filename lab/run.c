@@ -9,6 +9,7 @@
 
 #include "hs/host.h"
 #include "base/procstat.h"
+#include "base/times.h"
 
 const char *const hs_lab_rate_names[HS_LAB_RATE_BINS] = { "none",    "below 1",  "1 to 10", "to 100",
 							  "to 1000", "to 10000", "more" };
@@ -221,19 +222,11 @@ static void take_figures(struct hs_lab_result *r, const struct hs_lab_host *h)
 	r->resident_bytes = hs_resident_bytes(&proc);
 }
 
-static double now_s(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 int hs_lab_run(struct hs_lab_result *out, const struct hs_lab_scenario *s, const struct hs_lab_policy *p,
 	       const struct hs_lab_options *o, hs_lab_progress *progress, void *progress_ctx, struct hs_error *err)
 {
 	struct run run = { .r = out, .progress = progress, .progress_ctx = progress_ctx };
-	const double start_s = now_s();
+	const double start_s = (double)hs_monotonic_us() / 1e6;
 	void *self = NULL;
 	int rc;
 
@@ -259,7 +252,7 @@ int hs_lab_run(struct hs_lab_result *out, const struct hs_lab_scenario *s, const
 		take_figures(out, run.h);
 		p->spent(self, &out->spent);
 		hs_lab_apply_costs(out, o->costs);
-		out->wall_seconds = now_s() - start_s;
+		out->wall_seconds = (double)hs_monotonic_us() / 1e6 - start_s;
 	}
 	p->end(self);
 	hs_lab_host_destroy(run.h);

@@ -2,7 +2,8 @@
  */
 #include "pipeline_internal.h"
 
-#include <time.h>
+#include "base/times.h"
+
 
 #define LIMIT_SLACK_US 20000 /* pace in steps that a sleep can keep */
 
@@ -18,14 +19,6 @@ void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint6
 		p->progress(p->progress_ctx, stage, done, total);
 }
 
-static uint64_t thread_cpu_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 int hs_pipeline_pace(struct hs_pipeline *p)
 {
 	uint64_t wall, cpu, allowed;
@@ -36,11 +29,11 @@ int hs_pipeline_pace(struct hs_pipeline *p)
 		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
 		p->paced = true;
 		p->paced_wall_us = p->clock->now_us(p->clock->ctx);
-		p->paced_cpu_us = thread_cpu_us();
+		p->paced_cpu_us = hs_thread_cpu_us();
 		return 0;
 	}
 	wall = p->clock->now_us(p->clock->ctx) - p->paced_wall_us;
-	cpu = thread_cpu_us() - p->paced_cpu_us;
+	cpu = hs_thread_cpu_us() - p->paced_cpu_us;
 	allowed = wall * p->cfg.cpu_percent / 100;
 	if (cpu <= allowed) {
 		/* Idle time is not saved up for a burst of work later: forget all but a second. */

@@ -4,13 +4,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/vmas.h"
 #include "remote_internal.h"
 
 ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size)
@@ -155,49 +155,31 @@ int hs_remote_open_maps(int proc_fd, pid_t tid)
 	return fd;
 }
 
-static bool parse_vma(const char *line, struct hs_remote_vma *vma)
-{
-	char perms[5];
-	unsigned long inode;
-	int name = 0;
+struct each {
+	int (*fn)(const struct hs_remote_vma *vma, void *ctx);
+	void *ctx;
+};
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %*x:%*x %lu %n", &vma->start, &vma->end, perms, &inode,
-		   &name) < 4)
-		return false;
-	vma->read = perms[0] == 'r';
-	vma->write = perms[1] == 'w';
-	vma->exec = perms[2] == 'x';
-	vma->shared = perms[3] == 's';
-	vma->file = inode != 0;
-	vma->name[0] = 0;
-	if (name)
-		(void)snprintf(vma->name, sizeof(vma->name), "%.*s", (int)strcspn(line + name, "\n"), line + name);
-	return true;
+static int visit(void *ctx, const struct hs_vma *v)
+{
+	const struct each *e = ctx;
+	struct hs_remote_vma vma = { .start = v->start,
+				     .end = v->end,
+				     .read = v->read,
+				     .write = v->write,
+				     .exec = v->exec,
+				     .shared = v->shared,
+				     .file = v->file };
+
+	(void)snprintf(vma.name, sizeof(vma.name), "%s", v->name);
+	return e->fn(&vma, e->ctx);
 }
 
 int hs_remote_each_vma(int maps_fd, int (*fn)(const struct hs_remote_vma *vma, void *ctx), void *ctx)
 {
-	int fd = fcntl(maps_fd, F_DUPFD_CLOEXEC, 0);
-	struct hs_remote_vma vma;
-	char *line = NULL;
-	size_t size = 0, nr = 0;
-	int rc = 0;
-	FILE *f;
+	struct each e = { fn, ctx };
 
-	if (fd < 0)
-		return -errno;
-	if (lseek(fd, 0, SEEK_SET) < 0 || !(f = fdopen(fd, "r"))) {
-		close(fd);
-		return -ENOMEM;
-	}
-	while (rc == 0 && getline(&line, &size, f) > 0) {
-		nr++;
-		if (parse_vma(line, &vma))
-			rc = fn(&vma, ctx);
-	}
-	free(line);
-	(void)fclose(f);
-	return nr ? rc : -ESRCH;
+	return hs_vmas_each_fd(maps_fd, visit, &e);
 }
 
 struct find {

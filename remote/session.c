@@ -40,6 +40,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "base/times.h"
 #include "remote_internal.h"
 
 #define SPIN_US 50U /* looked for without a nap: most calls are over by then */
@@ -48,10 +49,7 @@
 
 uint64_t hs_remote_now_us(void)
 {
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000U + (uint64_t)ts.tv_nsec / 1000U;
+	return hs_monotonic_us();
 }
 
 /* ---- waiting ---- */

@@ -10,14 +10,6 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-
-struct pt_regs {
-	unsigned long di, si, dx;
-};
-
-#pragma clang attribute pop
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, HS_DIRTY_LOG_GUARD_MAX);
@@ -39,15 +31,22 @@ static __always_inline void count_logging(struct hs_dirty_log_guard_slot *c)
 	__sync_fetch_and_add(&c->logging, 1);
 }
 
-/* long kvm_vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg) */
-SEC("kprobe/kvm_vm_ioctl")
-int hs_dirty_log_guard(struct pt_regs *regs)
+/*
+ * long kvm_vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+ *
+ * By fentry, not by a kprobe: the kernel passes a kprobe's program over while any other BPF program of that kind is
+ * under way on the same processor. One at fentry is passed over only while it runs itself on that processor (preempted
+ * by another task that makes such a call), which the kernel counts (recursion_misses). Neither is run while ftrace is
+ * switched off: that shows by calls of our own, which are not counted then.
+ */
+SEC("fentry/kvm_vm_ioctl")
+int hs_dirty_log_guard(__u64 *args)
 {
-	struct file *file = (struct file *)regs->di;
+	struct file *file = (struct file *)args[0];
 	struct hs_dirty_log_guard_key key = { .slot = HS_DIRTY_LOG_GUARD_ALL };
 	struct hs_dirty_log_guard_slot *all, *one;
 	__u64 cookie = 0;
-	__u32 cmd = (__u32)regs->si, head[2] = { 0, 0 }; /* the slot's number comes first in all these calls */
+	__u32 cmd = (__u32)args[1], head[2] = { 0, 0 }; /* the slot's number comes first in all these calls */
 
 	key.kvm = (__u64)BPF_CORE_READ(file, private_data);
 	all = bpf_map_lookup_elem(&watched, &key);
@@ -67,7 +66,7 @@ int hs_dirty_log_guard(struct pt_regs *regs)
 	default:
 		return 0;
 	}
-	if (bpf_probe_read_user(head, sizeof(head), (void *)regs->dx)) {
+	if (bpf_probe_read_user(head, sizeof(head), (void *)args[2])) {
 		count_logging(all);
 		return 0;
 	}
@@ -80,7 +79,7 @@ int hs_dirty_log_guard(struct pt_regs *regs)
 		return 0;
 	/* Ours, once: it is known by a random number that lies behind its argument. */
 	if (one->cookie && !one->ours && cmd == KVM_SET_USER_MEMORY_REGION &&
-	    !bpf_probe_read_user(&cookie, sizeof(cookie), (void *)(regs->dx + HS_DIRTY_LOG_GUARD_COOKIE_AT)) &&
+	    !bpf_probe_read_user(&cookie, sizeof(cookie), (void *)(args[2] + HS_DIRTY_LOG_GUARD_COOKIE_AT)) &&
 	    cookie == one->cookie) {
 		one->cookie = 0;
 		one->ours = 1;

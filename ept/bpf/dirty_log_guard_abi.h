@@ -19,6 +19,7 @@ struct hs_dirty_log_guard_slot {
 	/* ours */
 	__u64 cookie;      /* our call has this number behind its argument; the program takes it away then */
 	__u64 vm_logging;  /* `logging` of the VM itself when this was written */
+	__u64 misses;      /* runs of the program that the kernel had passed over when this was written */
 	__u64 since_us;    /* CLOCK_BOOTTIME, when it was written */
 	__u64 first_frame; /* the slot as it was */
 	__u64 nr_pages;

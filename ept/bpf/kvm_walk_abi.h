@@ -49,7 +49,7 @@ struct hs_kvm_look {
 	__u32 dirty_ring;                /* its size; not 0: dirty pages are reported by a ring instead of bits */
 	__u32 nr_spaces;                 /* that this kernel has: one without CONFIG_KVM_SMM, since Linux 6.2 */
 	__u32 shadow_pages;              /* tables of the shadow MMU are in use: the guest runs guests of its own */
-	__u64 kvm;                       /* struct kvm: tells VMs apart */
+	__u64 kvm;                       /* struct kvm: identifies the VM */
 	__u64 mm;                        /* of the process that made it */
 	__u64 manual;                    /* manual_dirty_log_protect */
 	__u64 generation[HS_KVM_SPACES]; /* of the slots; 0 beyond nr_spaces */

@@ -166,7 +166,9 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
  * accesses that follow. (A view of nested tables that has mappings split ages those alone.) Disturbs nothing else. The
  * host view needs one huge mapping for the second part, writable and not locked: a guest without any huge mapping is
  * aged without it, and one that has only read-only ones gets unknown for those that are not seen accessed. Cost there:
- * some 0.1 us for a huge mapping, 20 us for a split one. -ENOTSUP: the host view's guest has locked all of its huge
+ * some 0.1 us for a huge mapping, 20 us for a split one, for which the kernel holds the guest's mmap lock: so at most a
+ * twentieth of the time. When it is too early again, nothing is cleared, and what was accessed since the last time
+ * counts as accessed (0 all the same: it errs to hot). -ENOTSUP: the host view's guest has locked all of its huge
  * mappings (the text says so), so that what is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After
  * an error nothing that is sampled says anything about accesses.
  */

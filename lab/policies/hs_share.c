@@ -3,6 +3,7 @@
  * index. The merge operations are those of a simulated host: a burst merges what is wanted and has a partner, and takes
  * the time that ksmd was measured to take.
  */
+#include "base/times.h"
 #include "lab/policy.h"
 
 #include <errno.h>
@@ -239,7 +240,7 @@ static int step(void *self, struct hs_error *err)
 
 	if (rc)
 		return rc;
-	s->rest_us = news ? REST_FIRST_US : s->rest_us * 2 > REST_LAST_US ? REST_LAST_US : s->rest_us * 2;
+	s->rest_us = hs_rest_next(s->rest_us, news, REST_FIRST_US, REST_LAST_US);
 	return s->h->clock.sleep_us(s->h->clock.ctx, s->rest_us);
 }
 

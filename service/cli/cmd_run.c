@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/times.h"
 #include "base/wallclock.h"
 #include "service/common/descriptors.h"
 
@@ -151,14 +152,14 @@ static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_
 /* Cycles and rests until the time is over, an interrupt, or an error. */
 static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_progress *pr, struct hs_error *err)
 {
-	uint64_t rest_ms = REST_FIRST_MS, news;
+	const uint64_t longest_ms = o->rest_s * UINT64_C(1000);
+	uint64_t rest_ms = 0, news = 1;
 
 	for (uint32_t cycle = 0; !o->cycles || cycle < o->cycles; cycle++) {
 		int rc;
 
 		if (cycle) {
-			if (rest_ms > o->rest_s * UINT64_C(1000))
-				rest_ms = o->rest_s * UINT64_C(1000);
+			rest_ms = hs_rest_next(rest_ms, news, REST_FIRST_MS, longest_ms);
 			hs_progress_step(pr, HS_STAGE_REST, 0, rest_ms / 1000);
 			rc = hs_wallclock.sleep_us(NULL, rest_ms * 1000);
 			if (rc)
@@ -167,7 +168,6 @@ static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_pr
 		rc = hs_pipeline_cycle(p, &news, err);
 		if (rc)
 			return rc;
-		rest_ms = news ? REST_FIRST_MS : rest_ms * 2;
 	}
 	return 0;
 }

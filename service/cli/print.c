@@ -3,9 +3,9 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/times.h"
 #include "terminal.h"
 
 void hs_complain(const char *fmt, ...)
@@ -35,11 +35,7 @@ const char *hs_human_bytes(char buf[32], int64_t bytes)
 
 double hs_own_cpu_seconds(void)
 {
-	struct rusage ru;
-
-	(void)getrusage(RUSAGE_SELF, &ru);
-	return (double)(ru.ru_utime.tv_sec + ru.ru_stime.tv_sec) +
-	       (double)(ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
+	return (double)hs_process_cpu_us() / 1e6;
 }
 
 int hs_json_print(json_t *object)

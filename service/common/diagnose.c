@@ -12,6 +12,7 @@
 #include "hs/share.h"
 #include "model.h"
 #include "hs/types.h"
+#include "base/meminfo.h"
 
 #define DEFAULT_MAX_MAP_COUNT 65530 /* the kernel's (include/linux/mm.h) */
 
@@ -246,14 +247,6 @@ static void kvm(struct hs_findings *l)
 		    p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
 }
 
-/* In kB as /proc/meminfo has it; 0: unknown. */
-static unsigned long long meminfo_kib(const char *meminfo, const char *key)
-{
-	const char *at = strstr(meminfo, key);
-
-	return at ? strtoull(at + strlen(key), NULL, 10) : 0;
-}
-
 /* What all of the host's merged memory would take once it is not merged any more, in kB. */
 static unsigned long long owed_kib(const struct hs_host *host)
 {
@@ -265,14 +258,14 @@ static unsigned long long owed_kib(const struct hs_host *host)
 static void memory(struct hs_findings *l)
 {
 	unsigned long long total, available, swap_total, swap_free, owed = owed_kib(l->host);
-	char meminfo[4096];
+	struct hs_meminfo mem;
 
-	if (!hs_slurp(l->host->proc_dir, "meminfo", meminfo, sizeof(meminfo)))
+	if (hs_meminfo_read(l->host, &mem))
 		return;
-	total = meminfo_kib(meminfo, "MemTotal:");
-	available = meminfo_kib(meminfo, "MemAvailable:");
-	swap_total = meminfo_kib(meminfo, "SwapTotal:");
-	swap_free = meminfo_kib(meminfo, "SwapFree:");
+	total = mem.total_bytes >> 10;
+	available = mem.available_bytes >> 10;
+	swap_total = mem.swap_total_bytes >> 10;
+	swap_free = mem.swap_free_bytes >> 10;
 	if (total)
 		hs_found(l, available * 20 < total ? HS_FINDING_WARNING : HS_FINDING_OK, "memory",
 			 available * 20 < total ? "unsharing needs memory: make room before turning the service off"

@@ -5,13 +5,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "service/common/descriptors.h"
 #include "service/common/log.h"
 #include "base/procstat.h"
+#include "base/times.h"
 
 static const struct hs_guest_report *report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
 {
@@ -108,15 +108,6 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 		m->state = HS_GUEST_WAITING;
 		because(m, HS_REASON_LEARNING, "it will be taken up at the end of the running cycle");
 	}
-}
-
-static uint64_t own_cpu_us(void)
-{
-	struct rusage u;
-
-	(void)getrusage(RUSAGE_SELF, &u);
-	return (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
-	       (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 static int by_id(const void *a, const void *b)
@@ -223,7 +214,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->memory_available_bytes = d->pressure.available_bytes;
 	m->psi_some_avg10 = d->pressure.psi_some_avg10;
 	m->scan_cpu_us = d->snap.cpu_us;
-	m->process_cpu_us = own_cpu_us();
+	m->process_cpu_us = hs_process_cpu_us();
 	m->rss_bytes = hs_resident_bytes(&d->host);
 	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
 	m->has_totals = d->snap.has_totals;

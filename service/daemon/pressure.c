@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/meminfo.h"
+
 /* The number behind `key` in the file; -errno. */
 static int read_number(const char *path, const char *key, const char *format, void *out)
 {
@@ -22,20 +24,18 @@ static int read_number(const char *path, const char *key, const char *format, vo
 
 int hs_pressure_read(const struct hs_host *host, struct hs_pressure *out, struct hs_error *err)
 {
-	unsigned long long total = 0, available = 0;
+	struct hs_meminfo mem;
 	char path[4200];
 	int rc;
 
 	memset(out, 0, sizeof(*out));
 	out->psi_some_avg10 = -1;
-	(void)snprintf(path, sizeof(path), "%s/meminfo", host->proc_dir);
-	rc = read_number(path, "MemTotal:", "%llu", &total);
-	if (!rc)
-		rc = read_number(path, "MemAvailable:", "%llu", &available);
+	rc = hs_meminfo_read(host, &mem);
 	if (rc)
-		return hs_error_set(err, rc, "cannot read how much memory there is from %s: %s", path, strerror(-rc));
-	out->total_bytes = total * 1024;
-	out->available_bytes = available * 1024;
+		return hs_error_set(err, rc, "cannot read how much memory there is from %s/meminfo: %s", host->proc_dir,
+				    strerror(-rc));
+	out->total_bytes = mem.total_bytes;
+	out->available_bytes = mem.available_bytes;
 	(void)snprintf(path, sizeof(path), "%s/pressure/memory", host->proc_dir);
 	if (read_number(path, "some ", "avg10=%lf", &out->psi_some_avg10))
 		out->psi_some_avg10 = -1;

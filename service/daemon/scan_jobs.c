@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/times.h"
 #include "service/common/descriptors.h"
 #include "service/common/log.h"
 
@@ -43,14 +44,14 @@ void hs_scan_thread_try_engage(struct hs_scan_thread *w)
 	int rc;
 
 	if (!w->pipeline || w->effective != HS_MODE_SAVE || hs_pipeline_engaged(w->pipeline) ||
-	    hs_scan_thread_now_us() < w->retry_engage_at_us)
+	    hs_monotonic_us() < w->retry_engage_at_us)
 		return;
 	rc = hs_pipeline_engage(w->pipeline, &err);
 	if (!rc) {
 		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
 		return;
 	}
-	w->retry_engage_at_us = hs_scan_thread_now_us() + RETRY_ENGAGE_US;
+	w->retry_engage_at_us = hs_monotonic_us() + RETRY_ENGAGE_US;
 	hs_scan_thread_trouble(w,
 			       rc == -EBUSY                    ? HS_REASON_KSM_BUSY
 			       : rc == -ENOENT                 ? HS_REASON_NO_FEATURE
@@ -199,7 +200,7 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
 	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
 		w->retry_undo_us = RETRY_UNDO_MAX_US;
-	w->retry_undo_at_us = hs_scan_thread_now_us() + w->retry_undo_us;
+	w->retry_undo_at_us = hs_monotonic_us() + w->retry_undo_us;
 	return rc;
 }
 

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/times.h"
 #include "service/common/log.h"
 #include "service/common/thread.h"
 
@@ -20,14 +21,6 @@
 #define SCHED_EVERY_MS 50
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
-
-uint64_t hs_scan_thread_now_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 static void queue_push(struct job_queue *q, struct job_item *item)
 {
@@ -55,7 +48,7 @@ static struct job_item *queue_pop(struct job_queue *q)
 static uint64_t clock_now_us(void *ctx)
 {
 	(void)ctx;
-	return hs_scan_thread_now_us();
+	return hs_monotonic_us();
 }
 
 static bool interrupted(const struct hs_scan_thread *w)
@@ -70,12 +63,12 @@ static bool interrupted(const struct hs_scan_thread *w)
 static int clock_sleep_us(void *ctx, uint64_t us)
 {
 	struct hs_scan_thread *w = ctx;
-	uint64_t now = hs_scan_thread_now_us();
+	uint64_t now = hs_monotonic_us();
 	const uint64_t end = now + us;
 	int rc;
 
 	(void)pthread_mutex_lock(&w->lock);
-	for (; !interrupted(w) && now < end; now = hs_scan_thread_now_us()) {
+	for (; !interrupted(w) && now < end; now = hs_monotonic_us()) {
 		const uint64_t until = end - now > LIFE_EVERY_US ? now + LIFE_EVERY_US : end;
 		const struct timespec ts = { .tv_sec = (time_t)(until / 1000000),
 					     .tv_nsec = (long)(until % 1000000) * 1000 };
@@ -100,7 +93,7 @@ static void set_sched_class(struct hs_scan_thread *w, enum hs_sched_class sched_
 /* The work at hand may wait, or not. */
 static void set_priority(struct hs_scan_thread *w, bool may_wait)
 {
-	const uint64_t now_ms = hs_scan_thread_now_us() / 1000;
+	const uint64_t now_ms = hs_monotonic_us() / 1000;
 	uint64_t run_ns, waited_ns;
 
 	if (!may_wait) {
@@ -122,7 +115,7 @@ static void set_priority(struct hs_scan_thread *w, bool may_wait)
 
 static void set_stage(struct hs_scan_thread *w, const char *stage)
 {
-	const uint64_t now_ms = hs_scan_thread_now_us() / 1000;
+	const uint64_t now_ms = hs_monotonic_us() / 1000;
 
 	(void)pthread_mutex_lock(&w->lock);
 	if (w->snap.stage != stage) {
@@ -173,14 +166,6 @@ void hs_scan_thread_trouble(struct hs_scan_thread *w, enum hs_reason reason, con
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
-static uint64_t thread_cpu_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
 void hs_scan_thread_publish(struct hs_scan_thread *w)
 {
 	struct hs_guest_report *reports = NULL, *old;
@@ -202,7 +187,7 @@ void hs_scan_thread_publish(struct hs_scan_thread *w)
 	w->snap.totals = totals;
 	w->snap.has_totals = w->pipeline != NULL;
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
-	w->snap.cpu_us = thread_cpu_us();
+	w->snap.cpu_us = hs_thread_cpu_us();
 	w->snap.nr_jobs = w->nr_done;
 	(void)pthread_mutex_unlock(&w->lock);
 	free(old);
@@ -222,7 +207,7 @@ static void begin_job(struct hs_scan_thread *w)
 /* What an earlier job could not do. */
 static void retry_undo(struct hs_scan_thread *w)
 {
-	if (!w->undo_owed || hs_scan_thread_now_us() < w->retry_undo_at_us)
+	if (!w->undo_owed || hs_monotonic_us() < w->retry_undo_at_us)
 		return;
 	begin_job(w);
 	hs_scan_thread_retry_undo(w);
@@ -272,7 +257,7 @@ static bool do_jobs(struct hs_scan_thread *w)
 
 static void one_cycle(struct hs_scan_thread *w)
 {
-	const uint64_t start_us = hs_scan_thread_now_us();
+	const uint64_t start_us = hs_monotonic_us();
 	struct hs_error err = { "" };
 	uint64_t news = 0;
 	int rc;
@@ -291,7 +276,7 @@ static void one_cycle(struct hs_scan_thread *w)
 		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
 	(void)pthread_mutex_lock(&w->lock);
 	w->snap.cycles++;
-	w->snap.last_cycle_ms = (hs_scan_thread_now_us() - start_us) / 1000;
+	w->snap.last_cycle_ms = (hs_monotonic_us() - start_us) / 1000;
 	(void)pthread_mutex_unlock(&w->lock);
 	w->rest_ms = news || w->rest_ms < w->cfg.rest_min_s * UINT64_C(1000) ? w->cfg.rest_min_s * UINT64_C(1000)
 									     : w->rest_ms * 2;
@@ -320,7 +305,7 @@ static void *run(void *arg)
 		}
 		w->urgency = SCAN_ANY_JOB;
 		if (w->undo_owed) {
-			const uint64_t now_us = hs_scan_thread_now_us();
+			const uint64_t now_us = hs_monotonic_us();
 			const uint64_t left_us = w->retry_undo_at_us > now_us ? w->retry_undo_at_us - now_us : 0;
 
 			sleep_us = left_us < sleep_us ? left_us : sleep_us;
@@ -380,7 +365,7 @@ int hs_scan_thread_start(struct hs_scan_thread **out, const struct hs_scan_threa
 	w->cfg.pipeline.allow_empty = true;
 	w->clock = (struct hs_clock){ .ctx = w, .now_us = clock_now_us, .sleep_us = clock_sleep_us };
 	w->snap.stage = "idle";
-	w->snap.alive_ms = w->snap.stage_ms = hs_scan_thread_now_us() / 1000;
+	w->snap.alive_ms = w->snap.stage_ms = hs_monotonic_us() / 1000;
 	(void)pthread_mutex_init(&w->lock, NULL);
 	(void)pthread_condattr_init(&attr);
 	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -439,7 +424,7 @@ int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snap
 	int rc = 0;
 
 	(void)pthread_mutex_lock(&w->lock);
-	now_ms = hs_scan_thread_now_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
+	now_ms = hs_monotonic_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
 	*out = w->snap;
 	out->reports = calloc(w->snap.nr ? w->snap.nr : 1, sizeof(*out->reports));
 	if (!out->reports) {

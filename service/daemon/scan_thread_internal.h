@@ -80,6 +80,5 @@ void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w);
 void hs_scan_thread_sign_of_life(struct hs_scan_thread *w);
 
 void hs_scan_thread_publish(struct hs_scan_thread *w);
-uint64_t hs_scan_thread_now_us(void);
 
 #endif

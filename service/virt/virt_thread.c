@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/times.h"
 #include "service/common/log.h"
 #include "service/common/thread.h"
 #include "virt_internal.h"
@@ -16,14 +17,6 @@
 #define KEEPALIVE_S      5
 #define KEEPALIVE_COUNT  3
 #define RECONNECT_MAX_MS 60000
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* ---- messages ---- */
 
@@ -237,7 +230,7 @@ static void try_later(struct hs_virt *v, const char *text)
 
 	(void)snprintf(with_time, sizeof(with_time), "%.400s; trying again", text);
 	tell_connection(v, false, with_time);
-	v->retry_at_ms = now_ms() + v->wait_ms;
+	v->retry_at_ms = hs_monotonic_us() / 1000 + v->wait_ms;
 	virEventUpdateTimeout(v->timer, (int)v->wait_ms);
 	v->wait_ms = v->wait_ms * 2 > RECONNECT_MAX_MS ? RECONNECT_MAX_MS : v->wait_ms * 2;
 }
@@ -391,7 +384,7 @@ void *hs_virt_run(void *arg)
 			v->wait_ms = v->cfg.reconnect_ms;
 			try_later(v, "the connection to libvirt was lost");
 		}
-		if (!v->conn && now_ms() >= v->retry_at_ms)
+		if (!v->conn && hs_monotonic_us() / 1000 >= v->retry_at_ms)
 			connect_now(v);
 		do_jobs(v);
 		refresh_stale(v);

@@ -83,6 +83,45 @@ START_TEST(test_base_host_facts_read)
 }
 END_TEST
 
+START_TEST(test_base_host_facts_numa)
+{
+	static const struct {
+		const char *mode, *nodes; /* NULL: a folder, which cannot be read; "": no such file */
+		bool balances;
+	} cases[] = {
+		{ "0\n", "0-1\n", false }, { "1\n", "0-1\n", true }, { "2\n", "0,2\n", true },
+		{ "1\n", "0\n", false },   { "", "0-1\n", false },   { NULL, "0-1\n", true },
+		{ NULL, "0\n", false },    { "1\n", NULL, true },    { "1\n", "", true },
+	};
+	static const char *const folders[] = { "sys", "sys/kernel", "devices", "devices/system",
+					       "devices/system/node" };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *const names[] = { "sys/kernel/numa_balancing", "devices/system/node/online" };
+		const char *const texts[] = { cases[i].mode, cases[i].nodes };
+		char dir[] = "/tmp/hs-facts-XXXXXX", path[256];
+		const struct hs_host host = { .proc_dir = dir, .sys_dir = dir };
+
+		ck_assert_ptr_nonnull(mkdtemp(dir));
+		for (size_t f = 0; f < 5; f++)
+			put(dir, folders[f], NULL);
+		for (int f = 0; f < 2; f++)
+			if (!texts[f] || texts[f][0])
+				put(dir, names[f], texts[f]);
+		ck_assert_msg(hs_facts_numa_balances(&host) == cases[i].balances, "case %zu", i);
+		for (int f = 0; f < 2; f++) {
+			(void)snprintf(path, sizeof(path), "%s/%s", dir, names[f]);
+			ck_assert_int_eq(remove(path), !texts[f] || texts[f][0] ? 0 : -1);
+		}
+		for (size_t f = 5; f--;) {
+			(void)snprintf(path, sizeof(path), "%s/%s", dir, folders[f]);
+			ck_assert_int_eq(rmdir(path), 0);
+		}
+		ck_assert_int_eq(rmdir(dir), 0);
+	}
+}
+END_TEST
+
 START_TEST(test_base_host_facts_ksmd_is_blind)
 {
 	static const struct {
@@ -129,6 +168,7 @@ int main(void)
 	tcase_add_test(t, test_base_host_facts_explain);
 	tcase_add_test(t, test_base_host_facts_ksmd_is_blind);
 	tcase_add_test(t, test_base_host_facts_read);
+	tcase_add_test(t, test_base_host_facts_numa);
 	tcase_add_test(t, test_base_host_facts_cpuinfo);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

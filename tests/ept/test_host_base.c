@@ -45,16 +45,18 @@ START_TEST(test_ept_host_base_found)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct machine m = { .truth = { .base = cases[i].base, .levels = cases[i].levels } };
 		struct hs_base found = { 0 };
-		unsigned int tries;
+		struct hs_base_search search = { .pgd = cases[i].base + cases[i].pgd_phys,
+						 .phys_bits = cases[i].phys_bits,
+						 .likely_levels = cases[i].likely,
+						 .try_guess = is_right,
+						 .ctx = &m };
 
-		ck_assert_int_eq(hs_base_search(cases[i].base + cases[i].pgd_phys, cases[i].phys_bits, cases[i].likely,
-						is_right, &m, &found, &tries),
-				 0);
+		ck_assert_int_eq(hs_base_find(&search, &found), 0);
 		ck_assert_uint_eq(found.base, cases[i].base);
 		ck_assert_uint_eq(found.levels, cases[i].levels);
 		ck_assert_uint_eq(found.phys_mask, ((UINT64_C(1) << cases[i].phys_bits) - 1) & ~UINT64_C(0xfff));
-		ck_assert_uint_eq(tries, m.tries);
-		ck_assert_msg(tries <= cases[i].max_tries, "case %zu: %u tries", i, tries);
+		ck_assert_uint_eq(search.nr_tries, m.tries);
+		ck_assert_msg(search.nr_tries <= cases[i].max_tries, "case %zu: %u tries", i, search.nr_tries);
 	}
 }
 END_TEST
@@ -69,17 +71,23 @@ static bool is_never_right(void *ctx, const struct hs_base *guess)
 START_TEST(test_ept_host_base_not_found)
 {
 	struct hs_base found = { .base = 77 };
-	unsigned int tries = 0, nr = 0;
+	unsigned int tries = 0;
+	struct hs_base_search search = { .pgd = 0xffff9d4780000000 + 5 * GIB,
+					 .phys_bits = 36,
+					 .likely_levels = 4,
+					 .try_guess = is_never_right,
+					 .ctx = &tries };
 
 	/* No guess lies further below the table than there is physical memory, and the search ends. */
-	ck_assert_int_eq(hs_base_search(0xffff9d4780000000 + 5 * GIB, 36, 4, is_never_right, &tries, &found, &nr),
-			 -ENOENT);
-	ck_assert_uint_eq(tries, nr);
-	ck_assert_uint_le(nr, 2 * (64 + 2));
+	ck_assert_int_eq(hs_base_find(&search, &found), -ENOENT);
+	ck_assert_uint_eq(tries, search.nr_tries);
+	ck_assert_uint_le(tries, 2 * (64 + 2));
 	ck_assert_uint_eq(found.base, 77);
 	/* A pointer that is no kernel address is never followed. */
-	ck_assert_int_eq(hs_base_search(0x7fff00000000, 46, 4, is_never_right, &tries, &found, &nr), -ENOENT);
-	ck_assert_uint_eq(nr, 0);
+	search.pgd = 0x7fff00000000;
+	search.phys_bits = 46;
+	ck_assert_int_eq(hs_base_find(&search, &found), -ENOENT);
+	ck_assert_uint_eq(search.nr_tries, 0);
 }
 END_TEST
 
