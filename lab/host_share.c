@@ -72,7 +72,7 @@ void hs_lab_merge(struct hs_lab_host *h, struct hs_lab_guest *g, hs_base_nr page
 		hs_lab_break(h, g, page);
 	merged = hs_sim_merged(g->view, hs_lab_huge(page));
 	/* The first merged page of a huge page breaks it, whether or not its mapping is split by now for a look. */
-	h->counts.broken_huge += !hs_bits_count(&merged);
+	h->counts.broken_huge += hs_bits_none(&merged);
 	hs_sim_merge(g->view, page);
 }
 
@@ -170,9 +170,8 @@ void hs_lab_unshare(struct hs_lab_host *h, struct hs_lab_guest *g, hs_huge_nr hu
 {
 	const struct hs_bits512 merged = hs_sim_merged(g->view, huge);
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (hs_bits_test(&merged, i))
-			hs_lab_unmerge(h, g, huge * HS_BASE_PER_HUGE + i);
+	hs_bits_for_each (i, &merged)
+		hs_lab_unmerge(h, g, huge * HS_BASE_PER_HUGE + i);
 	if (hs_sim_state(g->view, huge) == HS_MAP_HUGE)
 		return;
 	hs_sim_collapse(g->view, huge);

@@ -152,7 +152,7 @@ int hs_content_hash_due(struct hs_pipeline *p, struct guest *g, struct hs_error 
 		if (hs_coarse_get(g->coarse, h)->cold_rounds || hs_coarse_get(g->coarse, h)->state != HS_MAP_HUGE)
 			pg->hashed = hs_bits_or(before, hs_bits_andnot(fresh, pg->zero));
 		if ((h & 15) == 0) {
-			hs_pipeline_tell(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
+			hs_pipeline_note_progress(p, HS_STAGE_CONTENT, h, g->view->nr_huge);
 			rc = hs_pipeline_pace(p);
 			if (rc)
 				return rc;
@@ -308,7 +308,7 @@ static bool claimed_elsewhere(struct hs_pipeline *p, const struct guest *g, stru
 		(void)record_of(p, same[k], &og);
 		if (og->gone || !og->shareable || og->group_nr == g->group_nr)
 			continue;
-		hs_effects_claims(p, og, same[k].page / HS_BASE_PER_HUGE, &claims);
+		hs_merge_claims(p, og, same[k].page / HS_BASE_PER_HUGE, &claims);
 		if (hs_bits_test(&claims, same[k].page % HS_BASE_PER_HUGE))
 			return true;
 	}
@@ -323,7 +323,7 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 	if (!p->several_groups)
 		return;
 	hs_index_indexed(p->index, g->index_id, h, &indexed);
-	hs_effects_claims(p, g, h, &mine);
+	hs_merge_claims(p, g, h, &mine);
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
 		const struct hs_page page = { g->index_id, h * HS_BASE_PER_HUGE + i };
 

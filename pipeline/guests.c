@@ -1,6 +1,5 @@
 /*
- * The pipeline's guests: how one is taken in, put aside when it cannot be looked at, and let go; and the merge engine,
- * which comes and goes with the mode while the guests stay.
+ * The pipeline's guests: how one is taken in, gets a new view, is unshared on demand, and is let go.
  */
 #include "pipeline_internal.h"
 
@@ -10,102 +9,6 @@
 
 #define REOPEN_CYCLES 8 /* cycles from one new view to the next */
 
-/* ---- the engine comes and goes ---- */
-
-/* A guest whose memory cannot be shared at all (no process, or no way into it) is no error: it is only looked at. */
-static int share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
-{
-	uint64_t adopted;
-	int rc;
-
-	if (p->has_effects) {
-		if (!g->reopened) /* otherwise it is the guest that it was */
-			g->share_id = (uint32_t)p->nr_guests;
-		g->shareable = true;
-		return 0;
-	}
-	if (!p->share || !g->remote || g->gone || g->shareable)
-		return 0;
-	rc = hs_share_add_guest(p->share, g->name, g->view, g->remote, &g->share_id, &adopted, err);
-	g->shareable = !rc;
-	return rc ? rc : hs_share_set_group(p->share, g->share_id, g->group_nr);
-}
-
-/* The same for a guest that stays in any case, only looked at: the reason is kept for its report. False: it is gone. */
-static bool share_enter_or_say_why(struct hs_pipeline *p, struct guest *g)
-{
-	struct hs_error why = { "" };
-	int rc = share_enter(p, g, &why);
-
-	if (hs_pipeline_guest_failed(p, g, rc))
-		return false;
-	if (rc)
-		(void)snprintf(g->why_not, sizeof(g->why_not), "%s", why.text);
-	return true;
-}
-
-int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
-{
-	(void)err;
-	if (!p->share || !g->remote || g->shareable)
-		return 0;
-	if (!share_enter_or_say_why(p, g))
-		return -ESRCH;
-	if (g->shareable) {
-		g->why_not[0] = '\0';
-		p->unsettled = true; /* as when the engine comes */
-	}
-	return 0;
-}
-
-void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g)
-{
-	if (g->shareable && p->share)
-		hs_share_remove_guest(p->share, g->share_id);
-	g->shareable = false;
-	g->why_not[0] = '\0';
-}
-
-static void on_unshare(void *ctx, uint64_t done, uint64_t total)
-{
-	hs_pipeline_tell(ctx, HS_STAGE_UNSHARE, done, total);
-}
-
-int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
-{
-	int rc;
-
-	if (p->has_effects)
-		return hs_error_set(err, -EBUSY, "this pipeline's decisions go elsewhere: it takes no merge engine");
-	rc = p->share ? 0 : hs_share_create(&p->share, &p->host, &p->cfg.share, err);
-	if (rc)
-		return rc;
-	hs_share_on_progress(p->share, on_unshare, p);
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		hs_pipeline_tell(p, HS_STAGE_VERIFY, i, p->nr_guests);
-		(void)share_enter_or_say_why(p, p->guests[i]);
-	}
-	p->unsettled = true; /* what was marked before may not have been merged to the end */
-	return 0;
-}
-
-void hs_pipeline_disengage(struct hs_pipeline *p)
-{
-	if (!p->share)
-		return;
-	for (size_t i = 0; i < p->nr_guests; i++)
-		hs_pipeline_share_leave(p, p->guests[i]);
-	hs_share_destroy(p->share);
-	p->share = NULL;
-	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is told of it. */
-	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
-}
-
-bool hs_pipeline_engaged(const struct hs_pipeline *p)
-{
-	return p->share != NULL;
-}
-
 static void count_groups(struct hs_pipeline *p)
 {
 	p->several_groups = false;
@@ -113,16 +16,10 @@ static void count_groups(struct hs_pipeline *p)
 		p->several_groups |= p->guests[i]->group_nr != p->guests[0]->group_nr;
 }
 
-static void index_forget(struct hs_pipeline *p, struct guest *g)
-{
-	while (hs_index_remove_guest(p->index, g->index_id, UINT32_MAX) > 0)
-		;
-}
-
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
 static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = hs_watch_opened(p, g, err);
+	int rc = hs_observer_opened(p, g, err);
 
 	if (rc)
 		return rc;
@@ -138,33 +35,8 @@ static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *
 				    strerror(-rc));
 	if (g->index_id < HS_MAX_GUESTS)
 		return 0;
-	index_forget(p, g);
+	hs_guest_index_forget(p, g);
 	return hs_error_set(err, -ENOSPC, "more than %d guests", HS_MAX_GUESTS);
-}
-
-static void records_free(struct hs_pipeline *p, struct guest *g)
-{
-	if (g->pages && g->view)
-		for (uint32_t h = 0; h < g->view->nr_huge; h++)
-			free(g->pages[h].fine);
-	free(g->pages);
-	g->pages = NULL;
-	hs_coarse_destroy(g->coarse);
-	g->coarse = NULL;
-	if (!g->view)
-		return;
-	hs_fine_forget(p->fine, g->view);
-	hs_view_close(g->view);
-	g->view = NULL;
-}
-
-void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g)
-{
-	if (!g)
-		return;
-	records_free(p, g);
-	hs_remote_close(g->remote);
-	free(g);
 }
 
 /* Everything a guest needs besides its view; takes the view over, also on failure. */
@@ -174,11 +46,13 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 
 	if (rc)
 		return rc;
-	rc = share_enter(p, g, err);
+	g->number = p->next_number;
+	rc = hs_pipeline_share_enter(p, g, err);
 	if (rc) {
-		index_forget(p, g);
+		hs_guest_index_forget(p, g);
 		return rc;
 	}
+	p->next_number++;
 	p->guest_of_index[g->index_id] = (uint32_t)p->nr_guests;
 	p->guests[p->nr_guests++] = g;
 	count_groups(p);
@@ -249,7 +123,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
-	(void)hs_journal_recover(&p->host, g->view, p->fine);
+	(void)hs_split_journal_recover(&p->host, g->view, p->fine);
 	rc = guest_attach(p, g, err);
 	if (rc)
 		goto fail;
@@ -306,19 +180,28 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 		return rc == -ESRCH ? rc : 0; /* the old view still serves */
 	rc = records_new(p, &fresh, err);
 	if (rc) {
-		records_free(p, &fresh);
+		hs_guest_records_free(p, &fresh);
 		return rc;
 	}
 	hs_pipeline_share_leave(p, g);
-	index_forget(p, g);
-	records_free(p, g);
+	hs_guest_index_forget(p, g);
+	hs_guest_records_free(p, g);
 	*g = fresh;
 	g->shareable = false;
 	g->reopened = p->totals.cycles;
 	while (p->guests[at] != g)
 		at++;
 	p->guest_of_index[g->index_id] = (uint32_t)at;
-	return share_enter_or_say_why(p, g) ? 0 : -ESRCH;
+	return hs_pipeline_share_enter_or_note(p, g) ? 0 : -ESRCH;
+}
+
+uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < p->nr_guests; i++)
+		n += !p->guests[i]->gone;
+	return n;
 }
 
 static struct guest *find(struct hs_pipeline *p, pid_t pid, size_t *at)
@@ -351,10 +234,11 @@ static int unshare(struct hs_pipeline *p, struct guest *g, struct hs_share_unsha
 
 	if (g->gone)
 		return 0;
-	if (!g->shareable || !p->share)
+	if (!g->shareable)
 		return hs_error_set(err, -ENOTCONN, "guest %s cannot be unshared: %s", g->name,
-				    g->why_not[0] ? g->why_not : "the merge engine is not in use");
-	rc = hs_share_unshare(p->share, g->share_id, NULL, 0, out, err);
+				    g->merge_obstacle.error ? g->merge_obstacle.text
+							    : "the merge engine is not in use");
+	rc = hs_merge_unshare(p, g, NULL, 0, out, err);
 	return hs_pipeline_guest_failed(p, g, rc) ? 0 : rc;
 }
 
@@ -383,9 +267,9 @@ int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool undo, struct hs_sh
 	}
 	if (!g->gone) {
 		if (hs_fine_retry(p->fine, g->view, &left, NULL) == 0 && !left)
-			hs_journal_remove(&p->host, g->pid);
+			hs_split_journal_remove(&p->host, g->pid);
 		hs_pipeline_share_leave(p, g);
-		index_forget(p, g);
+		hs_guest_index_forget(p, g);
 	}
 	hs_pipeline_guest_free(p, g);
 	/* The last one takes its place. */
@@ -396,45 +280,6 @@ int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool undo, struct hs_sh
 	return 0;
 }
 
-bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc)
-{
-	if (rc != -ESRCH)
-		return false;
-	if (g->gone)
-		return true;
-	g->gone = true;
-	g->last.gone = true;
-	hs_pipeline_share_leave(p, g);
-	hs_fine_forget(p->fine, g->view);
-	hs_journal_remove(&p->host, g->pid);
-	index_forget(p, g);
-	return true;
-}
-
-bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err)
-{
-	if (hs_pipeline_guest_failed(p, g, rc))
-		return true;
-	if (!rc || rc == -ECANCELED || rc == -ENOMEM)
-		return false;
-	g->aside = true;
-	(void)snprintf(g->trouble, sizeof(g->trouble), "%s", err && err->text[0] ? err->text : strerror(-rc));
-	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
-		struct page_record *pg = &g->pages[h];
-
-		memset(&pg->hashed, 0, sizeof(pg->hashed));
-		memset(&pg->zero, 0, sizeof(pg->zero));
-		memset(&pg->candidate, 0, sizeof(pg->candidate));
-		memset(&pg->same, 0, sizeof(pg->same));
-		memset(&pg->decision, 0, sizeof(pg->decision));
-		if (pg->kept_split)
-			(void)!hs_fine_give_back(p->fine, g->view, &h, 1, NULL);
-		pg->kept_split = 0;
-		hs_coarse_forget(g->coarse, h);
-	}
-	return true;
-}
-
 int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out, struct hs_error *err)
 {
 	int rc = 0;
@@ -442,12 +287,12 @@ int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out
 	memset(out, 0, sizeof(*out));
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
-		struct hs_share_unshared one = { 0 };
+		struct hs_share_unshared one;
 		int one_rc;
 
-		if (g->gone || !g->shareable || !p->share)
+		if (g->gone || !g->shareable)
 			continue;
-		one_rc = hs_share_unshare(p->share, g->share_id, NULL, 0, &one, err);
+		one_rc = hs_merge_unshare(p, g, NULL, 0, &one, err);
 		out->nr_huge += one.nr_huge;
 		out->nr_collapsed += one.nr_collapsed;
 		out->nr_failed += one.nr_failed;

@@ -1,48 +1,105 @@
-/*
- * What follows from decisions: the merge engine, or what stands in for it where guests are simulated or recorded. The
- * pipeline above asks here and does not know which of the two it has.
- */
+/* Calls of the pipeline's table of merge operations, and what is done where an operation is missing. */
 #include "pipeline_internal.h"
 
 #include <errno.h>
+#include <string.h>
 
-int hs_pipeline_set_effects(struct hs_pipeline *p, const struct hs_pipeline_effects *effects)
+const struct hs_merge_ops hs_merge_nothing = { .name = "nothing" };
+
+int hs_pipeline_set_merge(struct hs_pipeline *p, const struct hs_merge *merge)
 {
-	if (p->share || p->nr_guests)
+	if (p->merge.ops != &hs_merge_nothing || p->nr_guests)
 		return -EBUSY;
-	p->effects = *effects;
-	p->has_effects = true;
+	p->merge = *merge;
+	p->merge_given = true;
+	p->unsettled = true; /* nothing is known of bursts before */
 	return 0;
 }
 
-void hs_effects_state(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *wanted,
-		      struct hs_bits512 *shared, uint32_t *breaks)
+int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	if (p->has_effects)
-		p->effects.state(p->effects.ctx, g->share_id, h, wanted, shared, breaks);
+	const struct hs_merge_guest guest = {
+		.name = g->name, .view = g->view, .remote = g->remote, .group = g->group_nr, .number = g->number
+	};
+	int rc;
+
+	if (g->shareable || !p->merge.ops->enter)
+		return 0;
+	rc = p->merge.ops->enter(p->merge.ctx, &guest, &g->merge_id, err);
+	g->shareable = !rc && g->merge_id != HS_MERGE_NO_GUEST;
+	return rc;
+}
+
+void hs_merge_leave(struct hs_pipeline *p, struct guest *g)
+{
+	if (g->shareable && p->merge.ops->leave)
+		p->merge.ops->leave(p->merge.ctx, g->merge_id);
+	g->shareable = false;
+}
+
+void hs_merge_state(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_shared_huge *out)
+{
+	if (p->merge.ops->state)
+		p->merge.ops->state(p->merge.ctx, g->merge_id, h, out);
 	else
-		hs_share_state(p->share, g->share_id, h, wanted, shared, breaks);
+		memset(out, 0, sizeof(*out));
+	out->huge = h;
 }
 
-void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *out)
+void hs_merge_claims(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_bits512 *out)
 {
-	if (p->has_effects)
-		p->effects.state(p->effects.ctx, g->share_id, h, out, NULL, NULL);
-	else
-		hs_share_claims(p->share, g->share_id, h, out);
+	struct hs_shared_huge now;
+
+	if (p->merge.ops->claims) {
+		p->merge.ops->claims(p->merge.ctx, g->merge_id, h, out);
+		return;
+	}
+	hs_merge_state(p, g, h, &now);
+	*out = now.wanted;
 }
 
-int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages)
+int hs_merge_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
+		  const struct hs_bits512 *allowed)
 {
-	if (p->has_effects)
-		return p->effects.want(p->effects.ctx, g->share_id, h, pages);
-	return hs_share_want(p->share, g->share_id, h, pages, NULL);
+	return p->merge.ops->want ? p->merge.ops->want(p->merge.ctx, g->merge_id, h, pages, allowed) : 0;
 }
 
-int hs_effects_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
-		       struct hs_share_unshared *out, struct hs_error *err)
+int hs_merge_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
+		     struct hs_share_unshared *out, struct hs_error *err)
 {
-	if (p->has_effects)
-		return p->effects.unshare(p->effects.ctx, g->share_id, huge, nr, out, err);
-	return hs_share_unshare(p->share, g->share_id, huge, nr, out, err);
+	memset(out, 0, sizeof(*out));
+	return p->merge.ops->unshare ? p->merge.ops->unshare(p->merge.ctx, g->merge_id, huge, nr, out, err) : 0;
+}
+
+int hs_merge_verify(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	return p->merge.ops->verify ? p->merge.ops->verify(p->merge.ctx, g->merge_id, err) : 0;
+}
+
+int hs_merge_apply(struct hs_pipeline *p, struct guest *g, struct hs_share_applied *out, struct hs_error *err)
+{
+	memset(out, 0, sizeof(*out));
+	return p->merge.ops->apply ? p->merge.ops->apply(p->merge.ctx, g->merge_id, out, err) : 0;
+}
+
+int hs_merge_burst(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err)
+{
+	memset(out, 0, sizeof(*out));
+	return p->merge.ops->burst ? p->merge.ops->burst(p->merge.ctx, p->clock, out, err) : 0;
+}
+
+int hs_merge_part_groups(struct hs_pipeline *p, struct hs_error *err)
+{
+	uint64_t parted;
+
+	return p->merge.ops->part_groups ? p->merge.ops->part_groups(p->merge.ctx, &parted, err) : 0;
+}
+
+bool hs_merge_ledger(const struct hs_pipeline *p, const struct guest *g, struct hs_ledger *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (!p->merge.ops->ledger || (g && !g->shareable))
+		return false;
+	p->merge.ops->ledger(p->merge.ctx, g ? g->merge_id : UINT32_MAX, out);
+	return true;
 }

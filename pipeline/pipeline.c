@@ -9,53 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-#define LIMIT_SLACK_US 20000 /* pace in steps that a sleep can keep */
-
-static uint64_t thread_cpu_us(void)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
-
-void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total)
-{
-	if (p->progress)
-		p->progress(p->progress_ctx, stage, done, total);
-}
-
-int hs_pipeline_pace(struct hs_pipeline *p)
-{
-	uint64_t wall, cpu, allowed;
-
-	if (!p->cfg.cpu_percent)
-		return 0;
-	if (!p->paced) {
-		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
-		p->paced = true;
-		p->paced_wall_us = p->clock->now_us(p->clock->ctx);
-		p->paced_cpu_us = thread_cpu_us();
-		return 0;
-	}
-	wall = p->clock->now_us(p->clock->ctx) - p->paced_wall_us;
-	cpu = thread_cpu_us() - p->paced_cpu_us;
-	allowed = wall * p->cfg.cpu_percent / 100;
-	if (cpu <= allowed) {
-		/* Idle time is not saved up for a burst of work later: forget all but a second. */
-		if (wall > 1000000) {
-			p->paced_wall_us += wall;
-			p->paced_cpu_us += cpu;
-		}
-		return 0;
-	}
-	if (cpu - allowed < LIMIT_SLACK_US * p->cfg.cpu_percent / 100)
-		return 0;
-	return p->clock->sleep_us(p->clock->ctx, (cpu - allowed) * 100 / p->cfg.cpu_percent);
-}
 
 int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, const struct hs_pipeline_config *cfg,
 		       const struct hs_clock *clock, struct hs_error *err)
@@ -66,6 +20,7 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 	*out = NULL;
 	if (!p)
 		goto nomem;
+	p->merge.ops = &hs_merge_nothing;
 	p->host = *host;
 	p->cfg = *cfg;
 	p->clock = clock;
@@ -111,7 +66,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 
 		if (!g->gone) {
 			if (hs_fine_retry(p->fine, g->view, &left, NULL) == 0 && !left)
-				hs_journal_remove(&p->host, g->pid);
+				hs_split_journal_remove(&p->host, g->pid);
 			hs_pipeline_share_leave(p, g);
 		}
 		hs_pipeline_guest_free(p, g);
@@ -126,23 +81,8 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 	free(p);
 }
 
-uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < p->nr_guests; i++)
-		n += !p->guests[i]->gone;
-	return n;
-}
-
-void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx)
-{
-	p->progress = fn;
-	p->progress_ctx = ctx;
-}
-
 /*
- * Runs one step for each guest that is not gone or put aside; a guest that is gone is dropped, one with trouble of its
+ * Runs one step for each guest that is not gone or put aside; a guest that is gone is dropped, one with an error of its
  * own is put aside, an error that concerns all ends the loop.
  */
 static int for_guests(struct hs_pipeline *p, int (*step)(struct hs_pipeline *, struct guest *, struct hs_error *),
@@ -166,7 +106,7 @@ static int for_guests(struct hs_pipeline *p, int (*step)(struct hs_pipeline *, s
 		any |= hs_guest_active(g);
 		if (g->aside && !first) {
 			first = rc;
-			(void)hs_error_set(err, rc, "%s", g->trouble);
+			(void)hs_error_set(err, rc, "%s", g->look_obstacle.text);
 		}
 	}
 	if (any || p->cfg.allow_empty)
@@ -210,7 +150,7 @@ static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
 	int rc = 0;
 
 	while (p->round < rounds) {
-		hs_pipeline_tell(p, HS_STAGE_COARSE, p->round, rounds);
+		hs_pipeline_note_progress(p, HS_STAGE_COARSE, p->round, rounds);
 		rc = for_guests(p, step_age, err);
 		if (!rc)
 			rc = p->clock->sleep_us(p->clock->ctx, (uint64_t)p->cfg.coarse.interval_ms * 1000);
@@ -235,7 +175,7 @@ static int step_retry(struct hs_pipeline *p, struct guest *g, struct hs_error *e
 	int rc = hs_fine_retry(p->fine, g->view, &left, err);
 
 	if (!rc && !left)
-		hs_journal_remove(&p->host, g->pid);
+		hs_split_journal_remove(&p->host, g->pid);
 	return rc == -ESRCH ? rc : 0;
 }
 
@@ -251,7 +191,7 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		for (size_t i = 0; i < p->nr_guests; i++)
 			p->guests[i]->aside = false;
 	}
-	hs_watch_cycle(p);
+	hs_observer_cycle(p);
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);
@@ -259,22 +199,22 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = for_guests(p, hs_pipeline_share_again, err);
 	if (!rc)
 		rc = coarse_window(p, err);
-	if (!rc && !p->cfg.no_fine && (p->share || p->has_effects || p->cfg.fine_all))
-		rc = hs_decide_fine(p, err);
+	if (!rc && !p->cfg.no_fine && (p->merge.ops->merges || p->cfg.fine_all))
+		rc = hs_fine_look_run(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
-	if (!rc && (p->share || p->has_effects)) {
-		int told;
+	if (!rc) {
+		int reported;
 
-		rc = hs_decide_merge(p, news, err);
+		rc = hs_merge_run(p, news, err);
 		/* However it ended: the next decisions stand on what is shared now. */
-		told = hs_watch_merged(p, rc ? NULL : err);
-		rc = rc ? rc : told;
+		reported = hs_observer_merged(p, rc ? NULL : err);
+		rc = rc ? rc : reported;
 	}
 	if (rc != -ECANCELED)
 		p->round = 0;
 	for (size_t i = 0; i < p->nr_guests && !rc; i++)
 		if (!p->guests[i]->aside)
-			p->guests[i]->trouble[0] = '\0';
+			hs_obstacle_clear(&p->guests[i]->look_obstacle);
 	return rc;
 }

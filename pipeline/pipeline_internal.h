@@ -1,4 +1,10 @@
-/* What the pipeline's own files share: its guests and what is remembered of each huge page. */
+/*
+ * What the pipeline's own files share: its guests and what is remembered of each huge page.
+ *
+ * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
+ * order: pace merge_ops merge_engine split_journal observer guest_state content policy_input fine_look merge decide
+ * order: engage guests report pipeline
+ */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
 
@@ -17,12 +23,12 @@ struct page_record {
 	struct hs_bits512
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
-	uint32_t fine_cycle;         /* when it was, or was tried in vain */
+	uint32_t fine_cycle;         /* when it was, or could not tell */
 	uint32_t unshared_cycle;     /* when that was last */
 	uint32_t ban_until;          /* cycle */
 	uint8_t nr_unshared;         /* times that we took its sharing back because it turned hot or kept breaking */
 	uint8_t looked;              /* the content was read at least once in this spell */
-	uint8_t fine_vain;           /* looks one after another that could not tell, at most 7 */
+	uint8_t fine_unclear;        /* looks one after another that could not tell, at most 7 */
 	uint8_t kept_split;          /* we split it, and it stays split for sharing */
 	uint8_t shares;              /* the last decision was to share */
 	struct hs_policy_decision decision;
@@ -36,11 +42,12 @@ struct guest {
 	pid_t pid;
 	bool gone;
 	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
-	bool shareable;    /* the engine, or what stands in for it, has it */
+	bool shareable;    /* the table of merge operations has taken it in */
 	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
-	char why_not[512], trouble[512];
+	struct hs_obstacle merge_obstacle, look_obstacle; /* as in struct hs_guest_report */
 	uint32_t index_id;
-	uint32_t share_id;
+	uint32_t merge_id; /* by which the table calls it, while it is shareable */
+	uint32_t number;   /* as in struct hs_merge_guest */
 	struct hs_view *view;
 	struct hs_remote *remote;
 	struct hs_coarse *coarse;
@@ -58,22 +65,86 @@ struct hs_pipeline {
 	uint32_t guest_of_index[HS_MAX_GUESTS]; /* guest number by the index's number */
 	struct hs_index *index;
 	struct hs_digest_key key;
-	struct hs_share *share;
-	struct hs_pipeline_effects effects; /* instead of the engine, when has_effects */
-	bool has_effects;
+	struct hs_merge merge; /* never without operations: hs_merge_nothing while nothing is merged */
+	bool merge_given;      /* by hs_pipeline_set_merge: no engine comes in its place */
 	struct hs_fine *fine;
 	hs_pipeline_progress *progress;
 	void *progress_ctx;
-	struct hs_pipeline_watcher watcher;
+	struct hs_pipeline_observer observer;
 	uint8_t *buf[2]; /* a huge page each */
 	bool paced;      /* once: the two after it are set */
 	uint64_t paced_wall_us, paced_cpu_us;
-	uint32_t next_group_nr;
+	uint32_t next_group_nr, next_number;
 	bool several_groups; /* kept right as guests come and go: it is asked for each base page */
 	uint32_t round;      /* of the coarse window that is under way; 0: none */
 	bool unsettled;      /* the last burst ended before everything was merged */
 	struct hs_pipeline_totals totals;
 };
+
+/* ---- pace.c ---- */
+
+void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total);
+
+/* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
+HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
+
+/* ---- merge_ops.c: calls of the pipeline's table; of a guest that is shareable, unless named otherwise ---- */
+
+/* Offers a guest that is not shareable yet; `shareable` says whether it was taken. */
+HS_MUST_USE int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+/* Of any guest: it is not shareable afterwards, and what is shared of it stays. */
+void hs_merge_leave(struct hs_pipeline *p, struct guest *g);
+
+void hs_merge_state(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_shared_huge *out);
+void hs_merge_claims(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
+HS_MUST_USE int hs_merge_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
+			      const struct hs_bits512 *allowed);
+HS_MUST_USE int hs_merge_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
+				 struct hs_share_unshared *out, struct hs_error *err);
+HS_MUST_USE int hs_merge_verify(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+HS_MUST_USE int hs_merge_apply(struct hs_pipeline *p, struct guest *g, struct hs_share_applied *out,
+			       struct hs_error *err);
+HS_MUST_USE int hs_merge_burst(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err);
+HS_MUST_USE int hs_merge_part_groups(struct hs_pipeline *p, struct hs_error *err);
+
+/* Of any guest, or of all (NULL). False: it is not known, and *out all zero. */
+bool hs_merge_ledger(const struct hs_pipeline *p, const struct guest *g, struct hs_ledger *out);
+
+/* ---- merge_engine.c: the engine of hs/share.h as a table ---- */
+
+/* `progress` as in hs_share_on_progress. Errors as hs_share_create. */
+HS_MUST_USE int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host,
+				     const struct hs_share_config *cfg, hs_share_progress *progress, void *ctx,
+				     struct hs_error *err);
+
+/* ---- split_journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
+
+HS_MUST_USE int hs_split_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge,
+				       size_t nr, struct hs_error *err);
+void hs_split_journal_remove(const struct hs_host *host, pid_t pid);
+
+/*
+ * Brings back what a killed run left split in this guest. What cannot be brought back now stays noted, and goes on the
+ * retry list of `fine`; its number.
+ */
+size_t hs_split_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine);
+
+/* ---- observer.c: reports to the observer ---- */
+
+HS_MUST_USE int hs_observer_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+void hs_observer_cycle(struct hs_pipeline *p);
+void hs_observer_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
+
+/* Both of all guests. -ENOMEM, only where there is an observer. */
+HS_MUST_USE int hs_observer_decided(struct hs_pipeline *p, struct hs_error *err);
+HS_MUST_USE int hs_observer_merged(struct hs_pipeline *p, struct hs_error *err);
+
+/* ---- guest_state.c ---- */
+
+static inline bool hs_guest_active(const struct guest *g)
+{
+	return !g->gone && !g->aside;
+}
 
 /* True when the guest is gone: it was dropped and the others go on. */
 bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
@@ -84,39 +155,23 @@ bool hs_pipeline_guest_failed(struct hs_pipeline *p, struct guest *g, int rc);
  */
 bool hs_pipeline_guest_aside(struct hs_pipeline *p, struct guest *g, int rc, const struct hs_error *err);
 
-/* Gives a guest a new view, when there is new memory for it to show. 0 also when the old one has to serve on. */
-HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+/* Takes its pages out of the index. */
+void hs_guest_index_forget(struct hs_pipeline *p, struct guest *g);
+
+/* Frees what is remembered of its huge pages, and closes its view. */
+void hs_guest_records_free(struct hs_pipeline *p, struct guest *g);
 
 /* Frees all of a guest that is in no list any more; takes NULL. */
 void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g);
 
-/*
- * Offers the engine a guest that it could not have yet: held by a debugger then, or without room. While it stays out,
- * its memory that the VMM made mergeable is foreign, and keeps everybody's bursts from running. 0 or -ESRCH.
- */
-HS_MUST_USE int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
-
 /* The engine forgets the guest; what is shared stays. */
 void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g);
 
-static inline bool hs_guest_active(const struct guest *g)
-{
-	return !g->gone && !g->aside;
-}
-
-void hs_pipeline_tell(struct hs_pipeline *p, enum hs_stage stage, uint64_t done, uint64_t total);
-
-/* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
-HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
-
-/* ---- effects.c: the engine or its stand-in, for a guest that is shareable ---- */
-
-void hs_effects_state(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *wanted,
-		      struct hs_bits512 *shared, uint32_t *breaks);
-void hs_effects_claims(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *out);
-HS_MUST_USE int hs_effects_want(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages);
-HS_MUST_USE int hs_effects_unshare(struct hs_pipeline *p, struct guest *g, const hs_huge_nr *huge, size_t nr,
-				   struct hs_share_unshared *out, struct hs_error *err);
+/*
+ * Of all guests: what was kept split for sharing comes back, because the cycle ended early. The next cycle would be too
+ * late where there is none, or none that merges.
+ */
+void hs_guest_give_back_kept(struct hs_pipeline *p);
 
 /* ---- content.c ---- */
 
@@ -148,38 +203,47 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
 				   struct hs_error *err);
 
-/* ---- decide.c ---- */
+/* ---- policy_input.c ---- */
+
+/* What is known of a huge page, but for which base pages have a duplicate. */
+struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h);
+
+/* Puts a promise, no proof, in place of what is known of its content: digests of when it was last read, however long
+ * ago, and partners that may turn out hot. */
+void hs_pipeline_policy_promise(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_policy_input *in);
+
+/* ---- fine_look.c ---- */
 
 /* Runs the fine phase for every huge page that the policy wants looked at. */
-HS_MUST_USE int hs_decide_fine(struct hs_pipeline *p, struct hs_error *err);
+HS_MUST_USE int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err);
 
-/* Decides on every huge page and tells the engine what is wanted; unshares what turned hot. *news: base pages shared.
- */
-HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
+/* ---- merge.c ---- */
 
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
-HS_MUST_USE int hs_decide_merge(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
+HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
 
-/* ---- watch.c: who is told ---- */
+/* ---- decide.c ---- */
 
-HS_MUST_USE int hs_watch_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
-void hs_watch_cycle(struct hs_pipeline *p);
-void hs_watch_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
+/* Decides on every huge page, sets what is wanted of it, and unshares what turned hot. */
+HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
 
-/* Both of all guests. -ENOMEM, only if somebody watches. */
-HS_MUST_USE int hs_watch_decided(struct hs_pipeline *p, struct hs_error *err);
-HS_MUST_USE int hs_watch_merged(struct hs_pipeline *p, struct hs_error *err);
+/* ---- engage.c ---- */
 
-/* ---- journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
+/* Offers a new guest to the table of merge operations. Errors as hs_share_add_guest. */
+HS_MUST_USE int hs_pipeline_share_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 
-HS_MUST_USE int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge, size_t nr,
-				 struct hs_error *err);
-void hs_journal_remove(const struct hs_host *host, pid_t pid);
+/* The same for a guest that stays in any case, only looked at: the reason is kept for its report. False: it is gone. */
+bool hs_pipeline_share_enter_or_note(struct hs_pipeline *p, struct guest *g);
 
 /*
- * Brings back what a killed run left split in this guest. What cannot be brought back now stays noted, and goes on the
- * retry list of `fine`; its number.
+ * Offers the engine a guest that it could not have yet: held by a debugger then, or without room. While it stays out,
+ * its memory that the VMM made mergeable is foreign, and keeps everybody's bursts from running. 0 or -ESRCH.
  */
-size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine);
+HS_MUST_USE int hs_pipeline_share_again(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+
+/* ---- guests.c ---- */
+
+/* Gives a guest a new view, when there is new memory for it to show. 0 also when the old one has to serve on. */
+HS_MUST_USE int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 
 #endif

@@ -67,12 +67,9 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	out->cold_identical += hs_bits_count(&cand);
 	out->could_save_bytes += hs_bits_count(&pg->zero) * HS_BASE_SIZE;
 	part = hs_bits_andnot(cand, pg->zero);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
-		uint32_t n;
+	hs_bits_for_each (i, &part) {
+		const uint32_t n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 
-		if (!hs_bits_test(&part, i))
-			continue;
-		n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
 		out->could_save_bytes += n ? HS_BASE_SIZE - HS_BASE_SIZE / n : 0;
 	}
 }
@@ -88,8 +85,8 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->pid = g->pid;
 			memcpy(r->name, g->name, sizeof(r->name));
 			memcpy(r->group, g->group, sizeof(r->group));
-			memcpy(r->why_not, g->why_not, sizeof(r->why_not));
-			memcpy(r->trouble, g->trouble, sizeof(r->trouble));
+			r->merge_obstacle = g->merge_obstacle;
+			r->look_obstacle = g->look_obstacle;
 			r->max_shared_bytes = g->max_shared_bytes;
 			r->view_name = g->view->ops->name;
 			r->nr_huge = g->view->nr_huge;
@@ -97,8 +94,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
 			r->nr_vmas_dropped = g->dropped;
-			if (g->shareable && p->share)
-				hs_share_ledger(p->share, g->share_id, &r->ledger);
+			(void)hs_merge_ledger(p, g, &r->ledger);
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);
 		}
@@ -124,8 +120,7 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 		for (hs_huge_nr h = 0; h < n; h++)
 			p->totals.own_bytes += g->pages[h].fine ? sizeof(*g->pages[h].fine) : 0;
 	}
-	if (p->share) {
-		hs_share_ledger(p->share, UINT32_MAX, &p->totals.ledger);
+	if (hs_merge_ledger(p, NULL, &p->totals.ledger)) {
 		/* Net of what we ourselves hold for it, too. */
 		p->totals.ledger.metadata_bytes += p->totals.own_bytes;
 		p->totals.ledger.net_saved_bytes -= (int64_t)p->totals.own_bytes;

@@ -20,8 +20,8 @@ static void journal_path(const struct hs_host *host, pid_t pid, char out[4096])
 	(void)snprintf(out, 4096, "%s/split-%d", host->state_dir, pid);
 }
 
-int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge, size_t nr,
-		     struct hs_error *err)
+int hs_split_journal_write(const struct hs_host *host, struct hs_view *view, const hs_huge_nr *huge, size_t nr,
+			   struct hs_error *err)
 {
 	char path[4096];
 	FILE *f;
@@ -45,7 +45,7 @@ int hs_journal_write(const struct hs_host *host, struct hs_view *view, const hs_
 	return rc;
 }
 
-void hs_journal_remove(const struct hs_host *host, pid_t pid)
+void hs_split_journal_remove(const struct hs_host *host, pid_t pid)
 {
 	char path[4096];
 
@@ -93,7 +93,7 @@ static void read_note(const struct hs_host *host, const struct hs_view *view, hs
 	(void)fclose(f);
 }
 
-size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine)
+size_t hs_split_journal_recover(const struct hs_host *host, struct hs_view *view, struct hs_fine *fine)
 {
 	hs_huge_nr *huge;
 	size_t nr, left = 0;
@@ -110,6 +110,6 @@ size_t hs_journal_recover(const struct hs_host *host, struct hs_view *view, stru
 		left = hs_fine_owed(fine, view, NULL, 0);
 	free(huge);
 	if (!left)
-		hs_journal_remove(host, view->pid);
+		hs_split_journal_remove(host, view->pid);
 	return left;
 }

@@ -96,7 +96,7 @@ struct hs_trace_room {
 		int results[HS_TRACE_MAX_MAPPING];
 		struct hs_fine_result fine[HS_TRACE_MAX_FINE];
 		struct hs_trace_decision decisions[HS_TRACE_MAX_DECISIONS];
-		struct hs_trace_shared shared[HS_TRACE_MAX_SHARED];
+		struct hs_shared_huge shared[HS_TRACE_MAX_SHARED];
 	} u;
 };
 

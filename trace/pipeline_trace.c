@@ -56,14 +56,14 @@ static void on_decided(void *ctx, const struct hs_view *view, const struct hs_po
 }
 
 static void on_merged(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
-		      const struct hs_trace_shared *shared, size_t nr)
+		      const struct hs_shared_huge *shared, size_t nr)
 {
 	hs_recorder_shared(ctx, view, ledger, shared, nr);
 }
 
 void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
 {
-	const struct hs_pipeline_watcher w = {
+	const struct hs_pipeline_observer w = {
 		.ctx = rec,
 		.opened = on_opened,
 		.cycle = on_cycle,
@@ -72,7 +72,7 @@ void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
 		.merged = on_merged,
 	};
 
-	hs_pipeline_watch(p, &w);
+	hs_pipeline_set_observer(p, &w);
 }
 
 /* ---- replay ---- */
@@ -83,41 +83,50 @@ static void check_decided(void *ctx, const struct hs_view *view, const struct hs
 }
 
 /*
- * What stands in for the engine when the recorded run had one: decisions have no effect of their own, what was shared
- * is told as it was then.
+ * The merge operations where the recorded run had an engine: decisions have no effect of their own, what was shared is
+ * what was shared then.
  */
-static int replay_want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
+static int replay_enter(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
 {
 	(void)ctx;
-	(void)guest;
-	(void)huge;
-	(void)pages;
+	(void)err;
+	*id = guest->number; /* a replay has its guests in the same order */
 	return 0;
 }
 
-static void replay_state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
-			 struct hs_bits512 *shared, uint32_t *breaks)
+static void replay_state(void *ctx, uint32_t id, hs_huge_nr huge, struct hs_shared_huge *out)
 {
-	hs_replay_state(ctx, guest, huge, wanted, shared, breaks);
+	hs_replay_state(ctx, id, huge, &out->wanted, &out->shared, &out->breaks);
 }
 
-static int replay_unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+static int replay_unshare(void *ctx, uint32_t id, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
 			  struct hs_error *err)
 {
 	(void)ctx;
-	(void)guest;
+	(void)id;
 	(void)huge;
 	(void)err;
 	*out = (struct hs_share_unshared){ .nr_huge = nr };
 	return 0;
 }
 
-static int replay_merge(void *ctx, uint64_t *news, struct hs_error *err)
+/* Whether the recorded burst settled is not in a trace: it did not, as far as is known. */
+static int replay_burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
-	*news = 0;
+	(void)clock;
+	*out = (struct hs_share_burst){ .settled = false };
 	hs_replay_merged(ctx);
 	return hs_replay_error(ctx, err);
 }
+
+static const struct hs_merge_ops replay_ops = {
+	.name = "replay",
+	.merges = true,
+	.enter = replay_enter,
+	.state = replay_state,
+	.unshare = replay_unshare,
+	.burst = replay_burst,
+};
 
 /* Takes the steps that the recorded run took. */
 static int take_steps(struct hs_pipeline *p, struct hs_replay *r, struct hs_error *err)
@@ -149,7 +158,7 @@ static int take_steps(struct hs_pipeline *p, struct hs_replay *r, struct hs_erro
 
 int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_error *err)
 {
-	const struct hs_pipeline_watcher w = { .ctx = r, .decided = check_decided };
+	const struct hs_pipeline_observer w = { .ctx = r, .decided = check_decided };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_pipeline_config cfg;
 	struct hs_pipeline *p;
@@ -163,16 +172,9 @@ int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_
 	rc = hs_pipeline_create(&p, &host, &cfg, hs_replay_clock(r), err);
 	if (rc)
 		return rc;
-	if (hs_replay_header(r)->merging) {
-		const struct hs_pipeline_effects effects = { .ctx = r,
-							     .want = replay_want,
-							     .state = replay_state,
-							     .unshare = replay_unshare,
-							     .merge = replay_merge };
-
-		rc = hs_pipeline_set_effects(p, &effects);
-	}
-	hs_pipeline_watch(p, &w);
+	if (hs_replay_header(r)->merging)
+		rc = hs_pipeline_set_merge(p, &(struct hs_merge){ &replay_ops, r });
+	hs_pipeline_set_observer(p, &w);
 	if (!rc)
 		rc = take_steps(p, r, err);
 	if (rc)

@@ -15,9 +15,9 @@ void hs_record_header(struct hs_trace_header *out, const struct hs_host *host, c
 void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec);
 
 /*
- * Runs the whole trace through a pipeline of the recorded settings, which is told what was shared where the recorded
- * one had an engine, and compares each decision with the recorded one (hs_replay_stats tells). *out: the pipeline as it
- * was at the trace's end, for reports; it goes before the replay does. After an error there is none. Errors as
+ * Runs the whole trace through a pipeline of the recorded settings, which gets what was shared then where the recorded
+ * one had an engine, and compares each decision with the recorded one (hs_replay_stats counts). *out: the pipeline as
+ * it was at the trace's end, for reports; it goes before the replay does. After an error there is none. Errors as
  * hs_replay_next and hs_pipeline_create.
  */
 HS_MUST_USE int hs_replay_pipeline(struct hs_pipeline **out, struct hs_replay *r, struct hs_error *err);

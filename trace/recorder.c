@@ -356,7 +356,7 @@ void hs_recorder_decided(struct hs_recorder *r, const struct hs_view *v, const s
 }
 
 void hs_recorder_shared(struct hs_recorder *r, const struct hs_view *v, const struct hs_ledger *ledger,
-			const struct hs_trace_shared *shared, size_t nr)
+			const struct hs_shared_huge *shared, size_t nr)
 {
 	struct hs_trace_record rec = { .type = HS_TRACE_SHARED, .guest = guest_of(v), .nr = nr, .u.shared = shared };
 	struct hs_trace_record sums = { .type = HS_TRACE_LEDGER, .guest = guest_of(v), .u.ledger = *ledger };

@@ -33,9 +33,9 @@ struct replay_view {
 	struct hs_view view;    /* first */
 	struct hs_view_ops ops; /* with the abilities of the recorded view */
 	struct hs_replay *replay;
-	uint32_t guest;                  /* its number in the trace */
-	uint32_t order;                  /* its place in replay->guests */
-	struct hs_trace_shared *sharing; /* [nr_huge]; NULL: nothing was told of it yet */
+	uint32_t guest;                 /* its number in the trace */
+	uint32_t order;                 /* its place in replay->guests */
+	struct hs_shared_huge *sharing; /* [nr_huge]; NULL: nothing was told of it yet */
 };
 
 static struct replay_view *replay_of(struct hs_view *v)
@@ -424,7 +424,7 @@ void hs_replay_state(const struct hs_replay *r, uint32_t guest, hs_huge_nr huge,
 		     struct hs_bits512 *shared, uint32_t *breaks)
 {
 	const struct replay_view *v = guest < r->nr_guests ? r->guests[guest] : NULL;
-	struct hs_trace_shared s = { 0 };
+	struct hs_shared_huge s = { 0 };
 
 	if (v && v->sharing && huge < v->view.nr_huge)
 		s = v->sharing[huge];

@@ -13,11 +13,11 @@
 #include "hs/clock.h"
 #include "hs/host.h"
 #include "hs/index.h"
+#include "hs/merge_ops.h"
 #include "hs/policy.h"
 #include "hs/scan.h"
 #include "hs/settings.h"
 #include "hs/share.h"
-#include "hs/trace.h"
 
 struct hs_pipeline;
 
@@ -38,8 +38,8 @@ struct hs_guest_report {
 	char group[HS_GUEST_GROUP_MAX];
 	uint64_t max_shared_bytes;
 	bool gone;
-	char why_not[512]; /* why the engine will not have it; "": it has it, or there is no engine */
-	char trouble[512]; /* why it was left alone in the last cycle; "": it was not */
+	struct hs_obstacle merge_obstacle; /* why the engine will not have it; none: it has it, or there is no engine */
+	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
 	uint32_t nr_huge;
@@ -108,14 +108,15 @@ HS_MUST_USE int hs_pipeline_remove(struct hs_pipeline *p, pid_t pid, bool unshar
 
 /*
  * Takes the merge engine, and every guest into it: what is shared of it from before is read back. A guest that the
- * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create; -EBUSY with other
- * effects. Between cycles only.
+ * engine will not have is left as it is, with the reason in its report. Errors as hs_share_create; -EBUSY: it was given
+ * another table of merge operations. Between cycles only.
  */
 HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 
-/* Gives the engine back: what is shared stays, KSM's knobs are as they were. Between cycles only. */
+/* Gives the engine (or the table that it was given) back: what is shared stays, KSM's knobs are as they were. Between
+ * cycles only. */
 void hs_pipeline_disengage(struct hs_pipeline *p);
-bool hs_pipeline_engaged(const struct hs_pipeline *p);
+bool hs_pipeline_engaged(const struct hs_pipeline *p); /* what is decided is merged, by whichever table */
 
 /* A guest through any view (remote NULL: it cannot be shared), for tests. The view is owned from then on.
  */
@@ -127,26 +128,10 @@ HS_MUST_USE int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_g
 					struct hs_error *err);
 
 /*
- * What follows from decisions, in place of the merge engine: for guests that are simulated or recorded. Guests are
- * numbered in the order in which they were added. Every function returns 0 or -errno, as the one of hs/share.h that it
- * stands for.
+ * Has decisions carried out by this table in place of the engine: for guests that are simulated or recorded. *merge is
+ * copied; its ctx outlives the pipeline. -EBUSY: there is an engine, a table, or a guest, already.
  */
-struct hs_pipeline_effects {
-	void *ctx;
-	/* hs_share_want: what is wanted of one huge page from now on. */
-	int (*want)(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages);
-	/* hs_share_state: outs may be NULL, each by itself. */
-	void (*state)(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted, struct hs_bits512 *shared,
-		      uint32_t *breaks);
-	/* hs_share_unshare of the named huge pages: *out as there. */
-	int (*unshare)(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
-		       struct hs_error *err);
-	/* All wishes of a cycle are told: apply, burst, verify. *news as in hs_pipeline_cycle. */
-	int (*merge)(void *ctx, uint64_t *news, struct hs_error *err);
-};
-
-/* Copies *effects. -EBUSY: there is an engine, or a guest, already. Such a pipeline cannot be engaged. */
-HS_MUST_USE int hs_pipeline_set_effects(struct hs_pipeline *p, const struct hs_pipeline_effects *effects);
+HS_MUST_USE int hs_pipeline_set_merge(struct hs_pipeline *p, const struct hs_merge *merge);
 
 uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p); /* alive */
 
@@ -160,12 +145,12 @@ enum hs_stage {
 	HS_STAGE_UNSHARE, /* all of a guest, not what turned hot in a cycle */
 	HS_STAGE_REST,
 };
-/* Told at the start of each step of a stage: `done` of `total`. */
+/* Called at the start of each step of a stage: `done` of `total`. */
 typedef void hs_pipeline_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total);
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx);
 
-/* Who is told what the pipeline does, for a recording or a test; each may be NULL. `view`: the guest's. */
-struct hs_pipeline_watcher {
+/* Calls that report what the pipeline does, for a recording or a test; each may be NULL. `view`: the guest's. */
+struct hs_pipeline_observer {
 	void *ctx;
 	/* A guest is taken in: its view may be put into another one, which owns it from then on. With an error the view
 	 * stays as it is, and the guest is not taken in. */
@@ -178,11 +163,11 @@ struct hs_pipeline_watcher {
 	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted or
 	 * shared, or was and broke. The ledger is the engine's; without one it is empty. */
 	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
-		       const struct hs_trace_shared *shared, size_t nr);
+		       const struct hs_shared_huge *shared, size_t nr);
 };
 
-/* Copied; NULL: nobody is told any more. Before the first guest is taken in, for `opened` to see them all. */
-void hs_pipeline_watch(struct hs_pipeline *p, const struct hs_pipeline_watcher *w);
+/* Copied; NULL: none any more. Before the first guest is taken in, for `opened` to see them all. */
+void hs_pipeline_set_observer(struct hs_pipeline *p, const struct hs_pipeline_observer *observer);
 
 /*
  * One whole cycle. *news: base pages that became shared or stopped being so. A guest that goes is dropped, with its

@@ -42,7 +42,7 @@ void hs_recorder_fine(struct hs_recorder *r, const struct hs_view *v, const stru
 /* decisions[nr_huge] of the view */
 void hs_recorder_decided(struct hs_recorder *r, const struct hs_view *v, const struct hs_policy_decision *decisions);
 void hs_recorder_shared(struct hs_recorder *r, const struct hs_view *v, const struct hs_ledger *ledger,
-			const struct hs_trace_shared *shared, size_t nr);
+			const struct hs_shared_huge *shared, size_t nr);
 
 /* The first error of writing or for want of memory, or 0. After one nothing more is written; the views go on. */
 HS_MUST_USE int hs_recorder_error(const struct hs_recorder *r, struct hs_error *err);

@@ -19,7 +19,7 @@ struct hs_pipeline_config {
 	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
 	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
 	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
-	bool observe;              /* begin without an engine: scan and hash, share nothing */
+	bool observe;              /* begin without an engine: scan and hash, merge nothing */
 	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content, engine or not
 				      (inspect, record); otherwise mappings are split only where they could be shared */
 	bool allow_empty;          /* a cycle without any guest is none, not an error (the service) */

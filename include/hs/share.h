@@ -199,6 +199,13 @@ HS_MUST_USE int hs_share_verify(struct hs_share *s, uint32_t id, struct hs_error
 void hs_share_state(const struct hs_share *s, uint32_t id, hs_huge_nr huge, struct hs_bits512 *wanted,
 		    struct hs_bits512 *shared, uint32_t *breaks);
 
+/* The same as a record, of a huge page of which anything is wanted or shared, or was and broke. */
+struct hs_shared_huge {
+	hs_huge_nr huge;
+	uint32_t breaks;
+	struct hs_bits512 wanted, shared;
+};
+
 struct hs_share_unshared {
 	uint64_t nr_huge;      /* asked for */
 	uint64_t nr_collapsed; /* huge again */

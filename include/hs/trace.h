@@ -115,12 +115,6 @@ struct hs_trace_decision {
 	struct hs_policy_decision decision;
 };
 
-struct hs_trace_shared {
-	hs_huge_nr huge;
-	uint32_t breaks;
-	struct hs_bits512 wanted, shared;
-};
-
 struct hs_trace_record {
 	uint8_t type;     /* enum hs_trace_type */
 	uint32_t guest;   /* whose: 0 .. HS_TRACE_MAX_GUESTS - 1, in the order of coming; 0 where it is nobody's */
@@ -146,7 +140,7 @@ struct hs_trace_record {
 		} mapping;
 		const struct hs_fine_result *fine;         /* [nr] */
 		const struct hs_trace_decision *decisions; /* [nr] */
-		const struct hs_trace_shared *shared;      /* [nr] */
+		const struct hs_shared_huge *shared;       /* [nr] */
 		struct hs_ledger ledger;
 	} u;
 };

@@ -52,6 +52,24 @@ static inline void hs_bits_clear(struct hs_bits512 *b, unsigned int i)
 	b->w[i >> 6] &= ~(UINT64_C(1) << (i & 63));
 }
 
+/* All of them, as hs_bits_clear does one. */
+static inline void hs_bits_clear_all(struct hs_bits512 *b)
+{
+	for (int i = 0; i < 8; i++)
+		b->w[i] = 0;
+}
+
+/* Bits [start, end); nothing when start is not below end. */
+static inline void hs_bits_set_range(struct hs_bits512 *b, unsigned int start, unsigned int end)
+{
+	while (start < end) {
+		const unsigned int in = start & 63, n = end - start < 64 - in ? end - start : 64 - in;
+
+		b->w[start >> 6] |= (~UINT64_C(0) >> (64 - n)) << in;
+		start += n;
+	}
+}
+
 static inline unsigned int hs_bits_count(const struct hs_bits512 *b)
 {
 	unsigned int n = 0;
@@ -60,6 +78,69 @@ static inline unsigned int hs_bits_count(const struct hs_bits512 *b)
 		n += (unsigned int)__builtin_popcountll(b->w[i]);
 	return n;
 }
+
+static inline bool hs_bits_any(const struct hs_bits512 *b)
+{
+	uint64_t any = 0;
+
+	for (int i = 0; i < 8; i++)
+		any |= b->w[i];
+	return any != 0;
+}
+
+static inline bool hs_bits_none(const struct hs_bits512 *b)
+{
+	return !hs_bits_any(b);
+}
+
+static inline bool hs_bits_equal(const struct hs_bits512 *a, const struct hs_bits512 *b)
+{
+	uint64_t differ = 0;
+
+	for (int i = 0; i < 8; i++)
+		differ |= a->w[i] ^ b->w[i];
+	return !differ;
+}
+
+/* Whether every bit of `a` is one of `of`, too. */
+static inline bool hs_bits_subset(const struct hs_bits512 *a, const struct hs_bits512 *of)
+{
+	uint64_t beyond = 0;
+
+	for (int i = 0; i < 8; i++)
+		beyond |= a->w[i] & ~of->w[i];
+	return !beyond;
+}
+
+/* The first bit at or after `i` that is set, or that is clear; 512: none. */
+static inline unsigned int hs_bits_next(const struct hs_bits512 *b, unsigned int i)
+{
+	while (i < HS_BASE_PER_HUGE) {
+		const uint64_t word = b->w[i >> 6] >> (i & 63);
+
+		if (word)
+			return i + (unsigned int)__builtin_ctzll(word);
+		i = (i | 63) + 1;
+	}
+	return HS_BASE_PER_HUGE;
+}
+
+static inline unsigned int hs_bits_next_clear(const struct hs_bits512 *b, unsigned int i)
+{
+	while (i < HS_BASE_PER_HUGE) {
+		const uint64_t word = ~b->w[i >> 6] >> (i & 63);
+
+		if (word)
+			return i + (unsigned int)__builtin_ctzll(word);
+		i = (i | 63) + 1;
+	}
+	return HS_BASE_PER_HUGE;
+}
+
+/* Runs the statement that follows for each set bit of *b, in ascending order; `i` is declared by it. The statement may
+ * clear bits, and set some that come later: the set is asked again for each next one. */
+#define hs_bits_for_each(i, b)                                                                                         \
+	for (unsigned int i = hs_bits_next((b), 0); i < HS_BASE_PER_HUGE; i = hs_bits_next((b), i + 1))
 
 static inline struct hs_bits512 hs_bits_and(struct hs_bits512 a, struct hs_bits512 b)
 {
@@ -81,6 +162,11 @@ static inline struct hs_bits512 hs_bits_andnot(struct hs_bits512 a, struct hs_bi
 	for (int i = 0; i < 8; i++)
 		a.w[i] &= ~b.w[i];
 	return a;
+}
+
+static inline struct hs_bits512 hs_bits_empty(void)
+{
+	return (struct hs_bits512){ { 0 } };
 }
 
 static inline struct hs_bits512 hs_bits_full(void)

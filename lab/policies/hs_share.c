@@ -1,7 +1,7 @@
 /*
  * hs-share: the service's own pipeline over the simulated views, unchanged: coarse phase, contents, fine phase, policy,
- * index. What stands in for the merge engine is here: a burst merges what is wanted and has a partner, and takes the
- * time that ksmd was measured to take.
+ * index. The merge operations are those of a simulated host: a burst merges what is wanted and has a partner, and takes
+ * the time that ksmd was measured to take.
  */
 #include "lab/policy.h"
 
@@ -16,84 +16,102 @@
 /* ksmd goes over a page twice before it merges it. */
 #define PASSES 2
 
-struct wish {
-	struct hs_bits512 wanted;
-	struct hs_bits512 shared; /* as of the last look */
-	uint32_t breaks;
-};
-
 struct hs_share_policy {
 	struct hs_lab_host *h;
 	const struct hs_lab_costs *costs;
 	struct hs_pipeline *pipeline;
-	struct wish **wishes; /* [guest][huge] */
-	uint32_t *pending;    /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
+	struct hs_shared_huge **huge; /* [guest][huge]; shared as of the last look */
+	uint32_t *pending;            /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
 	uint64_t rest_us, nr_huge;
 };
 
-static int want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
+static int enter(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
 {
-	struct hs_share_policy *s = ctx;
-	struct wish *w = &s->wishes[guest][huge];
-
-	if (!hs_bits_count(&w->wanted))
-		w->breaks = 0;
-	w->wanted = *pages;
+	(void)ctx;
+	(void)err;
+	*id = guest->number; /* the host's guests are added in the host's order */
 	return 0;
 }
 
-static void state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted, struct hs_bits512 *shared,
-		  uint32_t *breaks)
+static int want(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_bits512 *pages,
+		const struct hs_bits512 *allowed)
 {
-	const struct hs_share_policy *s = ctx;
-	const struct wish *w = &s->wishes[guest][huge];
+	struct hs_share_policy *s = ctx;
+	struct hs_shared_huge *now = &s->huge[id][huge];
 
-	if (wanted)
-		*wanted = w->wanted;
-	if (shared)
-		*shared = w->shared;
-	if (breaks)
-		*breaks = w->breaks;
+	(void)allowed; /* the lab counts no VMAs */
+	if (hs_bits_none(&now->wanted))
+		now->breaks = 0;
+	now->wanted = *pages;
+	return 0;
 }
 
-static int unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
+static void state(void *ctx, uint32_t id, hs_huge_nr huge, struct hs_shared_huge *out)
+{
+	const struct hs_share_policy *s = ctx;
+
+	*out = s->huge[id][huge];
+}
+
+static void unshare_one(struct hs_share_policy *s, uint32_t id, hs_huge_nr huge)
+{
+	hs_lab_unshare(s->h, &s->h->guests[id], huge);
+	s->huge[id][huge] = (struct hs_shared_huge){ 0 };
+}
+
+static int unshare(void *ctx, uint32_t id, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
 		   struct hs_error *err)
 {
 	struct hs_share_policy *s = ctx;
 
 	(void)err;
+	if (!huge)
+		nr = s->h->guests[id].nr_huge;
 	*out = (struct hs_share_unshared){ .nr_huge = nr, .nr_collapsed = nr };
-	for (size_t i = 0; i < nr; i++) {
-		hs_lab_unshare(s->h, &s->h->guests[guest], huge[i]);
-		s->wishes[guest][huge[i]] = (struct wish){ 0 };
-	}
+	for (hs_huge_nr i = 0; i < nr; i++)
+		unshare_one(s, id, huge ? huge[i] : i);
 	return 0;
 }
 
 /* What broke since the last look, as the engine's verification finds it from page frames. */
-static void verify(struct hs_share_policy *s)
+static int verify(void *ctx, uint32_t id, struct hs_error *err)
 {
-	for (uint32_t i = 0; i < s->h->nr_guests; i++)
-		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
-			struct wish *w = &s->wishes[i][huge];
-			struct hs_bits512 now, lost;
+	struct hs_share_policy *s = ctx;
 
-			if (!hs_bits_count(&w->wanted) && !hs_bits_count(&w->shared))
-				continue;
-			now = hs_sim_merged(s->h->guests[i].view, huge);
-			lost = hs_bits_and(hs_bits_andnot(w->shared, now), w->wanted);
-			w->breaks += hs_bits_count(&lost);
-			w->shared = now;
+	(void)err;
+	for (hs_huge_nr huge = 0; huge < s->h->guests[id].nr_huge; huge++) {
+		struct hs_shared_huge *now = &s->huge[id][huge];
+		struct hs_bits512 merged, lost;
+
+		if (hs_bits_none(&now->wanted) && hs_bits_none(&now->shared))
+			continue;
+		merged = hs_sim_merged(s->h->guests[id].view, huge);
+		lost = hs_bits_and(hs_bits_andnot(now->shared, merged), now->wanted);
+		now->breaks += hs_bits_count(&lost);
+		now->shared = merged;
+	}
+	return 0;
+}
+
+static void ledger(void *ctx, uint32_t id, struct hs_ledger *out)
+{
+	const struct hs_share_policy *s = ctx;
+
+	*out = (struct hs_ledger){ 0 };
+	for (uint32_t i = 0; i < s->h->nr_guests; i++)
+		for (hs_huge_nr huge = 0; (id == UINT32_MAX || id == i) && huge < s->h->guests[i].nr_huge; huge++) {
+			out->wanted += hs_bits_count(&s->huge[i][huge].wanted);
+			out->shared += hs_bits_count(&s->huge[i][huge].shared);
 		}
 }
 
-static struct hs_bits512 open_wishes(const struct hs_share_policy *s, uint32_t guest, hs_huge_nr huge)
+static struct hs_bits512 not_merged(const struct hs_share_policy *s, uint32_t id, hs_huge_nr huge)
 {
-	const struct hs_bits512 wanted = s->wishes[guest][huge].wanted;
+	const struct hs_bits512 wanted = s->huge[id][huge].wanted;
 
-	if (!hs_bits_count(&wanted))
+	if (hs_bits_none(&wanted))
 		return wanted;
-	return hs_bits_andnot(wanted, hs_sim_merged(s->h->guests[guest].view, huge));
+	return hs_bits_andnot(wanted, hs_sim_merged(s->h->guests[id].view, huge));
 }
 
 static uint32_t *pending_of(const struct hs_share_policy *s, const struct hs_lab_guest *g, uint64_t content)
@@ -106,42 +124,55 @@ static uint32_t *pending_of(const struct hs_share_policy *s, const struct hs_lab
 /* Merged, and no longer wanted. */
 static void drop_unwanted(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	const struct hs_bits512 bits = hs_bits_andnot(hs_sim_merged(g->view, huge), s->wishes[g->nr][huge].wanted);
+	const struct hs_bits512 bits = hs_bits_andnot(hs_sim_merged(g->view, huge), s->huge[g->nr][huge].wanted);
 
-	for (unsigned int i = 0; hs_bits_count(&bits) && i < HS_BASE_PER_HUGE; i++)
-		if (hs_bits_test(&bits, i))
-			hs_lab_unmerge(s->h, g, huge * HS_BASE_PER_HUGE + i);
+	hs_bits_for_each (i, &bits)
+		hs_lab_unmerge(s->h, g, huge * HS_BASE_PER_HUGE + i);
 }
 
-static void count_pending(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
+static unsigned int count_pending(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	const struct hs_bits512 bits = open_wishes(s, g->nr, huge);
+	const struct hs_bits512 bits = not_merged(s, g->nr, huge);
 
-	for (unsigned int i = 0; hs_bits_count(&bits) && i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &bits) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 
-		if (hs_bits_test(&bits, i) && hs_lab_can_share(s->h, g, page))
+		if (hs_lab_can_share(s->h, g, page))
 			(*pending_of(s, g, hs_sim_content(g->view, page)))++;
 	}
+	return hs_bits_count(&bits);
+}
+
+static int apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
+{
+	struct hs_share_policy *s = ctx;
+	struct hs_lab_guest *g = &s->h->guests[id];
+
+	(void)err;
+	*out = (struct hs_share_applied){ 0 };
+	for (hs_huge_nr huge = 0; huge < g->nr_huge; huge++) {
+		drop_unwanted(s, g, huge);
+		out->pages_marked += count_pending(s, g, huge);
+	}
+	return 0;
 }
 
 /* Merges what has a partner. The number of pages that ksmd goes over for it. */
 static uint64_t merge_huge(struct hs_share_policy *s, struct hs_lab_guest *g, hs_huge_nr huge)
 {
-	const struct hs_bits512 bits = open_wishes(s, g->nr, huge);
-	const unsigned int n = hs_bits_count(&bits);
+	const struct hs_bits512 bits = not_merged(s, g->nr, huge);
 
-	for (unsigned int i = 0; n && i < HS_BASE_PER_HUGE; i++) {
+	hs_bits_for_each (i, &bits) {
 		const hs_base_nr page = huge * HS_BASE_PER_HUGE + i;
 		uint64_t content;
 
-		if (!hs_bits_test(&bits, i) || !hs_lab_can_share(s->h, g, page))
+		if (!hs_lab_can_share(s->h, g, page))
 			continue;
 		content = hs_sim_content(g->view, page);
 		if (!content || hs_lab_merged_alike(s->h, g, content) || *pending_of(s, g, content) > 1)
 			hs_lab_merge(s->h, g, page);
 	}
-	return (uint64_t)PASSES * n;
+	return (uint64_t)PASSES * hs_bits_count(&bits);
 }
 
 /* What ksmd takes for it; 0 where that is not known. */
@@ -155,7 +186,7 @@ static double work_us(const struct hs_share_policy *s, uint64_t scanned, uint64_
 /* The burst goes on as its work takes time, and the guests meanwhile. */
 static int run_burst(struct hs_share_policy *s)
 {
-	double owed_us = 0;
+	double pending_us = 0;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < s->h->nr_guests; i++)
@@ -164,36 +195,41 @@ static int run_burst(struct hs_share_policy *s)
 			const uint64_t scanned = merge_huge(s, &s->h->guests[i], huge);
 
 			s->h->counts.scanned += scanned;
-			owed_us += work_us(s, scanned, s->h->counts.merged - before);
-			if (owed_us < HS_LAB_TICK_US)
+			pending_us += work_us(s, scanned, s->h->counts.merged - before);
+			if (pending_us < HS_LAB_TICK_US)
 				continue;
-			rc = s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)owed_us);
+			rc = s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)pending_us);
 			if (rc)
 				return rc;
-			owed_us = 0;
+			pending_us = 0;
 		}
-	return s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)owed_us);
+	return s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)pending_us);
 }
 
-static int merge(void *ctx, uint64_t *news, struct hs_error *err)
+static int burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
 	struct hs_share_policy *s = ctx;
-	const uint64_t before = s->h->counts.merged;
-	int rc;
+	const int rc = run_burst(s);
 
+	(void)clock; /* the host's, which the pipeline goes by as well */
 	(void)err;
-	verify(s);
-	for (uint32_t i = 0; i < s->h->nr_guests; i++)
-		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
-			drop_unwanted(s, &s->h->guests[i], huge);
-			count_pending(s, &s->h->guests[i], huge);
-		}
-	rc = run_burst(s);
+	*out = (struct hs_share_burst){ .settled = false };
 	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
-	verify(s);
-	*news = s->h->counts.merged - before;
 	return rc;
 }
+
+static const struct hs_merge_ops merge_ops = {
+	.name = "simulated host",
+	.merges = true,
+	.enter = enter,
+	.want = want,
+	.state = state,
+	.unshare = unshare,
+	.verify = verify,
+	.apply = apply,
+	.burst = burst,
+	.ledger = ledger,
+};
 
 static int step(void *self, struct hs_error *err)
 {
@@ -215,9 +251,9 @@ static void end(void *self)
 		return;
 	/* The pipeline closes the views that it was given. */
 	hs_pipeline_destroy(s->pipeline);
-	for (uint32_t i = 0; s->wishes && i < s->h->nr_guests; i++)
-		free(s->wishes[i]);
-	free(s->wishes);
+	for (uint32_t i = 0; s->huge && i < s->h->nr_guests; i++)
+		free(s->huge[i]);
+	free(s->huge);
 	free(s->pending);
 	free(s);
 }
@@ -249,21 +285,19 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 	s->h = h;
 	s->costs = o->costs;
 	s->rest_us = REST_FIRST_US;
-	s->wishes = calloc(h->nr_guests, sizeof(*s->wishes));
+	s->huge = calloc(h->nr_guests, sizeof(*s->huge));
 	s->pending = calloc(hs_lab_cells(h), sizeof(*s->pending));
-	if (!s->wishes || !s->pending)
+	if (!s->huge || !s->pending)
 		goto nomem;
 	rc = hs_pipeline_create(&s->pipeline, &host, &o->pipeline, &h->clock, err);
 	if (!rc)
-		rc = hs_pipeline_set_effects(
-		    s->pipeline, &(struct hs_pipeline_effects){
-				     .ctx = s, .want = want, .state = state, .unshare = unshare, .merge = merge });
+		rc = hs_pipeline_set_merge(s->pipeline, &(struct hs_merge){ &merge_ops, s });
 	for (uint32_t i = 0; !rc && i < h->nr_guests; i++) {
 		struct hs_lab_guest *g = &h->guests[i];
 		struct hs_guest_options opt = { .name = g->name, .group = g->kind->group };
 
-		s->wishes[i] = calloc(g->nr_huge, sizeof(**s->wishes));
-		if (!s->wishes[i])
+		s->huge[i] = calloc(g->nr_huge, sizeof(**s->huge));
+		if (!s->huge[i])
 			goto nomem;
 		s->nr_huge += g->nr_huge;
 		take_time(s, g->view);
@@ -303,7 +337,7 @@ static void spent(void *self, struct hs_lab_spent *out)
 		.read = read,
 		.hashed = t.pages_hashed,
 		.compared = t.pages_compared,
-		.own_bytes = t.own_bytes + s->nr_huge * sizeof(**s->wishes),
+		.own_bytes = t.own_bytes + s->nr_huge * sizeof(**s->huge),
 	};
 }
 

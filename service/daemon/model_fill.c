@@ -35,10 +35,10 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 
 	if (d->snap.trouble[0])
 		because(m, d->snap.trouble_reason, d->snap.trouble);
-	else if (r->why_not[0])
-		because(m, HS_REASON_TROUBLE, r->why_not);
-	else if (r->trouble[0])
-		because(m, HS_REASON_TROUBLE, r->trouble);
+	else if (r->merge_obstacle.error)
+		because(m, HS_REASON_TROUBLE, r->merge_obstacle.text);
+	else if (r->look_obstacle.error)
+		because(m, HS_REASON_TROUBLE, r->look_obstacle.text);
 	else if (!m->has_report || r->undecided * 2 > r->nr_huge - r->absent || !d->snap.cycles)
 		because(m, HS_REASON_LEARNING,
 			"it has not been watched for long enough yet: a first cycle takes some ten seconds");

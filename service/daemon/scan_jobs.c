@@ -92,12 +92,12 @@ static int check_unmarked(struct hs_scan_thread *w, bool all, struct hs_error *e
 		uint64_t bytes = 0;
 		int one;
 
-		if (guests[i].gone || (!all && !guests[i].why_not[0]))
+		if (guests[i].gone || (!all && !guests[i].merge_obstacle.error))
 			continue;
 		one = hs_share_find_owed(&w->cfg.host, guests[i].pid, &bytes, NULL);
 		if (one != -ESRCH && (one || bytes))
 			rc = hs_error_set(err, -EAGAIN, "guest %s: %" PRIu64 " MiB of it are still marked: %s",
-					  guests[i].name, bytes >> 20, guests[i].why_not);
+					  guests[i].name, bytes >> 20, guests[i].merge_obstacle.text);
 	}
 	free(guests);
 	return rc;

@@ -217,7 +217,7 @@ static void of_host(struct out *o, const struct hs_model *m)
  */
 static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, const struct hs_report_field *f)
 {
-	return g->has_report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report.why_not[0]));
+	return g->has_report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report.merge_obstacle.error));
 }
 
 static void guests(struct out *o, const struct hs_model *m)

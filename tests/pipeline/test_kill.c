@@ -1,7 +1,7 @@
 /*
  * SIGKILL of hs-share at any instant: most of the kills are aimed inside a system call that it makes in a guest (the
  * guest has a tracer at that moment), the others at random. After each, the guest's work goes on and nobody traces it;
- * at the end every byte of every guest is compared, and a last run gives back what the killed ones owe.
+ * at the end every byte of every guest is compared, and a last run gives back what the killed ones left.
  *
  * HS_KILLS: how many (default 50).
  */
@@ -139,7 +139,7 @@ START_TEST(test_service_kill_at_any_instant)
 	}
 	(void)printf("%d kills, %d of them inside a system call in a guest\n", kills, inside);
 	ck_assert_int_ge(inside, kills / 4);
-	/* A run that is left alone gives back what the killed ones owe, and undoes its sharing. */
+	/* A run that is left alone gives back what the killed ones left, and undoes its sharing. */
 	start_run(&c, &err);
 	ck_assert_int_eq(child_poll(&c, 60000, &err), 1);
 	j = child_json(&c, &err);

@@ -152,8 +152,8 @@ START_TEST(test_service_pipeline_no_look_without_time)
 }
 END_TEST
 
-/* A look that told nothing is not taken again in each cycle. */
-START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
+/* A look that learnt nothing is not taken again in each cycle. */
+START_TEST(test_service_pipeline_rests_after_a_look_for_nothing)
 {
 	/* Cycles in which one is tried: 1, 2, 4, and then look_again cycles after the last. */
 	static const uint32_t tried[] = { 1, 2, 4, 8, 16, 24 };
@@ -170,7 +170,7 @@ START_TEST(test_service_pipeline_rests_after_a_look_in_vain)
 	for (int i = 0; i < 8; i++)
 		ck_assert_uint_eq(fine_after_a_cycle().nr_split_failed, expect);
 	ck_assert_ptr_nonnull(pipeline->guests[0]->pages[victim].fine);
-	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_vain, 0);
+	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_unclear, 0);
 }
 END_TEST
 
@@ -277,55 +277,19 @@ START_TEST(test_service_pipeline_cancelled)
 }
 END_TEST
 
-static int want_nothing(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
-{
-	(void)ctx;
-	(void)guest;
-	(void)huge;
-	(void)pages;
-	return 0;
-}
-
-static void nothing_shared(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
-			   struct hs_bits512 *shared, uint32_t *breaks)
-{
-	(void)ctx;
-	(void)guest;
-	(void)huge;
-	if (wanted)
-		memset(wanted, 0, sizeof(*wanted));
-	if (shared)
-		memset(shared, 0, sizeof(*shared));
-	if (breaks)
-		*breaks = 0;
-}
-
-static int unshare_nothing(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
-			   struct hs_error *err)
-{
-	(void)ctx;
-	(void)guest;
-	(void)huge;
-	(void)nr;
-	(void)err;
-	memset(out, 0, sizeof(*out));
-	return 0;
-}
-
-static int merge_nothing(void *ctx, uint64_t *news, struct hs_error *err)
+static int enter_by_number(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
 {
 	(void)ctx;
 	(void)err;
-	*news = 0;
+	*id = guest->number;
 	return 0;
 }
 
 /* Where the policy would share: what earlier windows left split for that comes back as well. */
 START_TEST(test_service_pipeline_cancelled_when_sharing)
 {
-	static const struct hs_pipeline_effects effects = {
-		.want = want_nothing, .state = nothing_shared, .unshare = unshare_nothing, .merge = merge_nothing
-	};
+	/* What is wanted goes nowhere, but the pipeline does not know. */
+	static const struct hs_merge_ops ops = { .name = "test", .merges = true, .enter = enter_by_number };
 	uint32_t cancelled = 0, done = 0;
 	uint64_t news;
 
@@ -342,7 +306,7 @@ START_TEST(test_service_pipeline_cancelled_when_sharing)
 		cfg.observe = cfg.fine_all = true;
 		cfg.fine.max_split = 2;
 		ck_assert_int_eq(hs_pipeline_create(&pipeline, &host, &cfg, &sim_clock, NULL), 0);
-		ck_assert_int_eq(hs_pipeline_set_effects(pipeline, &effects), 0);
+		ck_assert_int_eq(hs_pipeline_set_merge(pipeline, &(struct hs_merge){ &ops, NULL }), 0);
 		add_guests();
 		rc = hs_pipeline_cycle(pipeline, &news, NULL);
 		ck_assert(rc == 0 || rc == -ECANCELED);
@@ -427,23 +391,23 @@ START_TEST(test_service_pipeline_unknown_round)
 END_TEST
 
 /* A view whose calls fail concerns its own guest alone, for one cycle; the guest is not gone. */
-START_TEST(test_service_pipeline_trouble_is_the_guests_own)
+START_TEST(test_service_pipeline_errors_are_the_guests_own)
 {
 	struct hs_guest_report r[2];
 	struct hs_error err = { "" };
 	uint64_t news, call;
-	bool trouble = true;
+	bool failed = true;
 
-	for (call = 1; trouble; call++) {
+	for (call = 1; failed; call++) {
 		setup();
 		hs_sim_fail_call(views[0], call, -EIO);
 		ck_assert_msg(hs_pipeline_cycle(pipeline, &news, &err) == 0, "call %d: %s", (int)call, err.text);
 		ck_assert_uint_eq(hs_pipeline_nr_guests(pipeline), 2);
 		(void)hs_pipeline_report(pipeline, r, 2);
-		trouble = r[0].trouble[0] != '\0';
-		ck_assert_str_eq(r[1].trouble, "");
+		failed = r[0].look_obstacle.error != 0;
+		ck_assert_str_eq(r[1].look_obstacle.text, "");
 		ck_assert_uint_eq(r[1].cold, NR_HUGE - NR_BLOAT);
-		if (trouble) {
+		if (failed) {
 			/* Its accesses were not seen for a while: nothing of it is taken for cold. */
 			ck_assert_uint_eq(r[0].cold, 0);
 			ck_assert_uint_eq(r[0].cold_identical, 0);
@@ -451,12 +415,12 @@ START_TEST(test_service_pipeline_trouble_is_the_guests_own)
 		}
 		ck_assert_int_eq(hs_pipeline_cycle(pipeline, &news, &err), 0);
 		(void)hs_pipeline_report(pipeline, r, 2);
-		ck_assert_str_eq(r[0].trouble, "");
+		ck_assert_str_eq(r[0].look_obstacle.text, "");
 		ck_assert_uint_eq(r[0].cold, NR_HUGE - NR_BLOAT);
 		teardown();
 		/* Reading contents and the fine phase bear failures by themselves. */
-		if (!trouble && call < 15)
-			trouble = true;
+		if (!failed && call < 15)
+			failed = true;
 	}
 	ck_assert_uint_gt(call, 15);
 }
@@ -648,7 +612,7 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_pipeline_counts);
 	tcase_add_test(c, test_service_pipeline_no_look_without_time);
-	tcase_add_test(c, test_service_pipeline_rests_after_a_look_in_vain);
+	tcase_add_test(c, test_service_pipeline_rests_after_a_look_for_nothing);
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);
 	tcase_add_test(c, test_service_pipeline_unknown_is_left_alone);
@@ -660,7 +624,7 @@ int main(void)
 	tcase_add_test(c, test_service_pipeline_observes_without_splitting);
 	tcase_add_test(own, test_service_pipeline_config_rounds);
 	tcase_add_test(own, test_service_pipeline_config_max_hot);
-	tcase_add_test(own, test_service_pipeline_trouble_is_the_guests_own);
+	tcase_add_test(own, test_service_pipeline_errors_are_the_guests_own);
 	tcase_add_test(own, test_service_pipeline_guest_goes);
 	tcase_add_test(own, test_service_pipeline_cap);
 	tcase_add_test(own, test_service_pipeline_cancelled);

@@ -56,7 +56,7 @@ START_TEST(test_service_pipeline_new_memory)
 	ck_assert_uint_eq(r.nr_huge, NR_HUGE + 6);
 	ck_assert_uint_eq(r.cold, NR_HUGE);
 	ck_assert_uint_eq(r.absent, 6);
-	ck_assert_str_eq(r.trouble, "");
+	ck_assert_str_eq(r.look_obstacle.text, "");
 	/* At once again: not before some cycles have passed. */
 	vg_map_more(&guest, 7);
 	ck_assert_uint_eq(cycle().nr_huge, NR_HUGE + 6);

@@ -90,7 +90,7 @@ START_TEST(test_service_pipeline_share_stays)
 }
 END_TEST
 
-/* Written between two cycles, it was compared before: that it is not shared tells. */
+/* Written between two cycles, it was compared before: that it is not shared shows it. */
 START_TEST(test_service_pipeline_share_written_unseen)
 {
 	struct hs_guest_report before, now;
@@ -130,13 +130,13 @@ START_TEST(test_service_pipeline_share_held_guest)
 	ck_assert_msg(hs_pipeline_engage(pipeline, &err) == 0, "%s", err.text);
 	for (int i = 0; i < 2; i++) {
 		r = cycle();
-		ck_assert_str_ne(r.why_not, "");
+		ck_assert_str_ne(r.merge_obstacle.text, "");
 		ck_assert_uint_eq(r.ledger.shared, 0);
 	}
 	ck_assert_int_eq(kill(guests[0].pid, SIGCONT), 0);
 	(void)cycle();
 	r = cycle();
-	ck_assert_str_eq(r.why_not, "");
+	ck_assert_str_eq(r.merge_obstacle.text, "");
 	ck_assert_uint_gt(r.ledger.shared, (NR_HUGE - HOT_HUGE) * 200);
 	hs_pipeline_destroy(pipeline);
 	check_intact();

@@ -32,7 +32,7 @@ static void teardown(void)
 {
 	hs_view_close(view);
 	hs_fine_destroy(fine);
-	hs_journal_remove(&host, getpid());
+	hs_split_journal_remove(&host, getpid());
 	(void)rmdir(dir);
 }
 
@@ -51,14 +51,14 @@ START_TEST(test_service_journal_brings_back)
 {
 	const hs_huge_nr split[] = { 1, 4, 5 };
 
-	ck_assert_int_eq(hs_journal_write(&host, view, split, 3, NULL), 0);
+	ck_assert_int_eq(hs_split_journal_write(&host, view, split, 3, NULL), 0);
 	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 3);
-	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE);
 	/* The note is used once. */
 	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
-	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 3);
 }
 END_TEST
@@ -67,18 +67,18 @@ END_TEST
 START_TEST(test_service_journal_later)
 {
 	const hs_huge_nr split[] = { 1, 4, 5 };
-	hs_huge_nr owed[3];
+	hs_huge_nr pending[3];
 	size_t left = 9;
 
-	ck_assert_int_eq(hs_journal_write(&host, view, split, 3, NULL), 0);
+	ck_assert_int_eq(hs_split_journal_write(&host, view, split, 3, NULL), 0);
 	ck_assert_int_eq(hs_view_split(view, split, 3, NULL, NULL), 0);
 	hs_sim_fail_restore(view, 4, 2, -ENOMEM);
-	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 1);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 1);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
-	ck_assert_uint_eq(hs_fine_owed(fine, view, owed, 3), 1);
-	ck_assert_uint_eq(owed[0], 4);
+	ck_assert_uint_eq(hs_fine_owed(fine, view, pending, 3), 1);
+	ck_assert_uint_eq(pending[0], 4);
 	hs_fine_forget(fine, view); /* killed again */
-	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 1);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 1);
 	ck_assert_int_eq(hs_fine_retry(fine, view, &left, NULL), 0);
 	ck_assert_uint_eq(left, 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE);
@@ -100,7 +100,7 @@ START_TEST(test_service_journal_of_another_process)
 	(void)fputs(text, f);
 	(void)fprintf(f, "%llx\n", (unsigned long long)hs_view_hva(view, 2).v);
 	(void)fclose(f);
-	ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 0);
 	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 1);
 	ck_assert_int_eq(access(path, F_OK), -1);
 }
@@ -119,7 +119,7 @@ START_TEST(test_service_journal_garbage)
 		ck_assert_ptr_nonnull(f);
 		(void)fputs(texts[i], f);
 		(void)fclose(f);
-		ck_assert_uint_eq(hs_journal_recover(&host, view, fine), 0);
+		ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 0);
 		ck_assert_int_eq(access(path, F_OK), -1);
 	}
 }
@@ -131,7 +131,7 @@ START_TEST(test_service_journal_unwritable_folder)
 	struct hs_error err = { "" };
 
 	host.state_dir = "/proc/none";
-	ck_assert_int_lt(hs_journal_write(&host, view, split, 1, &err), 0);
+	ck_assert_int_lt(hs_split_journal_write(&host, view, split, 1, &err), 0);
 	ck_assert_ptr_nonnull(strstr(err.text, "/proc/none"));
 	host.state_dir = dir;
 }

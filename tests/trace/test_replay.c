@@ -31,7 +31,7 @@ struct scene {
 	size_t nr_bytes;
 	struct hs_guest_report reports[NR_GUESTS];
 	struct hs_pipeline_totals totals;
-	struct hs_trace_shared sharing[NR_GUESTS][NR_HUGE + 2 * CYCLES]; /* of the engine's stand-in */
+	struct hs_shared_huge sharing[NR_GUESTS][NR_HUGE + 2 * CYCLES]; /* of the test's engine */
 	uint64_t nr_unshared, nr_broken;
 	uint64_t nr_after; /* calls that were recorded after the last cycle: what was brought back at the end */
 };
@@ -159,28 +159,30 @@ static void mishaps(struct scene *s)
 	}
 }
 
-/* ---- an engine for simulated guests: wishes are merged at the end of each cycle, and looked at then ---- */
+/* ---- an engine for simulated guests: what is wanted is merged at the end of each cycle, and looked at then ---- */
 
-static int engine_want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages)
+static int engine_enter(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
+{
+	(void)ctx;
+	(void)err;
+	*id = guest->number;
+	return 0;
+}
+
+static int engine_want(void *ctx, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *pages,
+		       const struct hs_bits512 *allowed)
 {
 	struct scene *s = ctx;
 
+	(void)allowed;
 	s->sharing[guest][huge].wanted = *pages;
 	s->sharing[guest][huge].breaks = 0;
 	return 0;
 }
 
-static void engine_state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,
-			 struct hs_bits512 *shared, uint32_t *breaks)
+static void engine_state(void *ctx, uint32_t guest, hs_huge_nr huge, struct hs_shared_huge *out)
 {
-	const struct hs_trace_shared *h = &((struct scene *)ctx)->sharing[guest][huge];
-
-	if (wanted)
-		*wanted = h->wanted;
-	if (shared)
-		*shared = h->shared;
-	if (breaks)
-		*breaks = h->breaks;
+	*out = ((struct scene *)ctx)->sharing[guest][huge];
 }
 
 static int engine_unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
@@ -200,7 +202,7 @@ static int engine_unshare(void *ctx, uint32_t guest, const hs_huge_nr *huge, siz
 	return 0;
 }
 
-static void engine_merge_huge(struct scene *s, struct hs_view *v, hs_huge_nr h, struct hs_trace_shared *of)
+static void engine_merge_huge(struct scene *s, struct hs_view *v, hs_huge_nr h, struct hs_shared_huge *of)
 {
 	struct hs_frame frames[HS_BASE_PER_HUGE];
 	struct hs_base_sample sample;
@@ -223,12 +225,13 @@ static void engine_merge_huge(struct scene *s, struct hs_view *v, hs_huge_nr h, 
 			hs_sim_merge(v, h * HS_BASE_PER_HUGE + k);
 }
 
-static int engine_merge(void *ctx, uint64_t *news, struct hs_error *err)
+static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
 	struct scene *s = ctx;
 
+	(void)clock;
 	(void)err;
-	*news = 0;
+	*out = (struct hs_share_burst){ .settled = false };
 	for (uint32_t g = 0; g < NR_GUESTS; g++)
 		for (hs_huge_nr h = 0; h < s->views[g]->nr_huge; h++)
 			if (hs_bits_count(&s->sharing[g][h].wanted))
@@ -252,9 +255,13 @@ static struct hs_pipeline_config config_of(uint64_t seed)
 /* Records a run; s->bytes is its trace. */
 static void record(struct scene *s, uint64_t seed, bool merging)
 {
-	const struct hs_pipeline_effects engine = {
-		.ctx = s, .want = engine_want, .state = engine_state, .unshare = engine_unshare, .merge = engine_merge
-	};
+	static const struct hs_merge_ops engine = { .name = "test engine",
+						    .merges = true,
+						    .enter = engine_enter,
+						    .want = engine_want,
+						    .state = engine_state,
+						    .unshare = engine_unshare,
+						    .burst = engine_burst };
 	struct hs_pipeline_config cfg = config_of(seed);
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_trace_header header;
@@ -274,7 +281,7 @@ static void record(struct scene *s, uint64_t seed, bool merging)
 	ck_assert_int_eq(hs_recorder_create(&s->rec, s->w, &s->clock, &err), 0);
 	ck_assert_int_eq(hs_pipeline_create(&s->p, &host, &cfg, hs_recorder_clock(s->rec), &err), 0);
 	if (merging)
-		ck_assert_int_eq(hs_pipeline_set_effects(s->p, &engine), 0);
+		ck_assert_int_eq(hs_pipeline_set_merge(s->p, &(struct hs_merge){ &engine, s }), 0);
 	hs_record_pipeline(s->p, s->rec);
 	for (uint32_t g = 0; g < NR_GUESTS; g++)
 		add_guest(s, g);
@@ -313,7 +320,7 @@ static void same_report(const struct hs_guest_report *a, const struct hs_guest_r
 	ck_assert_str_eq(a->name, b->name);
 	ck_assert_str_eq(a->group, b->group);
 	ck_assert_int_eq(a->gone, b->gone);
-	ck_assert_int_eq(a->trouble[0] == '\0', b->trouble[0] == '\0');
+	ck_assert_int_eq(a->look_obstacle.error, b->look_obstacle.error);
 	ck_assert_uint_eq(a->hot, b->hot);
 	ck_assert_uint_eq(a->cold, b->cold);
 	ck_assert_uint_eq(a->hot_bloat, b->hot_bloat);

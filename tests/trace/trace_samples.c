@@ -141,10 +141,10 @@ static void sample_decisions(struct hs_trace_record *r)
 
 static void sample_shared(struct hs_trace_record *r)
 {
-	static struct hs_trace_shared s[2];
+	static struct hs_shared_huge s[2];
 
-	s[0] = (struct hs_trace_shared){ 5, 0, bits_each(0, 4), bits_each(0, 2) };
-	s[1] = (struct hs_trace_shared){ 9, UINT32_MAX, bits_each(100, 100), bits_each(500, 100) };
+	s[0] = (struct hs_shared_huge){ 5, 0, bits_each(0, 4), bits_each(0, 2) };
+	s[1] = (struct hs_shared_huge){ 9, UINT32_MAX, bits_each(100, 100), bits_each(500, 100) };
 	r->type = HS_TRACE_SHARED;
 	r->nr = 2;
 	r->u.shared = s;
@@ -375,7 +375,7 @@ bool trace_same_record(const struct hs_trace_record *a, const struct hs_trace_re
 	case HS_TRACE_DECISIONS:
 		return same_decisions(a, b);
 	case HS_TRACE_SHARED:
-		return same_array(a->u.shared, b->u.shared, a->nr, sizeof(struct hs_trace_shared));
+		return same_array(a->u.shared, b->u.shared, a->nr, sizeof(struct hs_shared_huge));
 	case HS_TRACE_LEDGER:
 		return memcmp(&a->u.ledger, &b->u.ledger, sizeof(a->u.ledger)) == 0;
 	default:

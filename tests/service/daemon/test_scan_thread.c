@@ -199,7 +199,8 @@ size_t hs_pipeline_report(struct hs_pipeline *pipeline, struct hs_guest_report *
 	for (size_t i = 0; i < p.nr && i < max; i++) {
 		out[i] = (struct hs_guest_report){ .pid = p.pids[i], .name = "guest", .group = "default" };
 		if (p.engaged && p.engine_refuses)
-			(void)snprintf(out[i].why_not, sizeof(out[i].why_not), "it is held by a debugger");
+			hs_obstacle_set(&out[i].merge_obstacle, -EBUSY,
+					&(struct hs_error){ "it is held by a debugger" });
 	}
 	return p.nr;
 }

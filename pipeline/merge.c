@@ -1,0 +1,102 @@
+/*
+ * What is wanted is merged: one run of the merge operations over all guests, in the order that hs/merge_ops.h gives.
+ */
+#include "pipeline_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int verify_all(struct hs_pipeline *p, struct hs_error *err)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc;
+
+		if (g->gone || !g->shareable)
+			continue;
+		hs_pipeline_note_progress(p, HS_STAGE_VERIFY, i, p->nr_guests);
+		rc = hs_merge_verify(p, g, err);
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
+			return rc;
+	}
+	return 0;
+}
+
+/*
+ * What ksmd left alone in a burst that came to its end is not what it was taken for. Between two cycles a page may be
+ * written unseen: the first ageing of the next one clears its bit, and a look before that could not tell the guest's
+ * accesses from our own reads. A stale digest is found out by the compare, a stale compare here. Not where nothing is
+ * wanted: who only observes would read all that is identical again in each cycle, for figures that are hardly better.
+ */
+static void doubt_unmerged(struct hs_pipeline *p)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+
+		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
+			struct page_record *pg = &g->pages[h];
+			struct hs_shared_huge now;
+			struct hs_bits512 left;
+
+			hs_merge_state(p, g, h, &now);
+			left = hs_bits_andnot(now.wanted, now.shared);
+			pg->same = hs_bits_andnot(pg->same, left);
+			pg->zero = hs_bits_andnot(pg->zero, left);
+		}
+	}
+}
+
+int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
+{
+	struct hs_ledger before, after;
+	struct hs_share_burst burst;
+	uint64_t marked = 0;
+	int rc, parting;
+
+	/* What broke since the last cycle is booked before anything new is marked. */
+	rc = verify_all(p, err);
+	if (rc)
+		return rc;
+	(void)hs_merge_ledger(p, NULL, &before);
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		struct hs_share_applied applied;
+
+		if (!hs_guest_active(g) || !g->shareable)
+			continue;
+		rc = hs_merge_apply(p, g, &applied, err);
+		/* A guest that cannot be stopped just now, or finds no memory, is taken up in the next cycle: the burst
+		 * is for the others, and saves memory. */
+		if (rc && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM && !hs_pipeline_guest_aside(p, g, rc, err))
+			return rc;
+		marked += applied.pages_marked;
+		g->dropped = applied.pages_dropped;
+	}
+	if (!marked && !p->unsettled) {
+		*news = 0;
+		return 0;
+	}
+	hs_pipeline_note_progress(p, HS_STAGE_MERGE, 0, marked);
+	rc = hs_merge_burst(p, &burst, err);
+	p->totals.ksmd_cpu_us += burst.ksmd_cpu_us;
+	p->totals.burst_ms += burst.elapsed_ms;
+	p->unsettled = rc || !burst.settled;
+	/* Whatever ended the burst: what ksmd merged across groups does not stay. A guest that could not be parted is
+	 * tried again in the next cycle, which `unsettled` brings about. */
+	parting = hs_merge_part_groups(p, rc ? NULL : err);
+	p->unsettled |= parting != 0;
+	if (rc)
+		return rc;
+	rc = parting == -EBUSY || parting == -EAGAIN ? 0 : parting;
+	if (!rc)
+		rc = verify_all(p, err);
+	if (rc)
+		return rc;
+	if (burst.settled)
+		doubt_unmerged(p);
+	(void)hs_merge_ledger(p, NULL, &after);
+	*news = after.shared + after.zero > before.shared + before.zero
+		    ? after.shared + after.zero - before.shared - before.zero
+		    : before.shared + before.zero - after.shared - after.zero;
+	return 0;
+}

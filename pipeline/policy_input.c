@@ -1,0 +1,39 @@
+/* What is known of one huge page, put together for the policy. */
+#include "pipeline_internal.h"
+
+struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
+{
+	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
+	const struct page_record *pg = &g->pages[h];
+	struct hs_policy_input in = {
+		.state = r->state,
+		.heat = (uint8_t)hs_coarse_heat(g->coarse, h),
+		.cold_rounds = r->cold_rounds,
+		.nr_accessed_rounds = hs_coarse_count(r),
+		.fine = pg->fine,
+		.present = pg->present,
+		.hashed = pg->hashed,
+		.zero = pg->zero,
+		.accessed = pg->accessed,
+		.nr_unshared = pg->nr_unshared,
+		.ban_left = pg->ban_until > p->totals.cycles ? pg->ban_until - p->totals.cycles : 0,
+	};
+
+	if (g->shareable) {
+		struct hs_shared_huge now;
+
+		hs_merge_state(p, g, h, &now);
+		in.shared = now.shared;
+		in.breaks = now.breaks;
+	}
+	return in;
+}
+
+void hs_pipeline_policy_promise(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_policy_input *in)
+{
+	struct hs_bits512 candidates;
+
+	hs_index_indexed(p->index, g->index_id, h, &in->hashed);
+	in->zero = g->pages[h].zero_hint;
+	hs_content_duplicates(p, g, h, &in->hashed, &in->duplicate, &candidates);
+}
