@@ -1,4 +1,4 @@
-/* The scan thread's own structure, shared by its two files. */
+/* The scan thread's own structure, shared by its files. */
 #ifndef HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
 #define HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
 
@@ -60,6 +60,19 @@ enum scan_urgency {
 	SCAN_ANY_JOB,         /* the coarse window and rests: any job */
 	SCAN_NOTHING,         /* within a job: nothing but the end of the process */
 };
+
+/* ---- scan_thread.c ---- */
+
+void hs_scan_thread_push(struct job_queue *q, struct job_item *item);
+struct job_item *hs_scan_thread_pop(struct job_queue *q); /* NULL: none is there */
+
+/* The pipeline's clock; ctx: the thread. */
+uint64_t hs_scan_thread_clock_now_us(void *ctx);
+int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us);
+
+void *hs_scan_thread_run(void *arg);
+
+/* ---- scan_jobs.c, and what it needs of the thread ---- */
 
 bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind);
 
