@@ -221,7 +221,7 @@ static void begin_job(struct hs_scan_thread *w)
 /* What an earlier job could not do. */
 static void retry_undo(struct hs_scan_thread *w)
 {
-	if (!w->undo_owed || hs_scan_thread_now_us() < w->retry_undo_at_us)
+	if (!w->undo_pending || hs_scan_thread_now_us() < w->retry_undo_at_us)
 		return;
 	begin_job(w);
 	hs_scan_thread_retry_undo(w);
@@ -318,7 +318,7 @@ void *hs_scan_thread_run(void *arg)
 			set_stage(w, "idle");
 		}
 		w->urgency = SCAN_ANY_JOB;
-		if (w->undo_owed) {
+		if (w->undo_pending) {
 			const uint64_t now_us = hs_scan_thread_now_us();
 			const uint64_t left_us = w->retry_undo_at_us > now_us ? w->retry_undo_at_us - now_us : 0;
 

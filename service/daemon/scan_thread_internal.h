@@ -33,7 +33,7 @@ struct hs_scan_thread {
 	struct hs_priority priority;     /* which of them, while the work may wait */
 	uint64_t sched_asked_ms;         /* when it was last asked */
 	bool in_job;                     /* progress is a sign of life, and no other stage */
-	bool undo_owed; /* the mode was to leave nothing shared, and something could not be undone yet */
+	bool undo_pending; /* the mode was to leave nothing shared, and something could not be undone yet */
 	uint64_t retry_undo_at_us;
 	uint64_t retry_undo_us; /* the wait before that try; 0: there was none in this mode */
 	char undo_text[512];    /* why, as it was logged */
@@ -79,7 +79,7 @@ bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind);
 /* Does one job; fills in rc and text. */
 void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item);
 
-/* undo_owed, and retry_undo_at_us is over. */
+/* undo_pending, and retry_undo_at_us is over. */
 void hs_scan_thread_retry_undo(struct hs_scan_thread *w);
 
 /* Takes the engine when the mode wants it and it is not taken; what prevents it becomes the trouble. */
