@@ -2,10 +2,8 @@
  * The commands that talk to the daemon. All have --socket and --json; what else each takes stands in the table at the
  * end, from which its help and its checks are made.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "service/common/diagnose.h"
@@ -26,8 +24,6 @@ enum {
 	OPT_COUNT,
 	OPT_SECONDS
 };
-
-#define WAIT_S 3600 /* for an undoing to end; it goes on by itself if we do not wait */
 
 struct command {
 	const char *name;
@@ -78,8 +74,7 @@ json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const cha
 	return out;
 }
 
-/* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer. */
-static int show(const struct hs_ctl_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
+int hs_ctl_show(const struct hs_ctl_options *o, json_t *answer, const int *status, void (*fn)(const json_t *))
 {
 	if (!answer)
 		return *status;
@@ -90,21 +85,21 @@ static int show(const struct hs_ctl_options *o, json_t *answer, const int *statu
 	return fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
-static int get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *))
+int hs_ctl_get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *))
 {
 	int status = 0;
 
-	return show(o, hs_ctl_ask(o, "GET", path, NULL, 30, &status), &status, fn);
+	return hs_ctl_show(o, hs_ctl_ask(o, "GET", path, NULL, 30, &status), &status, fn);
 }
 
 static int run_status(const struct hs_ctl_options *o)
 {
-	return get(o, "/v1/status", hs_show_status);
+	return hs_ctl_get(o, "/v1/status", hs_show_status);
 }
 
 static int run_stats(const struct hs_ctl_options *o)
 {
-	return get(o, "/v1/status", hs_show_stats);
+	return hs_ctl_get(o, "/v1/status", hs_show_stats);
 }
 
 static void show_guests(const json_t *answer)
@@ -114,13 +109,13 @@ static void show_guests(const json_t *answer)
 
 static int run_guests(const struct hs_ctl_options *o)
 {
-	return get(o, "/v1/guests", show_guests);
+	return hs_ctl_get(o, "/v1/guests", show_guests);
 }
 
 static int run_show(const struct hs_ctl_options *o)
 {
 	char buf[64], *path = hs_client_path("/v1/guests/", hs_ctl_guest(o, buf), "");
-	int status = get(o, path, hs_show_guest);
+	int status = hs_ctl_get(o, path, hs_show_guest);
 
 	free(path);
 	return status;
@@ -128,7 +123,7 @@ static int run_show(const struct hs_ctl_options *o)
 
 static int run_report(const struct hs_ctl_options *o)
 {
-	return get(o, "/v1/report", hs_show_report);
+	return hs_ctl_get(o, "/v1/report", hs_show_report);
 }
 
 static int run_history(const struct hs_ctl_options *o)
@@ -136,7 +131,7 @@ static int run_history(const struct hs_ctl_options *o)
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), o->seconds ? "/v1/history?seconds=%u" : "/v1/history", o->seconds);
-	return get(o, path, hs_show_history);
+	return hs_ctl_get(o, path, hs_show_history);
 }
 
 /* Through the daemon, which knows its guests; without one, as well as it goes. */
@@ -171,160 +166,8 @@ static int run_diagnose(const struct hs_ctl_options *o)
 		free(found);
 	}
 	obstacles = (int)json_integer_value(json_object_get(answer, "obstacles"));
-	status = show(o, answer, &failed, hs_show_diagnose);
+	status = hs_ctl_show(o, answer, &failed, hs_show_diagnose);
 	return status ? status : obstacles ? HS_EXIT_FAILED : 0;
-}
-
-/* ---- changing ---- */
-
-static void show_done(const json_t *answer)
-{
-	const char *text = json_string_value(json_object_get(answer, "message"));
-	char safe[600];
-
-	(void)printf("%s\n", text && *text ? hs_terminal_safe(safe, sizeof(safe), text, sizeof(safe) - 1) : "done");
-}
-
-/* The answer to a request that changes something. */
-static int show_change(const struct hs_ctl_options *o, json_t *answer, int *status)
-{
-	const bool under_way = json_is_false(json_object_get(answer, "done"));
-	const int rc = show(o, answer, status, show_done);
-
-	return rc || !under_way ? rc : HS_EXIT_UNDER_WAY;
-}
-
-static void show_mode(const json_t *answer)
-{
-	const char *mode = json_string_value(json_object_get(answer, "mode"));
-	const char *now = json_string_value(json_object_get(answer, "effective"));
-	const char *why = json_string_value(json_object_get(answer, "reason"));
-	char safe[300];
-
-	(void)printf("%s", mode ? mode : "?");
-	if (mode && now && strcmp(mode, now) != 0)
-		(void)printf(", now %s", now);
-	(void)printf(" (%s)\n", hs_terminal_safe(safe, sizeof(safe), why ? why : "", sizeof(safe) - 1));
-}
-
-static int run_mode(const struct hs_ctl_options *o)
-{
-	enum hs_mode mode;
-	json_t *body;
-	int status = 0;
-
-	if (!o->word)
-		return get(o, "/v1/mode", show_mode);
-	if (hs_mode_parse(o->word, &mode)) {
-		(void)fprintf(stderr, "hs-share mode: \"%s\" is no mode; the modes are off, observe, save and auto\n",
-			      o->word);
-		return HS_EXIT_USAGE;
-	}
-	body = json_pack("{s:s}", "mode", o->word);
-	if (o->keep || o->undo)
-		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show_change(o, hs_ctl_ask(o, "PUT", "/v1/mode", body, 0, &status), &status);
-	json_decref(body);
-	return status;
-}
-
-static int run_reload(const struct hs_ctl_options *o)
-{
-	int status = 0;
-
-	return show_change(o, hs_ctl_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status);
-}
-
-static int run_opt_in(const struct hs_ctl_options *o)
-{
-	char buf[64], *path = hs_client_path("/v1/guests/", hs_ctl_guest(o, buf), "/opt-in");
-	json_t *body = json_object();
-	int status = 0;
-
-	if (o->group)
-		(void)json_object_set_new(body, "group", json_string(o->group));
-	if (o->has_max_shared)
-		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
-	status = show_change(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status);
-	json_decref(body);
-	free(path);
-	return status;
-}
-
-/* Until nothing of the guest is shared any more, or it is gone. */
-static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
-{
-	const bool tty = isatty(STDERR_FILENO) == 1;
-	char *path = hs_client_path("/v1/guests/", guest, "");
-	int status = HS_EXIT_UNDER_WAY, last = -1; /* until it is seen to be done */
-
-	for (int s = 0; path && s < WAIT_S * 5; s++) {
-		const struct timespec fifth = { .tv_nsec = 200000000 };
-		struct hs_error err = { "" };
-		json_t *g = NULL;
-		const char *state;
-		int rc = hs_client_request(o->socket, "GET", path, NULL, 30, &g, &err), left;
-
-		if (rc) {
-			json_decref(g);
-			status = 0;
-			if (rc != -ENOENT) { /* that one: it is gone, and with it its sharing */
-				hs_complain("%s", err.text);
-				status = rc == -EREMOTEIO ? HS_EXIT_FAILED : HS_EXIT_NO_DAEMON;
-			}
-			break;
-		}
-		state = json_string_value(json_object_get(g, "state"));
-		left = (int)(json_integer_value(json_object_get(g, "saved_bytes")) >> 20);
-		if (!state || (strcmp(state, "leaving") != 0 && strcmp(state, "sharing") != 0 &&
-			       strcmp(state, "observed") != 0)) {
-			json_decref(g);
-			status = 0;
-			break;
-		}
-		if (tty && left != last)
-			(void)fprintf(stderr, "\r\033[Kundoing: %d MiB left", left);
-		last = left;
-		json_decref(g);
-		(void)nanosleep(&fifth, NULL);
-	}
-	if (tty && last >= 0)
-		(void)fprintf(stderr, "\r\033[K");
-	if (status == HS_EXIT_UNDER_WAY)
-		hs_complain(
-		    "it is still being undone after %d s, and goes on by itself: `hs-share guests` shows how far "
-		    "it is",
-		    WAIT_S);
-	free(path);
-	return status;
-}
-
-static int run_opt_out(const struct hs_ctl_options *o)
-{
-	char buf[64];
-	const char *guest = hs_ctl_guest(o, buf);
-	char *path = hs_client_path("/v1/guests/", guest, "/opt-in");
-	int status = 0;
-	json_t *answer = hs_ctl_ask(o, "DELETE", path, NULL, 30, &status);
-
-	free(path);
-	if (answer && !o->no_wait)
-		status = wait_until_left(o, guest);
-	if (status) {
-		json_decref(answer);
-		return status;
-	}
-	return show_change(o, answer, &status);
-}
-
-static int run_unshare(const struct hs_ctl_options *o)
-{
-	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
-	int status = 0;
-
-	status = show_change(o, hs_ctl_ask(o, "POST", path, NULL, 0, &status), &status);
-	free(path);
-	return status;
 }
 
 /* ---- options ---- */
@@ -440,19 +283,19 @@ static const struct command commands[] = {
 	{ "mode",
 	  "Show the mode, or set it: off, observe (look, change nothing), save (share), auto (save under memory "
 	  "pressure).",
-	  "[MODE]", false, true, for_mode, run_mode },
-	{ "opt-in", "Let a guest share inside its trust group.", "GUEST", true, true, for_opt_in, run_opt_in },
+	  "[MODE]", false, true, for_mode, hs_ctl_mode },
+	{ "opt-in", "Let a guest share inside its trust group.", "GUEST", true, true, for_opt_in, hs_ctl_opt_in },
 	{ "opt-out", "Let a guest share no more, and undo its sharing.", "GUEST", true, true, for_opt_out,
-	  run_opt_out },
+	  hs_ctl_opt_out },
 	{ "unshare", "Undo what is shared now; later cycles may share again.", "GUEST", true, true, for_unshare,
-	  run_unshare },
+	  hs_ctl_unshare },
 	{ "watch", "A live table.", NULL, false, false, for_watch, hs_ctl_watch },
 	{ "report", "What sharing would save, guest by guest and group by group.", NULL, false, false, none,
 	  run_report },
 	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
 	{ "diagnose", "What this host can do, and what stands in the way. Works without the daemon as well.", NULL,
 	  false, false, none, run_diagnose },
-	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, run_reload },
+	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, hs_ctl_reload },
 };
 
 int hs_cmd_ctl(int argc, char **argv)

@@ -1,4 +1,4 @@
-/* hs-share unshare: undoes what an earlier run left shared, and gives back what a killed one owes. */
+/* hs-share unshare: undoes what an earlier run left shared, and puts back what a killed one had changed. */
 #include "commands.h"
 
 #include <errno.h>

@@ -31,6 +31,20 @@ json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const cha
 json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
 		   long timeout_s, int *status, struct hs_error *err);
 
+/* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer.
+ * Exit status. */
+int hs_ctl_show(const struct hs_ctl_options *o, json_t *answer, const int *status, void (*fn)(const json_t *));
+/* Asks for it, and shows it. */
+int hs_ctl_get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *));
+
+/* ---- cmd_change.c ---- */
+
+int hs_ctl_mode(const struct hs_ctl_options *o);
+int hs_ctl_reload(const struct hs_ctl_options *o);
+int hs_ctl_opt_in(const struct hs_ctl_options *o);
+int hs_ctl_opt_out(const struct hs_ctl_options *o);
+int hs_ctl_unshare(const struct hs_ctl_options *o);
+
 /* ---- how answers are shown ---- */
 
 void hs_show_status(const json_t *status);

@@ -248,7 +248,7 @@ static void kvm(struct hs_findings *l)
 }
 
 /* What all of the host's merged memory would take once it is not merged any more, in kB. */
-static unsigned long long owed_kib(const struct hs_host *host)
+static unsigned long long to_unshare_kib(const struct hs_host *host)
 {
 	struct hs_ksm_counters c;
 
@@ -257,7 +257,7 @@ static unsigned long long owed_kib(const struct hs_host *host)
 
 static void memory(struct hs_findings *l)
 {
-	unsigned long long total, available, swap_total, swap_free, owed = owed_kib(l->host);
+	unsigned long long total, available, swap_total, swap_free, needed = to_unshare_kib(l->host);
 	struct hs_meminfo mem;
 
 	if (hs_meminfo_read(l->host, &mem))
@@ -272,10 +272,10 @@ static void memory(struct hs_findings *l)
 						: "",
 			 "%llu MiB of %llu MiB are available", available >> 10, total >> 10);
 	if (total)
-		hs_found(l, owed > available ? HS_FINDING_WARNING : HS_FINDING_OK, "memory-to-unshare",
-			 owed > available ? "make room, or migrate guests away one by one, before sharing is ended"
-					  : "",
-			 "ending all sharing on this host would take %llu MiB; %llu MiB are available", owed >> 10,
+		hs_found(l, needed > available ? HS_FINDING_WARNING : HS_FINDING_OK, "memory-to-unshare",
+			 needed > available ? "make room, or migrate guests away one by one, before sharing is ended"
+					    : "",
+			 "ending all sharing on this host would take %llu MiB; %llu MiB are available", needed >> 10,
 			 available >> 10);
 	if (swap_total)
 		hs_found(l, HS_FINDING_NOTE, "swap", "",

@@ -208,7 +208,7 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 	g->refused = HS_REASON_NONE;
 	g->retry_at_us = 0;
 	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, g->opt_in.group);
-	hs_daemon_save_wishes(d);
+	hs_daemon_save_opt_ins(d);
 	hs_daemon_reconcile_soon(d);
 	finish(done, 0, "");
 }
@@ -231,7 +231,7 @@ static void opt_out(void *ctx, const char *guest, struct hs_done done)
 	g->by_request.on = false;
 	hs_daemon_settle_opt_in(g);
 	g->retry_at_us = 0;
-	hs_daemon_save_wishes(d);
+	hs_daemon_save_opt_ins(d);
 	hs_daemon_reconcile_soon(d);
 	if (g->source == HS_SOURCE_LIBVIRT && d->virt)
 		hs_virt_set_opt_in(d->virt, g->uuid, &off, done);
@@ -255,9 +255,9 @@ static void unshare(void *ctx, const char *guest, struct hs_done done)
 	}
 	if (g && g->place != HS_PLACE_IN) {
 		/* Not the scan's now, but an earlier life, or mode off with keep, may have left something in it. */
-		job.kind = HS_JOB_CHECK_OWED;
+		job.kind = HS_JOB_CHECK_LEFT;
 		memcpy(job.name, g->id, sizeof(job.name));
-		job.wish = g->opt_in;
+		job.opt_in = g->opt_in;
 	}
 	job.pid = g ? g->pid : 0;
 	if (hs_scan_thread_post(d->scan, &job))

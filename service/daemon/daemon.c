@@ -24,7 +24,7 @@
 #define HTTP_REQUEST_S    30
 #define HTTP_ANSWER_S     600 /* undoing all of a large host takes minutes */
 #define HTTP_MAX_WAITING  48
-#define HTTP_MAX_BODY     16384 /* the largest request is a mode or a wish of some hundred bytes */
+#define HTTP_MAX_BODY     16384 /* the largest request is a mode or an opt-in of some hundred bytes */
 #define RECONNECT_MS      1000
 #define LIBVIRT_ANSWER_MS 20000 /* below hs-share's own patience with a request */
 
@@ -175,7 +175,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 	rc = hs_scan_thread_start(&d->scan, &scan, err);
 	if (rc)
 		return rc;
-	hs_daemon_load_wishes(d);
+	hs_daemon_load_opt_ins(d);
 	if (d->cfg.libvirt_uri[0]) {
 		callbacks.ctx = d;
 		/* Until it says something: connecting has no limit of time. */

@@ -1,6 +1,6 @@
 /*
- * The daemon: its event loop's thread knows the guests, the mode and the wishes; the scan's thread and libvirt's do
- * what takes time. All of struct hs_daemon belongs to the loop's thread.
+ * The daemon: its event loop's thread knows the guests, the mode and the desired state of each; the scan's thread and
+ * libvirt's do what takes time. All of struct hs_daemon belongs to the loop's thread.
  */
 #ifndef HS_SERVICE_DAEMON_DAEMON_INTERNAL_H
 #define HS_SERVICE_DAEMON_DAEMON_INTERNAL_H
@@ -44,7 +44,7 @@ struct hs_daemon_guest {
 	uint64_t retry_at_us; /* when it is asked again */
 	char undo_text[512];  /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
 			       */
-	bool owed_checked;    /* what an earlier life left in it was looked for */
+	bool left_checked;    /* what an earlier life left in it was looked for */
 	bool forgotten;       /* to be freed when no job is under way */
 	unsigned int jobs;    /* under way */
 	struct hs_daemon_guest *next;
@@ -174,7 +174,7 @@ void hs_daemon_history_add(struct hs_daemon *d);
 HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);
 
 /* Processes that were opted in by request, so that a restart knows them; written atomically. */
-void hs_daemon_save_wishes(struct hs_daemon *d);
-void hs_daemon_load_wishes(struct hs_daemon *d);
+void hs_daemon_save_opt_ins(struct hs_daemon *d);
+void hs_daemon_load_opt_ins(struct hs_daemon *d);
 
 #endif

@@ -105,7 +105,7 @@ static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 	/* It was asked for of this process, not of the next one of its domain. */
 	g->by_request.on = false;
 	hs_daemon_settle_opt_in(g);
-	hs_daemon_save_wishes(g->daemon);
+	hs_daemon_save_opt_ins(g->daemon);
 	hs_daemon_reconcile_soon(g->daemon);
 	return 0;
 }
@@ -121,7 +121,7 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 	g->pid = 0;
 	g->refused = HS_REASON_NONE;
 	g->undo_text[0] = '\0';
-	g->owed_checked = false;
+	g->left_checked = false;
 	if (!pid)
 		return 0;
 	g->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0U);

@@ -28,7 +28,7 @@ static void because(struct hs_model_guest *m, enum hs_reason reason, const char 
 	hs_text_mend(m->reason_text);
 }
 
-/* Watched and wished, and still nothing is shared: why? */
+/* Watched and opted in, and still nothing is shared: why? */
 static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 {
 	const struct hs_guest_report *r = &m->report;

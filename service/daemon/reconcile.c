@@ -65,7 +65,7 @@ static void on_added(void *arg, int rc, const char *text)
 		refuse(g, rc, text);
 		g->place = HS_PLACE_OUT;
 		g->scan_pid = 0;
-		g->owed_checked = false; /* the engine has not seen it */
+		g->left_checked = false; /* the engine has not seen it */
 	} else {
 		g->refused = HS_REASON_NONE;
 		g->refused_text[0] = '\0';
@@ -94,7 +94,7 @@ static void on_removed(void *arg, int rc, const char *text)
 	job_ended(g);
 }
 
-static void on_owed(void *arg, int rc, const char *text)
+static void on_left_checked(void *arg, int rc, const char *text)
 {
 	struct hs_daemon_guest *g = arg;
 
@@ -102,7 +102,7 @@ static void on_owed(void *arg, int rc, const char *text)
 		hs_log(HS_LOG_WARNING, "guest %s: what an earlier run left shared in it could not be undone yet: %s",
 		       g->id, text);
 		(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
-		g->owed_checked = false;
+		g->left_checked = false;
 		g->retry_at_us = hs_daemon_now_us(g->daemon) + RETRY_SOON_US;
 	} else {
 		g->undo_text[0] = '\0';
@@ -146,7 +146,7 @@ static bool has_vfio(const struct hs_host *host, pid_t pid)
 static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bool undo,
 		 void (*done)(void *arg, int rc, const char *text))
 {
-	struct hs_job job = { .kind = kind, .pid = pid, .undo = undo, .wish = g->opt_in, .done = { done, g } };
+	struct hs_job job = { .kind = kind, .pid = pid, .undo = undo, .opt_in = g->opt_in, .done = { done, g } };
 
 	memcpy(job.name, g->id, sizeof(job.name));
 	if (hs_scan_thread_post(g->daemon->scan, &job)) {
@@ -180,7 +180,7 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
 	g->scan_pid = g->pid;
 	g->taken = g->opt_in;
 	/* The engine reads back what an earlier life left in it. */
-	g->owed_checked = true;
+	g->left_checked = true;
 }
 
 /*
@@ -216,9 +216,9 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 	case HS_PLACE_OUT:
 		if (want && due)
 			take_in(d, g);
-		else if (!want && g->pid && !g->owed_checked && !d->ending && !g->jobs &&
+		else if (!want && g->pid && !g->left_checked && !d->ending && !g->jobs &&
 			 hs_daemon_now_us(d) >= g->retry_at_us && (!g->opt_in.on || g->obstacle || d->off_undo))
-			g->owed_checked = post(g, HS_JOB_CHECK_OWED, g->pid, true, on_owed);
+			g->left_checked = post(g, HS_JOB_CHECK_LEFT, g->pid, true, on_left_checked);
 		break;
 	case HS_PLACE_IN:
 		other_group = strcmp(g->taken.group, g->opt_in.group) != 0;
@@ -237,7 +237,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		if (post(g, HS_JOB_REMOVE, g->scan_pid, g->undo, on_removed)) {
 			g->place = HS_PLACE_LEAVING;
 			g->lost = false;
-			g->owed_checked = g->undo;
+			g->left_checked = g->undo;
 		}
 		break;
 	case HS_PLACE_COMING:

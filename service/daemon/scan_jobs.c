@@ -26,7 +26,7 @@ bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind)
 	switch (kind) {
 	case HS_JOB_ADD:
 	case HS_JOB_LIMIT:
-	case HS_JOB_CHECK_OWED:
+	case HS_JOB_CHECK_LEFT:
 		return false;
 	case HS_JOB_REMOVE:
 	case HS_JOB_UNSHARE:
@@ -127,15 +127,15 @@ static int give_back(struct hs_scan_thread *w, pid_t pid, struct hs_error *err)
 static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	const struct hs_guest_options opt = { .name = job->name,
-					      .group = job->wish.group,
-					      .max_shared_bytes = job->wish.max_shared_bytes };
+					      .group = job->opt_in.group,
+					      .max_shared_bytes = job->opt_in.max_shared_bytes };
 	int rc = hs_descriptors_for_guest(&w->cfg.host, err);
 
 	if (!rc)
 		rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
 	if (!rc)
 		hs_log(HS_LOG_INFO, "guest %s (process %d) is watched, group %s", job->name, (int)job->pid,
-		       job->wish.group[0] ? job->wish.group : "default");
+		       job->opt_in.group[0] ? job->opt_in.group : "default");
 	return rc;
 }
 
@@ -153,7 +153,7 @@ static int take_out(struct hs_scan_thread *w, pid_t pid, bool undo, struct hs_er
 	return rc;
 }
 
-static int check_owed(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
+static int check_left(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	uint64_t bytes = 0;
 	int rc = hs_share_find_marked(&w->cfg.host, job->pid, &bytes, err);
@@ -169,7 +169,7 @@ static int check_owed(struct hs_scan_thread *w, const struct hs_job *job, struct
 	if (rc)
 		return rc;
 	rc = take_out(w, job->pid, true, err);
-	/* Nobody asked for it to be a guest: what could not be undone is owed, and not added to. */
+	/* Nobody asked for it to be a guest: what could not be undone is pending, and not added to. */
 	if (rc)
 		(void)take_out(w, job->pid, false, NULL);
 	return rc;
@@ -192,11 +192,11 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 		rc = give_back(w, 0, err);
 	if (rc && strcmp(w->undo_text, err->text) != 0)
 		hs_log(HS_LOG_WARNING, "not everything is unshared yet, and is tried again: %s", err->text);
-	else if (!rc && w->undo_owed)
+	else if (!rc && w->undo_pending)
 		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
 	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
 	tell_undo_pending(w);
-	w->undo_owed = rc != 0;
+	w->undo_pending = rc != 0;
 	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
 	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
 		w->retry_undo_us = RETRY_UNDO_MAX_US;
@@ -218,7 +218,7 @@ static int leave(struct hs_scan_thread *w, const struct hs_job *job, struct hs_e
 
 	if (rc != -ENOENT)
 		return rc;
-	return job->undo ? check_owed(w, job, err) : 0;
+	return job->undo ? check_left(w, job, err) : 0;
 }
 
 static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
@@ -228,7 +228,7 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	w->effective = job->effective;
 	w->retry_engage_at_us = 0;
 	w->rest_ms = 0;
-	w->undo_owed = false;
+	w->undo_pending = false;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
 	tell_undo_pending(w);
@@ -310,13 +310,13 @@ void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item)
 		rc = give_back(w, job->pid, &err);
 		break;
 	case HS_JOB_LIMIT:
-		rc = hs_pipeline_set_limits(w->pipeline, job->pid, job->wish.max_shared_bytes);
+		rc = hs_pipeline_set_limits(w->pipeline, job->pid, job->opt_in.max_shared_bytes);
 		break;
 	case HS_JOB_MODE:
 		rc = set_mode(w, job, &err);
 		break;
-	case HS_JOB_CHECK_OWED:
-		rc = check_owed(w, job, &err);
+	case HS_JOB_CHECK_LEFT:
+		rc = check_left(w, job, &err);
 		break;
 	case HS_JOB_CONFIGURE:
 		rc = configure(w, job, &err);

@@ -16,13 +16,13 @@
 struct hs_scan_thread;
 
 enum hs_job_kind {
-	HS_JOB_ADD,        /* pid, name, wish */
+	HS_JOB_ADD,        /* pid, name, opt_in */
 	HS_JOB_REMOVE,     /* pid; undo: its sharing first. -ENOMEM: no room for that now, it stays */
 	HS_JOB_UNSHARE,    /* pid, or 0: all */
-	HS_JOB_LIMIT,      /* pid, wish.max_shared_bytes */
+	HS_JOB_LIMIT,      /* pid, opt_in.max_shared_bytes */
 	HS_JOB_MODE,       /* effective: off, observe or save; undo: when that ends sharing. HS_DONE_UNDER_WAY: to save,
 			      and the engine cannot be taken yet; it is tried again */
-	HS_JOB_CHECK_OWED, /* pid: undo what an earlier life left shared in a process that is no guest now */
+	HS_JOB_CHECK_LEFT, /* pid: undo what an earlier life left shared in a process that is no guest now */
 	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back. -errno: the old one goes
 			      on; above 0: so many guests could not be taken over, and are out */
 	HS_JOB_QUIT,       /* undo; the thread ends */
@@ -34,7 +34,7 @@ struct hs_job {
 	bool undo;
 	enum hs_mode effective;
 	char name[HS_NAME_MAX];
-	struct hs_opt_in wish;
+	struct hs_opt_in opt_in;
 	struct hs_pipeline_config config;
 	uint32_t rest_min_s, rest_max_s;
 	struct hs_done done; /* called on the main thread; fn may be NULL */

@@ -1,4 +1,4 @@
-/* The scan thread's own structure, shared by its two files. */
+/* The scan thread's own structure, shared by its files. */
 #ifndef HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
 #define HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
 
@@ -33,7 +33,7 @@ struct hs_scan_thread {
 	struct hs_priority priority;     /* which of them, while the work may wait */
 	uint64_t sched_asked_ms;         /* when it was last asked */
 	bool in_job;                     /* progress is a sign of life, and no other stage */
-	bool undo_owed; /* the mode was to leave nothing shared, and something could not be undone yet */
+	bool undo_pending; /* the mode was to leave nothing shared, and something could not be undone yet */
 	uint64_t retry_undo_at_us;
 	uint64_t retry_undo_us; /* the wait before that try; 0: there was none in this mode */
 	char undo_text[512];    /* why, as it was logged */
@@ -61,12 +61,25 @@ enum scan_urgency {
 	SCAN_NOTHING,         /* within a job: nothing but the end of the process */
 };
 
+/* ---- scan_thread.c ---- */
+
+void hs_scan_thread_push(struct job_queue *q, struct job_item *item);
+struct job_item *hs_scan_thread_pop(struct job_queue *q); /* NULL: none is there */
+
+/* The pipeline's clock; ctx: the thread. */
+uint64_t hs_scan_thread_clock_now_us(void *ctx);
+int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us);
+
+void *hs_scan_thread_run(void *arg);
+
+/* ---- scan_jobs.c, and what it needs of the thread ---- */
+
 bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind);
 
 /* Does one job; fills in rc and text. */
 void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item);
 
-/* undo_owed, and retry_undo_at_us is over. */
+/* undo_pending, and retry_undo_at_us is over. */
 void hs_scan_thread_retry_undo(struct hs_scan_thread *w);
 
 /* Takes the engine when the mode wants it and it is not taken; what prevents it becomes the trouble. */

@@ -1,6 +1,6 @@
 /*
  * What has to survive the daemon's own end: the lock that keeps a second one away, and the processes that were opted in
- * by request. (Domains keep their wish in libvirt, and what is shared the kernel knows.)
+ * by request. (Of domains libvirt keeps it, and what is shared the kernel knows.)
  */
 #include "daemon_internal.h"
 
@@ -16,7 +16,7 @@
 #include "service/common/log.h"
 #include "base/procstat.h"
 
-#define WISHES "wishes.json"
+#define OPT_INS_FILE "wishes.json"
 
 int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err)
 {
@@ -50,7 +50,7 @@ int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err)
 	return 0;
 }
 
-void hs_daemon_save_wishes(struct hs_daemon *d)
+void hs_daemon_save_opt_ins(struct hs_daemon *d)
 {
 	char path[4200], tmp[4300];
 	json_t *list = json_array();
@@ -62,7 +62,7 @@ void hs_daemon_save_wishes(struct hs_daemon *d)
 								    (json_int_t)hs_start_time(&d->host, g->pid),
 								    "group", g->by_request.group, "max_shared_bytes",
 								    (json_int_t)g->by_request.max_shared_bytes));
-	(void)snprintf(path, sizeof(path), "%s/" WISHES, d->host.state_dir);
+	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd >= 0)
@@ -76,14 +76,14 @@ void hs_daemon_save_wishes(struct hs_daemon *d)
 	json_decref(list);
 }
 
-void hs_daemon_load_wishes(struct hs_daemon *d)
+void hs_daemon_load_opt_ins(struct hs_daemon *d)
 {
 	char path[4200];
 	json_error_t je;
 	json_t *list, *item;
 	size_t i;
 
-	(void)snprintf(path, sizeof(path), "%s/" WISHES, d->host.state_dir);
+	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
 	if (access(path, F_OK))
 		return;
 	list = json_load_file(path, 0, &je);

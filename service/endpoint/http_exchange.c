@@ -62,9 +62,9 @@ static void give_reply(struct hs_http_exchange *x, unsigned int status, const ch
 void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
 		   size_t len, const char *headers)
 {
-	if (!x->owed)
+	if (!x->unanswered)
 		return;
-	x->owed = false;
+	x->unanswered = false;
 	*x->at = x->next;
 	if (x->next)
 		x->next->at = x->at;
@@ -192,7 +192,7 @@ static enum MHD_Result first_call(struct hs_http_listener *l, struct MHD_Connect
 
 static void give_to_handler(struct hs_http *h, struct hs_http_exchange *x)
 {
-	x->owed = true;
+	x->unanswered = true;
 	x->since_us = hs_http_now_us(h);
 	x->next = h->waiting;
 	x->at = &h->waiting;
@@ -266,7 +266,7 @@ void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, e
 	x->suspended = false;
 	x->client = NULL;
 	x->connection = NULL;
-	if (x->owed)
+	if (x->unanswered)
 		x->orphan = true;
 	else
 		hs_http_free_exchange(x);

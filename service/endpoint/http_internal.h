@@ -26,7 +26,7 @@ struct hs_http_client {
 struct hs_http_exchange {
 	struct hs_http_exchange *next, **at; /* of those that wait for the handler */
 	uint64_t since_us;                   /* when it was given to the handler */
-	bool owed;                           /* it was, and the handler has not answered */
+	bool unanswered;                     /* it was, and the handler has not answered */
 	bool orphan;                         /* its request has ended: it lives for the handler's answer alone */
 	struct hs_http_listener *listener;
 	struct hs_http_client *client;

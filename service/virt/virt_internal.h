@@ -31,7 +31,7 @@ struct hs_virt_job {
 	struct hs_virt_job *next;
 };
 
-/* A request that is owed an answer. It stays on the main thread, so that a call that hangs takes no answer with it. */
+/* A request that is to be answered. It stays on the main thread, so that a call that hangs takes no answer with it. */
 struct hs_virt_request {
 	uint64_t id;
 	uint64_t until_us; /* monotonic; the order of the list */

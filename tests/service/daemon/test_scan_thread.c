@@ -262,7 +262,7 @@ static void teardown(void)
 static void post(struct hs_job job)
 {
 	(void)snprintf(job.name, sizeof(job.name), "guest");
-	(void)snprintf(job.wish.group, sizeof(job.wish.group), "default");
+	(void)snprintf(job.opt_in.group, sizeof(job.opt_in.group), "default");
 	job.done = (struct hs_done){ on_done, NULL };
 	ck_assert_int_eq(hs_scan_thread_post(scan, &job), 0);
 }
@@ -272,7 +272,8 @@ static void post(struct hs_job job)
 	do {                                                                                                           \
 		time_t end_ = time(NULL) + 30;                                                                         \
 		while (!(condition)) {                                                                                 \
-			ck_assert_msg(time(NULL) < end_, "waited in vain for: %s (last: %s)", #condition, done.text);  \
+			ck_assert_msg(time(NULL) < end_, "waited too long for: %s (last: %s)", #condition,          \
+				      done.text);                                                                      \
 			(void)sd_event_run(loop, 20000);                                                               \
 		}                                                                                                      \
 	} while (0)
@@ -333,21 +334,21 @@ START_TEST(test_service_scan_thread_long_job_lives)
 END_TEST
 
 /* A process that is no guest, and cannot be undone now, is not one afterwards either; it is undone when asked again. */
-START_TEST(test_service_scan_thread_owed_stays_out)
+START_TEST(test_service_scan_thread_left_stays_out)
 {
-	const struct hs_job owed = { .kind = HS_JOB_CHECK_OWED, .pid = 10 };
+	const struct hs_job left = { .kind = HS_JOB_CHECK_LEFT, .pid = 10 };
 
 	p.marked = true;
 	p.unshare_rc[0] = -ENOMEM;
 	p.unshare_rc[1] = -EBUSY;
-	do_job(owed);
+	do_job(left);
 	ck_assert_int_eq(done.rc, -ENOMEM);
 	ck_assert_str_eq(done.text, "call 0 fails");
 	ck_assert_uint_eq(p.nr, 0);
-	do_job(owed);
+	do_job(left);
 	ck_assert_int_eq(done.rc, -EBUSY);
 	ck_assert_uint_eq(p.nr, 0);
-	do_job(owed);
+	do_job(left);
 	ck_assert_msg(done.rc == 0, "%s", done.text);
 	ck_assert_uint_eq(p.nr, 0);
 	ck_assert_int_eq(p.nr_unshared, 3);
@@ -357,11 +358,11 @@ START_TEST(test_service_scan_thread_owed_stays_out)
 END_TEST
 
 /* One that has become a guest before it was looked at is unshared, and stays one. */
-START_TEST(test_service_scan_thread_owed_of_a_guest)
+START_TEST(test_service_scan_thread_left_of_a_guest)
 {
 	add(10);
 	p.marked = true;
-	do_job((struct hs_job){ .kind = HS_JOB_CHECK_OWED, .pid = 10 });
+	do_job((struct hs_job){ .kind = HS_JOB_CHECK_LEFT, .pid = 10 });
 	ck_assert_msg(done.rc == 0, "%s", done.text);
 	ck_assert_int_eq(p.nr_unshared, 1);
 	ck_assert_uint_eq(p.nr, 1);
@@ -462,8 +463,8 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, test_service_scan_thread_quit_is_told_last);
 	tcase_add_test(c, test_service_scan_thread_long_job_lives);
-	tcase_add_test(c, test_service_scan_thread_owed_stays_out);
-	tcase_add_test(c, test_service_scan_thread_owed_of_a_guest);
+	tcase_add_test(c, test_service_scan_thread_left_stays_out);
+	tcase_add_test(c, test_service_scan_thread_left_of_a_guest);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
 	tcase_add_test(c, test_service_scan_thread_save_waits_for_the_engine);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);

@@ -272,7 +272,7 @@ START_TEST(test_service_http_too_many_leave)
 }
 END_TEST
 
-/* An answer is owed to somebody who has left. */
+/* Somebody has left before the answer. */
 START_TEST(test_service_http_leaves)
 {
 	int fds[3], fd;
@@ -300,7 +300,7 @@ START_TEST(test_service_http_leaves)
 }
 END_TEST
 
-/* The server ends while it owes answers: the lines are cut, nothing is left (stop looks). */
+/* The server ends before it has answered: the lines are cut, nothing is left (stop looks). */
 /* Who waits for an answer and goes away leaves room for others; the handler's answer, which comes later, is nobody's.
  */
 START_TEST(test_service_http_waiting_clients_go)

@@ -58,16 +58,16 @@ END_TEST
 
 START_TEST(test_service_virt_format_reads_back)
 {
-	const struct hs_opt_in wish = { .on = true, .group = "db.prod-1_x", .max_shared_bytes = 4097 };
+	const struct hs_opt_in opt_in = { .on = true, .group = "db.prod-1_x", .max_shared_bytes = 4097 };
 	struct hs_opt_in back;
 	char xml[512];
 
-	ck_assert_int_eq(hs_virt_format_metadata(&wish, xml, sizeof(xml)), 0);
+	ck_assert_int_eq(hs_virt_format_metadata(&opt_in, xml, sizeof(xml)), 0);
 	ck_assert_int_eq(hs_virt_parse_metadata(xml, strlen(xml), &back, &err), 0);
-	ck_assert_int_eq(memcmp(&wish.group, &back.group, strlen(wish.group) + 1), 0);
+	ck_assert_int_eq(memcmp(&opt_in.group, &back.group, strlen(opt_in.group) + 1), 0);
 	ck_assert(back.on);
 	ck_assert_uint_eq(back.max_shared_bytes, 4097);
-	ck_assert_int_eq(hs_virt_format_metadata(&wish, xml, 10), -ENOBUFS);
+	ck_assert_int_eq(hs_virt_format_metadata(&opt_in, xml, 10), -ENOBUFS);
 }
 END_TEST
 
@@ -174,7 +174,7 @@ static void start(const char *uri)
 	do {                                                                                                           \
 		int tries_ = 0;                                                                                        \
 		while (!(condition)) {                                                                                 \
-			ck_assert_msg(tries_++ < 100, "waited in vain for: %s (last: %s)", #condition, t.text);        \
+			ck_assert_msg(tries_++ < 100, "waited too long for: %s (last: %s)", #condition, t.text);    \
 			(void)sd_event_run(t.loop, 100000);                                                            \
 		}                                                                                                      \
 	} while (0)
