@@ -37,6 +37,6 @@ add_executable(hs-yaml-json yaml_json.c)
 target_link_libraries(hs-yaml-json PRIVATE PkgConfig::YAML PkgConfig::JANSSON)
 add_test(NAME service_endpoint COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/endpoint.sh $<TARGET_FILE:hs-shared> $<TARGET_FILE:hs-share>
          $<TARGET_FILE:hs-guest> $<TARGET_FILE:hs-yaml-json> ${PROJECT_SOURCE_DIR})
-set_tests_properties(service_endpoint PROPERTIES LABELS live TIMEOUT 300 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+set_tests_properties(service_endpoint PROPERTIES LABELS live TIMEOUT 300 RESOURCE_LOCK ksm)
 add_test(NAME service_log COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/log.sh $<TARGET_FILE:hs-shared>)
 set_tests_properties(service_log PROPERTIES LABELS unit TIMEOUT 60)

@@ -8,4 +8,4 @@ add_test(NAME lab_cli COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/lab.sh $<TARGET_FILE:h
 set_tests_properties(lab_cli PROPERTIES LABELS live TIMEOUT 120)
 # It lets ksmd run for a moment.
 add_test(NAME lab_calibrate COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/calibrate.sh $<TARGET_FILE:hs-lab>)
-set_tests_properties(lab_calibrate PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+set_tests_properties(lab_calibrate PROPERTIES LABELS live TIMEOUT 400 RESOURCE_LOCK ksm)
