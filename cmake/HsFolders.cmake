@@ -8,11 +8,11 @@ endfunction()
 # What the suites with the label "unit" need, to build no more than that with the sanitizers (tests/run-all.sh).
 add_custom_target(hs-unit)
 
-# hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM] [ROOT])
-# One Check suite and its CTest entry. KSM: it uses the host's ksmd, so it runs alone, and below tests/ksm.sh. Exit code 77:
-# skipped as a whole.
+# hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM [ALONE]] [ROOT])
+# One Check suite and its CTest entry. KSM: it uses the host's ksmd, so no other that does runs beside it, and it runs
+# below tests/ksm.sh; ALONE: nothing at all runs beside it, for it measures how hot memory is. Exit code 77: skipped as a whole.
 function(hs_suite name)
-  cmake_parse_arguments(S "KSM;ROOT" "TIMEOUT" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
+  cmake_parse_arguments(S "KSM;ALONE;ROOT" "TIMEOUT" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
   add_executable(${name} ${S_SOURCES})
   target_link_libraries(${name} PRIVATE ${S_LIBS} hs_contracts PkgConfig::CHECK)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${S_INCLUDES})
@@ -29,6 +29,6 @@ function(hs_suite name)
     add_dependencies(hs-unit ${name})
   endif()
   if(S_KSM)
-    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm RUN_SERIAL TRUE)
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm RUN_SERIAL ${S_ALONE})
   endif()
 endfunction()
