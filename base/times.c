@@ -25,7 +25,7 @@ uint64_t hs_boottime_us(void)
 	return now_us(CLOCK_BOOTTIME);
 }
 
-uint64_t hs_thread_cpu_us(void)
+uint64_t hs_own_thread_cpu_us(void)
 {
 	return now_us(CLOCK_THREAD_CPUTIME_ID);
 }

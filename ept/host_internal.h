@@ -14,7 +14,7 @@
 /* clear_refs holds the guest's mmap lock: at most one part in so many of the time, unless it is short. */
 #define HS_CLEAR_PART     20
 #define HS_CLEAR_SHORT_US 20000
-enum hs_clear_refs { HS_CLEAR_ANONYMOUS, HS_CLEAR_SOFT_DIRTY, HS_NR_CLEAR_REFS };
+enum hs_clear_refs { HS_CLEAR_ANONYMOUS, HS_CLEAR_SOFT_DIRTY, HS_CLEAR_REFS_NR };
 
 /* A stretch whose pages a core dump leaves out, or takes: see host_mapping.c. */
 struct hs_dump_range {
@@ -50,7 +50,7 @@ struct hs_host_view {
 	uint32_t nr_armed;  /* bits in `armed` */
 	bool armed_unknown; /* could not be read: all count as armed */
 
-	uint64_t next_clear_us[HS_NR_CLEAR_REFS]; /* not before that (host_age.c) */
+	uint64_t next_clear_us[HS_CLEAR_REFS_NR]; /* not before that (host_age.c) */
 
 	/* Flushing (host_age.c). */
 	hs_huge_nr flush_next; /* the next huge page to use */

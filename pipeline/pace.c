@@ -4,7 +4,6 @@
 
 #include "base/times.h"
 
-
 #define LIMIT_SLACK_US 20000 /* pace in steps that a sleep can keep */
 
 void hs_pipeline_on_progress(struct hs_pipeline *p, hs_pipeline_progress *fn, void *ctx)
@@ -29,11 +28,11 @@ int hs_pipeline_pace(struct hs_pipeline *p)
 		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
 		p->paced = true;
 		p->paced_wall_us = p->clock->now_us(p->clock->ctx);
-		p->paced_cpu_us = hs_thread_cpu_us();
+		p->paced_cpu_us = hs_own_thread_cpu_us();
 		return 0;
 	}
 	wall = p->clock->now_us(p->clock->ctx) - p->paced_wall_us;
-	cpu = hs_thread_cpu_us() - p->paced_cpu_us;
+	cpu = hs_own_thread_cpu_us() - p->paced_cpu_us;
 	allowed = wall * p->cfg.cpu_percent / 100;
 	if (cpu <= allowed) {
 		/* Idle time is not saved up for a burst of work later: forget all but a second. */

@@ -1,6 +1,6 @@
 /*
- * What the remote part asks of the kernel, in one table: a test puts another in its place, which fails where it is told
- * to, and does the rest by this one.
+ * What the remote part asks of the kernel, in one table: a test puts another in its place, which fails where the test
+ * says to, and does the rest by this one.
  */
 #include <fcntl.h>
 #include <pthread.h>

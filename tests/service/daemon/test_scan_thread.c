@@ -272,8 +272,7 @@ static void post(struct hs_job job)
 	do {                                                                                                           \
 		time_t end_ = time(NULL) + 30;                                                                         \
 		while (!(condition)) {                                                                                 \
-			ck_assert_msg(time(NULL) < end_, "waited too long for: %s (last: %s)", #condition,          \
-				      done.text);                                                                      \
+			ck_assert_msg(time(NULL) < end_, "waited too long for: %s (last: %s)", #condition, done.text); \
 			(void)sd_event_run(loop, 20000);                                                               \
 		}                                                                                                      \
 	} while (0)

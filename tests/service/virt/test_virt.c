@@ -174,7 +174,7 @@ static void start(const char *uri)
 	do {                                                                                                           \
 		int tries_ = 0;                                                                                        \
 		while (!(condition)) {                                                                                 \
-			ck_assert_msg(tries_++ < 100, "waited too long for: %s (last: %s)", #condition, t.text);    \
+			ck_assert_msg(tries_++ < 100, "waited too long for: %s (last: %s)", #condition, t.text);       \
 			(void)sd_event_run(t.loop, 100000);                                                            \
 		}                                                                                                      \
 	} while (0)
