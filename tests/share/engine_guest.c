@@ -1,5 +1,6 @@
 #include "engine_guest.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +18,7 @@
 #define UNMAPPED  UINT32_MAX /* as content */
 
 struct command {
-	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page */
+	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page, 'h'old */
 	uint32_t page, content;
 };
 
@@ -41,6 +43,15 @@ static void *spin(void *arg)
 	for (;;)
 		count++;
 	return arg;
+}
+
+/* A pipe has the page itself, not a copy of it, until somebody reads from it. */
+static bool hold(char *page)
+{
+	struct iovec io = { .iov_base = page, .iov_len = HS_BASE_SIZE };
+	int ends[2];
+
+	return pipe(ends) == 0 && vmsplice(ends[1], &io, 1, 0) == HS_BASE_SIZE;
 }
 
 static uint32_t count_bad(const struct test_guest *g, const char *mem)
@@ -88,6 +99,8 @@ static void guest_main(struct test_guest *g, int in, int out)
 			answer = *(volatile uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE);
 		else if (c.op == 'u')
 			answer = (uint64_t)munmap(mem + c.page * HS_BASE_SIZE, HS_HUGE_SIZE);
+		else if (c.op == 'h')
+			answer = hold(mem + c.page * HS_BASE_SIZE);
 		else
 			fill((uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE), g->content[c.page] = c.content);
 	}
@@ -168,6 +181,11 @@ void test_guest_unmap(struct test_guest *g, hs_huge_nr huge)
 	for (uint32_t i = 0; i < HS_BASE_PER_HUGE; i++)
 		g->content[huge * HS_BASE_PER_HUGE + i] = UNMAPPED;
 	ck_assert_uint_eq(ask(g, (struct command){ .op = 'u', .page = huge * HS_BASE_PER_HUGE }), 0);
+}
+
+void test_guest_hold(struct test_guest *g, uint32_t page)
+{
+	ck_assert_uint_eq(ask(g, (struct command){ .op = 'h', .page = page }), 1);
 }
 
 uint32_t test_guest_bad(struct test_guest *g)

@@ -33,6 +33,8 @@ void test_guest_close(struct test_guest *g);
 void test_guest_write(struct test_guest *g, uint32_t page, uint32_t content);
 void test_guest_read(struct test_guest *g, uint32_t page);
 void test_guest_unmap(struct test_guest *g, hs_huge_nr huge); /* as when a DIMM is unplugged */
+/* It keeps a reference on the page's frame for good, in a pipe, as a device or io_uring does. */
+void test_guest_hold(struct test_guest *g, uint32_t page);
 /* Pages whose bytes are not what they should be. */
 uint32_t test_guest_bad(struct test_guest *g);
 void test_guest_kill(struct test_guest *g);
