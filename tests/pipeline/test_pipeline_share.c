@@ -143,11 +143,48 @@ START_TEST(test_service_pipeline_share_held_guest)
 }
 END_TEST
 
+/*
+ * A page of guest 0 is held before anything is shared: the kernel can split its huge page no more, so that nothing of
+ * it merges. After three bursts its marks are gone, it is huge still, and everything else is shared as ever.
+ */
+START_TEST(test_service_pipeline_share_gives_back_what_is_held)
+{
+	const hs_huge_nr victim = HOT_HUGE + 3;
+	const uint64_t rest = (NR_HUGE - HOT_HUGE - 1) * HS_HUGE_SIZE;
+	struct hs_guest_report r;
+	struct test_smaps m;
+	uint32_t page = victim * HS_BASE_PER_HUGE;
+
+	start_guests();
+	while (!is_wanted(&guests[0], page))
+		page++;
+	test_guest_hold(&guests[0], page);
+	create(false);
+	for (int i = 0; i < 3; i++) {
+		r = cycle();
+		ck_assert_uint_eq(r.by_reason[HS_WHY_DOES_NOT_MERGE], 0);
+	}
+	ck_assert_uint_gt(test_guest_smaps(&guests[0]).mg_bytes, rest);
+	for (int i = 0; i < 3; i++) {
+		r = cycle();
+		m = test_guest_smaps(&guests[0]);
+		ck_assert_uint_eq(r.by_reason[HS_WHY_DOES_NOT_MERGE], 1);
+		ck_assert_uint_gt(r.ledger.shared, (NR_HUGE - HOT_HUGE - 1) * 200);
+		ck_assert_uint_le(m.mg_bytes, rest);
+		ck_assert_uint_le(m.nh_bytes, rest);
+		ck_assert_uint_eq(m.huge_bytes, (HOT_HUGE + 1) * HS_HUGE_SIZE);
+	}
+	hs_pipeline_destroy(pipeline);
+	check_intact();
+}
+END_TEST
+
 static void add(TCase *t)
 {
 	tcase_add_loop_test(t, test_service_pipeline_share_stays, 0, 2);
 	tcase_add_test(t, test_service_pipeline_share_written_unseen);
 	tcase_add_test(t, test_service_pipeline_share_held_guest);
+	tcase_add_test(t, test_service_pipeline_share_gives_back_what_is_held);
 }
 
 int main(void)

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +23,7 @@
 
 struct command {
 	char op; /* 'w'rite, 'r'ead, 'v'erify, 'u'nmap a huge page, 'd'rop a page, 'm'ap mergeable memory of its own,
-		    'a'rm a userfaultfd, count its 'e'vents */
+		    'a'rm a userfaultfd, count its 'e'vents, 'h'old */
 	uint32_t page, content;
 };
 
@@ -47,6 +48,15 @@ static void *spin(void *arg)
 	for (;;)
 		count++;
 	return arg;
+}
+
+/* A pipe has the page itself, not a copy of it, until somebody reads from it. */
+static bool hold(char *page)
+{
+	struct iovec io = { .iov_base = page, .iov_len = HS_BASE_SIZE };
+	int ends[2];
+
+	return pipe(ends) == 0 && vmsplice(ends[1], &io, 1, 0) == HS_BASE_SIZE;
 }
 
 static uint32_t count_bad(const struct test_guest *g, const char *mem)
@@ -158,6 +168,8 @@ static void guest_main(struct test_guest *g, int in, int out)
 			answer = arm(mem, len);
 		else if (c.op == 'e')
 			answer = events;
+		else if (c.op == 'h')
+			answer = hold(mem + c.page * HS_BASE_SIZE);
 		else
 			fill((uint64_t *)(void *)(mem + c.page * HS_BASE_SIZE), g->content[c.page] = c.content);
 	}
@@ -259,6 +271,11 @@ uint64_t test_guest_arm(struct test_guest *g)
 uint64_t test_guest_events(struct test_guest *g)
 {
 	return ask(g, (struct command){ .op = 'e' });
+}
+
+void test_guest_hold(struct test_guest *g, uint32_t page)
+{
+	ck_assert_uint_eq(ask(g, (struct command){ .op = 'h', .page = page }), 1);
 }
 
 uint32_t test_guest_bad(struct test_guest *g)

@@ -42,6 +42,8 @@ void test_guest_map_mergeable(struct test_guest *g, uint32_t content);
 /* Write-protects all its memory through a userfaultfd, and serves it. errno. */
 uint64_t test_guest_arm(struct test_guest *g);
 uint64_t test_guest_events(struct test_guest *g); /* writes that were reported to it */
+/* It keeps a reference on the page's frame for good, in a pipe, as a device or io_uring does. */
+void test_guest_hold(struct test_guest *g, uint32_t page);
 /* Pages whose bytes are not what they should be. */
 uint32_t test_guest_bad(struct test_guest *g);
 void test_guest_kill(struct test_guest *g);
