@@ -25,12 +25,12 @@ uint64_t hs_boottime_us(void)
 	return now_us(CLOCK_BOOTTIME);
 }
 
-uint64_t hs_own_thread_cpu_us(void)
+uint64_t hs_cpu_thread_us(void)
 {
 	return now_us(CLOCK_THREAD_CPUTIME_ID);
 }
 
-uint64_t hs_thread_cpu_ns(void)
+uint64_t hs_cpu_thread_ns(void)
 {
 	return now_ns(CLOCK_THREAD_CPUTIME_ID);
 }

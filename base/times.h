@@ -12,8 +12,8 @@ uint64_t hs_monotonic_us(void);
 uint64_t hs_boottime_us(void);
 
 /* CPU time of the calling thread, and of this process with all its threads. */
-uint64_t hs_own_thread_cpu_us(void);
-uint64_t hs_thread_cpu_ns(void);
+uint64_t hs_cpu_thread_us(void);
+uint64_t hs_cpu_thread_ns(void);
 uint64_t hs_process_cpu_us(void);
 
 /*

@@ -240,7 +240,7 @@ static int note_locked(struct hs_host_view *v, hs_huge_nr huge)
 int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cleared)
 {
 	static const char *const words[] = { [HS_CLEAR_ANONYMOUS] = "2", [HS_CLEAR_SOFT_DIRTY] = "4" };
-	const uint64_t start_us = hs_own_thread_cpu_us();
+	const uint64_t start_us = hs_cpu_thread_us();
 	uint64_t took_us;
 	ssize_t n;
 
@@ -252,7 +252,7 @@ int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cl
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	took_us = hs_own_thread_cpu_us() - start_us;
+	took_us = hs_cpu_thread_us() - start_us;
 	v->next_clear_us[what] = took_us < HS_CLEAR_SHORT_US ? 0 : hs_monotonic_us() + took_us * (HS_CLEAR_PART - 1);
 	*cleared = true;
 	return 0;

@@ -32,7 +32,7 @@
 
 double hs_lab_cpu_ns(void)
 {
-	return (double)hs_thread_cpu_ns();
+	return (double)hs_cpu_thread_ns();
 }
 
 static int by_value(const void *a, const void *b)

@@ -28,11 +28,11 @@ int hs_pipeline_pace(struct hs_pipeline *p)
 		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
 		p->paced = true;
 		p->paced_wall_us = p->clock->now_us(p->clock->ctx);
-		p->paced_cpu_us = hs_own_thread_cpu_us();
+		p->paced_cpu_us = hs_cpu_thread_us();
 		return 0;
 	}
 	wall = p->clock->now_us(p->clock->ctx) - p->paced_wall_us;
-	cpu = hs_own_thread_cpu_us() - p->paced_cpu_us;
+	cpu = hs_cpu_thread_us() - p->paced_cpu_us;
 	allowed = wall * p->cfg.cpu_percent / 100;
 	if (cpu <= allowed) {
 		/* Idle time is not saved up for a burst of work later: forget all but a second. */

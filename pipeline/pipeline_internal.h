@@ -2,8 +2,8 @@
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
- * order: pace refused merge_ops merge_engine split_journal observer guest_state content content_owners
- * order: policy_input fine_look merge decide engage guests report pipeline
+ * order: settings pace refused merge_ops merge_engine split_journal observer guest_state content content_owners
+ * order: policy_input fine_look merge decide engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H

@@ -186,7 +186,7 @@ void hs_scan_thread_publish(struct hs_scan_thread *w)
 	w->snap.totals = totals;
 	w->snap.has_totals = w->pipeline != NULL;
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
-	w->snap.cpu_us = hs_own_thread_cpu_us();
+	w->snap.cpu_us = hs_cpu_thread_us();
 	w->snap.nr_jobs = w->nr_done;
 	(void)pthread_mutex_unlock(&w->lock);
 	free(old);

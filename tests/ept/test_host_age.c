@@ -40,9 +40,9 @@ START_TEST(test_ept_host_age_is_bounded)
 
 	open_view(VG_BASE, NR);
 	vg_fill(&guest, 0, NR * HS_BASE_PER_HUGE, 3);
-	cpu_us = hs_own_thread_cpu_us();
+	cpu_us = hs_cpu_thread_us();
 	ck_assert_int_eq(hs_view_age(view, &err), 0);
-	first_cpu_us = hs_own_thread_cpu_us() - cpu_us;
+	first_cpu_us = hs_cpu_thread_us() - cpu_us;
 	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR, s, &err), 0);
 	for (int h = 0; h < NR; h++) {
 		ck_assert_int_eq(s[h].state, HS_MAP_SPLIT);
@@ -58,13 +58,13 @@ START_TEST(test_ept_host_age_is_bounded)
 	/* Too early: it keeps its bit, and costs nothing. */
 	vg_touch(&guest, &first, 1, true);
 	start_us = hs_monotonic_us();
-	cpu_us = hs_own_thread_cpu_us();
+	cpu_us = hs_cpu_thread_us();
 	for (int round = 0; round < ROUNDS; round++) {
 		ck_assert_int_eq(hs_view_age(view, &err), 0);
 		ck_assert_int_eq(hs_view_sample_huge(view, 0, 1, s, &err), 0);
 		accessed += s[0].accessed == HS_YES;
 	}
-	cpu_us = hs_own_thread_cpu_us() - cpu_us;
+	cpu_us = hs_cpu_thread_us() - cpu_us;
 	start_us = hs_monotonic_us() - start_us;
 	printf("ageing %u base pages holds the lock for %llu us; %u more ageings at once took %llu us of CPU\n",
 	       NR * HS_BASE_PER_HUGE, (unsigned long long)first_cpu_us, ROUNDS, (unsigned long long)cpu_us);
