@@ -20,7 +20,7 @@ struct hs_finding {
 	char advice[384]; /* the way out; "" when none is needed */
 };
 
-/* What no file tells. */
+/* What no file says. */
 struct hs_probe {
 	char release[65], machine[65]; /* as uname has them */
 	bool root;

@@ -163,7 +163,7 @@ static void refuse_unknown(struct hs_done done, const char *guest)
 	finish(done, -ENOENT, text);
 }
 
-/* A domain that was opted in as a process, before libvirt told of it, keeps what was asked for then. */
+/* A domain that was opted in as a process, before libvirt reported it, keeps what was asked for then. */
 static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, const char *guest,
 			  const struct hs_opt_in_change *change, struct hs_done done)
 {

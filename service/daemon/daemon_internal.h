@@ -70,7 +70,7 @@ struct hs_daemon {
 	bool virt_up;
 	char virt_text[512];
 	struct hs_scan_thread_snapshot snap;
-	bool silence_told;     /* that the scan's thread hangs */
+	bool silence_reported; /* that the scan's thread hangs */
 	struct hs_model model; /* made from all of this on demand */
 	size_t model_room;
 	struct hs_history history;

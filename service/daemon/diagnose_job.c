@@ -1,6 +1,6 @@
 /*
  * Diagnose walks all processes of the host, and may have to wait for one of them: it has a thread of its own, one at a
- * time. The thread gets copies of all that it needs, and is done with them before its end is told by an eventfd.
+ * time. The thread gets copies of all that it needs, and is done with them before an eventfd reports its end.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,7 +26,7 @@ struct hs_daemon_diagnosis {
 	size_t nr_pids;
 	int event_fd;
 
-	/* ---- the thread's, until event_fd tells ---- */
+	/* ---- the thread's, until event_fd reports its end ---- */
 	int rc;
 	char *text; /* JSON, when rc is 0 */
 	struct hs_error err;

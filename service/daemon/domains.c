@@ -1,4 +1,4 @@
-/* What libvirt tells of its domains, and which guests they are. */
+/* What libvirt reports of its domains, and which guests they are. */
 #include "daemon_internal.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include "service/common/log.h"
 
 /*
- * The guest of this domain. One process is one guest: where it was opted in as a process, before libvirt told of the
+ * The guest of this domain. One process is one guest: where it was opted in as a process, before libvirt reported the
  * domain, that guest becomes the domain's, with all that is under way for it. A record that the domain had before is of
  * an earlier process of it, and goes.
  */

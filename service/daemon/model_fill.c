@@ -152,14 +152,14 @@ static void note_silence(struct hs_daemon *d)
 		d->snap.trouble_reason = HS_REASON_TROUBLE;
 		(void)snprintf(d->snap.trouble, sizeof(d->snap.trouble),
 			       "the scan's thread (hs-scan) has given no sign of life for %" PRIu64
-			       " s, in stage %s: /proc/%d/task/*/stack tells what it waits for in the kernel",
+			       " s, in stage %s: /proc/%d/task/*/stack shows what it waits for in the kernel",
 			       d->snap.alive_ms / 1000, d->snap.stage, (int)getpid());
 	}
-	if (silent && !d->silence_told)
+	if (silent && !d->silence_reported)
 		hs_log(HS_LOG_ERROR, "%s", d->snap.trouble);
-	else if (!silent && d->silence_told)
+	else if (!silent && d->silence_reported)
 		hs_log(HS_LOG_WARNING, "the scan's thread goes on");
-	d->silence_told = silent;
+	d->silence_reported = silent;
 }
 
 static void fill_undo_pending(struct hs_daemon *d)

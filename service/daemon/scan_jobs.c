@@ -175,7 +175,7 @@ static int check_left(struct hs_scan_thread *w, const struct hs_job *job, struct
 	return rc;
 }
 
-static void tell_undo_pending(struct hs_scan_thread *w)
+static void report_undo_pending(struct hs_scan_thread *w)
 {
 	(void)pthread_mutex_lock(&w->lock);
 	memcpy(w->snap.undo_pending, w->undo_text, sizeof(w->snap.undo_pending));
@@ -195,7 +195,7 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 	else if (!rc && w->undo_pending)
 		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
 	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
-	tell_undo_pending(w);
+	report_undo_pending(w);
 	w->undo_pending = rc != 0;
 	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
 	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
@@ -231,7 +231,7 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	w->undo_pending = false;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
-	tell_undo_pending(w);
+	report_undo_pending(w);
 	if (job->effective == HS_MODE_SAVE) {
 		hs_scan_thread_try_engage(w);
 		if (hs_pipeline_engaged(w->pipeline))

@@ -81,7 +81,7 @@ int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us)
 	return rc;
 }
 
-/* ---- what is told ---- */
+/* ---- what is reported ---- */
 
 static void set_sched_class(struct hs_scan_thread *w, enum hs_sched_class sched_class)
 {
@@ -103,7 +103,7 @@ static void set_priority(struct hs_scan_thread *w, bool may_wait)
 		return;
 	w->sched_asked_ms = now_ms;
 	if (hs_priority_read(&w->cfg.host, &run_ns, &waited_ns) != 0) {
-		set_sched_class(w, HS_SCHED_KSMD); /* nothing would tell that it gets nothing */
+		set_sched_class(w, HS_SCHED_KSMD); /* nothing would show that it gets nothing */
 		return;
 	}
 	if (w->sched_class == HS_SCHED_ORDINARY)

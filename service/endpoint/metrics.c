@@ -256,7 +256,7 @@ static void guests(struct out *o, const struct hs_model *m)
 
 /* ---- of each trust group ---- */
 
-/* A group is told by the first guest, in the model's order, that is opted in to it. */
+/* A group is reported at the first guest, in the model's order, that is opted in to it. */
 static bool is_first_of_group(const struct hs_model *m, size_t i)
 {
 	if (!m->guests[i].opt_in.on)

@@ -45,7 +45,7 @@ struct hs_virt_callbacks {
 	/* It is neither running nor defined any more. */
 	void (*gone)(void *ctx, const char *uuid);
 	/* The connection is up or down; `text` for a person. While it is down, domains are as last heard. After each
-	 * connect every domain is told once, those that vanished meanwhile by gone(), and then connection(true). */
+	 * connect every domain is reported once, those that vanished meanwhile by gone(), and then connection(true). */
 	void (*connection)(void *ctx, bool up, const char *text);
 };
 
