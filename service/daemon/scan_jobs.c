@@ -48,16 +48,16 @@ void hs_scan_thread_try_engage(struct hs_scan_thread *w)
 		return;
 	rc = hs_pipeline_engage(w->pipeline, &err);
 	if (!rc) {
-		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
+		hs_scan_thread_obstacle(w, HS_REASON_NONE, "");
 		return;
 	}
 	w->retry_engage_at_us = hs_monotonic_us() + RETRY_ENGAGE_US;
-	hs_scan_thread_trouble(w,
-			       rc == -EBUSY                    ? HS_REASON_KSM_BUSY
-			       : rc == -ENOENT                 ? HS_REASON_NO_FEATURE
-			       : rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
-							       : HS_REASON_TROUBLE,
-			       err.text);
+	hs_scan_thread_obstacle(w,
+				rc == -EBUSY                    ? HS_REASON_KSM_BUSY
+				: rc == -ENOENT                 ? HS_REASON_NO_FEATURE
+				: rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
+								: HS_REASON_TROUBLE,
+				err.text);
 }
 
 /* The engine for one job: *taken says that it has to be given back. */
@@ -236,10 +236,11 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 		hs_scan_thread_try_engage(w);
 		if (hs_pipeline_engaged(w->pipeline))
 			return 0;
-		(void)snprintf(err->text, sizeof(err->text), "%s", w->snap.trouble); /* which this thread alone sets */
+		(void)snprintf(err->text, sizeof(err->text), "%s",
+			       w->snap.obstacle.text); /* which this thread alone sets */
 		return HS_DONE_UNDER_WAY;
 	}
-	hs_scan_thread_trouble(w, HS_REASON_NONE, "");
+	hs_scan_thread_obstacle(w, HS_REASON_NONE, "");
 	if (job->undo)
 		rc = undo_all(w, err);
 	/* Also when that failed: with the engine, cycles would share further. */
