@@ -49,7 +49,9 @@ static void *look(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "hs-diagnose");
 	hs_diagnose_probe(&x->host, &probe);
-	x->rc = hs_diagnose(&x->host, &probe, x->pids, x->nr_pids, &found, &nr, &x->err);
+	x->rc = hs_diagnose(
+	    &(struct hs_diagnose_request){ .host = &x->host, .probe = &probe, .pids = x->pids, .nr_pids = x->nr_pids },
+	    &found, &nr, &x->err);
 	if (!x->rc) {
 		json = hs_diagnose_json(found, nr);
 		x->text = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
