@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/median.h"
 #include "hs/share.h"
 
 #define NR_HUGE 64U /* of each child, 128 MiB; the first half of its pages is the same in both */
@@ -108,7 +109,7 @@ static int measure_reads(struct hs_lab_costs *out, struct hs_view *v, struct hs_
 	}
 	free(buf);
 	if (!rc)
-		out->ns[HS_LAB_COST_READ] = hs_lab_median(reads, HS_LAB_REPS);
+		out->ns[HS_LAB_COST_READ] = hs_median(reads, HS_LAB_REPS);
 	return rc;
 }
 
@@ -130,8 +131,8 @@ static int measure_looks(struct hs_lab_costs *out, struct hs_view *v, struct hs_
 	}
 	free(samples);
 	if (!rc) {
-		out->ns[HS_LAB_COST_AGE] = hs_lab_median(ages, NR_AGES);
-		out->ns[HS_LAB_COST_SAMPLE] = hs_lab_median(looks, NR_AGES);
+		out->ns[HS_LAB_COST_AGE] = hs_median(ages, NR_AGES);
+		out->ns[HS_LAB_COST_SAMPLE] = hs_median(looks, NR_AGES);
 	}
 	return rc;
 }
