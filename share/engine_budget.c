@@ -83,7 +83,7 @@ static uint64_t count_edges(const struct marks *m)
 			n += edge_before(m, r, h * HS_BASE_PER_HUGE);
 			for (unsigned int p = 0; p < HS_BASE_PER_HUGE;) {
 				const bool in = hs_bits_test(b, p);
-				const unsigned int next = in ? p + hs_run_length(b, p) : hs_bits_next(b, p);
+				const unsigned int next = in ? hs_bits_next_clear(b, p) : hs_bits_next(b, p);
 
 				n += next < HS_BASE_PER_HUGE;
 				p = next;

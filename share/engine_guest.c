@@ -125,7 +125,7 @@ int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct
 	h = &g->huge[huge];
 	h->wanted = *pages;
 	h->allowed = allowed ? hs_bits_or(*pages, *allowed) : *pages;
-	if (!hs_bits_count(pages))
+	if (hs_bits_none(pages))
 		h->breaks = 0;
 	return 0;
 }
