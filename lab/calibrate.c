@@ -48,7 +48,7 @@ void hs_lab_unknown(struct hs_lab_costs *c, enum hs_lab_cost first, enum hs_lab_
 {
 	for (int i = (int)first; i <= (int)last; i++) {
 		c->ns[i] = NAN;
-		(void)snprintf(c->why_not[i], sizeof(c->why_not[i]), "%.159s", why);
+		(void)snprintf(c->reason[i], sizeof(c->reason[i]), "%.159s", why);
 	}
 }
 

@@ -142,7 +142,7 @@ static void show_progress(const struct pool *p)
 				      p->jobs[p->workers[i].job].scenario.seconds);
 }
 
-static void tell_done(const struct pool *p, const struct worker *w)
+static void report_done(const struct pool *p, const struct worker *w)
 {
 	const struct hs_lab_job *j = &p->jobs[w->job];
 
@@ -177,7 +177,7 @@ static int hear(struct pool *p, struct worker *w, struct hs_error *err)
 	if (!read_all(w->fd, &job->result, sizeof(job->result)))
 		goto died;
 	p->done++;
-	tell_done(p, w);
+	report_done(p, w);
 	finish(w);
 	return 0;
 died:
