@@ -53,8 +53,10 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 	hs_daemon_settle_opt_in(g);
 	if (g->opt_in.on != was_on)
 		hs_log(HS_LOG_INFO, "domain %s is %s", g->id, g->opt_in.on ? "opted in" : "not opted in");
-	hs_model_obstacle_set(
-	    &g->obstacle, keep_pid && dom->reason == HS_REASON_NO_PROCESS ? HS_REASON_NONE : dom->reason, dom->text);
+	hs_model_obstacle_set(&g->obstacle,
+			      keep_pid && dom->obstacle.reason == HS_REASON_NO_PROCESS ? HS_REASON_NONE
+										       : dom->obstacle.reason,
+			      dom->obstacle.text);
 	rc = keep_pid ? 0 : hs_daemon_guest_set_pid(g, dom->running ? dom->pid : 0);
 	if (rc && rc != -ESRCH)
 		hs_log(HS_LOG_WARNING, "domain %s: its process %d cannot be watched (%s): it is left alone", g->id,
