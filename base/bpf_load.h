@@ -1,10 +1,10 @@
 /*
  * What loading and running a BPF program of ours takes, whichever it is. A program is a file NAME.bpf.c in some
- *folder's bpf/ (cmake/HsBpf.cmake makes X.skel.h of it); whoever loads it links libbpf himself:
+ * folder's bpf/ (cmake/HsBpf.cmake makes NAME.skel.h of it); whoever loads it links libbpf itself:
  *
  *	hs_bpf_load_begin();
- *	skel = X_bpf__open();
- *	rc = skel ? X_bpf__load(skel) : -errno;
+ *	skel = NAME_bpf__open();
+ *	rc = skel ? NAME_bpf__load(skel) : -errno;
  *	rc = hs_bpf_load_end(rc, "does this or that", err);
  */
 #ifndef HS_BASE_BPF_LOAD_H

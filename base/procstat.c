@@ -1,30 +1,40 @@
 #include "procstat.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "hostfile.h"
+
+int hs_procstat_read(const struct hs_host *host, pid_t pid, struct hs_procstat *out)
+{
+	unsigned long long start = 0;
+	unsigned long utime = 0, stime = 0;
+	const char *after_name;
+	char text[1024];
+	ssize_t n = hs_hostfile_read_pid(host, pid, "stat", text, sizeof(text));
+	int ppid;
+
+	memset(out, 0, sizeof(*out));
+	if (n < 0)
+		return (int)n;
+	/* The name may hold anything: what counts follows the last ')'. */
+	after_name = strrchr(text, ')');
+	if (!after_name ||
+	    sscanf(after_name, ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu",
+		   &ppid, &utime, &stime, &start) < 1)
+		return -EPROTO;
+	*out = (struct hs_procstat){ .ppid = ppid, .cpu_ticks = utime + stime, .start_ticks = start };
+	return 0;
+}
+
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid)
 {
-	char path[4096], line[1024];
-	uint64_t ticks = 0;
-	FILE *f;
-	char *s;
+	struct hs_procstat st;
 
-	(void)snprintf(path, sizeof(path), "%s/%d/stat", host->proc_dir, pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	if (fgets(line, sizeof(line), f) && (s = strrchr(line, ')')) != NULL) {
-		/* after ") ": field 3 is next, field 22 is 19 further on */
-		for (int field = 3; s && field <= 22; field++)
-			s = strchr(s + 1, ' ');
-		if (s)
-			ticks = strtoull(s + 1, NULL, 10);
-	}
-	(void)fclose(f);
-	return ticks;
+	return hs_procstat_read(host, pid, &st) ? 0 : st.start_ticks;
 }
 
 uint64_t hs_resident_bytes(const struct hs_host *host)

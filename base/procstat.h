@@ -7,9 +7,20 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "hs/error.h"
 #include "hs/host.h"
 
-/* Start time in clock ticks since boot (field 22 of stat): with the pid it names a process for good. 0: it is gone. */
+/* Of /proc/PID/stat. What an abridged one does not have is 0. */
+struct hs_procstat {
+	pid_t ppid;
+	uint64_t cpu_ticks;   /* user and system time */
+	uint64_t start_ticks; /* since the boot */
+};
+
+/* -ENOENT or -ESRCH: it is gone; -EPROTO: it cannot be understood; -errno. *out is zero then. */
+HS_MUST_USE int hs_procstat_read(const struct hs_host *host, pid_t pid, struct hs_procstat *out);
+
+/* Start time in clock ticks since boot: with the pid it names a process for good. 0: it is gone. */
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid);
 
 /*

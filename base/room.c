@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "hostfile.h"
+#include "meminfo.h"
 
 #define CGROUP_TEXT 8192
 
@@ -60,14 +61,12 @@ static struct hs_room room_below(uint64_t limit, uint64_t left, unsigned int kee
 
 static int host_room(const struct hs_host *host, unsigned int keep_percent, struct hs_room *out, struct hs_error *err)
 {
-	uint64_t total, available;
-	char text[4096];
-	ssize_t n = hs_hostfile_read(host->proc_dir, "meminfo", text, sizeof(text));
+	struct hs_meminfo m;
+	int rc = hs_meminfo_read(host, &m);
 
-	if (n < 0 || hs_hostfile_field(text, "MemTotal:", &total) ||
-	    hs_hostfile_field(text, "MemAvailable:", &available))
-		return hs_error_set(err, n < 0 ? (int)n : -EINVAL, "cannot read %s/meminfo", host->proc_dir);
-	*out = room_below(total << 10, available << 10, keep_percent);
+	if (rc)
+		return hs_error_set(err, rc, "cannot read %s/meminfo", host->proc_dir);
+	*out = room_below(m.total_bytes, m.available_bytes, keep_percent);
 	(void)snprintf(out->where, sizeof(out->where), "the host");
 	return 0;
 }

@@ -30,8 +30,8 @@ static void take(void *ctx, size_t i, const struct hs_walk_req *req, const uint6
 	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE && hs_x86_is_protnone(req->entry))
 		hs_bits_set(&j->pages, 0); /* one entry for all */
 	else if (req->status == HS_WALK_COPIED)
-		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-			if (hs_bits_test(j->which, b) && hs_x86_is_protnone(page[b]))
+		hs_bits_for_each (b, j->which)
+			if (hs_x86_is_protnone(page[b]))
 				hs_bits_set(&j->pages, b);
 }
 
@@ -52,9 +52,8 @@ int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take, &j);
 	if (rc)
 		return hs_host_error(v, rc, "read its page tables", err);
-	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-		if (hs_bits_test(&j.pages, b))
-			remote[nr++] = (struct iovec){ (char *)(uintptr_t)hva + b * HS_BASE_SIZE, 1 };
+	hs_bits_for_each (b, &j.pages)
+		remote[nr++] = (struct iovec){ (char *)(uintptr_t)hva + b * HS_BASE_SIZE, 1 };
 	local = (struct iovec){ bytes, nr };
 	/* Of another process that has taken its number nothing is read that anybody looks at. */
 	if (nr && process_vm_readv(v->view.pid, &local, 1, remote, nr, 0) < 0 && errno != EFAULT)

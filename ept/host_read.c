@@ -26,14 +26,8 @@
 
 static bool next_run(const struct hs_bits512 *b, unsigned int *start, unsigned int *end)
 {
-	unsigned int i = *end;
-
-	while (i < HS_BASE_PER_HUGE && !hs_bits_test(b, i))
-		i++;
-	*start = i;
-	while (i < HS_BASE_PER_HUGE && hs_bits_test(b, i))
-		i++;
-	*end = i;
+	*start = hs_bits_next(b, *end);
+	*end = hs_bits_next_clear(b, *start);
 	return *start < *end;
 }
 
@@ -128,7 +122,7 @@ int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 	if (rc)
 		return rc;
 	pages = hs_bits_and(*want, now.present);
-	if (!hs_bits_count(&pages))
+	if (hs_bits_none(&pages))
 		return 0;
 	if (now.state == HS_MAP_HUGE && hs_host_is_own_huge(v, huge))
 		rc = read_own(v, hva, &pages, buf, got);

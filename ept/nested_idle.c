@@ -198,7 +198,7 @@ static void take_huge(void *ctx, size_t i, const struct hs_walk_req *req, const 
 	for (uint32_t n = 0; n < w->nr && req->status == HS_WALK_COPIED; n++) {
 		uint64_t e = page[index + n];
 
-		if (!hs_bits_count(&w->marks[n].accessed))
+		if (hs_bits_none(&w->marks[n].accessed))
 			continue;
 		if (hs_x86_pmd(e) == HS_X86_TABLE)
 			hs_bits_set(&w->tables, n);
@@ -255,13 +255,12 @@ static int clear_marked(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr,
  */
 static int drop_marked(struct hs_nested_view *v, hs_huge_nr huge, const struct hs_bits512 *accessed)
 {
-	unsigned int a = 0, b = HS_BASE_PER_HUGE;
+	const unsigned int a = hs_bits_next(accessed, 0);
+	unsigned int b = a;
 	int rc;
 
-	while (!hs_bits_test(accessed, a))
-		a++;
-	while (!hs_bits_test(accessed, b - 1))
-		b--;
+	hs_bits_for_each (i, accessed)
+		b = i + 1;
 	rc = hs_nested_drop_base(v, huge, a, b - a);
 	v->flushed |= !rc;
 	return rc;
@@ -272,7 +271,7 @@ static int drop_left(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, st
 	int rc = hs_nested_mark_range(v, first, nr, w->marks);
 
 	for (uint32_t n = 0; n < nr && !rc; n++)
-		if (hs_bits_count(&w->marks[n].accessed))
+		if (hs_bits_any(&w->marks[n].accessed))
 			rc = drop_marked(v, first + n, &w->marks[n].accessed);
 	return rc;
 }

@@ -61,8 +61,8 @@ struct hs_nested_view {
 	/* As of the slots' generation in `aged`. */
 	struct hs_nested_piece *pieces;
 	size_t nr_pieces;
-	uint64_t
-	    *blind; /* one bit for each huge page: its nested entries cannot be found or told, or the VMM logs it */
+	uint64_t *blind; /* one bit for each huge page: its nested entries cannot be found or are ambiguous, or the VMM
+			    logs it */
 
 	uint32_t nr_logged; /* slots over this memory that are dirty logged, but not by a window of ours */
 	bool logs_ram;      /* the guest's RAM proper is among them */
@@ -108,7 +108,7 @@ bool hs_nested_touches(const struct hs_nested_view *v, const struct hs_kvm_slot 
  * display all the time (QEMU: VGA, bochs-display, QXL), and nothing else for its own use; for a migration or the dirty
  * rate it logs everything that the guest can write. A display's memory is a region of its own. So what counts is the
  * region with the largest slot that can be written. Where that is a display's, or is no larger than one's, it cannot be
- * told from a migration, and is taken for one.
+ * distinguished from a migration, and is taken for one.
  */
 bool hs_nested_dirty_logs_ram(const struct hs_nested_view *v, const struct hs_kvm_look *look,
 			      const struct hs_kvm_slot *slots);

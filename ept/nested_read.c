@@ -33,13 +33,10 @@ struct job {
 
 static void mark_bits(struct hs_nested_mark *m, const struct spot *s, const struct hs_bits512 *accessed)
 {
-	if (s->from == 0 && s->to == HS_BASE_PER_HUGE) {
-		m->accessed = hs_bits_or(m->accessed, *accessed);
-		return;
-	}
-	for (unsigned int i = s->from; i < s->to; i++)
-		if (hs_bits_test(accessed, i))
-			hs_bits_set(&m->accessed, i);
+	struct hs_bits512 part = hs_bits_empty();
+
+	hs_bits_set_range(&part, s->from, s->to);
+	m->accessed = hs_bits_or(m->accessed, hs_bits_and(*accessed, part));
 }
 
 /* One entry that maps everything. */
@@ -243,11 +240,9 @@ static int find_marked(const struct hs_nested_view *v, hs_huge_nr first, uint32_
 	for (uint32_t i = 0; i < nr; i++) {
 		if (hs_bit_test(v->blind, first + i))
 			continue;
-		for (unsigned int n = 0; n < HS_BASE_PER_HUGE; n++) {
-			if (!hs_bits_test(&marks[i].accessed, n))
-				continue;
+		if (hs_bits_any(&marks[i].accessed)) {
 			*huge = first + i;
-			*base = n;
+			*base = hs_bits_next(&marks[i].accessed, 0);
 			return 0;
 		}
 		if (marks[i].unknown)

@@ -93,7 +93,7 @@ static int sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, stru
  */
 static void merge_split(struct hs_base_sample *s, const struct hs_nested_mark *m)
 {
-	bool known = s->state == HS_MAP_HUGE && !hs_bits_count(&s->accessed) && !m->unknown && !m->huge;
+	bool known = s->state == HS_MAP_HUGE && hs_bits_none(&s->accessed) && !m->unknown && !m->huge;
 
 	*s = known
 		 ? (struct hs_base_sample){ .state = HS_MAP_SPLIT, .present = hs_bits_full(), .accessed = m->accessed }
@@ -110,7 +110,7 @@ static void merge_base(struct hs_base_sample *s, const struct hs_nested_mark *m)
 		return;
 	}
 	s->accessed = hs_bits_and(hs_bits_or(s->accessed, m->accessed), s->present);
-	if (s->state == HS_MAP_HUGE && hs_bits_count(&s->accessed))
+	if (s->state == HS_MAP_HUGE && hs_bits_any(&s->accessed))
 		s->accessed = hs_bits_full();
 }
 

@@ -237,15 +237,14 @@ static int sim_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 
 	if (rc)
 		return rc;
 	h = &s->huge[huge];
-	memset(got, 0, sizeof(*got));
+	hs_bits_clear_all(got);
 	if (h->unknown || h->entry == SIM_NONE)
 		return 0;
 	*got = h->entry == SIM_HUGE ? *want : hs_bits_and(*want, h->present);
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (hs_bits_test(got, i))
-			hs_sim_page_bytes(s->content[(size_t)huge * HS_BASE_PER_HUGE + i],
-					  (char *)buf + (size_t)i * HS_BASE_SIZE);
-	if (h->entry == SIM_HUGE && hs_bits_count(got))
+	hs_bits_for_each (i, got)
+		hs_sim_page_bytes(s->content[(size_t)huge * HS_BASE_PER_HUGE + i],
+				  (char *)buf + (size_t)i * HS_BASE_SIZE);
+	if (h->entry == SIM_HUGE && hs_bits_any(got))
 		h->accessed = true;
 	take_read_time(s, hs_bits_count(got));
 	return 0;

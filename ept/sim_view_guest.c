@@ -53,7 +53,7 @@ void hs_sim_do_split(struct sim_huge *h)
 
 void hs_sim_do_collapse(struct sim_view *s, struct sim_huge *h)
 {
-	if (h->entry != SIM_TABLE || !hs_bits_count(&h->present))
+	if (h->entry != SIM_TABLE || hs_bits_none(&h->present))
 		return;
 	h->entry = SIM_HUGE;
 	h->folio = true;
@@ -93,7 +93,7 @@ void hs_sim_access_huge(struct hs_view *v, hs_huge_nr huge, const struct hs_bits
 {
 	struct sim_huge *h = huge_at(sim_of(v), huge);
 
-	if (!hs_bits_count(which) || take_huge(h))
+	if (hs_bits_none(which) || take_huge(h))
 		return;
 	h->present = hs_bits_or(h->present, *which);
 	h->young = hs_bits_or(h->young, *which);

@@ -114,7 +114,7 @@ int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *wa
 {
 	int rc = check_numbers(v, &huge, 1, err);
 
-	memset(got, 0, sizeof(*got));
+	hs_bits_clear_all(got);
 	return rc ? rc : v->ops->read(v, huge, want, buf, got, err);
 }
 

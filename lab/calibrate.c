@@ -17,6 +17,7 @@
 
 #include "hs/host.h"
 #include "hs/index.h"
+#include "base/median.h"
 #include "base/procstat.h"
 #include "base/times.h"
 #include "random.h"
@@ -35,19 +36,6 @@ double hs_lab_cpu_ns(void)
 	return (double)hs_cpu_thread_ns();
 }
 
-static int by_value(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-double hs_lab_median(double *v, unsigned int n)
-{
-	qsort(v, n, sizeof(*v), by_value);
-	return n ? v[n / 2] : NAN;
-}
-
 void hs_lab_fill_page(void *page, unsigned long long number)
 {
 	uint64_t *w = page, state = number;
@@ -60,7 +48,7 @@ void hs_lab_unknown(struct hs_lab_costs *c, enum hs_lab_cost first, enum hs_lab_
 {
 	for (int i = (int)first; i <= (int)last; i++) {
 		c->ns[i] = NAN;
-		(void)snprintf(c->why_not[i], sizeof(c->why_not[i]), "%.159s", why);
+		(void)snprintf(c->reason[i], sizeof(c->reason[i]), "%.159s", why);
 	}
 }
 
@@ -156,7 +144,7 @@ static void measure_walks(struct hs_lab_costs *c, const struct hs_clock *clock)
 		for (unsigned int i = 0; i < HS_LAB_REPS; i++)
 			v[i] = read_at_random(mem[0], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w), i + 1) -
 			       read_at_random(mem[1], READ_BYTES, UINT64_C(1) << (HS_LAB_WALK_FIRST + w), i + 1);
-		c->ns[HS_LAB_COST_WALK + w] = hs_lab_median(v, HS_LAB_REPS);
+		c->ns[HS_LAB_COST_WALK + w] = hs_median(v, HS_LAB_REPS);
 		/* Where both are alike the difference is noise, which may be below nothing. */
 		if (c->ns[HS_LAB_COST_WALK + w] < 0)
 			c->ns[HS_LAB_COST_WALK + w] = 0;
@@ -215,7 +203,7 @@ static void measure_breaks(struct hs_lab_costs *c)
 	memset(mem, 1, BREAK_PAGES * HS_BASE_SIZE);
 	for (unsigned int i = 0; i < HS_LAB_REPS; i++)
 		v[i] = write_shared(mem);
-	c->ns[HS_LAB_COST_BREAK] = hs_lab_median(v, HS_LAB_REPS);
+	c->ns[HS_LAB_COST_BREAK] = hs_median(v, HS_LAB_REPS);
 	if (isnan(c->ns[HS_LAB_COST_BREAK]))
 		unknown(c, HS_LAB_COST_BREAK, "no process could be started");
 	unmap_memory(slack, BREAK_PAGES * HS_BASE_SIZE);
@@ -241,7 +229,7 @@ static void measure_copies(struct hs_lab_costs *c, const char *from)
 		v[i] = (hs_lab_cpu_ns() - start_ns) / NR_HUGE;
 		unmap_memory(slack, NR_HUGE * HS_HUGE_SIZE);
 	}
-	c->ns[HS_LAB_COST_COPY_HUGE] = hs_lab_median(v, HS_LAB_REPS);
+	c->ns[HS_LAB_COST_COPY_HUGE] = hs_median(v, HS_LAB_REPS);
 }
 
 /* As the host view splits: the first base page's mapping parts from the others', and joins again. */
@@ -285,8 +273,8 @@ static void measure_splits(struct hs_lab_costs *c, char *mem)
 		split[i] = (split_ns - start_ns) / NR_HUGE;
 		restore[i] = (hs_lab_cpu_ns() - split_ns) / NR_HUGE;
 	}
-	c->ns[HS_LAB_COST_SPLIT] = hs_lab_median(split, HS_LAB_REPS);
-	c->ns[HS_LAB_COST_RESTORE] = hs_lab_median(restore, HS_LAB_REPS);
+	c->ns[HS_LAB_COST_SPLIT] = hs_median(split, HS_LAB_REPS);
+	c->ns[HS_LAB_COST_RESTORE] = hs_median(restore, HS_LAB_REPS);
 }
 
 /* ---- contents ---- */
@@ -320,8 +308,8 @@ static void measure_contents(struct hs_lab_costs *c, const char *mem)
 		compare[i] = (hs_lab_cpu_ns() - start_ns) / (NR_HUGE / 2 * HS_BASE_PER_HUGE);
 	}
 	free(copy);
-	c->ns[HS_LAB_COST_HASH] = hs_lab_median(hash, HS_LAB_REPS);
-	c->ns[HS_LAB_COST_COMPARE] = hs_lab_median(compare, HS_LAB_REPS);
+	c->ns[HS_LAB_COST_HASH] = hs_median(hash, HS_LAB_REPS);
+	c->ns[HS_LAB_COST_COMPARE] = hs_median(compare, HS_LAB_REPS);
 	if (differ)
 		unknown(c, HS_LAB_COST_COMPARE, "a copy differed");
 }

@@ -10,7 +10,6 @@
 
 /* Of this thread: what else runs on the machine is left out. */
 double hs_lab_cpu_ns(void);
-double hs_lab_median(double *v, unsigned int n); /* sorts v */
 /* Fills a base page with what no other number's page has. */
 void hs_lab_fill_page(void *page, unsigned long long number);
 

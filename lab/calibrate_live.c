@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/median.h"
 #include "hs/share.h"
 
 #define NR_HUGE 64U /* of each child, 128 MiB; the first half of its pages is the same in both */
@@ -108,7 +109,7 @@ static int measure_reads(struct hs_lab_costs *out, struct hs_view *v, struct hs_
 	}
 	free(buf);
 	if (!rc)
-		out->ns[HS_LAB_COST_READ] = hs_lab_median(reads, HS_LAB_REPS);
+		out->ns[HS_LAB_COST_READ] = hs_median(reads, HS_LAB_REPS);
 	return rc;
 }
 
@@ -130,16 +131,20 @@ static int measure_looks(struct hs_lab_costs *out, struct hs_view *v, struct hs_
 	}
 	free(samples);
 	if (!rc) {
-		out->ns[HS_LAB_COST_AGE] = hs_lab_median(ages, NR_AGES);
-		out->ns[HS_LAB_COST_SAMPLE] = hs_lab_median(looks, NR_AGES);
+		out->ns[HS_LAB_COST_AGE] = hs_median(ages, NR_AGES);
+		out->ns[HS_LAB_COST_SAMPLE] = hs_median(looks, NR_AGES);
 	}
 	return rc;
 }
 
 /* ---- ksmd ---- */
 
-/* Wants [from, to) of both children's huge pages to be shared and lets ksmd do it. */
-static int burst(struct hs_share *s, const struct hs_clock *clock, struct child *c, uint32_t from, uint32_t to,
+struct span {
+	hs_huge_nr from, to;
+};
+
+/* Wants these huge pages of both children to be shared and lets ksmd do it. */
+static int burst(struct hs_share *s, const struct hs_clock *clock, struct child *c, struct span span,
 		 struct hs_share_burst *out, struct hs_error *err)
 {
 	const struct hs_bits512 full = hs_bits_full();
@@ -147,7 +152,7 @@ static int burst(struct hs_share *s, const struct hs_clock *clock, struct child 
 	int rc = 0;
 
 	for (int i = 0; !rc && i < 2; i++) {
-		for (hs_huge_nr h = from; !rc && h < to && h < c[i].view->nr_huge; h++)
+		for (hs_huge_nr h = span.from; !rc && h < span.to && h < c[i].view->nr_huge; h++)
 			rc = hs_share_want(s, c[i].id, h, &full, NULL);
 		if (!rc)
 			rc = hs_share_apply(s, c[i].id, &applied, err);
@@ -173,11 +178,13 @@ static int measure_ksmd(struct hs_lab_costs *out, const struct hs_host *host, co
 
 	rc = hs_share_create(&s, host, &cfg, err);
 	for (int i = 0; !rc && i < 2; i++)
-		rc = hs_share_add_guest(s, "calibration", c[i].view, c[i].remote, &c[i].id, &adopted, err);
+		rc = hs_share_add_guest(
+		    s, &(struct hs_share_guest){ .name = "calibration", .view = c[i].view, .remote = c[i].remote },
+		    &c[i].id, &adopted, err);
 	if (!rc)
-		rc = burst(s, clock, c, NR_HUGE / 2, NR_HUGE, &own, err);
+		rc = burst(s, clock, c, (struct span){ NR_HUGE / 2, NR_HUGE }, &own, err);
 	if (!rc)
-		rc = burst(s, clock, c, 0, NR_HUGE / 2, &same, err);
+		rc = burst(s, clock, c, (struct span){ 0, NR_HUGE / 2 }, &same, err);
 	if (rc)
 		goto out;
 	hs_share_ledger(s, UINT32_MAX, &ledger);

@@ -91,7 +91,7 @@ int hs_lab_cmd_calibrate(int argc, char **argv)
 		for (int i = 0; i < HS_LAB_NR_COSTS; i++)
 			if (isnan(costs.ns[i]))
 				(void)printf("%12s    %s (%s)\n", "-", hs_lab_cost_what((enum hs_lab_cost)i),
-					     costs.why_not[i]);
+					     costs.reason[i]);
 			else
 				(void)printf("%12.1f ns %s\n", costs.ns[i], hs_lab_cost_what((enum hs_lab_cost)i));
 	}

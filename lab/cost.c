@@ -56,7 +56,7 @@ void hs_lab_costs_none(struct hs_lab_costs *out)
 	memset(out, 0, sizeof(*out));
 	for (int i = 0; i < HS_LAB_NR_COSTS; i++) {
 		out->ns[i] = NAN;
-		(void)snprintf(out->why_not[i], sizeof(out->why_not[i]), "not calibrated");
+		(void)snprintf(out->reason[i], sizeof(out->reason[i]), "not calibrated");
 	}
 }
 
@@ -97,7 +97,7 @@ json_t *hs_lab_costs_json(const struct hs_lab_costs *c)
 	for (int i = 0; i < HS_LAB_NR_COSTS; i++) {
 		if (json_object_set_new(out, costs[i].name, isnan(c->ns[i]) ? json_null() : json_real(c->ns[i])))
 			goto nomem;
-		if (isnan(c->ns[i]) && json_object_set_new(why, costs[i].name, json_string(c->why_not[i])))
+		if (isnan(c->ns[i]) && json_object_set_new(why, costs[i].name, json_string(c->reason[i])))
 			goto nomem;
 	}
 	if (json_object_set_new(out, "unknown", why)) {
@@ -147,7 +147,7 @@ int hs_lab_costs_read(struct hs_lab_costs *out, const char *path, struct hs_erro
 		if (json_is_number(v) && isfinite(json_number_value(v)))
 			out->ns[i] = json_number_value(v);
 		else
-			(void)snprintf(out->why_not[i], sizeof(out->why_not[i]), "%s",
+			(void)snprintf(out->reason[i], sizeof(out->reason[i]), "%s",
 				       text_of(json_object_get(in, "unknown"), costs[i].name));
 	}
 	json_decref(in);

@@ -37,10 +37,10 @@ enum hs_lab_cost {
 };
 
 struct hs_lab_costs {
-	double ns[HS_LAB_NR_COSTS]; /* NAN: not measured */
-	char why_not[HS_LAB_NR_COSTS][160];
-	char machine[160]; /* processor, kernel, memory */
-	char measured[32]; /* when: ISO 8601 */
+	double ns[HS_LAB_NR_COSTS];        /* NAN: not measured */
+	char reason[HS_LAB_NR_COSTS][160]; /* why it was not */
+	char machine[160];                 /* processor, kernel, memory */
+	char measured[32];                 /* when: ISO 8601 */
 };
 
 /* "break_ns", ...: in JSON; and what it is, for people. */

@@ -207,7 +207,7 @@ static int recount_guest(const struct hs_lab_host *h, const struct hs_lab_guest 
 						    g->name, page);
 			}
 		}
-		if (hs_lab_is_merged_huge(g, huge) && hs_bits_count(&merged))
+		if (hs_lab_is_merged_huge(g, huge) && hs_bits_any(&merged))
 			return hs_error_set(err, -EINVAL, "guest %s, huge page %u is merged both whole and in part",
 					    g->name, huge);
 	}

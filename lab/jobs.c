@@ -86,12 +86,17 @@ static void send_progress(void *ctx, double seconds)
 
 static void work(struct hs_lab_job *job, int fd)
 {
+	const struct hs_lab_task task = { .scenario = &job->scenario,
+					  .policy = job->policy,
+					  .options = &job->options,
+					  .progress = send_progress,
+					  .progress_ctx = &fd };
 	struct message m = { .kind = MSG_RESULT };
 	bool ok;
 
 	(void)signal(SIGTERM, SIG_DFL);
 	(void)signal(SIGINT, SIG_IGN); /* the terminal's is for the parent, which ends us */
-	m.code = hs_lab_run(&job->result, &job->scenario, job->policy, &job->options, send_progress, &fd, &m.err);
+	m.code = hs_lab_run(&job->result, &task, &m.err);
 	if (m.code)
 		m.kind = MSG_ERROR;
 	ok = write_all(fd, &m, sizeof(m));
@@ -137,7 +142,7 @@ static void show_progress(const struct pool *p)
 				      p->jobs[p->workers[i].job].scenario.seconds);
 }
 
-static void tell_done(const struct pool *p, const struct worker *w)
+static void report_done(const struct pool *p, const struct worker *w)
 {
 	const struct hs_lab_job *j = &p->jobs[w->job];
 
@@ -172,7 +177,7 @@ static int hear(struct pool *p, struct worker *w, struct hs_error *err)
 	if (!read_all(w->fd, &job->result, sizeof(job->result)))
 		goto died;
 	p->done++;
-	tell_done(p, w);
+	report_done(p, w);
 	finish(w);
 	return 0;
 died:

@@ -192,23 +192,36 @@ void hs_lab_plot_trade(FILE *f, const struct hs_lab_report *r, size_t first, siz
 #define PANEL_H     (HS_LAB_RATE_BINS * CELL + 34)
 #define PANELS_LEFT 90.0
 
-/* From orange (all split) to blue (all huge), paler where there are few. */
-static void draw_cell(FILE *f, double x, double y, uint64_t n, uint64_t huge, uint64_t most, const char *where)
-{
-	const double share = n ? (double)huge / (double)n : 0;
-	const double opacity = n ? 0.25 + 0.75 * log((double)n + 1) / log((double)most + 1) : 0;
+struct cell {
+	double x, y;
+	uint64_t n, huge; /* huge pages, and those of them that are mapped huge */
+	const char *where;
+};
 
-	(void)fprintf(
-	    f,
-	    "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.0f\" height=\"%.0f\" fill=\"rgb(%.0f,%.0f,%.0f)\" "
-	    "fill-opacity=\"%.2f\" stroke=\"#ccc\" stroke-width=\"0.5\"><title>%s: %" PRIu64 " huge pages, %.0f%% of "
-	    "them mapped huge</title></rect>\n",
-	    x, y, CELL, CELL, 213 - 213 * share, 94 + 20 * share, 178 * share, opacity, where, n, 100 * share);
+/* From orange (all split) to blue (all huge), paler where there are few. */
+static void draw_cell(FILE *f, const struct cell *c, uint64_t most)
+{
+	const double share = c->n ? (double)c->huge / (double)c->n : 0;
+	const double opacity = c->n ? 0.25 + 0.75 * log((double)c->n + 1) / log((double)most + 1) : 0;
+
+	(void)fprintf(f,
+		      "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.0f\" height=\"%.0f\" fill=\"rgb(%.0f,%.0f,%.0f)\" "
+		      "fill-opacity=\"%.2f\" stroke=\"#ccc\" stroke-width=\"0.5\"><title>%s: %" PRIu64
+		      " huge pages, %.0f%% of "
+		      "them mapped huge</title></rect>\n",
+		      c->x, c->y, CELL, CELL, 213 - 213 * share, 94 + 20 * share, 178 * share, opacity, c->where, c->n,
+		      100 * share);
 }
 
-static void draw_panel(FILE *f, const struct hs_lab_result *r, double left, double top, uint64_t most, bool rates,
-		       bool skews)
+/* Where a policy's panel stands, and which of the axes it names. */
+struct panel {
+	double left, top;
+	bool rates, skews;
+};
+
+static void draw_panel(FILE *f, const struct hs_lab_result *r, const struct panel *p, uint64_t most)
 {
+	const double left = p->left, top = p->top;
 	char where[96];
 
 	(void)fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" font-weight=\"bold\">%s</text>\n", left, top - 5,
@@ -216,17 +229,22 @@ static void draw_panel(FILE *f, const struct hs_lab_result *r, double left, doub
 	for (int rate = 0; rate < HS_LAB_RATE_BINS; rate++) {
 		const double y = top + (HS_LAB_RATE_BINS - 1 - rate) * CELL;
 
-		if (rates)
+		if (p->rates)
 			(void)fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\" font-size=\"10\">%s</text>\n",
 				      left - 4, y + 12, hs_lab_rate_names[rate]);
 		for (int skew = 0; skew < HS_LAB_SKEW_BINS; skew++) {
 			(void)snprintf(where, sizeof(where), "%s hot base pages, accesses a second: %s",
 				       hs_lab_skew_names[skew], hs_lab_rate_names[rate]);
-			draw_cell(f, left + skew * CELL, y, r->cells[rate][skew], r->cells_huge[rate][skew], most,
-				  where);
+			draw_cell(f,
+				  &(struct cell){ .x = left + skew * CELL,
+						  .y = y,
+						  .n = r->cells[rate][skew],
+						  .huge = r->cells_huge[rate][skew],
+						  .where = where },
+				  most);
 		}
 	}
-	for (int skew = 0; skews && skew < HS_LAB_SKEW_BINS; skew++)
+	for (int skew = 0; p->skews && skew < HS_LAB_SKEW_BINS; skew++)
 		(void)fprintf(f, "<text transform=\"translate(%.1f %.1f) rotate(60)\" font-size=\"10\">%s</text>\n",
 			      left + (skew + 0.3) * CELL, top + HS_LAB_RATE_BINS * CELL + 10, hs_lab_skew_names[skew]);
 }
@@ -244,7 +262,11 @@ void hs_lab_plot_skew(FILE *f, const struct hs_lab_report *r, size_t first, size
 			if (r->jobs[i].result.cells[k / HS_LAB_SKEW_BINS][k % HS_LAB_SKEW_BINS] > most)
 				most = r->jobs[i].result.cells[k / HS_LAB_SKEW_BINS][k % HS_LAB_SKEW_BINS];
 	for (size_t i = 0; i < nr; i++)
-		draw_panel(f, &r->jobs[first + i].result, PANELS_LEFT + (double)(i % columns) * PANEL_W,
-			   60 + (double)(i / columns) * PANEL_H, most, i % columns == 0, i + columns >= nr);
+		draw_panel(f, &r->jobs[first + i].result,
+			   &(struct panel){ .left = PANELS_LEFT + (double)(i % columns) * PANEL_W,
+					    .top = 60 + (double)(i / columns) * PANEL_H,
+					    .rates = i % columns == 0,
+					    .skews = i + columns >= nr },
+			   most);
 	(void)fprintf(f, "</svg>\n");
 }

@@ -42,7 +42,7 @@ void hs_lab_print_costs(FILE *f, const struct hs_lab_costs *c)
 	(void)fprintf(f, any ? "\n" : "costs: not calibrated, so slowdown and CPU time are unknown\n");
 	for (int i = 0; any && i < HS_LAB_NR_COSTS; i++)
 		if (isnan(c->ns[i]))
-			(void)fprintf(f, "  %s is unknown: %s\n", hs_lab_cost_name((enum hs_lab_cost)i), c->why_not[i]);
+			(void)fprintf(f, "  %s is unknown: %s\n", hs_lab_cost_name((enum hs_lab_cost)i), c->reason[i]);
 }
 
 static void print_row(FILE *f, const struct hs_lab_result *r)

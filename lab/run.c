@@ -222,10 +222,12 @@ static void take_figures(struct hs_lab_result *r, const struct hs_lab_host *h)
 	r->resident_bytes = hs_resident_bytes(&proc);
 }
 
-int hs_lab_run(struct hs_lab_result *out, const struct hs_lab_scenario *s, const struct hs_lab_policy *p,
-	       const struct hs_lab_options *o, hs_lab_progress *progress, void *progress_ctx, struct hs_error *err)
+int hs_lab_run(struct hs_lab_result *out, const struct hs_lab_task *task, struct hs_error *err)
 {
-	struct run run = { .r = out, .progress = progress, .progress_ctx = progress_ctx };
+	const struct hs_lab_scenario *s = task->scenario;
+	const struct hs_lab_policy *p = task->policy;
+	const struct hs_lab_options *o = task->options;
+	struct run run = { .r = out, .progress = task->progress, .progress_ctx = task->progress_ctx };
 	const double start_s = (double)hs_monotonic_us() / 1e6;
 	void *self = NULL;
 	int rc;

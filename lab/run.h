@@ -45,13 +45,20 @@ extern const char *const hs_lab_skew_names[HS_LAB_SKEW_BINS];
 /* Called now and then with how far the run is, in simulated seconds. */
 typedef void hs_lab_progress(void *ctx, double seconds);
 
+/* What is run; all is borrowed. */
+struct hs_lab_task {
+	const struct hs_lab_scenario *scenario;
+	const struct hs_lab_policy *policy;
+	const struct hs_lab_options *options;
+	hs_lab_progress *progress; /* NULL: nobody */
+	void *progress_ctx;
+};
+
 /*
  * Runs the policy on a host made from the scenario. Errors of making the host and of the policy; a host whose counts do
  * not agree at the end is -EBADMSG: a mistake in the lab, and no result.
  */
-HS_MUST_USE int hs_lab_run(struct hs_lab_result *out, const struct hs_lab_scenario *s, const struct hs_lab_policy *p,
-			   const struct hs_lab_options *o, hs_lab_progress *progress, void *progress_ctx,
-			   struct hs_error *err);
+HS_MUST_USE int hs_lab_run(struct hs_lab_result *out, const struct hs_lab_task *task, struct hs_error *err);
 
 /* The figures that follow from the costs; in run.c, for a test to compare by hand. */
 void hs_lab_apply_costs(struct hs_lab_result *r, const struct hs_lab_costs *c);

@@ -148,7 +148,7 @@ static int choose(struct hs_pipeline *p, struct guest *g, struct hs_fine_target 
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	/* What is split in nested tables alone, the view itself can bring back after a crash; sharing has no use for
 	 * it. */
-	if (g->view->ops->splits_nested)
+	if (hs_view_splits_nested(g->view))
 		return 0;
 	t->keep_split = keep_split;
 	pending = hs_fine_pending(p->fine, g->view, list + t->nr, g->view->nr_huge);

@@ -15,7 +15,9 @@ static int engine_enter(void *ctx, const struct hs_merge_guest *guest, uint32_t 
 	*id = HS_MERGE_NO_GUEST;
 	if (!guest->remote)
 		return 0;
-	rc = hs_share_add_guest(ctx, guest->name, guest->view, guest->remote, &taken, &adopted, err);
+	rc = hs_share_add_guest(
+	    ctx, &(struct hs_share_guest){ .name = guest->name, .view = guest->view, .remote = guest->remote }, &taken,
+	    &adopted, err);
 	if (rc)
 		return rc;
 	rc = hs_share_set_group(ctx, taken, guest->group);

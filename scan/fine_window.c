@@ -233,8 +233,8 @@ static void count(struct fine_window *w, struct fine_slot *s)
 {
 	struct hs_fine_result *r = result_of(w, s);
 
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		r->count[i] = (uint8_t)(r->count[i] + hs_bits_test(&s->now, i));
+	hs_bits_for_each (i, &s->now)
+		r->count[i]++;
 	s->ever = hs_bits_or(s->ever, s->now);
 	r->nr_hot = (uint16_t)hs_bits_count(&s->ever);
 	r->samples++;

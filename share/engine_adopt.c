@@ -118,7 +118,7 @@ static uint64_t judge(struct adopt *a)
 			h->thp = HS_ENGINE_NOHUGEPAGE;
 		else if (at->hugepage)
 			h->thp = HS_ENGINE_HUGEPAGE;
-		if (!hs_bits_count(&at->mergeable))
+		if (hs_bits_none(&at->mergeable))
 			continue;
 		h->marked = hs_bits_and(at->mergeable, on_record(a, nr));
 		h->wanted = h->allowed = h->marked;
@@ -138,7 +138,7 @@ static int count_vmas(struct hs_engine_guest *g)
 	if (!huge)
 		return -ENOMEM;
 	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
-		if (hs_bits_count(&g->huge[h].marked))
+		if (hs_bits_any(&g->huge[h].marked))
 			huge[nr++] = (struct hs_plan_huge){ .huge = h, .pages = g->huge[h].marked };
 	rc = hs_plan_make(&plan, &(struct hs_plan_request){ .huge = huge,
 							    .nr_huge = nr,

@@ -227,7 +227,7 @@ static void reach_unmerged(struct hs_share *s)
 		for (hs_huge_nr nr = 0; g->used && !g->gone && g->unmerged && nr < g->nr_huge; nr++) {
 			struct hs_bits512 left = hs_bits_andnot(g->huge[nr].marked, g->huge[nr].shared);
 
-			if (hs_bits_count(&left) && hs_engine_note(g, hs_view_reach(g->view, nr, &left, NULL)))
+			if (hs_bits_any(&left) && hs_engine_note(g, hs_view_reach(g->view, nr, &left, NULL)))
 				break;
 		}
 	}

@@ -70,9 +70,8 @@ static int gather(struct hs_share *s, uint32_t id, struct holders *all, struct h
 		if (hs_bits_none(marked))
 			continue;
 		rc = hs_view_frames(g->view, h, frames, err);
-		for (unsigned int i = hs_bits_next(marked, 0); i < HS_BASE_PER_HUGE && !rc;
-		     i = hs_bits_next(marked, i + 1))
-			if (frames[i].pfn && (frames[i].flags & HS_FRAME_KSM))
+		hs_bits_for_each (i, marked)
+			if (!rc && frames[i].pfn && (frames[i].flags & HS_FRAME_KSM))
 				rc = note_holder(all, frames[i].pfn, id, h * HS_BASE_PER_HUGE + i);
 	}
 	return hs_engine_note(g, rc);

@@ -64,9 +64,12 @@ static struct hs_engine_guest *new_slot(struct hs_share *s, uint32_t *id)
 	return &grown[s->nr_guests++];
 }
 
-int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
-		       uint32_t *id, uint64_t *adopted, struct hs_error *err)
+int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, uint32_t *id, uint64_t *adopted,
+		       struct hs_error *err)
 {
+	struct hs_view *view = guest->view;
+	struct hs_remote *remote = guest->remote;
+	const char *name = guest->name;
 	struct hs_engine_guest *g;
 	uint64_t none;
 	int rc;
@@ -122,7 +125,7 @@ int hs_share_want(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struct
 	h = &g->huge[huge];
 	h->wanted = *pages;
 	h->allowed = allowed ? hs_bits_or(*pages, *allowed) : *pages;
-	if (!hs_bits_count(pages))
+	if (hs_bits_none(pages))
 		h->breaks = 0;
 	return 0;
 }

@@ -50,7 +50,7 @@ struct hs_engine_guest {
 	uint32_t group;    /* trust group */
 	uint64_t joined;   /* the order in which guests came */
 	uint64_t nr_vmas;  /* that its marks add */
-	uint64_t own_vmas; /* the most of its own of late: see read_budget */
+	uint64_t own_vmas; /* the most of its own of late: see hs_engine_read_budget */
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
@@ -133,6 +133,24 @@ static inline bool hs_engine_op_done(const struct hs_remote_op *op)
 {
 	return !op->result || op->result == -ENOMEM;
 }
+
+/* ---- engine_budget.c: VMAs ---- */
+
+/* What a guest may use of VMAs. */
+struct hs_engine_budget {
+	uint64_t now; /* edges that its marks are: each place where marks begin, end or change is a VMA more */
+	uint64_t max; /* that they may be */
+};
+
+/* -ENOMEM. */
+HS_MUST_USE int hs_engine_vmas_of_marks(const struct hs_engine_guest *g, uint64_t *out);
+/* Keeps g->own_vmas. Errors of reading the guest's VMAs and vm.max_map_count; -ENOMEM. */
+HS_MUST_USE int hs_engine_read_budget(const struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_budget *out,
+				      struct hs_error *err);
+/* Whether the operations, one by one, keep within the budget; a guest that is above it already may not go higher.
+ * -ENOMEM. */
+HS_MUST_USE int hs_engine_budget_fits(const struct hs_engine_guest *g, const struct hs_engine_ops *ops,
+				      const struct hs_engine_budget *b, bool *out);
 
 /*
  * Makes the guest's marks what is wanted, within its budget of VMAs and the host's room. less: marks are only taken

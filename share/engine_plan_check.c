@@ -92,7 +92,7 @@ static int unmark_armed(struct hs_share *s, struct hs_engine_guest *g, struct hs
 		struct hs_engine_huge *h = &g->huge[nr];
 		const struct hs_bits512 both = hs_bits_and(h->marked, armed[nr]);
 
-		marked |= hs_bits_count(&both) != 0;
+		marked |= hs_bits_any(&both);
 		h->wanted = hs_bits_andnot(h->wanted, armed[nr]);
 		h->allowed = hs_bits_andnot(h->allowed, armed[nr]);
 	}

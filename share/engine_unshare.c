@@ -40,7 +40,7 @@ static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t
 
 		if (rc)
 			return rc;
-		u->holes[*fits] = u->armed && hs_bits_count(&u->armed[huge[*fits]]);
+		u->holes[*fits] = u->armed && hs_bits_any(&u->armed[huge[*fits]]);
 		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++) {
 			u->holes[*fits] |= !frames[p].pfn;
 			if (frames[p].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
@@ -65,7 +65,7 @@ static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 			const struct hs_engine_huge *h = &u->g->huge[huge[i]];
 			hs_base_nr start = huge[i] * HS_BASE_PER_HUGE;
 			int advice = pass ? hs_engine_give_back_advice(h) : MADV_UNMERGEABLE;
-			bool needed = pass ? h->nohuge && advice : hs_bits_count(&h->marked) != 0;
+			bool needed = pass ? h->nohuge && advice : hs_bits_any(&h->marked);
 
 			if (needed)
 				rc = hs_engine_ops_add(&ops, u->g->view, start, start + HS_BASE_PER_HUGE, advice);
@@ -86,8 +86,8 @@ static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 					  strerror(-ops.op[i].result));
 		for (hs_huge_nr h = first; h < end && done; h++) {
 			if (ops.op[i].advice == MADV_UNMERGEABLE) {
-				memset(&u->g->huge[h].marked, 0, sizeof(u->g->huge[h].marked));
-				memset(&u->g->huge[h].shared, 0, sizeof(u->g->huge[h].shared));
+				hs_bits_clear_all(&u->g->huge[h].marked);
+				hs_bits_clear_all(&u->g->huge[h].shared);
 			} else {
 				u->g->huge[h].nohuge = false;
 			}
@@ -133,9 +133,9 @@ static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 		for (size_t i = 0; i < nr; i++) {
 			struct hs_engine_huge *h = &u->g->huge[huge[i]];
 
-			memset(&h->wanted, 0, sizeof(h->wanted));
-			memset(&h->allowed, 0, sizeof(h->allowed));
-			memset(&h->zero_before, 0, sizeof(h->zero_before));
+			hs_bits_clear_all(&h->wanted);
+			hs_bits_clear_all(&h->allowed);
+			hs_bits_clear_all(&h->zero_before);
 			h->breaks = 0;
 		}
 		rc = make_huge(u, huge, nr);
@@ -217,8 +217,8 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 			return hs_error_set(err, -ENOMEM, "out of memory");
 		nr = 0;
 		for (hs_huge_nr h = 0; h < g->nr_huge; h++)
-			if (g->huge[h].nohuge || g->huge[h].was_huge || hs_bits_count(&g->huge[h].marked) ||
-			    hs_bits_count(&g->huge[h].wanted))
+			if (g->huge[h].nohuge || g->huge[h].was_huge || hs_bits_any(&g->huge[h].marked) ||
+			    hs_bits_any(&g->huge[h].wanted))
 				all[nr++] = h;
 		huge = all;
 	}

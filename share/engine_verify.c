@@ -55,7 +55,7 @@ static int look_at_huge(struct verify *v, hs_huge_nr nr, struct hs_error *err)
 
 	if (rc)
 		return rc;
-	for (unsigned int i = hs_bits_next(&pages, 0); i < HS_BASE_PER_HUGE; i = hs_bits_next(&pages, i + 1)) {
+	hs_bits_for_each (i, &pages) {
 		const struct hs_frame *f = &frames[i];
 
 		if (!(f->flags & (HS_FRAME_KSM | HS_FRAME_ZERO)) && hs_bits_test(&h->marked, i))
@@ -181,7 +181,7 @@ int hs_engine_verify(struct hs_share *s, struct hs_engine_guest *g, struct hs_er
 	if (!v.shared)
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	for (hs_huge_nr h = 0; h < g->nr_huge && !rc; h++)
-		if (hs_bits_count(&g->huge[h].wanted) || hs_bits_count(&g->huge[h].marked))
+		if (hs_bits_any(&g->huge[h].wanted) || hs_bits_any(&g->huge[h].marked))
 			rc = look_at_huge(&v, h, err);
 	if (!rc)
 		rc = sort_seen(&v);

@@ -6,20 +6,9 @@
 #include <unistd.h>
 
 #include "base/hostfile.h"
+#include "base/procstat.h"
 
 #define KTHREADD 2 /* parent of every kernel thread */
-
-/* Parent and CPU ticks from /proc/PID/stat. The name in it may hold anything: what counts follows the last ')'. */
-static bool parse_stat(const char *text, int *ppid, uint64_t *ticks)
-{
-	const char *p = strrchr(text, ')');
-	unsigned long utime, stime;
-
-	if (!p || sscanf(p, ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", ppid, &utime, &stime) != 3)
-		return false;
-	*ticks = utime + stime;
-	return true;
-}
 
 struct find {
 	const struct hs_host *host;
@@ -29,13 +18,11 @@ struct find {
 static int is_ksmd(void *ctx, pid_t pid)
 {
 	struct find *find = ctx;
-	char text[1024];
-	uint64_t ticks;
-	int ppid;
+	struct hs_procstat st;
+	char text[64];
 
 	if (hs_hostfile_read_pid(find->host, pid, "comm", text, sizeof(text)) < 0 || strcmp(text, "ksmd") ||
-	    hs_hostfile_read_pid(find->host, pid, "stat", text, sizeof(text)) < 0 || !parse_stat(text, &ppid, &ticks) ||
-	    ppid != KTHREADD)
+	    hs_procstat_read(find->host, pid, &st) || st.ppid != KTHREADD)
 		return 0;
 	find->pid = pid;
 	return 1;
@@ -44,17 +31,16 @@ static int is_ksmd(void *ctx, pid_t pid)
 /* schedstat counts nanoseconds; stat only ticks of 4 to 10 ms, but every kernel has it. */
 static uint64_t cpu_us(const struct hs_host *host, pid_t ksmd)
 {
-	long hz = sysconf(_SC_CLK_TCK);
+	const long hz = sysconf(_SC_CLK_TCK);
+	struct hs_procstat st;
 	char text[1024];
 	uint64_t value;
-	int ppid;
 
 	if (hs_hostfile_read_pid(host, ksmd, "schedstat", text, sizeof(text)) > 0 &&
 	    !hs_hostfile_parse_u64(text, NULL, &value))
 		return value / 1000;
-	if (hs_hostfile_read_pid(host, ksmd, "stat", text, sizeof(text)) > 0 && parse_stat(text, &ppid, &value) &&
-	    hz > 0)
-		return value * (1000000 / (uint64_t)hz);
+	if (!hs_procstat_read(host, ksmd, &st) && hz > 0)
+		return st.cpu_ticks * (1000000 / (uint64_t)hz);
 	return UINT64_MAX;
 }
 

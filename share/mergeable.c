@@ -9,13 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include "share/bpf/vma_marks_abi.h"
-#include "vma_marks.skel.h"
-
-#include "base/bpf_load.h"
 #include "base/hostfile.h"
+#include "base/vma_marks.h"
 #include "base/vmas.h"
 
 static int add(struct hs_mergeable *m, const struct hs_mergeable_vma *vma)
@@ -43,29 +38,20 @@ void hs_mergeable_finish(struct hs_mergeable *m)
 
 /* Loaded once for the process, and left to its end: a look follows on another each second of a burst. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct vma_marks_bpf *the_skel;
+static struct hs_vma_marks_program *the_program;
 static bool refused, force_slow;
 
-static struct vma_marks_bpf *load(void)
+static const struct hs_vma_marks_program *load(void)
 {
-	struct vma_marks_bpf *skel;
-	int rc;
+	const struct hs_vma_marks_program *p;
 
 	(void)pthread_mutex_lock(&lock);
-	if (!the_skel && !refused) {
-		hs_bpf_load_begin();
-		skel = vma_marks_bpf__open();
-		rc = skel ? vma_marks_bpf__load(skel) : -errno;
-		rc = hs_bpf_load_end(rc, "looks for mergeable memory", NULL);
-		if (rc)
-			vma_marks_bpf__destroy(skel);
-		else
-			the_skel = skel;
-		refused = rc != 0;
-	}
-	skel = force_slow ? NULL : the_skel;
+	if (!the_program && !refused)
+		refused = hs_vma_marks_load(&the_program, HS_VMA_MERGEABLE | HS_VMA_ARMED, "looks for mergeable memory",
+					    NULL) != 0;
+	p = force_slow ? NULL : the_program;
 	(void)pthread_mutex_unlock(&lock);
-	return skel;
+	return p;
 }
 
 void hs_mergeable_force_slow(bool slow)
@@ -75,51 +61,25 @@ void hs_mergeable_force_slow(bool slow)
 	(void)pthread_mutex_unlock(&lock);
 }
 
-static int read_all(int fd, struct hs_mergeable *out)
+static int add_fast(void *ctx, const struct hs_vma_marks *vma)
 {
-	static const size_t room = 1024;
-	struct hs_vma_marks *buf = malloc(room * sizeof(*buf));
-	size_t have = 0; /* bytes of a record that is not whole yet */
-	int rc = buf ? 0 : -ENOMEM;
-
-	while (!rc) {
-		ssize_t n = read(fd, (char *)buf + have, room * sizeof(*buf) - have);
-
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (n < 0)
-			rc = -errno;
-		if (n <= 0)
-			break;
-		have += (size_t)n;
-		for (size_t i = 0; i < have / sizeof(*buf) && !rc; i++)
-			rc = add(out, &(struct hs_mergeable_vma){ .space = buf[i].space,
-								  .start = buf[i].start,
-								  .end = buf[i].end,
-								  .pid = (pid_t)buf[i].pid,
-								  .mergeable = buf[i].flags & HS_VMA_MERGEABLE,
-								  .armed = buf[i].flags & HS_VMA_ARMED });
-		memmove(buf, buf + have / sizeof(*buf), have % sizeof(*buf));
-		have %= sizeof(*buf);
-	}
-	free(buf);
-	return rc ? rc : have ? -EIO : 0;
+	return add(ctx, &(struct hs_mergeable_vma){ .space = vma->space,
+						    .start = vma->start,
+						    .end = vma->end,
+						    .pid = (pid_t)vma->pid,
+						    .mergeable = vma->flags & HS_VMA_MERGEABLE,
+						    .armed = vma->flags & HS_VMA_ARMED });
 }
 
-static int look_fast(struct vma_marks_bpf *skel, pid_t pid, struct hs_mergeable *out)
+static int look_fast(const struct hs_vma_marks_program *p, pid_t pid, struct hs_mergeable *out)
 {
-	union bpf_iter_link_info info = { .task = { .pid = (uint32_t)pid } };
-	LIBBPF_OPTS(bpf_iter_attach_opts, opts, .link_info = &info, .link_info_len = sizeof(info));
-	struct bpf_link *link = bpf_program__attach_iter(skel->progs.vma_marks, pid ? &opts : NULL);
-	int fd, rc;
+	struct bpf_link *link;
+	int rc = hs_vma_marks_attach(p, pid, 0, &link);
 
-	if (!link)
-		return -errno;
-	fd = bpf_iter_create(bpf_link__fd(link));
-	rc = fd < 0 ? -errno : read_all(fd, out);
-	if (fd >= 0)
-		(void)close(fd);
-	(void)bpf_link__destroy(link);
+	if (rc)
+		return rc;
+	rc = hs_vma_marks_read(link, add_fast, out);
+	hs_vma_marks_detach(link);
 	return rc;
 }
 
@@ -243,18 +203,19 @@ static bool in_first_namespace(void)
 int hs_mergeable_look(const struct hs_host *host, pid_t pid, struct hs_mergeable *out, struct hs_error *err)
 {
 	/* The iterator numbers processes as the initial namespace does, and knows nothing of a tree of files. */
-	struct vma_marks_bpf *skel = strcmp(host->proc_dir, "/proc") == 0 && in_first_namespace() ? load() : NULL;
+	const struct hs_vma_marks_program *p =
+	    strcmp(host->proc_dir, "/proc") == 0 && in_first_namespace() ? load() : NULL;
 	int rc = 0;
 
 	memset(out, 0, sizeof(*out));
-	if (skel) {
-		rc = look_fast(skel, pid, out);
+	if (p) {
+		rc = look_fast(p, pid, out);
 		if (rc == -ESRCH && pid)
 			return hs_error_set(err, rc, "process %d is gone", (int)pid);
 		if (rc)
 			hs_mergeable_finish(out);
 	}
-	if (!skel || rc)
+	if (!p || rc)
 		rc = look_slow(host, pid, out, err);
 	if (!rc && out->nr)
 		qsort(out->vma, out->nr, sizeof(out->vma[0]), by_place);

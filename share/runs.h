@@ -9,18 +9,7 @@
 /* How many bits from `i` on are set without a break, up to the end of the huge page. */
 static inline unsigned int hs_run_length(const struct hs_bits512 *b, unsigned int i)
 {
-	unsigned int start = i;
-
-	while (i < HS_BASE_PER_HUGE) {
-		uint64_t rest = ~(b->w[i >> 6] >> (i & 63));
-		unsigned int n = rest ? (unsigned int)__builtin_ctzll(rest) : 64;
-		unsigned int room = 64 - (i & 63);
-
-		if (n < room)
-			return i + n - start;
-		i += room;
-	}
-	return HS_BASE_PER_HUGE - start;
+	return hs_bits_next_clear(b, i) - i;
 }
 
 /* How many runs there are. */

@@ -67,7 +67,7 @@ static void put(struct hs_recorder *r, struct hs_trace_record *rec)
 /* A call of a view that returns nothing but its answer. */
 static void put_answer(struct record_view *v, enum hs_trace_type type, int rc)
 {
-	struct hs_trace_record rec = { .type = (uint8_t)type, .guest = v->guest, .error = rc };
+	struct hs_trace_record rec = { .type = (uint8_t)m->type, .guest = v->guest, .error = rc };
 
 	put(v->rec, &rec);
 }
@@ -175,17 +175,22 @@ static int record_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame 
 	return hs_view_frames(record_of(view)->inner, huge, out, err);
 }
 
-typedef int map_call(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+/* A call that changes mappings, and the record of it. */
+struct mapping {
+	enum hs_trace_type type;
+	int (*call)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+};
 
-static int record_mapping(struct record_view *v, enum hs_trace_type type, map_call *call, const hs_huge_nr *huge,
-			  size_t nr, int *results, struct hs_error *err)
+static int record_mapping(struct hs_view *view, const struct mapping *m, const hs_huge_nr *huge, size_t nr,
+			  int *results, struct hs_error *err)
 {
+	struct record_view *v = record_of(view);
 	int *own = results ? NULL : calloc(nr, sizeof(*own)), rc;
-	struct hs_trace_record rec = { .type = (uint8_t)type, .guest = v->guest };
+	struct hs_trace_record rec = { .type = (uint8_t)m->type, .guest = v->guest };
 
 	if (!results && !own)
 		fail(v->rec, -ENOMEM, "out of memory for the record of a split");
-	rc = call(v->inner, huge, nr, results ? results : own, err);
+	rc = m->call(v->inner, huge, nr, results ? results : own, err);
 	rec.error = rc;
 	rec.nr = rc ? 0 : nr;
 	rec.u.mapping.huge = huge;
@@ -197,12 +202,16 @@ static int record_mapping(struct record_view *v, enum hs_trace_type type, map_ca
 
 static int record_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
-	return record_mapping(record_of(v), HS_TRACE_SPLIT, hs_view_split, huge, nr, results, err);
+	static const struct mapping split = { HS_TRACE_SPLIT, hs_view_split };
+
+	return record_mapping(v, &split, huge, nr, results, err);
 }
 
 static int record_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
-	return record_mapping(record_of(v), HS_TRACE_RESTORE, hs_view_restore, huge, nr, results, err);
+	static const struct mapping restore = { HS_TRACE_RESTORE, hs_view_restore };
+
+	return record_mapping(v, &restore, huge, nr, results, err);
 }
 
 /* The numbers of what was read. */

@@ -121,30 +121,34 @@ static int replay_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t n
 	return 0;
 }
 
-/*
- * Takes records of a call on a list of huge pages until all of the list is answered. `take` copies what record `rec`
- * has of element i to element `at` of the call.
- */
-static int replay_list(struct hs_replay_view *v, enum hs_trace_type type, const hs_huge_nr *huge, size_t nr,
-		       void (*take)(const struct hs_trace_record *rec, size_t i, void *out, size_t at), void *out,
+/* A call on a list of huge pages: its records, and how element i of one is copied to element `at` of the call. */
+struct list_call {
+	enum hs_trace_type type;
+	void (*take)(const struct hs_trace_record *rec, size_t i, void *out, size_t at);
+};
+
+/* Takes records of the call until all of the list is answered. */
+static int replay_list(struct hs_view *view, const struct list_call *call, const hs_huge_nr *huge, size_t nr, void *out,
 		       struct hs_error *err)
 {
+	struct hs_replay_view *v = replay_of(view);
+
 	for (size_t done = 0; done < nr;) {
-		int rc = expect(v, type);
+		int rc = expect(v, call->type);
 		const struct hs_trace_record *rec = v->replay->ahead;
 		const hs_huge_nr *recorded;
 		bool same;
 
 		if (rc)
 			return rc;
-		recorded = type == HS_TRACE_BASE ? rec->u.base.huge : rec->u.mapping.huge;
+		recorded = call->type == HS_TRACE_BASE ? rec->u.base.huge : rec->u.mapping.huge;
 		same = rec->error || (rec->nr && rec->nr <= nr - done);
 		for (size_t i = 0; same && i < rec->nr; i++)
 			same = recorded[i] == huge[done + i];
 		if (!same)
 			return hs_replay_diverged(v->replay, "other huge pages were meant");
 		for (size_t i = 0; i < rec->nr; i++)
-			take(rec, i, out, done + i);
+			call->take(rec, i, out, done + i);
 		done += rec->nr;
 		rc = answer(v->replay, err);
 		if (rc)
@@ -167,17 +171,23 @@ static void take_result(const struct hs_trace_record *rec, size_t i, void *out, 
 static int replay_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
 			      struct hs_error *err)
 {
-	return replay_list(replay_of(view), HS_TRACE_BASE, huge, nr, take_base, out, err);
+	static const struct list_call base = { HS_TRACE_BASE, take_base };
+
+	return replay_list(view, &base, huge, nr, out, err);
 }
 
 static int replay_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
-	return replay_list(replay_of(view), HS_TRACE_SPLIT, huge, nr, take_result, results, err);
+	static const struct list_call split = { HS_TRACE_SPLIT, take_result };
+
+	return replay_list(view, &split, huge, nr, results, err);
 }
 
 static int replay_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
-	return replay_list(replay_of(view), HS_TRACE_RESTORE, huge, nr, take_result, results, err);
+	static const struct list_call restore = { HS_TRACE_RESTORE, take_result };
+
+	return replay_list(view, &restore, huge, nr, results, err);
 }
 
 /* A trace knows no frames: they are all unknown. */

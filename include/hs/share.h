@@ -145,14 +145,21 @@ void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx);
 /* Sharing stays; KSM's knobs are given back. To undo it, unshare first. Takes NULL. */
 void hs_share_destroy(struct hs_share *s);
 
+/* A guest as it comes. `name` is copied; view and remote are borrowed, and must outlive the guest here. */
+struct hs_share_guest {
+	const char *name;
+	struct hs_view *view;
+	struct hs_remote *remote;
+};
+
 /*
- * A guest; view and remote must outlive it here. Its memory that is mergeable already (QEMU's default) is made
+ * Takes a guest. Its memory that is mergeable already (QEMU's default) is made
  * unmergeable first, and given back when the engine is destroyed, unless it is on record as ours from an earlier run:
  * that is read back as wanted and, where it is, as shared (*adopted: base pages). `id`: small number, reused. -EBADMSG:
  * there is a record that cannot be read, so the guest is left alone.
  */
-HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const char *name, struct hs_view *view, struct hs_remote *remote,
-				   uint32_t *id, uint64_t *adopted, struct hs_error *err);
+HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, uint32_t *id,
+				   uint64_t *adopted, struct hs_error *err);
 
 /* Forgets the guest; what is shared stays (unshare first to undo). Also right for a guest that is gone. */
 void hs_share_remove_guest(struct hs_share *s, uint32_t id);

@@ -56,11 +56,10 @@ static int unreachable(const char *socket, CURLcode code, long why, struct hs_er
 	return hs_error_set(err, -ENOTCONN, "hs-shared cannot be reached on %s: %s", socket, curl_easy_strerror(code));
 }
 
-int hs_client_request(const char *socket, const char *method, const char *path, const json_t *body, long timeout_s,
-		      json_t **out, struct hs_error *err)
+int hs_client_request(const char *socket, const struct hs_client_call *call, json_t **out, struct hs_error *err)
 {
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-	char *text = body ? json_dumps(body, JSON_COMPACT) : NULL, *url = NULL;
+	char *text = call->body ? json_dumps(call->body, JSON_COMPACT) : NULL, *url = NULL;
 	CURL *c = curl_easy_init();
 	struct answer a = { 0 };
 	long status = 0, why = 0;
@@ -69,7 +68,7 @@ int hs_client_request(const char *socket, const char *method, const char *path, 
 	int rc = 0;
 
 	*out = NULL;
-	if (!c || !headers || (body && !text) || asprintf(&url, "http://localhost%s", path) < 0) {
+	if (!c || !headers || (call->body && !text) || asprintf(&url, "http://localhost%s", call->path) < 0) {
 		rc = hs_error_set(err, -ENOMEM, "out of memory");
 		goto out;
 	}
@@ -77,10 +76,10 @@ int hs_client_request(const char *socket, const char *method, const char *path, 
 	(void)curl_easy_setopt(c, CURLOPT_URL, url);
 	/* A guest named ".." is one that is not there, not a way to another request. */
 	(void)curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
-	(void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
+	(void)curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, call->method);
 	(void)curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
 	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 5L);
-	(void)curl_easy_setopt(c, CURLOPT_TIMEOUT, timeout_s);
+	(void)curl_easy_setopt(c, CURLOPT_TIMEOUT, call->timeout_s);
 	(void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_PROXY, "");
 	(void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);

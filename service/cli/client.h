@@ -8,13 +8,20 @@
 
 #define HS_CLIENT_SOCKET "/run/hs-share/control.sock"
 
+/* One request; all is borrowed. */
+struct hs_client_call {
+	const char *method, *path;
+	const json_t *body; /* NULL: none */
+	long timeout_s;     /* 0: as long as it takes */
+};
+
 /*
- * `body` is borrowed, NULL: none. *out: the answer as JSON, a new reference, also when the daemon refuses.
+ * *out: the answer as JSON, a new reference, also when the daemon refuses.
  * 0; -ENOTCONN: the daemon cannot be reached; -EPROTO: what answers is not the daemon; -ENOENT: no such guest or path;
- * -EREMOTEIO: it refuses otherwise (err has its own words). `timeout_s` 0: as long as it takes.
+ * -EREMOTEIO: it refuses otherwise (err has its own words).
  */
-HS_MUST_USE int hs_client_request(const char *socket, const char *method, const char *path, const json_t *body,
-				  long timeout_s, json_t **out, struct hs_error *err);
+HS_MUST_USE int hs_client_request(const char *socket, const struct hs_client_call *call, json_t **out,
+				  struct hs_error *err);
 
 /* The path with the guest's name in it, percent-encoded; "/v1/guests/%s/opt-in" as format. malloc'ed; NULL: no memory.
  */

@@ -55,7 +55,9 @@ int hs_ctl_mode(const struct hs_ctl_options *o)
 	body = json_pack("{s:s}", "mode", o->word);
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
-	status = show_change(o, hs_ctl_ask(o, "PUT", "/v1/mode", body, 0, &status), &status);
+	status = show_change(
+	    o, hs_ctl_ask(o, &(struct hs_client_call){ .method = "PUT", .path = "/v1/mode", .body = body }, &status),
+	    &status);
 	json_decref(body);
 	return status;
 }
@@ -64,7 +66,8 @@ int hs_ctl_reload(const struct hs_ctl_options *o)
 {
 	int status = 0;
 
-	return show_change(o, hs_ctl_ask(o, "POST", "/v1/reload", NULL, 0, &status), &status);
+	return show_change(
+	    o, hs_ctl_ask(o, &(struct hs_client_call){ .method = "POST", .path = "/v1/reload" }, &status), &status);
 }
 
 int hs_ctl_opt_in(const struct hs_ctl_options *o)
@@ -77,7 +80,11 @@ int hs_ctl_opt_in(const struct hs_ctl_options *o)
 		(void)json_object_set_new(body, "group", json_string(o->group));
 	if (o->has_max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
-	status = show_change(o, hs_ctl_ask(o, "PUT", path, body, 30, &status), &status);
+	status = show_change(
+	    o,
+	    hs_ctl_ask(o, &(struct hs_client_call){ .method = "PUT", .path = path, .body = body, .timeout_s = 30 },
+		       &status),
+	    &status);
 	json_decref(body);
 	free(path);
 	return status;
@@ -95,7 +102,8 @@ static int wait_until_left(const struct hs_ctl_options *o, const char *guest)
 		struct hs_error err = { "" };
 		json_t *g = NULL;
 		const char *state;
-		int rc = hs_client_request(o->socket, "GET", path, NULL, 30, &g, &err), left;
+		const struct hs_client_call call = { .method = "GET", .path = path, .timeout_s = 30 };
+		int rc = hs_client_request(o->socket, &call, &g, &err), left;
 
 		if (rc) {
 			json_decref(g);
@@ -137,7 +145,8 @@ int hs_ctl_opt_out(const struct hs_ctl_options *o)
 	const char *guest = hs_ctl_guest(o, buf);
 	char *path = hs_client_path("/v1/guests/", guest, "/opt-in");
 	int status = 0;
-	json_t *answer = hs_ctl_ask(o, "DELETE", path, NULL, 30, &status);
+	json_t *answer =
+	    hs_ctl_ask(o, &(struct hs_client_call){ .method = "DELETE", .path = path, .timeout_s = 30 }, &status);
 
 	free(path);
 	if (answer && !o->no_wait)
@@ -154,7 +163,8 @@ int hs_ctl_unshare(const struct hs_ctl_options *o)
 	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
 	int status = 0;
 
-	status = show_change(o, hs_ctl_ask(o, "POST", path, NULL, 0, &status), &status);
+	status =
+	    show_change(o, hs_ctl_ask(o, &(struct hs_client_call){ .method = "POST", .path = path }, &status), &status);
 	free(path);
 	return status;
 }

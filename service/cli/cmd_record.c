@@ -97,7 +97,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* A new file for its owner alone: it tells what the guests' memory does. */
+/* A new file for its owner alone: it says what the guests' memory does. */
 static FILE *open_output(struct recording *rec, const char *path, struct hs_error *err)
 {
 	int fd =

@@ -89,9 +89,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_guest_report *guests, size_t nr,
-		  const struct hs_share_unshared *undone, double seconds, bool interrupted)
+/* What came of the run, beside what the pipeline has of it. */
+struct outcome {
+	struct hs_guest_report *guests; /* [nr] */
+	size_t nr;
+	struct hs_share_unshared undone;
+	double seconds;
+	bool interrupted;
+};
+
+static int report(struct hs_pipeline *p, const struct run_options *o, const struct outcome *r)
 {
+	const struct hs_share_unshared *undone = &r->undone;
+	struct hs_guest_report *guests = r->guests;
+	const size_t nr = r->nr;
 	struct hs_pipeline_totals t;
 	uint64_t cold_identical = 0, hot = 0, hot_huge = 0;
 	json_t *list, *out;
@@ -137,7 +148,7 @@ static int report(struct hs_pipeline *p, const struct run_options *o, struct hs_
 	for (size_t i = 0; i < nr; i++)
 		json_array_append_new(list, hs_json_guest(&guests[i]));
 	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I},s:o}", "version",
-			HS_VERSION, "duration_seconds", seconds, "interrupted", interrupted, "dry_run",
+			HS_VERSION, "duration_seconds", r->seconds, "interrupted", r->interrupted, "dry_run",
 			o->look.cfg.share.dry_run, "kept", o->keep, "saved_bytes", (json_int_t)t.ledger.saved_bytes,
 			"net_saved_bytes", (json_int_t)t.ledger.net_saved_bytes, "cold_identical_pages",
 			(json_int_t)cold_identical, "shared_pages", (json_int_t)t.ledger.shared, "zero_pages",
@@ -185,14 +196,11 @@ int hs_cmd_run(int argc, char **argv)
 	};
 	struct run_options o = { .look.cfg = hs_pipeline_config_default, .rest_s = REST_SECONDS };
 	const struct hs_host host = HS_HOST_DEFAULT;
-	struct hs_share_unshared undone = { 0 };
-	struct hs_guest_report *guests = NULL;
+	struct outcome r = { 0 };
 	struct hs_pipeline *p = NULL;
 	struct hs_error err = { "" };
 	struct hs_progress pr;
-	bool interrupted = false;
 	uint64_t start_us;
-	size_t nr = 0;
 	int rc, status = 0;
 
 	o.look.cfg.share = hs_share_config_default;
@@ -211,27 +219,28 @@ int hs_cmd_run(int argc, char **argv)
 	hs_pipeline_on_progress(p, hs_progress_step, &pr);
 	rc = loop(p, &o, &pr, &err);
 	hs_progress_end(&pr);
-	interrupted = rc == -ECANCELED;
-	if (rc && !interrupted)
+	r.interrupted = rc == -ECANCELED;
+	if (rc && !r.interrupted)
 		status = HS_EXIT_FAILED;
-	guests = calloc(o.look.pids.nr, sizeof(*guests));
-	if (!guests) {
+	r.guests = calloc(o.look.pids.nr, sizeof(*r.guests));
+	if (!r.guests) {
 		(void)snprintf(err.text, sizeof(err.text), "out of memory for the report");
 		goto fail;
 	}
-	nr = hs_pipeline_report(p, guests, o.look.pids.nr);
+	r.nr = hs_pipeline_report(p, r.guests, o.look.pids.nr);
 	if (status)
 		hs_complain("%s", err.text);
 	hs_wallclock_reset();
 	if (!o.keep && !o.look.cfg.share.dry_run) {
-		rc = hs_pipeline_unshare_all(p, &undone, &err);
+		rc = hs_pipeline_unshare_all(p, &r.undone, &err);
 		if (rc) {
 			hs_complain("not everything could be undone: %s", err.text);
 			hs_complain("try again later with: hs-share unshare --pid PID");
 			status = HS_EXIT_FAILED;
 		}
 	}
-	rc = report(p, &o, guests, nr, &undone, (double)(hs_wallclock.now_us(NULL) - start_us) / 1e6, interrupted);
+	r.seconds = (double)(hs_wallclock.now_us(NULL) - start_us) / 1e6;
+	rc = report(p, &o, &r);
 	if (rc)
 		status = rc;
 	goto out;
@@ -241,7 +250,7 @@ fail:
 	status = HS_EXIT_FAILED;
 out:
 	hs_pipeline_destroy(p);
-	free(guests);
+	free(r.guests);
 	free(o.look.pids.pids);
 	return status;
 }

@@ -49,12 +49,11 @@ const char *hs_ctl_guest(const struct hs_ctl_options *o, char buf[64])
 	return buf;
 }
 
-json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
-		   long timeout_s, int *status, struct hs_error *err)
+json_t *hs_ctl_try(const struct hs_ctl_options *o, const struct hs_client_call *call, int *status, struct hs_error *err)
 {
 	json_t *out = NULL;
-	int rc = path ? hs_client_request(o->socket, method, path, body, timeout_s, &out, err)
-		      : hs_error_set(err, -ENOMEM, "out of memory");
+	int rc =
+	    call->path ? hs_client_request(o->socket, call, &out, err) : hs_error_set(err, -ENOMEM, "out of memory");
 
 	if (!rc)
 		return out;
@@ -63,11 +62,10 @@ json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const cha
 	return NULL;
 }
 
-json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
-		   long timeout_s, int *status)
+json_t *hs_ctl_ask(const struct hs_ctl_options *o, const struct hs_client_call *call, int *status)
 {
 	struct hs_error err = { "" };
-	json_t *out = hs_ctl_try(o, method, path, body, timeout_s, status, &err);
+	json_t *out = hs_ctl_try(o, call, status, &err);
 
 	if (!out)
 		hs_complain("%s", err.text);
@@ -87,9 +85,10 @@ int hs_ctl_show(const struct hs_ctl_options *o, json_t *answer, const int *statu
 
 int hs_ctl_get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *))
 {
+	const struct hs_client_call call = { .method = "GET", .path = path, .timeout_s = 30 };
 	int status = 0;
 
-	return hs_ctl_show(o, hs_ctl_ask(o, "GET", path, NULL, 30, &status), &status, fn);
+	return hs_ctl_show(o, hs_ctl_ask(o, &call, &status), &status, fn);
 }
 
 static int run_status(const struct hs_ctl_options *o)
@@ -137,6 +136,7 @@ static int run_history(const struct hs_ctl_options *o)
 /* Through the daemon, which knows its guests; without one, as well as it goes. */
 static int run_diagnose(const struct hs_ctl_options *o)
 {
+	const struct hs_client_call call = { .method = "GET", .path = "/v1/diagnose", .timeout_s = 60 };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_finding *found = NULL;
 	struct hs_error err = { "" };
@@ -146,7 +146,7 @@ static int run_diagnose(const struct hs_ctl_options *o)
 	int status = 0, obstacles;
 	size_t nr;
 
-	answer = hs_ctl_try(o, "GET", "/v1/diagnose", NULL, 60, &status, &err);
+	answer = hs_ctl_try(o, &call, &status, &err);
 	if (!answer && status != HS_EXIT_NO_DAEMON) {
 		hs_complain("%s", err.text);
 		return status;
@@ -158,7 +158,7 @@ static int run_diagnose(const struct hs_ctl_options *o)
 			(void)printf("(looked at from here: %s)\n",
 				     hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
 		hs_diagnose_probe(&host, &probe);
-		if (hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err)) {
+		if (hs_diagnose(&(struct hs_diagnose_request){ .host = &host, .probe = &probe }, &found, &nr, &err)) {
 			hs_complain("%s", err.text);
 			return HS_EXIT_FAILED;
 		}

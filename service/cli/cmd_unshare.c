@@ -47,8 +47,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 /* One guest; *adopted: base pages that were found shared or mergeable as ours. */
+struct outcome {
+	struct hs_share_unshared un;
+	uint64_t adopted; /* base pages that were shared or mergeable */
+};
+
 static int unshare_one(struct hs_share *share, const struct hs_host *host, pid_t pid, uint64_t min_bytes,
-		       struct hs_share_unshared *out, uint64_t *adopted, struct hs_error *err)
+		       struct outcome *out, struct hs_error *err)
 {
 	struct hs_remote *remote = NULL;
 	struct hs_view *view = NULL;
@@ -61,9 +66,10 @@ static int unshare_one(struct hs_share *share, const struct hs_host *host, pid_t
 	if (!rc)
 		rc = hs_view_open_host(&view, host, pid, remote, min_bytes, err);
 	if (!rc)
-		rc = hs_share_add_guest(share, name, view, remote, &id, adopted, err);
+		rc = hs_share_add_guest(share, &(struct hs_share_guest){ .name = name, .view = view, .remote = remote },
+					&id, &out->adopted, err);
 	if (!rc) {
-		rc = hs_share_unshare(share, id, NULL, 0, out, err);
+		rc = hs_share_unshare(share, id, NULL, 0, &out->un, err);
 		hs_share_remove_guest(share, id);
 	}
 	hs_view_close(view);
@@ -98,22 +104,21 @@ int hs_cmd_unshare(int argc, char **argv)
 		return HS_EXIT_FAILED;
 	}
 	for (size_t i = 0; i < o.pids.nr; i++) {
-		struct hs_share_unshared un = { 0 };
-		uint64_t adopted = 0;
+		struct outcome out = { 0 };
 
-		rc = unshare_one(share, &host, o.pids.pids[i], o.min_bytes, &un, &adopted, &err);
+		rc = unshare_one(share, &host, o.pids.pids[i], o.min_bytes, &out, &err);
 		if (rc) {
 			hs_complain("process %d: %s", o.pids.pids[i], err.text);
 			status = HS_EXIT_FAILED;
 		}
 		if (!o.json)
 			(void)printf("%d: %llu base pages were shared or mergeable; %llu huge pages, %llu huge again\n",
-				     o.pids.pids[i], (unsigned long long)adopted, (unsigned long long)un.nr_huge,
-				     (unsigned long long)un.nr_collapsed);
-		json_array_append_new(list,
-				      json_pack("{s:i,s:I,s:I,s:I,s:I}", "pid", (int)o.pids.pids[i], "adopted_pages",
-						(json_int_t)adopted, "huge_pages", (json_int_t)un.nr_huge, "huge_again",
-						(json_int_t)un.nr_collapsed, "failed", (json_int_t)un.nr_failed));
+				     o.pids.pids[i], (unsigned long long)out.adopted,
+				     (unsigned long long)out.un.nr_huge, (unsigned long long)out.un.nr_collapsed);
+		json_array_append_new(
+		    list, json_pack("{s:i,s:I,s:I,s:I,s:I}", "pid", (int)o.pids.pids[i], "adopted_pages",
+				    (json_int_t)out.adopted, "huge_pages", (json_int_t)out.un.nr_huge, "huge_again",
+				    (json_int_t)out.un.nr_collapsed, "failed", (json_int_t)out.un.nr_failed));
 	}
 	if (o.json && hs_json_print(json_pack("{s:O}", "guests", list)))
 		status = HS_EXIT_FAILED;

@@ -23,13 +23,12 @@ struct hs_ctl_options {
 /* The guest as requests name it: the word, or "pid-N"; in a buffer of its own. */
 const char *hs_ctl_guest(const struct hs_ctl_options *o, char buf[64]);
 
-/* Asks; on failure says why and returns the exit status in *status. NULL then. */
-json_t *hs_ctl_ask(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
-		   long timeout_s, int *status);
+/* Asks; on failure says why and returns the exit status in *status. NULL then. A path that is NULL: out of memory. */
+json_t *hs_ctl_ask(const struct hs_ctl_options *o, const struct hs_client_call *call, int *status);
 
 /* The same without a word: the reason is in err. */
-json_t *hs_ctl_try(const struct hs_ctl_options *o, const char *method, const char *path, const json_t *body,
-		   long timeout_s, int *status, struct hs_error *err);
+json_t *hs_ctl_try(const struct hs_ctl_options *o, const struct hs_client_call *call, int *status,
+		   struct hs_error *err);
 
 /* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer.
  * Exit status. */

@@ -154,7 +154,7 @@ void hs_show_guests(const json_t *answer, int width)
 	{
 		const char *in = yes(g, "opted_in") ? str(g, "group") : "-", *reason = str(g, "reason");
 		/* A state such as "not opted in" is its own reason. */
-		const bool told = !says_the_same(reason, str(g, "state")) && strcmp(reason, "none") != 0;
+		const bool say_why = !says_the_same(reason, str(g, "state")) && strcmp(reason, "none") != 0;
 		const char *text = room > 40 && *str(g, "reason_text") ? str(g, "reason_text") : reason;
 		const char *paint = state_colour(str(g, "state"));
 
@@ -162,7 +162,8 @@ void hs_show_guests(const json_t *answer, int width)
 			     column(group, in, (size_t)groups), paint, column(state, str(g, "state"), 12),
 			     *paint ? colour(PLAIN) : "", hs_human_bytes(a, num(g, "memory_bytes")),
 			     hs_human_bytes(b, num(g, "saved_bytes")), hs_human_bytes(c, num(g, "could_save_bytes")));
-		(void)printf("%s%s\n", told ? "  " : "", told ? hs_terminal_safe(why, sizeof(why), text, room) : "");
+		(void)printf("%s%s\n", say_why ? "  " : "",
+			     say_why ? hs_terminal_safe(why, sizeof(why), text, room) : "");
 	}
 	if (!json_array_size(list))
 		(void)printf(
@@ -240,12 +241,12 @@ void hs_show_report(const json_t *r)
 	json_array_foreach(list, i, g)
 	{
 		const char *reason = str(g, "reason");
-		const bool told = strcmp(reason, "none") && strcmp(reason, "observe-only");
+		const bool say_why = strcmp(reason, "none") && strcmp(reason, "observe-only");
 
 		(void)printf("%s %s %10s %10s %10s%s%s\n", column(name, str(g, "id"), 20),
 			     column(group, str(g, "group"), 10), hs_human_bytes(a, num(g, "memory_bytes")),
 			     hs_human_bytes(b, num(g, "could_save_bytes")), hs_human_bytes(c, num(g, "saved_bytes")),
-			     told ? "  " : "", told ? safe(why, reason) : "");
+			     say_why ? "  " : "", say_why ? safe(why, reason) : "");
 	}
 	(void)printf("\n%-20s %10s %10s %10s %10s\n", "GROUP", "GUESTS", "MEMORY", "COULD SAVE", "SAVED");
 	json_object_foreach(groups, key, v)(void)

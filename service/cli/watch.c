@@ -94,9 +94,11 @@ static void print_both(json_t *s, const json_t *g)
 /* One refresh. False: it failed, and err says why (empty: nothing can be written any more). */
 static bool refresh(const struct hs_ctl_options *o, bool screen, int *status, struct hs_error *err)
 {
-	json_t *s = hs_ctl_try(o, "GET", "/v1/status", NULL, 10, status, err), *g;
+	static const struct hs_client_call for_status = { .method = "GET", .path = "/v1/status", .timeout_s = 10 };
+	static const struct hs_client_call for_guests = { .method = "GET", .path = "/v1/guests", .timeout_s = 10 };
+	json_t *s = hs_ctl_try(o, &for_status, status, err), *g;
 
-	g = s ? hs_ctl_try(o, "GET", "/v1/guests", NULL, 10, status, err) : NULL;
+	g = s ? hs_ctl_try(o, &for_guests, status, err) : NULL;
 	if (g && o->json)
 		print_both(s, g);
 	else if (g)

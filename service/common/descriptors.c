@@ -17,7 +17,7 @@ void hs_descriptors_raise(void)
 	(void)setrlimit(RLIMIT_NOFILE, &l);
 }
 
-/* Linux 6.2 and later tell the number as the folder's size; before, it is counted. */
+/* Linux 6.2 and later report the number as the folder's size; before, it is counted. */
 static uint64_t count(const struct hs_host *host)
 {
 	char path[4200];

@@ -322,10 +322,9 @@ static void state(struct hs_findings *l)
 		(void)closedir(d);
 }
 
-int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const pid_t *pids, size_t nr_pids,
-		struct hs_finding **out, size_t *nr, struct hs_error *err)
+int hs_diagnose(const struct hs_diagnose_request *request, struct hs_finding **out, size_t *nr, struct hs_error *err)
 {
-	struct hs_findings l = { .host = host, .probe = probe };
+	struct hs_findings l = { .host = request->host, .probe = request->probe };
 
 	kernel(&l);
 	bpf(&l);
@@ -336,7 +335,7 @@ int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const 
 	ageing(&l);
 	kvm(&l);
 	hs_find_processes(&l);
-	hs_find_foreign(&l, pids, nr_pids);
+	hs_find_foreign(&l, request->pids, request->nr_pids);
 	limits(&l);
 	memory(&l);
 	state(&l);

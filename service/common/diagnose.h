@@ -20,7 +20,7 @@ struct hs_finding {
 	char advice[384]; /* the way out; "" when none is needed */
 };
 
-/* What no file tells. */
+/* What no file says. */
 struct hs_probe {
 	char release[65], machine[65]; /* as uname has them */
 	bool root;
@@ -32,10 +32,18 @@ struct hs_probe {
 };
 void hs_diagnose_probe(const struct hs_host *host, struct hs_probe *out);
 
+/* What is looked at; all is borrowed. */
+struct hs_diagnose_request {
+	const struct hs_host *host;
+	const struct hs_probe *probe;
+	const pid_t *pids; /* [nr_pids]: processes that are ours (guests), left out of the foreign ones */
+	size_t nr_pids;
+};
+
 /* Walks all processes, which takes a while on a large host, and may wait for one of them. *out is malloc'ed, [*nr].
- * pids[nr_pids]: processes that are ours (guests), left out of the foreign ones. */
-HS_MUST_USE int hs_diagnose(const struct hs_host *host, const struct hs_probe *probe, const pid_t *pids, size_t nr_pids,
-			    struct hs_finding **out, size_t *nr, struct hs_error *err);
+ * -ENOMEM. */
+HS_MUST_USE int hs_diagnose(const struct hs_diagnose_request *request, struct hs_finding **out, size_t *nr,
+			    struct hs_error *err);
 
 /* {"findings":[{"level","name","text","advice"}], "obstacles": N, "warnings": N} */
 json_t *hs_diagnose_json(const struct hs_finding *f, size_t nr);

@@ -1,4 +1,4 @@
-/* What no file tells: asked of the running kernel, with calls that change nothing. */
+/* What no file says: asked of the running kernel, with calls that change nothing. */
 #include "diagnose.h"
 
 #include <errno.h>

@@ -1,6 +1,7 @@
 #include "model.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const mode_names[HS_NR_MODES] = { "off", "observe", "save", "auto" };
@@ -78,6 +79,12 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 	};
 
 	return (unsigned int)reason < HS_NR_GUEST_REASONS ? names[reason] : "unknown";
+}
+
+void hs_model_obstacle_set(struct hs_model_obstacle *o, enum hs_reason reason, const char *text)
+{
+	o->reason = reason;
+	(void)snprintf(o->text, sizeof(o->text), "%s", text);
 }
 
 /* Bytes of the character that begins here; 0: it is none, or it is cut. */

@@ -64,7 +64,7 @@ static int complain(struct reader *r, const char *fmt, ...)
 	va_list ap;
 
 	if (r->rc)
-		return 0; /* the first one is told */
+		return 0; /* the first one is reported */
 	va_start(ap, fmt);
 	(void)vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -173,7 +173,7 @@ static int add_value(const struct reader *r, const char *section, const char *na
 	return r->line_of[i];
 }
 
-/* An error of these keys together, "section key" each up to a NULL; it is told of the line that came last. */
+/* An error of these keys together, "section key" each up to a NULL; it names the line that came last. */
 static int complain_of(struct reader *r, const char *why, const char *const *keys)
 {
 	char text[300];

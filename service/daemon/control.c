@@ -163,7 +163,7 @@ static void refuse_unknown(struct hs_done done, const char *guest)
 	finish(done, -ENOENT, text);
 }
 
-/* A domain that was opted in as a process, before libvirt told of it, keeps what was asked for then. */
+/* A domain that was opted in as a process, before libvirt reported it, keeps what was asked for then. */
 static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, const char *guest,
 			  const struct hs_opt_in_change *change, struct hs_done done)
 {
@@ -205,7 +205,7 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 	}
 	hs_opt_in_apply(&g->by_request, change);
 	hs_daemon_settle_opt_in(g);
-	g->refused = HS_REASON_NONE;
+	g->refusal.reason = HS_REASON_NONE;
 	g->retry_at_us = 0;
 	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, g->opt_in.group);
 	hs_daemon_save_opt_ins(d);

@@ -2,7 +2,7 @@
  * The event loop and the order of coming and going.
  *
  * Coming: the lock first (one daemon a state folder), then what may fail for a reason that a person has to mend (the
- * socket), then the scan's thread, then libvirt's, which brings the guests. Ready is told when requests can be
+ * socket), then the scan's thread, then libvirt's, which brings the guests. Ready is reported when requests can be
  * answered. Going, on SIGTERM or SIGINT: no new guests; the scan's thread ends its stage (mappings come back), undoes
  * the sharing if so configured, gives KSM back; then the rest is closed. Requests are answered meanwhile.
  */

@@ -32,21 +32,20 @@ struct hs_daemon_guest {
 	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
 	struct hs_opt_in in_metadata, by_request; /* the domain's own, and what was asked for of this process alone */
 	struct hs_opt_in taken;                   /* as it was when the scan's thread got it */
-	enum hs_reason obstacle;                  /* known before the scan's thread is asked */
-	char obstacle_text[256];
+	struct hs_model_obstacle obstacle;        /* known before the scan's thread is asked */
 	enum hs_guest_place place;
-	pid_t scan_pid;         /* the process that the scan's thread knows it by; 0: OUT */
-	uint64_t last_job;      /* the number of the last one posted for it */
-	bool lost;              /* IN, but the scan's thread has it no more */
-	bool undo;              /* leaving: its sharing is undone first */
-	enum hs_reason refused; /* the scan's thread would not have it */
-	char refused_text[512];
-	uint64_t retry_at_us; /* when it is asked again */
-	char undo_text[512];  /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
-			       */
-	bool left_checked;    /* what an earlier life left in it was looked for */
-	bool forgotten;       /* to be freed when no job is under way */
-	unsigned int jobs;    /* under way */
+	pid_t scan_pid;                   /* the process that the scan's thread knows it by; 0: OUT */
+	uint64_t last_job;                /* the number of the last one posted for it */
+	bool lost;                        /* IN, but the scan's thread has it no more */
+	bool undo;                        /* leaving: its sharing is undone first */
+	struct hs_model_obstacle refusal; /* the scan's thread would not have it. When it is to be asked at once again,
+					     only the reason is cleared: the same text is not logged a second time */
+	uint64_t retry_at_us;             /* when it is asked again */
+	char undo_text[512]; /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
+			      */
+	bool left_checked;   /* what an earlier life left in it was looked for */
+	bool forgotten;      /* to be freed when no job is under way */
+	unsigned int jobs;   /* under way */
 	struct hs_daemon_guest *next;
 };
 
@@ -70,7 +69,7 @@ struct hs_daemon {
 	bool virt_up;
 	char virt_text[512];
 	struct hs_scan_thread_snapshot snap;
-	bool silence_told;     /* that the scan's thread hangs */
+	bool silence_reported; /* that the scan's thread hangs */
 	struct hs_model model; /* made from all of this on demand */
 	size_t model_room;
 	struct hs_history history;

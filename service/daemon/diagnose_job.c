@@ -1,6 +1,6 @@
 /*
  * Diagnose walks all processes of the host, and may have to wait for one of them: it has a thread of its own, one at a
- * time. The thread gets copies of all that it needs, and is done with them before its end is told by an eventfd.
+ * time. The thread gets copies of all that it needs, and is done with them before an eventfd reports its end.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -26,7 +26,7 @@ struct hs_daemon_diagnosis {
 	size_t nr_pids;
 	int event_fd;
 
-	/* ---- the thread's, until event_fd tells ---- */
+	/* ---- the thread's, until event_fd reports its end ---- */
 	int rc;
 	char *text; /* JSON, when rc is 0 */
 	struct hs_error err;
@@ -49,7 +49,9 @@ static void *look(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "hs-diagnose");
 	hs_diagnose_probe(&x->host, &probe);
-	x->rc = hs_diagnose(&x->host, &probe, x->pids, x->nr_pids, &found, &nr, &x->err);
+	x->rc = hs_diagnose(
+	    &(struct hs_diagnose_request){ .host = &x->host, .probe = &probe, .pids = x->pids, .nr_pids = x->nr_pids },
+	    &found, &nr, &x->err);
 	if (!x->rc) {
 		json = hs_diagnose_json(found, nr);
 		x->text = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;

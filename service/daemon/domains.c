@@ -1,4 +1,4 @@
-/* What libvirt tells of its domains, and which guests they are. */
+/* What libvirt reports of its domains, and which guests they are. */
 #include "daemon_internal.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include "service/common/log.h"
 
 /*
- * The guest of this domain. One process is one guest: where it was opted in as a process, before libvirt told of the
+ * The guest of this domain. One process is one guest: where it was opted in as a process, before libvirt reported the
  * domain, that guest becomes the domain's, with all that is under way for it. A record that the domain had before is of
  * an earlier process of it, and goes.
  */
@@ -53,8 +53,10 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 	hs_daemon_settle_opt_in(g);
 	if (g->opt_in.on != was_on)
 		hs_log(HS_LOG_INFO, "domain %s is %s", g->id, g->opt_in.on ? "opted in" : "not opted in");
-	g->obstacle = keep_pid && dom->reason == HS_REASON_NO_PROCESS ? HS_REASON_NONE : dom->reason;
-	(void)snprintf(g->obstacle_text, sizeof(g->obstacle_text), "%s", dom->text);
+	hs_model_obstacle_set(&g->obstacle,
+			      keep_pid && dom->obstacle.reason == HS_REASON_NO_PROCESS ? HS_REASON_NONE
+										       : dom->obstacle.reason,
+			      dom->obstacle.text);
 	rc = keep_pid ? 0 : hs_daemon_guest_set_pid(g, dom->running ? dom->pid : 0);
 	if (rc && rc != -ESRCH)
 		hs_log(HS_LOG_WARNING, "domain %s: its process %d cannot be watched (%s): it is left alone", g->id,

@@ -119,7 +119,7 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 		return 0;
 	unwatch(g);
 	g->pid = 0;
-	g->refused = HS_REASON_NONE;
+	g->refusal.reason = HS_REASON_NONE;
 	g->undo_text[0] = '\0';
 	g->left_checked = false;
 	if (!pid)

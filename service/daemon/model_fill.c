@@ -23,9 +23,8 @@ static const struct hs_guest_report *report_of(const struct hs_scan_thread_snaps
 
 static void because(struct hs_model_guest *m, enum hs_reason reason, const char *text)
 {
-	m->reason = reason;
-	(void)snprintf(m->reason_text, sizeof(m->reason_text), "%s", text);
-	hs_text_mend(m->reason_text);
+	hs_model_obstacle_set(&m->obstacle, reason, text);
+	hs_text_mend(m->obstacle.text);
 }
 
 /* Watched and opted in, and still nothing is shared: why? */
@@ -33,8 +32,8 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 {
 	const struct hs_guest_report *r = &m->report;
 
-	if (d->snap.trouble[0])
-		because(m, d->snap.trouble_reason, d->snap.trouble);
+	if (d->snap.obstacle.reason)
+		because(m, d->snap.obstacle.reason, d->snap.obstacle.text);
 	else if (r->merge_obstacle.error)
 		because(m, HS_REASON_TROUBLE, r->merge_obstacle.text);
 	else if (r->look_obstacle.error)
@@ -77,20 +76,20 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	    (g->place == HS_PLACE_IN && (!g->opt_in.on || d->effective == HS_MODE_OFF))) {
 		m->state = HS_GUEST_LEAVING;
 		because(m,
-			g->undo_text[0] ? HS_REASON_UNDO_PENDING
-			: g->refused    ? g->refused
-			: !g->opt_in.on ? HS_REASON_NOT_OPTED_IN
-					: HS_REASON_MODE_OFF,
-			g->undo_text[0] ? g->undo_text
-			: g->refused    ? g->refused_text
-					: "its sharing is being undone");
+			g->undo_text[0]     ? HS_REASON_UNDO_PENDING
+			: g->refusal.reason ? g->refusal.reason
+			: !g->opt_in.on     ? HS_REASON_NOT_OPTED_IN
+					    : HS_REASON_MODE_OFF,
+			g->undo_text[0]     ? g->undo_text
+			: g->refusal.reason ? g->refusal.text
+					    : "its sharing is being undone");
 	} else if (!g->pid) {
-		m->state = g->obstacle == HS_REASON_NO_PROCESS ? HS_GUEST_REFUSED : HS_GUEST_NOT_RUNNING;
-		because(m, g->obstacle == HS_REASON_NO_PROCESS ? HS_REASON_NO_PROCESS : HS_REASON_NOT_RUNNING,
-			g->obstacle == HS_REASON_NO_PROCESS ? g->obstacle_text : "it is not running");
-	} else if (g->obstacle) {
+		m->state = g->obstacle.reason == HS_REASON_NO_PROCESS ? HS_GUEST_REFUSED : HS_GUEST_NOT_RUNNING;
+		because(m, g->obstacle.reason == HS_REASON_NO_PROCESS ? HS_REASON_NO_PROCESS : HS_REASON_NOT_RUNNING,
+			g->obstacle.reason == HS_REASON_NO_PROCESS ? g->obstacle.text : "it is not running");
+	} else if (g->obstacle.reason) {
 		m->state = HS_GUEST_REFUSED;
-		because(m, g->obstacle, g->obstacle_text);
+		because(m, g->obstacle.reason, g->obstacle.text);
 	} else if (!g->opt_in.on) {
 		m->state = HS_GUEST_NOT_OPTED_IN;
 		because(m, HS_REASON_NOT_OPTED_IN, "it is not opted in: `hs-share opt-in` does that");
@@ -101,9 +100,9 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	} else if (g->place == HS_PLACE_IN) {
 		m->state = d->snap.engaged && d->effective == HS_MODE_SAVE ? HS_GUEST_SHARING : HS_GUEST_OBSERVED;
 		why_nothing(d, m);
-	} else if (g->refused) {
+	} else if (g->refusal.reason) {
 		m->state = HS_GUEST_REFUSED;
-		because(m, g->refused, g->refused_text);
+		because(m, g->refusal.reason, g->refusal.text);
 	} else {
 		m->state = HS_GUEST_WAITING;
 		because(m, HS_REASON_LEARNING, "it will be taken up at the end of the running cycle");
@@ -148,18 +147,18 @@ static void note_silence(struct hs_daemon *d)
 {
 	const bool silent = d->snap.alive_ms >= HS_DAEMON_SILENT_MS;
 
-	if (silent && !d->snap.trouble[0]) {
-		d->snap.trouble_reason = HS_REASON_TROUBLE;
-		(void)snprintf(d->snap.trouble, sizeof(d->snap.trouble),
+	if (silent && !d->snap.obstacle.reason) {
+		d->snap.obstacle.reason = HS_REASON_TROUBLE;
+		(void)snprintf(d->snap.obstacle.text, sizeof(d->snap.obstacle.text),
 			       "the scan's thread (hs-scan) has given no sign of life for %" PRIu64
-			       " s, in stage %s: /proc/%d/task/*/stack tells what it waits for in the kernel",
+			       " s, in stage %s: /proc/%d/task/*/stack shows what it waits for in the kernel",
 			       d->snap.alive_ms / 1000, d->snap.stage, (int)getpid());
 	}
-	if (silent && !d->silence_told)
-		hs_log(HS_LOG_ERROR, "%s", d->snap.trouble);
-	else if (!silent && d->silence_told)
+	if (silent && !d->silence_reported)
+		hs_log(HS_LOG_ERROR, "%s", d->snap.obstacle.text);
+	else if (!silent && d->silence_reported)
 		hs_log(HS_LOG_WARNING, "the scan's thread goes on");
-	d->silence_told = silent;
+	d->silence_reported = silent;
 }
 
 static void fill_undo_pending(struct hs_daemon *d)
@@ -195,8 +194,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	memcpy(m->mode_reason, d->mode_reason, sizeof(m->mode_reason));
 	m->nr_mode_changes = d->nr_mode_changes;
 	m->engaged = d->snap.engaged;
-	memcpy(m->trouble, d->snap.trouble, sizeof(m->trouble));
-	m->trouble_reason = m->trouble[0] ? d->snap.trouble_reason : HS_REASON_NONE;
+	m->obstacle = d->snap.obstacle;
 	fill_undo_pending(d);
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
@@ -208,7 +206,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	memcpy(m->libvirt_uri, d->cfg.libvirt_uri, sizeof(m->libvirt_uri));
 	memcpy(m->libvirt_text, d->virt_text, sizeof(m->libvirt_text));
 	hs_text_mend(m->libvirt_text);
-	hs_text_mend(m->trouble);
+	hs_text_mend(m->obstacle.text);
 	hs_text_mend(m->libvirt_uri);
 	m->memory_total_bytes = d->pressure.total_bytes;
 	m->memory_available_bytes = d->pressure.available_bytes;

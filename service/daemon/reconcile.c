@@ -42,10 +42,9 @@ static void refuse(struct hs_daemon_guest *g, int rc, const char *text)
 {
 	const bool passes = rc == -EBUSY || rc == -EAGAIN || rc == -ENOMEM || rc == -ESRCH || rc == -EMFILE;
 
-	if (strcmp(g->refused_text, text) != 0)
+	if (strcmp(g->refusal.text, text) != 0)
 		hs_log(HS_LOG_WARNING, "guest %s: %s", g->id, text);
-	g->refused = reason_of(rc, text);
-	(void)snprintf(g->refused_text, sizeof(g->refused_text), "%s", text);
+	hs_model_obstacle_set(&g->refusal, reason_of(rc, text), text);
 	g->retry_at_us = hs_daemon_now_us(g->daemon) + (passes ? RETRY_SOON_US : RETRY_LATE_US);
 }
 
@@ -67,8 +66,7 @@ static void on_added(void *arg, int rc, const char *text)
 		g->scan_pid = 0;
 		g->left_checked = false; /* the engine has not seen it */
 	} else {
-		g->refused = HS_REASON_NONE;
-		g->refused_text[0] = '\0';
+		hs_model_obstacle_set(&g->refusal, HS_REASON_NONE, "");
 		g->place = HS_PLACE_IN;
 	}
 	job_ended(g);
@@ -85,8 +83,7 @@ static void on_removed(void *arg, int rc, const char *text)
 			(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
 		g->place = HS_PLACE_IN;
 	} else {
-		g->refused = HS_REASON_NONE;
-		g->refused_text[0] = '\0';
+		hs_model_obstacle_set(&g->refusal, HS_REASON_NONE, "");
 		g->undo_text[0] = '\0';
 		g->place = HS_PLACE_OUT;
 		g->scan_pid = 0;
@@ -160,7 +157,7 @@ static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bo
 
 static bool wanted_in(const struct hs_daemon *d, const struct hs_daemon_guest *g)
 {
-	return g->pid && g->opt_in.on && !g->forgotten && g->obstacle == HS_REASON_NONE &&
+	return g->pid && g->opt_in.on && !g->forgotten && g->obstacle.reason == HS_REASON_NONE &&
 	       d->effective != HS_MODE_OFF && !d->ending;
 }
 
@@ -171,7 +168,7 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
 		       "a device is passed through to it, which pins its memory: KSM cannot merge that; without the "
 		       "device "
 		       "it could be shared");
-		g->refused = HS_REASON_PASSTHROUGH;
+		g->refusal.reason = HS_REASON_PASSTHROUGH;
 		return;
 	}
 	if (!post(g, HS_JOB_ADD, g->pid, false, on_added))
@@ -209,7 +206,8 @@ static void find_lost(struct hs_daemon *d)
 
 static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 {
-	const bool want = wanted_in(d, g), due = hs_daemon_now_us(d) >= g->retry_at_us || g->refused == HS_REASON_NONE;
+	const bool want = wanted_in(d, g),
+		   due = hs_daemon_now_us(d) >= g->retry_at_us || g->refusal.reason == HS_REASON_NONE;
 	bool other_group;
 
 	switch (g->place) {
@@ -217,7 +215,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		if (want && due)
 			take_in(d, g);
 		else if (!want && g->pid && !g->left_checked && !d->ending && !g->jobs &&
-			 hs_daemon_now_us(d) >= g->retry_at_us && (!g->opt_in.on || g->obstacle || d->off_undo))
+			 hs_daemon_now_us(d) >= g->retry_at_us && (!g->opt_in.on || g->obstacle.reason || d->off_undo))
 			g->left_checked = post(g, HS_JOB_CHECK_LEFT, g->pid, true, on_left_checked);
 		break;
 	case HS_PLACE_IN:
@@ -232,8 +230,8 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		if (d->ending || !due)
 			break;
 		/* Nothing is to be undone in a process that has ended. */
-		g->undo = g->scan_pid == g->pid &&
-			  (!g->opt_in.on || g->obstacle || other_group || (d->effective == HS_MODE_OFF && d->off_undo));
+		g->undo = g->scan_pid == g->pid && (!g->opt_in.on || g->obstacle.reason || other_group ||
+						    (d->effective == HS_MODE_OFF && d->off_undo));
 		if (post(g, HS_JOB_REMOVE, g->scan_pid, g->undo, on_removed)) {
 			g->place = HS_PLACE_LEAVING;
 			g->lost = false;

@@ -48,16 +48,16 @@ void hs_scan_thread_try_engage(struct hs_scan_thread *w)
 		return;
 	rc = hs_pipeline_engage(w->pipeline, &err);
 	if (!rc) {
-		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
+		hs_scan_thread_obstacle(w, HS_REASON_NONE, "");
 		return;
 	}
 	w->retry_engage_at_us = hs_monotonic_us() + RETRY_ENGAGE_US;
-	hs_scan_thread_trouble(w,
-			       rc == -EBUSY                    ? HS_REASON_KSM_BUSY
-			       : rc == -ENOENT                 ? HS_REASON_NO_FEATURE
-			       : rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
-							       : HS_REASON_TROUBLE,
-			       err.text);
+	hs_scan_thread_obstacle(w,
+				rc == -EBUSY                    ? HS_REASON_KSM_BUSY
+				: rc == -ENOENT                 ? HS_REASON_NO_FEATURE
+				: rc == -EPERM || rc == -EACCES ? HS_REASON_NO_PERMISSION
+								: HS_REASON_TROUBLE,
+				err.text);
 }
 
 /* The engine for one job: *taken says that it has to be given back. */
@@ -175,7 +175,7 @@ static int check_left(struct hs_scan_thread *w, const struct hs_job *job, struct
 	return rc;
 }
 
-static void tell_undo_pending(struct hs_scan_thread *w)
+static void report_undo_pending(struct hs_scan_thread *w)
 {
 	(void)pthread_mutex_lock(&w->lock);
 	memcpy(w->snap.undo_pending, w->undo_text, sizeof(w->snap.undo_pending));
@@ -195,7 +195,7 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 	else if (!rc && w->undo_pending)
 		hs_log(HS_LOG_INFO, "what could not be unshared before is unshared now");
 	(void)snprintf(w->undo_text, sizeof(w->undo_text), "%s", rc ? err->text : "");
-	tell_undo_pending(w);
+	report_undo_pending(w);
 	w->undo_pending = rc != 0;
 	w->retry_undo_us = w->retry_undo_us ? w->retry_undo_us * 2 : RETRY_UNDO_US;
 	if (w->retry_undo_us > RETRY_UNDO_MAX_US)
@@ -231,15 +231,16 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	w->undo_pending = false;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
-	tell_undo_pending(w);
+	report_undo_pending(w);
 	if (job->effective == HS_MODE_SAVE) {
 		hs_scan_thread_try_engage(w);
 		if (hs_pipeline_engaged(w->pipeline))
 			return 0;
-		(void)snprintf(err->text, sizeof(err->text), "%s", w->snap.trouble); /* which this thread alone sets */
+		(void)snprintf(err->text, sizeof(err->text), "%s",
+			       w->snap.obstacle.text); /* which this thread alone sets */
 		return HS_DONE_UNDER_WAY;
 	}
-	hs_scan_thread_trouble(w, HS_REASON_NONE, "");
+	hs_scan_thread_obstacle(w, HS_REASON_NONE, "");
 	if (job->undo)
 		rc = undo_all(w, err);
 	/* Also when that failed: with the engine, cycles would share further. */

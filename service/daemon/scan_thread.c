@@ -81,7 +81,7 @@ int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us)
 	return rc;
 }
 
-/* ---- what is told ---- */
+/* ---- what is reported ---- */
 
 static void set_sched_class(struct hs_scan_thread *w, enum hs_sched_class sched_class)
 {
@@ -103,7 +103,7 @@ static void set_priority(struct hs_scan_thread *w, bool may_wait)
 		return;
 	w->sched_asked_ms = now_ms;
 	if (hs_priority_read(&w->cfg.host, &run_ns, &waited_ns) != 0) {
-		set_sched_class(w, HS_SCHED_KSMD); /* nothing would tell that it gets nothing */
+		set_sched_class(w, HS_SCHED_KSMD); /* nothing would show that it gets nothing */
 		return;
 	}
 	if (w->sched_class == HS_SCHED_ORDINARY)
@@ -155,13 +155,12 @@ void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w)
 	hs_pipeline_on_progress(w->pipeline, on_progress, w);
 }
 
-void hs_scan_thread_trouble(struct hs_scan_thread *w, enum hs_reason reason, const char *text)
+void hs_scan_thread_obstacle(struct hs_scan_thread *w, enum hs_reason reason, const char *text)
 {
 	(void)pthread_mutex_lock(&w->lock);
-	if (text[0] && strcmp(text, w->snap.trouble) != 0)
+	if (text[0] && strcmp(text, w->snap.obstacle.text) != 0)
 		hs_log(HS_LOG_WARNING, "%s", text);
-	w->snap.trouble_reason = reason;
-	(void)snprintf(w->snap.trouble, sizeof(w->snap.trouble), "%s", text);
+	hs_model_obstacle_set(&w->snap.obstacle, text[0] ? reason : HS_REASON_NONE, text);
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
@@ -270,9 +269,9 @@ static void one_cycle(struct hs_scan_thread *w)
 	if (rc == -ESRCH)
 		rc = 0; /* the last guest has gone: the main thread hears of it by the pidfd */
 	if (rc)
-		hs_scan_thread_trouble(w, rc == -EBUSY ? HS_REASON_FOREIGN : HS_REASON_TROUBLE, err.text);
+		hs_scan_thread_obstacle(w, rc == -EBUSY ? HS_REASON_FOREIGN : HS_REASON_TROUBLE, err.text);
 	else if (w->effective != HS_MODE_SAVE || hs_pipeline_engaged(w->pipeline))
-		hs_scan_thread_trouble(w, HS_REASON_NONE, "");
+		hs_scan_thread_obstacle(w, HS_REASON_NONE, "");
 	(void)pthread_mutex_lock(&w->lock);
 	w->snap.cycles++;
 	w->snap.last_cycle_ms = (hs_monotonic_us() - start_us) / 1000;

@@ -42,8 +42,7 @@ struct hs_job {
 
 struct hs_scan_thread_snapshot {
 	bool engaged;
-	char trouble[512]; /* what keeps the whole from sharing; "": nothing */
-	enum hs_reason trouble_reason;
+	struct hs_model_obstacle obstacle; /* what keeps the whole from sharing */
 	char undo_pending[512]; /* of what is to be unshared in a mode that shares nothing; "": nothing is pending */
 	const char *stage;
 	uint64_t stage_ms;

@@ -82,10 +82,10 @@ void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item);
 /* undo_pending, and retry_undo_at_us is over. */
 void hs_scan_thread_retry_undo(struct hs_scan_thread *w);
 
-/* Takes the engine when the mode wants it and it is not taken; what prevents it becomes the trouble. */
+/* Takes the engine when the mode wants it and it is not taken; what prevents it becomes the obstacle. */
 void hs_scan_thread_try_engage(struct hs_scan_thread *w);
 
-void hs_scan_thread_trouble(struct hs_scan_thread *w, enum hs_reason reason, const char *text);
+void hs_scan_thread_obstacle(struct hs_scan_thread *w, enum hs_reason reason, const char *text);
 /* Follows the progress of the pipeline that is the thread's now. */
 void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w);
 

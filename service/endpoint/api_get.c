@@ -22,9 +22,9 @@ static json_t *guest_summary(const struct hs_model_guest *g)
 			 g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process",
 			 "pid", (int)g->pid, "opted_in", g->opt_in.on, "group", g->opt_in.group, "max_shared_bytes",
 			 num(g->opt_in.max_shared_bytes), "state", hs_guest_state_name(g->state), "reason",
-			 hs_guest_reason_name(g->reason), "reason_text", g->reason_text, "memory_bytes", num(r->bytes),
-			 "shared_pages", num(l->shared), "zero_pages", num(l->zero), "saved_bytes", num(l->saved_bytes),
-			 "net_saved_bytes", (json_int_t)l->net_saved_bytes, "could_save_bytes",
+			 hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text, "memory_bytes",
+			 num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero), "saved_bytes",
+			 num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes, "could_save_bytes",
 			 num(r->could_save_bytes), "hot_huge_pages", num(r->hot), "hot_huge_pages_still_huge",
 			 num(r->hot_still_huge), "cold_huge_pages", num(r->cold), "huge_pages", num(r->nr_huge));
 }
@@ -44,8 +44,8 @@ void hs_api_get_status(struct hs_api_request *r)
 	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s,s:s,s:s}", "version", m->version, "started_at",
 			(json_int_t)m->started_at_s, "uptime_ms", num(m->uptime_ms), "mode", hs_mode_name(m->mode),
 			"effective", hs_mode_name(m->effective), "mode_reason", m->mode_reason, "mode_changes",
-			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->trouble, "trouble_reason",
-			hs_guest_reason_name(m->trouble_reason), "undo_pending", m->undo_pending);
+			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->obstacle.text, "trouble_reason",
+			hs_guest_reason_name(m->obstacle.reason), "undo_pending", m->undo_pending);
 	(void)json_object_update_new(
 	    out, json_pack(
 		     "{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
@@ -160,11 +160,11 @@ void hs_api_get_report(struct hs_api_request *r)
 		(void)json_array_append_new(
 		    guests,
 		    json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id", g->id, "group", g->opt_in.group,
-			      "reason", hs_guest_reason_name(g->reason), "reason_text", g->reason_text, "memory_bytes",
-			      num(p->bytes), "could_save_bytes", num(p->could_save_bytes), "saved_bytes",
-			      num(p->ledger.saved_bytes), "zero_pages", num(p->zero_pages), "duplicate_pages",
-			      num(p->duplicate_pages), "cold_identical_pages", num(p->cold_identical), "known_pages",
-			      num(p->hashed_pages)));
+			      "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text,
+			      "memory_bytes", num(p->bytes), "could_save_bytes", num(p->could_save_bytes),
+			      "saved_bytes", num(p->ledger.saved_bytes), "zero_pages", num(p->zero_pages),
+			      "duplicate_pages", num(p->duplicate_pages), "cold_identical_pages",
+			      num(p->cold_identical), "known_pages", num(p->hashed_pages)));
 		group = json_object_get(groups, g->opt_in.group);
 		if (!group) {
 			group = json_pack("{s:I,s:I,s:I,s:I}", "guests", (json_int_t)0, "memory_bytes", (json_int_t)0,

@@ -154,11 +154,11 @@ static void of_mode(struct out *o, const struct hs_model *m)
 	one(o, COUNTER, "hs_share_mode_changes", NULL, "Switches of what is done.", (double)m->nr_mode_changes);
 	one(o, GAUGE, "hs_share_ksm_taken", NULL, "1 while the kernel's KSM is driven by this service.", m->engaged);
 	one(o, GAUGE, "hs_share_trouble", NULL, "1 when something keeps the whole host from sharing.",
-	    m->trouble[0] != '\0');
+	    m->obstacle.reason != HS_REASON_NONE);
 	family(o, GAUGE, "hs_share_trouble_reason", NULL, "What keeps it from sharing: 1 for the reason that holds.");
-	if (m->trouble[0]) {
+	if (m->obstacle.reason) {
 		(void)fprintf(o->f, "%s{", o->name);
-		label(o, "reason", hs_guest_reason_name(m->trouble_reason), true);
+		label(o, "reason", hs_guest_reason_name(m->obstacle.reason), true);
 		(void)fputs("} 1\n", o->f);
 	}
 	one(o, GAUGE, "hs_share_undo_pending", NULL,
@@ -238,7 +238,7 @@ static void guests(struct out *o, const struct hs_model *m)
 		(void)fprintf(o->f, "%s{", o->name);
 		label(o, "guest", m->guests[i].id, true);
 		label(o, "group", m->guests[i].opt_in.group, false);
-		label(o, "reason", hs_guest_reason_name(m->guests[i].reason), false);
+		label(o, "reason", hs_guest_reason_name(m->guests[i].obstacle.reason), false);
 		(void)fputs("} 1\n", o->f);
 	}
 	for (const struct hs_report_field *f = NULL; (f = next_field(GUEST, f));) {
@@ -256,7 +256,7 @@ static void guests(struct out *o, const struct hs_model *m)
 
 /* ---- of each trust group ---- */
 
-/* A group is told by the first guest, in the model's order, that is opted in to it. */
+/* A group is reported at the first guest, in the model's order, that is opted in to it. */
 static bool is_first_of_group(const struct hs_model *m, size_t i)
 {
 	if (!m->guests[i].opt_in.on)

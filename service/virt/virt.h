@@ -21,12 +21,11 @@ struct hs_virt_domain {
 	char name[HS_NAME_MAX];
 	bool running;
 	bool persistent;
-	pid_t pid; /* from libvirt's pid file, checked against the process; 0: not running, or cannot be told (see text)
-		    */
+	pid_t
+	    pid; /* from libvirt's pid file, checked against the process; 0: not running, or not known (see obstacle) */
 	struct hs_opt_in opt_in; /* all off when there is no element of ours */
-	enum hs_reason reason;   /* an obstacle that the domain's XML shows (nosharepages, hugetlbfs, shared memory,
-				    passthrough), bad metadata, no process; NONE: none */
-	char text[256];          /* one sentence on it */
+	/* That its XML shows (nosharepages, hugetlbfs, shared memory, passthrough), bad metadata, no process. */
+	struct hs_model_obstacle obstacle;
 };
 
 struct hs_virt_config {
@@ -45,7 +44,7 @@ struct hs_virt_callbacks {
 	/* It is neither running nor defined any more. */
 	void (*gone)(void *ctx, const char *uuid);
 	/* The connection is up or down; `text` for a person. While it is down, domains are as last heard. After each
-	 * connect every domain is told once, those that vanished meanwhile by gone(), and then connection(true). */
+	 * connect every domain is reported once, those that vanished meanwhile by gone(), and then connection(true). */
 	void (*connection)(void *ctx, bool up, const char *text);
 };
 

@@ -48,22 +48,19 @@ static bool has(xmlXPathContext *ctx, const char *path)
 	return found;
 }
 
-enum hs_reason hs_virt_obstacle(const char *xml, char text[256])
+void hs_virt_obstacle(const char *xml, struct hs_model_obstacle *out)
 {
 	xmlDoc *doc =
 	    xmlReadMemory(xml, (int)strlen(xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
 	xmlXPathContext *ctx = doc ? xmlXPathNewContext(doc) : NULL;
-	enum hs_reason reason = HS_REASON_NONE;
 
-	for (size_t i = 0; ctx && !reason && i < sizeof(obstacles) / sizeof(obstacles[0]); i++) {
-		if (!has(ctx, obstacles[i].path))
-			continue;
-		reason = obstacles[i].reason;
-		(void)snprintf(text, 256, "%s", obstacles[i].text);
+	hs_model_obstacle_set(out, HS_REASON_NONE, "");
+	for (size_t i = 0; ctx && !out->reason && i < sizeof(obstacles) / sizeof(obstacles[0]); i++) {
+		if (has(ctx, obstacles[i].path))
+			hs_model_obstacle_set(out, obstacles[i].reason, obstacles[i].text);
 	}
 	xmlXPathFreeContext(ctx);
 	xmlFreeDoc(doc);
-	return reason;
 }
 
 /* ---- its process ---- */
@@ -145,8 +142,8 @@ static int read_opt_in(virDomainPtr dom, struct hs_virt_domain *out, struct hs_e
 		return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA ? 0 : libvirt_failed(out->name, why);
 	if (hs_virt_parse_metadata(xml, strlen(xml), &out->opt_in, &err)) {
 		memset(&out->opt_in, 0, sizeof(out->opt_in));
-		out->reason = HS_REASON_BAD_METADATA;
-		(void)snprintf(out->text, sizeof(out->text),
+		out->obstacle.reason = HS_REASON_BAD_METADATA;
+		(void)snprintf(out->obstacle.text, sizeof(out->obstacle.text),
 			       "our element in its metadata cannot be understood: %.120s; `hs-share opt-in` or opt-out "
 			       "writes it anew",
 			       err.text);
@@ -192,18 +189,16 @@ int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, stru
 		return libvirt_failed(name, err);
 	out->running = active == 1;
 	out->persistent = persistent == 1;
-	out->reason = hs_virt_obstacle(xml, out->text);
+	hs_virt_obstacle(xml, &out->obstacle);
 	free(xml);
 	rc = read_opt_in(dom, out, err);
 	if (rc)
 		return rc;
 	if (out->running) {
 		out->pid = pid_of(cfg, out, text);
-		if (!out->pid && !out->reason) {
-			out->reason = HS_REASON_NO_PROCESS;
-			(void)snprintf(out->text, sizeof(out->text), "%s",
-				       text[0] ? text : "libvirt keeps no process for it");
-		}
+		if (!out->pid && !out->obstacle.reason)
+			hs_model_obstacle_set(&out->obstacle, HS_REASON_NO_PROCESS,
+					      text[0] ? text : "libvirt keeps no process for it");
 	}
 	return 0;
 }

@@ -31,7 +31,7 @@ static struct hs_virt_message *message_new(enum hs_virt_message_kind kind)
 	return m;
 }
 
-static void tell(struct hs_virt *v, struct hs_virt_message *m)
+static void report(struct hs_virt *v, struct hs_virt_message *m)
 {
 	if (!m)
 		return;
@@ -42,7 +42,7 @@ static void tell(struct hs_virt *v, struct hs_virt_message *m)
 	hs_thread_poke(v->message_fd);
 }
 
-static void tell_connection(struct hs_virt *v, bool up, const char *text)
+static void report_connection(struct hs_virt *v, bool up, const char *text)
 {
 	struct hs_virt_message *m = message_new(HS_VIRT_MESSAGE_CONNECTION);
 
@@ -50,17 +50,17 @@ static void tell_connection(struct hs_virt *v, bool up, const char *text)
 		return;
 	m->up = up;
 	(void)snprintf(m->text, sizeof(m->text), "%s", text);
-	tell(v, m);
+	report(v, m);
 }
 
-static void tell_gone(struct hs_virt *v, const char *uuid)
+static void report_gone(struct hs_virt *v, const char *uuid)
 {
 	struct hs_virt_message *m = message_new(HS_VIRT_MESSAGE_GONE);
 
 	if (!m)
 		return;
 	(void)snprintf(m->domain.uuid, sizeof(m->domain.uuid), "%s", uuid);
-	tell(v, m);
+	report(v, m);
 }
 
 /* ---- domains ---- */
@@ -101,7 +101,7 @@ static void forget(struct hs_virt *v, struct hs_virt_known *gone)
 	free(gone);
 }
 
-/* Reads one domain again and tells of it. */
+/* Reads one domain again and reports it. */
 static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 {
 	virDomainPtr dom = virDomainLookupByUUIDString(v->conn, k->uuid);
@@ -118,12 +118,12 @@ static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 		(void)virDomainFree(dom);
 	if (rc == 0) {
 		k->failed = false;
-		tell(v, m);
+		report(v, m);
 		return;
 	}
 	free(m);
 	if (rc == -ENOENT) {
-		tell_gone(v, k->uuid);
+		report_gone(v, k->uuid);
 		forget(v, k);
 		return;
 	}
@@ -219,7 +219,7 @@ static void list_all(struct hs_virt *v)
 		next = k->next;
 		if (k->listed)
 			continue;
-		tell_gone(v, k->uuid);
+		report_gone(v, k->uuid);
 		forget(v, k);
 	}
 }
@@ -229,7 +229,7 @@ static void try_later(struct hs_virt *v, const char *text)
 	char with_time[512];
 
 	(void)snprintf(with_time, sizeof(with_time), "%.400s; trying again", text);
-	tell_connection(v, false, with_time);
+	report_connection(v, false, with_time);
 	v->retry_at_ms = hs_monotonic_us() / 1000 + v->wait_ms;
 	virEventUpdateTimeout(v->timer, (int)v->wait_ms);
 	v->wait_ms = v->wait_ms * 2 > RECONNECT_MAX_MS ? RECONNECT_MAX_MS : v->wait_ms * 2;
@@ -260,7 +260,7 @@ static void connect_now(struct hs_virt *v)
 							VIR_DOMAIN_EVENT_CALLBACK(on_device), v, NULL);
 	v->events[4] = -1;
 	if (v->events[0] < 0 || v->events[1] < 0) {
-		(void)snprintf(text, sizeof(text), "%s does not tell of its domains: %s", v->uri,
+		(void)snprintf(text, sizeof(text), "%s does not list its domains: %s", v->uri,
 			       virGetLastErrorMessage());
 		disconnect(v);
 		try_later(v, text);
@@ -272,7 +272,7 @@ static void connect_now(struct hs_virt *v)
 		return;
 	v->wait_ms = v->cfg.reconnect_ms;
 	(void)snprintf(text, sizeof(text), "connected to %s", v->uri);
-	tell_connection(v, true, text);
+	report_connection(v, true, text);
 }
 
 /* ---- jobs ---- */
@@ -346,9 +346,9 @@ static void do_jobs(struct hs_virt *v)
 		if (m) {
 			m->request = j->request;
 			m->rc = write_opt_in(v, j, m->text);
-			/* The domain's new state is told before the request is answered. */
+			/* The domain's new state is reported before the request is answered. */
 			refresh_stale(v);
-			tell(v, m);
+			report(v, m);
 		}
 		free(j);
 	}

@@ -59,6 +59,7 @@ static void make_folder(const char *name)
 
 START_TEST(test_service_procstat_start_time)
 {
+	struct hs_procstat st;
 	pid_t pid;
 
 	ck_assert_uint_gt(hs_start_time(&real, getpid()), 0);
@@ -72,6 +73,17 @@ START_TEST(test_service_procstat_start_time)
 	make_folder("7");
 	write_file("7/stat", "7 (a) b) 9 (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21\n");
 	ck_assert_uint_eq(hs_start_time(&made, 7), 4711);
+	ck_assert_int_eq(hs_procstat_read(&made, 7, &st), 0);
+	ck_assert_int_eq(st.ppid, 1);
+	ck_assert_uint_eq(st.cpu_ticks, 11 + 12);
+	ck_assert_uint_eq(st.start_ticks, 4711);
+	write_file("7/stat", "7 (abridged) S 2\n");
+	ck_assert_int_eq(hs_procstat_read(&made, 7, &st), 0);
+	ck_assert_int_eq(st.ppid, 2);
+	ck_assert_uint_eq(st.cpu_ticks, 0);
+	write_file("7/stat", "no such thing\n");
+	ck_assert_int_eq(hs_procstat_read(&made, 7, &st), -EPROTO);
+	ck_assert_int_lt(hs_procstat_read(&made, 8, &st), 0);
 }
 END_TEST
 

@@ -6,6 +6,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#include "base/median.h"
+#include "base/times.h"
 #include "bench.h"
 
 #define FLUSH_BYTES ((size_t)128 << 20) /* several times a large last-level cache */
@@ -27,10 +29,7 @@ uint64_t bench_now_ns(void)
 
 uint64_t bench_cpu_ns(void)
 {
-	struct timespec t;
-
-	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
+	return hs_cpu_thread_ns();
 }
 
 void bench_flush_caches(void)
@@ -55,21 +54,11 @@ void bench_add(struct bench_series *s, double v)
 		s->v[s->n++] = v;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	const double *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 double bench_median(const struct bench_series *s)
 {
 	struct bench_series sorted = *s;
 
-	if (!s->n)
-		return 0;
-	qsort(sorted.v, sorted.n, sizeof(sorted.v[0]), by_value);
-	return (sorted.v[(s->n - 1) / 2] + sorted.v[s->n / 2]) / 2;
+	return s->n ? hs_median(sorted.v, sorted.n) : 0;
 }
 
 double bench_min(const struct bench_series *s)

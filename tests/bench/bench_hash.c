@@ -216,9 +216,17 @@ static double read_all(const struct bench_child *c, const struct reading *how, u
 	return (double)(bench_cpu_ns() - start) / ((double)c->bytes / (double)HS_BASE_SIZE);
 }
 
+/* How much is read at a time, and whether always to one place. */
+struct piece {
+	size_t kib;
+	bool near;
+};
+
 static void with_reading(struct bench_report *r, unsigned int reps, const struct bench_child *c,
-			 const struct reading *how, uint8_t *buf, size_t piece, bool near)
+			 const struct reading *how, uint8_t *buf, struct piece of)
 {
+	const size_t piece = of.kib << 10;
+	const bool near = of.near;
 	struct bench_series alone = { 0 }, digest = { 0 }, xxh64 = { 0 }, rate = { 0 }, rate64 = { 0 };
 	char section[48], heading[80];
 
@@ -249,11 +257,8 @@ int main(int argc, char **argv)
 	static const struct argp argp = {
 		option_list, parse, NULL, "Digests in the cache, and with reading.", 0, 0, 0
 	};
-	static const struct {
-		size_t kib;
-		bool near;
-	} pieces[] = { { 2048, false }, { 1024, false }, { 512, false }, { 256, false },
-		       { 512, true },   { 256, true },   { 128, true },  { 64, true } };
+	static const struct piece pieces[] = { { 2048, false }, { 1024, false }, { 512, false }, { 256, false },
+					       { 512, true },   { 256, true },   { 128, true },  { 64, true } };
 	struct options o = { .mib = 512, .reps = 15 };
 	struct bench_report *r;
 	struct bench_child c;
@@ -282,8 +287,8 @@ int main(int argc, char **argv)
 	in_cache(r, o.reps, buf, 256 << 10);
 	in_cache(r, o.reps, buf, 2 << 20);
 	for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
-		with_reading(r, o.reps, &c, &by_mem, buf, pieces[i].kib << 10, pieces[i].near);
-	with_reading(r, o.reps, &c, &by_readv, buf, HS_HUGE_SIZE, false);
+		with_reading(r, o.reps, &c, &by_mem, buf, pieces[i]);
+	with_reading(r, o.reps, &c, &by_readv, buf, (struct piece){ HS_HUGE_SIZE >> 10, false });
 	close(mem_fd);
 	bench_child_stop(&c);
 	return bench_end(r);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/median.h"
 #include "live.h"
 
 #define BASELINE_TICKS 7
@@ -225,13 +226,6 @@ static int run_variant(const struct options *o, const struct live_variant *v, st
 
 /* ---- what is made of the series ---- */
 
-static int by_double(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 struct phase {
 	double ratio, low, high; /* throughput against before: median, lowest, highest tick */
 	double p99_ratio;        /* median of the ticks' p99, against the median before */
@@ -249,9 +243,10 @@ static struct phase phase_of(const struct live_result *r, size_t from, size_t to
 			rate[i] = r->points[from + i].accesses_per_s / r->before.median.accesses_per_s;
 			p99[i] = (double)r->points[from + i].p99_ns / (double)r->before.median.p99_ns;
 		}
-		qsort(rate, n, sizeof(*rate), by_double);
-		qsort(p99, n, sizeof(*p99), by_double);
-		p = (struct phase){ rate[n / 2], rate[0], rate[n - 1], p99[n / 2] };
+		p.ratio = hs_median(rate, n); /* which sorts them */
+		p.low = rate[0];
+		p.high = rate[n - 1];
+		p.p99_ratio = hs_median(p99, n);
 	}
 	free(rate);
 	free(p99);

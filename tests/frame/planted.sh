@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 nr=0
 mkdir "$work/tree"
-tree '*.c' '*.h' CMakeLists.txt '*.cmake' | tar cf - -T - | tar xf - -C "$work/tree"
+tree '*.c' '*.h' '*CMakeLists.txt' '*.cmake' | tar cf - -T - | tar xf - -C "$work/tree"
 cp "$table" "$work/folders.txt"
 # A tree of its own, whatever repository the temporary folder lies in.
 export GIT_CEILING_DIRECTORIES="$work" HS_FOLDERS="$work/folders.txt"
@@ -66,10 +66,16 @@ mkdir tier
 echo "int hs_tier;" >tier/tier.c
 sees "a folder that the table has not" "tier/ is not in the table" "$here/includes.sh" .
 rm -r tier
-cp CMakeLists.txt "$work/kept"
-echo 'include(tier/tier.cmake OPTIONAL)' >>CMakeLists.txt
-sees "include(... OPTIONAL)" "OPTIONAL" "$here/includes.sh" .
-cp "$work/kept" CMakeLists.txt
+for file in CMakeLists.txt pipeline/CMakeLists.txt; do
+	cp "$file" "$work/kept"
+	echo 'include(tier/tier.cmake OPTIONAL)' >>"$file"
+	sees "include(... OPTIONAL) in $file" "OPTIONAL" "$here/includes.sh" .
+	cp "$work/kept" "$file"
+done
+cp pipeline/observer.c "$work/kept"
+echo 'int planted(const struct guest *g) { return g->view->ops->splits_nested; }' >>pipeline/observer.c
+sees "a view's operation called outside ept/" "through ept/view.c" "$here/includes.sh" .
+cp "$work/kept" pipeline/observer.c
 
 # The table.
 for folder in $(sed -n 's/^folder \([^ ]*\).*/\1/p' "$table"); do

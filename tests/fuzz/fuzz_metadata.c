@@ -1,6 +1,6 @@
 /*
- * A domain's XML: our element in its metadata, and the obstacles in the whole. What is taken is a wish that can be
- * written and reads back the same.
+ * A domain's XML: our element in its metadata, and the obstacles in the whole. What is taken is a desired state that
+ * can be written and reads back the same.
  */
 #include "fuzz.h"
 
@@ -11,33 +11,34 @@
 
 static void element(const char *xml, size_t len)
 {
-	struct hs_opt_in wish = { .group = "untouched" }, back;
+	struct hs_opt_in opted = { .group = "untouched" }, back;
 	struct hs_error err = { "" };
 	char text[512];
 
-	if (hs_virt_parse_metadata(xml, len, &wish, &err)) {
+	if (hs_virt_parse_metadata(xml, len, &opted, &err)) {
 		FUZZ_CHECK(err.text[0], "refused without a reason");
-		FUZZ_CHECK(strcmp(wish.group, "untouched") == 0, "%s", err.text);
+		FUZZ_CHECK(strcmp(opted.group, "untouched") == 0, "%s", err.text);
 		return;
 	}
-	FUZZ_CHECK(hs_group_valid(wish.group), "%s", wish.group);
-	FUZZ_CHECK(hs_virt_format_metadata(&wish, text, sizeof(text)) == 0, "%s", wish.group);
+	FUZZ_CHECK(hs_group_valid(opted.group), "%s", opted.group);
+	FUZZ_CHECK(hs_virt_format_metadata(&opted, text, sizeof(text)) == 0, "%s", opted.group);
 	FUZZ_CHECK(hs_virt_parse_metadata(text, strlen(text), &back, &err) == 0, "%s: %s", err.text, text);
-	FUZZ_CHECK(back.on == wish.on && back.max_shared_bytes == wish.max_shared_bytes &&
-		       strcmp(back.group, wish.group) == 0,
+	FUZZ_CHECK(back.on == opted.on && back.max_shared_bytes == opted.max_shared_bytes &&
+		       strcmp(back.group, opted.group) == 0,
 		   "%s", text);
 }
 
 static void domain(const char *bytes, size_t len)
 {
-	char text[256] = "", *xml = malloc(len + 1);
-	enum hs_reason reason;
+	struct hs_model_obstacle found;
+	char *xml = malloc(len + 1);
 
 	FUZZ_CHECK(xml, "out of memory");
 	memcpy(xml, bytes, len);
 	xml[len] = '\0';
-	reason = hs_virt_obstacle(xml, text);
-	FUZZ_CHECK((reason != HS_REASON_NONE) == (text[0] != '\0'), "%s: %s", hs_guest_reason_name(reason), text);
+	hs_virt_obstacle(xml, &found);
+	FUZZ_CHECK((found.reason != HS_REASON_NONE) == (found.text[0] != '\0'), "%s: %s",
+		   hs_guest_reason_name(found.reason), found.text);
 	free(xml);
 }
 

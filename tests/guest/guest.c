@@ -159,19 +159,26 @@ struct wanted {
 	uint64_t *to;
 };
 
+/* The answer to a command. */
+struct reply {
+	const char *name;
+	int timeout_ms;
+	const struct wanted *want; /* [nr]: its numbers that are wanted */
+	size_t nr;
+};
+
 /* Sends a line (NULL: it was sent before) and reads the wanted numbers out of the answer. */
-static int command(struct hs_guest *g, const char *line, const char *name, int timeout_ms, const struct wanted *want,
-		   size_t nr, struct hs_error *err)
+static int command(struct hs_guest *g, const char *line, const struct reply *r, struct hs_error *err)
 {
 	char *json = NULL;
 	int ret = line ? hs_guest_send(g, line, err) : 0;
 
 	if (!ret)
-		ret = hs_guest_receive(g, name, timeout_ms, &json, err);
-	for (size_t i = 0; i < nr && !ret; i++) {
-		ret = hs_guest_field(json, want[i].key, want[i].to);
+		ret = hs_guest_receive(g, r->name, r->timeout_ms, &json, err);
+	for (size_t i = 0; i < r->nr && !ret; i++) {
+		ret = hs_guest_field(json, r->want[i].key, r->want[i].to);
 		if (ret)
-			(void)hs_error_set(err, ret, "guest %s: no \"%s\" in '%.200s'", g->name, want[i].key, json);
+			(void)hs_error_set(err, ret, "guest %s: no \"%s\" in '%.200s'", g->name, r->want[i].key, json);
 	}
 	free(json);
 	return ret;
@@ -186,7 +193,11 @@ int hs_guest_stats(struct hs_guest *g, struct hs_guest_stats *out, struct hs_err
 		{ "p999_ns", &s.p999_ns },       { "max_ns", &s.max_ns }, { "sweep_ns", &s.sweep_ns },
 		{ "hot_errors", &s.hot_errors },
 	};
-	int ret = command(g, "stats\n", "stats", ANSWER_TIMEOUT_MS, want, sizeof(want) / sizeof(want[0]), err);
+	int ret = command(
+	    g, "stats\n",
+	    &(struct reply){
+		.name = "stats", .timeout_ms = ANSWER_TIMEOUT_MS, .want = want, .nr = sizeof(want) / sizeof(want[0]) },
+	    err);
 
 	if (ret)
 		return ret;
@@ -204,7 +215,11 @@ int hs_guest_verify_end(struct hs_guest *g, struct hs_guest_verified *out, struc
 {
 	uint64_t checked = 0, bad = 0, first = 0;
 	const struct wanted want[] = { { "checked_pages", &checked }, { "bad_pages", &bad }, { "first_bad", &first } };
-	int ret = command(g, NULL, "verify", VERIFY_TIMEOUT_MS, want, sizeof(want) / sizeof(want[0]), err);
+	int ret = command(
+	    g, NULL,
+	    &(struct reply){
+		.name = "verify", .timeout_ms = VERIFY_TIMEOUT_MS, .want = want, .nr = sizeof(want) / sizeof(want[0]) },
+	    err);
 
 	if (!ret)
 		*out = (struct hs_guest_verified){ checked, bad, (uint32_t)first };
@@ -237,7 +252,8 @@ int hs_guest_write(struct hs_guest *g, uint32_t nr, uint64_t seed, uint32_t *don
 	int ret;
 
 	(void)snprintf(line, sizeof(line), "write %u %" PRIu64 "\n", nr, seed);
-	ret = command(g, line, "write", ANSWER_TIMEOUT_MS, &want, 1, err);
+	ret = command(g, line,
+		      &(struct reply){ .name = "write", .timeout_ms = ANSWER_TIMEOUT_MS, .want = &want, .nr = 1 }, err);
 	if (ret)
 		return ret;
 	return same(g, "written", written, hs_guest_layout_write(&g->layout, nr, seed, NULL), done, err);
@@ -251,7 +267,8 @@ int hs_guest_heat(struct hs_guest *g, uint32_t nr, uint32_t *done, struct hs_err
 	int ret;
 
 	(void)snprintf(line, sizeof(line), "heat %u\n", nr);
-	ret = command(g, line, "heat", ANSWER_TIMEOUT_MS, &want, 1, err);
+	ret = command(g, line,
+		      &(struct reply){ .name = "heat", .timeout_ms = ANSWER_TIMEOUT_MS, .want = &want, .nr = 1 }, err);
 	if (ret)
 		return ret;
 	return same(g, "heated", heated, hs_guest_layout_heat(&g->layout, nr), done, err);
@@ -259,7 +276,7 @@ int hs_guest_heat(struct hs_guest *g, uint32_t nr, uint32_t *done, struct hs_err
 
 int hs_guest_cool(struct hs_guest *g, struct hs_error *err)
 {
-	int ret = command(g, "cool\n", "cool", ANSWER_TIMEOUT_MS, NULL, 0, err);
+	int ret = command(g, "cool\n", &(struct reply){ .name = "cool", .timeout_ms = ANSWER_TIMEOUT_MS }, err);
 
 	if (!ret)
 		hs_guest_layout_cool(&g->layout);
@@ -268,10 +285,10 @@ int hs_guest_cool(struct hs_guest *g, struct hs_error *err)
 
 int hs_guest_pause(struct hs_guest *g, struct hs_error *err)
 {
-	return command(g, "pause\n", "pause", ANSWER_TIMEOUT_MS, NULL, 0, err);
+	return command(g, "pause\n", &(struct reply){ .name = "pause", .timeout_ms = ANSWER_TIMEOUT_MS }, err);
 }
 
 int hs_guest_resume(struct hs_guest *g, struct hs_error *err)
 {
-	return command(g, "resume\n", "resume", ANSWER_TIMEOUT_MS, NULL, 0, err);
+	return command(g, "resume\n", &(struct reply){ .name = "resume", .timeout_ms = ANSWER_TIMEOUT_MS }, err);
 }

@@ -45,7 +45,8 @@ static inline struct hs_lab_result lab_run(const char *text, const struct hs_lab
 	hs_lab_costs_none(&none);
 	if (!o.costs)
 		o.costs = &none;
-	ck_assert_msg(hs_lab_run(&r, &s, p, &o, NULL, NULL, &err) == 0, "%s: %s", p->name, err.text);
+	ck_assert_msg(hs_lab_run(&r, &(struct hs_lab_task){ .scenario = &s, .policy = p, .options = &o }, &err) == 0,
+		      "%s: %s", p->name, err.text);
 	return r;
 }
 

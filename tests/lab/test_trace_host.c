@@ -120,9 +120,10 @@ START_TEST(test_sim_trace_host_saves_the_same)
 	hs_lab_trace_scenario(t, path, &s);
 	for (size_t k = 0; hs_lab_policies[k]; k++) {
 		const struct hs_lab_result was = lab_run(scene, hs_lab_policies[k], NULL);
+		const struct hs_lab_task task = { .scenario = &s, .policy = hs_lab_policies[k], .options = &o };
 		struct hs_lab_result is;
 
-		ck_assert_msg(hs_lab_run(&is, &s, hs_lab_policies[k], &o, NULL, NULL, &err) == 0, "%s", err.text);
+		ck_assert_msg(hs_lab_run(&is, &task, &err) == 0, "%s", err.text);
 		ck_assert_uint_eq(is.memory_bytes, was.memory_bytes);
 		ck_assert_uint_eq(is.possible_bytes, was.possible_bytes);
 		/* The trace is shorter than the run, and hugescope takes more than a cycle. */

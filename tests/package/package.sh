@@ -100,7 +100,7 @@ if [ ! -f /box/no-sharing ]; then
 	until_true 20 '[ -e /run/hs-share/ksm.state ]'
 	kill -KILL "$daemon"
 	wait "$daemon" 2>/dev/null
-	ok 'a crash owes something' '[ -e /run/hs-share/ksm.state ]'
+	ok 'a crash leaves something pending' '[ -e /run/hs-share/ksm.state ]'
 fi
 mkdir -p /var/cache/hs-lab && echo '{}' >/var/cache/hs-lab/calibration.json # as hs-lab calibrate leaves it
 ok 'it can be purged' 'dpkg_ -P hs-share'

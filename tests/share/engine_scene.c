@@ -129,6 +129,13 @@ void start_guests(void)
 	}
 }
 
+int add_guest(uint32_t i, uint32_t *id, uint64_t *adopted)
+{
+	return hs_share_add_guest(
+	    share, &(struct hs_share_guest){ .name = "guest", .view = guests[i].view, .remote = guests[i].remote }, id,
+	    adopted, &err);
+}
+
 void open_engine(void)
 {
 	ck_assert_msg(hs_share_create(&share, &host, &cfg, &err) == 0, "%s", err.text);
@@ -137,9 +144,7 @@ void open_engine(void)
 
 		guests[i].dry = cfg.dry_run;
 		test_guest_open(&guests[i], &host);
-		ck_assert_msg(
-		    hs_share_add_guest(share, "guest", guests[i].view, guests[i].remote, &ids[i], &adopted, &err) == 0,
-		    "%s", err.text);
+		ck_assert_msg(add_guest(i, &ids[i], &adopted) == 0, "%s", err.text);
 	}
 }
 

@@ -127,7 +127,9 @@ static void look(void)
 	struct hs_error err = { "" };
 
 	free(found);
-	ck_assert_msg(hs_diagnose(&host, &probe, NULL, 0, &found, &nr, &err) == 0, "%s", err.text);
+	ck_assert_msg(hs_diagnose(&(struct hs_diagnose_request){ .host = &host, .probe = &probe }, &found, &nr, &err) ==
+			  0,
+		      "%s", err.text);
 }
 
 static const struct hs_finding *find(const char *name)

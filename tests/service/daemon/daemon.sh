@@ -71,7 +71,7 @@ ok 'unknown path, method, guest, key, type, size' '[ "$(status_of http://x/nope)
 ok 'a body in pieces without end is cut' '[ "$(head -c 200000 /dev/zero | curl -s -m 20 -o /dev/null -w "%{http_code}" --unix-socket "$sock" -X PUT -H "Transfer-Encoding: chunked" -H "Content-Type: application/json" --data-binary @- http://x/v1/mode)" != 200 ]'
 ok 'half a request and garbage leave it well' '{ printf "GET / HTTP"; head -c 500 /dev/urandom; } | timeout 5 curl -s -m 2 --unix-socket "$sock" telnet://x >/dev/null 2>&1; hs status >/dev/null'
 
-# ---- SIGKILL, and a restart that finds what is shared and what it owes
+# ---- SIGKILL, and a restart that finds what is shared and what is pending
 kill -KILL "$daemon"; wait "$daemon" 2>/dev/null
 before=$(ksm_pages "${pids[1]}")
 ok 'sharing outlives the daemon' '[ "$before" -gt 2000 ]'

@@ -90,11 +90,13 @@ static const struct {
 
 START_TEST(test_service_virt_obstacles)
 {
-	char xml[512], text[256] = "";
+	struct hs_model_obstacle found;
+	char xml[512];
 
 	(void)snprintf(xml, sizeof(xml), "<domain type='kvm'><name>x</name>%s</domain>", domains[_i].inside);
-	ck_assert_int_eq(hs_virt_obstacle(xml, text), domains[_i].reason);
-	ck_assert_int_eq(text[0] != '\0', domains[_i].reason != HS_REASON_NONE);
+	hs_virt_obstacle(xml, &found);
+	ck_assert_int_eq(found.reason, domains[_i].reason);
+	ck_assert_int_eq(found.text[0] != '\0', domains[_i].reason != HS_REASON_NONE);
 }
 END_TEST
 
@@ -194,7 +196,7 @@ START_TEST(test_service_virt_test_driver)
 	ck_assert_uint_eq(t.nr_domains, 1); /* the driver's one domain is told before the connection is */
 	ck_assert_str_eq(t.last.name, "test");
 	ck_assert(t.last.running && !t.last.opt_in.on);
-	ck_assert_int_eq(t.last.reason, HS_REASON_NO_PROCESS); /* the driver has none, and none is guessed */
+	ck_assert_int_eq(t.last.obstacle.reason, HS_REASON_NO_PROCESS); /* the driver has none, and none is guessed */
 	ck_assert_int_eq(t.last.pid, 0);
 
 	hs_virt_set_opt_in(t.v, "test", &on, (struct hs_done){ on_done, NULL });

@@ -1,7 +1,8 @@
 /*
  * Goes over the VMAs of all processes (or of one, as the iterator's link says) and writes down those that are mergeable
- * or watched by a userfaultfd. The kernel holds the mmap lock for reading while it is at a process's VMAs, so that what
- * is written is true of each at the instant it is seen; what is mapped behind it meanwhile is seen the next time.
+ * or watched by a userfaultfd, in whatever mode: missing pages, write protection (synchronous or not), minor faults.
+ * The kernel holds the mmap lock for reading while it is at a process's VMAs, so that what is written is true of each
+ * at the instant it is seen; what is mapped behind it meanwhile is seen the next time.
  *
  * iter/task_vma is there from 5.11 on, the choice of one process from 6.1 on. It needs neither kprobes nor ftrace.
  */
@@ -49,6 +50,9 @@ struct bpf_iter__task_vma {
 
 #pragma clang attribute pop
 
+/* HS_VMA_...: a VMA that has one of them is written down. Set before the program is loaded. */
+const volatile unsigned int wanted = 0;
+
 SEC("iter/task_vma")
 int vma_marks(struct bpf_iter__task_vma *ctx)
 {
@@ -56,19 +60,20 @@ int vma_marks(struct bpf_iter__task_vma *ctx)
 	struct vm_area_struct *vma = ctx->vma;
 	struct hs_vma_marks out = {};
 
-	if (!task || !vma)
-		return 0;
-	if (vma->vm_flags & VM_MERGEABLE)
-		out.flags |= HS_VMA_MERGEABLE;
-	/* A kernel without userfaultfd has the struct, empty. */
-	if (bpf_core_field_exists(vma->vm_userfaultfd_ctx.ctx) && vma->vm_userfaultfd_ctx.ctx)
-		out.flags |= HS_VMA_ARMED;
-	if (!out.flags)
-		return 0;
-	out.space = (unsigned long long)(unsigned long)task->mm;
-	out.start = vma->vm_start;
-	out.end = vma->vm_end;
-	out.pid = (unsigned int)task->tgid;
-	(void)bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
-	return 0;
+	/* Without a VMA it is the end of the list. */
+	if (task && vma) {
+		if (vma->vm_flags & VM_MERGEABLE)
+			out.flags |= HS_VMA_MERGEABLE;
+		/* A kernel without userfaultfd has the struct, empty. */
+		if (bpf_core_field_exists(vma->vm_userfaultfd_ctx.ctx) && vma->vm_userfaultfd_ctx.ctx)
+			out.flags |= HS_VMA_ARMED;
+		if (!(out.flags & wanted))
+			return 0;
+		out.space = (unsigned long long)(unsigned long)task->mm;
+		out.start = vma->vm_start;
+		out.end = vma->vm_end;
+		out.pid = (unsigned int)task->tgid;
+	}
+	/* With a result that is not 0 the kernel tries again, with more room. */
+	return bpf_seq_write(ctx->meta->seq, &out, sizeof(out)) != 0;
 }

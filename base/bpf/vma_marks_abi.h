@@ -1,10 +1,11 @@
 /* What vma_marks.bpf.c writes, one after the other, for who reads the iterator. */
-#ifndef HS_SHARE_BPF_VMA_MARKS_ABI_H
-#define HS_SHARE_BPF_VMA_MARKS_ABI_H
+#ifndef HS_BASE_BPF_VMA_MARKS_ABI_H
+#define HS_BASE_BPF_VMA_MARKS_ABI_H
 
 #define HS_VMA_MERGEABLE 1u /* MADV_MERGEABLE holds: ksmd would merge it */
 #define HS_VMA_ARMED     2u /* a userfaultfd watches it: missing pages, write protection or minor faults */
 
+/* All zero: the last one, all VMAs have been seen. */
 struct hs_vma_marks {
 	unsigned long long space; /* names the address space (struct mm_struct); the same for all who share it */
 	unsigned long long start, end;
