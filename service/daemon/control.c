@@ -34,6 +34,12 @@ struct mode_request {
 	struct hs_done done;
 };
 
+/* Of mode off: the guest's sharing is not known to be undone. */
+static bool is_left(const struct hs_daemon_guest *g)
+{
+	return g->undo_text[0] || g->place != HS_PLACE_OUT || (g->pid && !g->left_checked);
+}
+
 static void on_mode(void *arg, int rc, const char *text)
 {
 	struct mode_request *r = arg;
@@ -50,9 +56,12 @@ static void on_mode(void *arg, int rc, const char *text)
 		(void)snprintf(why, sizeof(why),
 			       "mode %s is set, but not everything is unshared yet, and it is tried again: %.512s",
 			       hs_mode_name(r->effective), text);
-	} else if (!rc && r->undo && r->effective == HS_MODE_OFF) {
-		/* The guests left before the mode was set: what came of each is known now. */
-		while (g && !g->undo_text[0])
+	} else if (!rc && r->undo && r->effective == HS_MODE_OFF && r->d->effective == HS_MODE_OFF) {
+		/*
+		 * The guests left before the mode was set, and what came of each is known now; but for those that were
+		 * just coming, or leaving with their sharing kept.
+		 */
+		while (g && !is_left(g))
 			g = g->next;
 		if (g) {
 			rc = HS_DONE_UNDER_WAY;
@@ -60,7 +69,7 @@ static void on_mode(void *arg, int rc, const char *text)
 			    why, sizeof(why),
 			    "mode off is set, but not everything is unshared yet, and it is tried again: guest "
 			    "%s: %.400s",
-			    g->id, g->undo_text);
+			    g->id, g->undo_text[0] ? g->undo_text : "it is being taken out");
 		}
 	}
 	finish(r->done, rc, why);
