@@ -5,6 +5,7 @@
 #include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -36,9 +37,23 @@ static int compare(pid_t a, pid_t b)
 	return rc < 0 ? -errno : rc == 0;
 }
 
+/* What has ended (a zombie; a first thread, before the others) and the kernel's threads all have none: alike as well.
+ */
+static bool has_memory(const struct hs_host *host, pid_t pid)
+{
+	char text[128];
+
+	return hs_hostfile_read_pid(host, pid, "statm", text, sizeof(text)) > 0 && strncmp(text, "0 ", 2) != 0;
+}
+
 int hs_same_address_space(const struct hs_host *host, pid_t pid_a, pid_t pid_b)
 {
-	return names_processes(host->proc_dir) ? compare(pid_a, pid_b) : -ENOTSUP;
+	int rc;
+
+	if (!names_processes(host->proc_dir))
+		return -ENOTSUP;
+	rc = compare(pid_a, pid_b);
+	return rc == 1 && !has_memory(host, pid_a) ? -ESRCH : rc;
 }
 
 struct walk {

@@ -13,8 +13,9 @@
 
 /*
  * 1: both run in the same address space, as the kernel says (kcmp, KCMP_VM); 0: they do not. -errno: unknown, and then
- * they are to be taken for two: -ESRCH one of them is gone; -EPERM (CAP_SYS_PTRACE); -ENOSYS a kernel without
- * CONFIG_KCMP; -ENOTSUP host->proc_dir is not the /proc of the processes that we can name (a recorded tree). 0.4 us.
+ * they are to be taken for two: -ESRCH one of them is gone, or both have no memory (any more); -EPERM (CAP_SYS_PTRACE);
+ * -ENOSYS a kernel without CONFIG_KCMP; -ENOTSUP host->proc_dir is not the /proc of the processes that we can name (a
+ * recorded tree). 0.4 us.
  */
 HS_MUST_USE int hs_same_address_space(const struct hs_host *host, pid_t pid_a, pid_t pid_b);
 

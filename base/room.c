@@ -151,7 +151,9 @@ static int path_room(const char *dir, const char *path, const struct hierarchy *
 	for (size_t len = strlen(at); len > root && at[len - 1] == '/'; len--)
 		at[len - 1] = '\0';
 	if (access(at, F_OK))
-		return hs_error_set(err, -ENODATA, "the memory cgroup %s is not there (%s), so its limit is not known",
+		return hs_error_set(err, -ENODATA,
+				    "the memory cgroup %s is not there (%s), so its limit is not known: mount the "
+				    "cgroup file system",
 				    at, strerror(errno));
 	for (;;) {
 		char *slash;
@@ -201,6 +203,37 @@ static void find_paths(char *text, char **v1_path, char **v2_path)
 	}
 }
 
+/*
+ * Where v1's memory hierarchy is mounted: at its usual place, or wherever the list of mounts has it as a whole. Where
+ * it is mounted nowhere, `dir` is the usual place, which the error then names.
+ */
+static void find_v1_mount(const struct hs_host *host, char *dir, size_t size)
+{
+	char path[PATH_MAX], *line = NULL;
+	size_t room = 0;
+	FILE *f;
+
+	(void)snprintf(dir, size, "%s/fs/cgroup/memory", host->sys_dir);
+	(void)snprintf(path, sizeof(path), "%s/self/mountinfo", host->proc_dir);
+	if (access(dir, F_OK) == 0)
+		return;
+	f = fopen(path, "re");
+	while (f && getline(&line, &room, f) > 0) {
+		char root[PATH_MAX], at[PATH_MAX], options[512];
+		const char *rest = strstr(line, " - cgroup ");
+
+		if (rest && sscanf(line, "%*d %*d %*s %4095s %4095s", root, at) == 2 && !strcmp(root, "/") &&
+		    sscanf(rest, " - cgroup %*s %511s", options) == 1 &&
+		    has_controller(options, strlen(options), "memory")) {
+			(void)snprintf(dir, size, "%s", at);
+			break;
+		}
+	}
+	free(line);
+	if (f)
+		(void)fclose(f);
+}
+
 int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
 	       struct hs_error *err)
 {
@@ -228,7 +261,7 @@ int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent,
 		return hs_error_set(err, -ENODATA, "where the memory cgroups are is not known");
 	find_paths(text, &v1_path, &v2_path);
 	if (v1_path) {
-		(void)snprintf(dir, sizeof(dir), "%s/fs/cgroup/memory", host->sys_dir);
+		find_v1_mount(host, dir, sizeof(dir));
 		return path_room(dir, v1_path, &v1, keep_percent, out, err);
 	}
 	if (!v2_path)

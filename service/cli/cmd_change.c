@@ -7,7 +7,8 @@
 #include "service_commands.h"
 #include "terminal.h"
 
-#define WAIT_S 3600 /* for an undoing to end; it goes on by itself if we do not wait */
+#define ANSWER_S 660  /* the daemon says after 600 s at the latest that it is under way */
+#define WAIT_S   3600 /* for an undoing to end; it goes on by itself if we do not wait */
 
 static void show_done(const json_t *answer)
 {
@@ -56,7 +57,10 @@ int hs_ctl_mode(const struct hs_ctl_options *o)
 	if (o->keep || o->undo)
 		(void)json_object_set_new(body, "sharing", json_string(o->keep ? "keep" : "undo"));
 	status = show_change(
-	    o, hs_ctl_ask(o, &(struct hs_client_call){ .method = "PUT", .path = "/v1/mode", .body = body }, &status),
+	    o,
+	    hs_ctl_ask(
+		o, &(struct hs_client_call){ .method = "PUT", .path = "/v1/mode", .body = body, .timeout_s = ANSWER_S },
+		&status),
 	    &status);
 	json_decref(body);
 	return status;
@@ -67,7 +71,10 @@ int hs_ctl_reload(const struct hs_ctl_options *o)
 	int status = 0;
 
 	return show_change(
-	    o, hs_ctl_ask(o, &(struct hs_client_call){ .method = "POST", .path = "/v1/reload" }, &status), &status);
+	    o,
+	    hs_ctl_ask(o, &(struct hs_client_call){ .method = "POST", .path = "/v1/reload", .timeout_s = ANSWER_S },
+		       &status),
+	    &status);
 }
 
 int hs_ctl_opt_in(const struct hs_ctl_options *o)
@@ -163,8 +170,10 @@ int hs_ctl_unshare(const struct hs_ctl_options *o)
 	char *path = o->all ? strdup("/v1/unshare") : hs_client_path("/v1/guests/", o->word, "/unshare");
 	int status = 0;
 
-	status =
-	    show_change(o, hs_ctl_ask(o, &(struct hs_client_call){ .method = "POST", .path = path }, &status), &status);
+	status = show_change(
+	    o,
+	    hs_ctl_ask(o, &(struct hs_client_call){ .method = "POST", .path = path, .timeout_s = ANSWER_S }, &status),
+	    &status);
 	free(path);
 	return status;
 }

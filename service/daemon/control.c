@@ -34,6 +34,12 @@ struct mode_request {
 	struct hs_done done;
 };
 
+/* Of mode off: the guest's sharing is not known to be undone. */
+static bool is_left(const struct hs_daemon_guest *g)
+{
+	return g->undo_text[0] || g->place != HS_PLACE_OUT || (g->pid && !g->left_checked);
+}
+
 static void on_mode(void *arg, int rc, const char *text)
 {
 	struct mode_request *r = arg;
@@ -50,9 +56,12 @@ static void on_mode(void *arg, int rc, const char *text)
 		(void)snprintf(why, sizeof(why),
 			       "mode %s is set, but not everything is unshared yet, and it is tried again: %.512s",
 			       hs_mode_name(r->effective), text);
-	} else if (!rc && r->undo && r->effective == HS_MODE_OFF) {
-		/* The guests left before the mode was set: what came of each is known now. */
-		while (g && !g->undo_text[0])
+	} else if (!rc && r->undo && r->effective == HS_MODE_OFF && r->d->effective == HS_MODE_OFF) {
+		/*
+		 * The guests left before the mode was set, and what came of each is known now; but for those that were
+		 * just coming, or leaving with their sharing kept.
+		 */
+		while (g && !is_left(g))
 			g = g->next;
 		if (g) {
 			rc = HS_DONE_UNDER_WAY;
@@ -60,7 +69,7 @@ static void on_mode(void *arg, int rc, const char *text)
 			    why, sizeof(why),
 			    "mode off is set, but not everything is unshared yet, and it is tried again: guest "
 			    "%s: %.400s",
-			    g->id, g->undo_text);
+			    g->id, g->undo_text[0] ? g->undo_text : "it is being taken out");
 		}
 	}
 	finish(r->done, rc, why);
@@ -185,6 +194,7 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 	struct hs_error err = { "" };
+	struct hs_opt_in before;
 	int rc;
 
 	if (change->has_group && !hs_group_valid(change->group)) {
@@ -203,12 +213,22 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 		finish(done, rc == -ESRCH ? -ENOENT : rc, err.text);
 		return;
 	}
+	before = g->by_request;
 	hs_opt_in_apply(&g->by_request, change);
+	rc = hs_daemon_save_opt_ins(d);
+	if (rc) {
+		char text[512];
+
+		g->by_request = before;
+		(void)snprintf(text, sizeof(text), "nothing was changed, as it could not be stored in %.300s: %s",
+			       d->host.state_dir, strerror(-rc));
+		finish(done, rc, text);
+		return;
+	}
 	hs_daemon_settle_opt_in(g);
 	g->refusal.reason = HS_REASON_NONE;
 	g->retry_at_us = 0;
 	hs_log(HS_LOG_INFO, "process %d is opted in, group %s", (int)g->pid, g->opt_in.group);
-	hs_daemon_save_opt_ins(d);
 	hs_daemon_reconcile_soon(d);
 	finish(done, 0, "");
 }
@@ -218,6 +238,8 @@ static void opt_out(void *ctx, const char *guest, struct hs_done done)
 	const struct hs_opt_in_change off = { .on = false };
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
+	char text[512];
+	int rc;
 
 	if (!g) {
 		if (d->virt && !hs_daemon_named_pid(guest))
@@ -231,12 +253,17 @@ static void opt_out(void *ctx, const char *guest, struct hs_done done)
 	g->by_request.on = false;
 	hs_daemon_settle_opt_in(g);
 	g->retry_at_us = 0;
-	hs_daemon_save_opt_ins(d);
+	rc = hs_daemon_save_opt_ins(d);
 	hs_daemon_reconcile_soon(d);
+	(void)snprintf(
+	    text, sizeof(text),
+	    "it is opted out and being undone, but that could not be stored in %.300s (%s): the next start of "
+	    "hs-shared would have it opted in again",
+	    d->host.state_dir, strerror(-rc));
 	if (g->source == HS_SOURCE_LIBVIRT && d->virt)
 		hs_virt_set_opt_in(d->virt, g->uuid, &off, done);
 	else
-		finish(done, 0, "");
+		finish(done, rc, rc ? text : "");
 }
 
 static void unshare(void *ctx, const char *guest, struct hs_done done)

@@ -246,5 +246,8 @@ int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *co
 	}
 out:
 	stop_parts(&d);
+	/* The thread that was left uses what would be taken down on the way out, and may hold the lock of a stream. */
+	if (d.abandon)
+		_exit(rc);
 	return rc;
 }

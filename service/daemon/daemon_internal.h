@@ -172,8 +172,9 @@ void hs_daemon_history_add(struct hs_daemon *d);
 /* One daemon a state folder: -EBUSY names the process that has it. *fd keeps it. */
 HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);
 
-/* Processes that were opted in by request, so that a restart knows them; written atomically. */
-void hs_daemon_save_opt_ins(struct hs_daemon *d);
+/* Processes that were opted in by request, so that a restart knows them; written atomically. -errno, which is logged.
+ */
+int hs_daemon_save_opt_ins(struct hs_daemon *d);
 void hs_daemon_load_opt_ins(struct hs_daemon *d);
 
 #endif

@@ -48,7 +48,7 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 	g->in_metadata = dom->opt_in;
 	if (g->in_metadata.on && g->by_request.on) {
 		g->by_request.on = false; /* libvirt keeps it now */
-		hs_daemon_save_opt_ins(d);
+		(void)hs_daemon_save_opt_ins(d);
 	}
 	hs_daemon_settle_opt_in(g);
 	if (g->opt_in.on != was_on)

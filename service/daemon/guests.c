@@ -39,8 +39,16 @@ struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest)
 void hs_daemon_settle_opt_in(struct hs_daemon_guest *g)
 {
 	const bool asked = g->source == HS_SOURCE_PID || (g->by_request.on && !g->in_metadata.on);
+	const bool was_on = g->opt_in.on;
 
 	g->opt_in = asked ? g->by_request : g->in_metadata;
+	/* Until it is known that there is nothing to undo in it, it has not left. */
+	if (was_on && !g->opt_in.on && g->pid && !g->undo_text[0] &&
+	    (g->place == HS_PLACE_COMING || (g->place == HS_PLACE_OUT && (!g->left_checked || g->jobs)))) {
+		(void)snprintf(g->undo_text, sizeof(g->undo_text),
+			       "what may be shared of it has not been looked for yet");
+		g->retry_at_us = 0;
+	}
 	if (!g->opt_in.group[0])
 		(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "%s", HS_DEFAULT_GROUP);
 }
@@ -101,11 +109,12 @@ static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 	hs_log(HS_LOG_INFO, "guest %s (process %d) has ended", g->id, (int)g->pid);
 	unwatch(g);
 	g->pid = 0;
+	g->undo_text[0] = '\0'; /* with the process went what was shared of it */
 	g->forgotten = g->source == HS_SOURCE_PID;
 	/* It was asked for of this process, not of the next one of its domain. */
 	g->by_request.on = false;
 	hs_daemon_settle_opt_in(g);
-	hs_daemon_save_opt_ins(g->daemon);
+	(void)hs_daemon_save_opt_ins(g->daemon);
 	hs_daemon_reconcile_soon(g->daemon);
 	return 0;
 }

@@ -79,7 +79,7 @@ static void on_removed(void *arg, int rc, const char *text)
 	if (rc) {
 		/* Not everything could be undone: it is still the scan's, and is asked to leave again. */
 		refuse(g, rc, text);
-		if (g->undo)
+		if (g->undo && g->scan_pid == g->pid)
 			(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
 		g->place = HS_PLACE_IN;
 	} else {
@@ -95,7 +95,7 @@ static void on_left_checked(void *arg, int rc, const char *text)
 {
 	struct hs_daemon_guest *g = arg;
 
-	if (rc && rc != -ESRCH) {
+	if (rc && rc != -ESRCH && g->pid) {
 		hs_log(HS_LOG_WARNING, "guest %s: what an earlier run left shared in it could not be undone yet: %s",
 		       g->id, text);
 		(void)snprintf(g->undo_text, sizeof(g->undo_text), "%s", text);
@@ -212,6 +212,8 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 
 	switch (g->place) {
 	case HS_PLACE_OUT:
+		if (want)
+			g->undo_text[0] = '\0'; /* it is to share: nothing is to be undone */
 		if (want && due)
 			take_in(d, g);
 		else if (!want && g->pid && !g->left_checked && !d->ending && !g->jobs &&

@@ -104,12 +104,32 @@ static int check_unmarked(struct hs_scan_thread *w, bool all, struct hs_error *e
 	return rc;
 }
 
+/*
+ * Nothing of the guest, or of all (pid 0), is left to undo: whoever else may drive KSM just now, and be it for good,
+ * then does not matter.
+ */
+static bool is_clean(struct hs_scan_thread *w, pid_t pid)
+{
+	uint64_t bytes = 0;
+	int rc;
+
+	if (hs_pipeline_engaged(w->pipeline))
+		return false; /* it knows more than the marks do */
+	if (!pid)
+		return !check_unmarked(w, true, NULL);
+	rc = hs_share_find_marked(&w->cfg.host, pid, &bytes, NULL);
+	return rc == -ESRCH || (!rc && !bytes);
+}
+
 static int give_back(struct hs_scan_thread *w, pid_t pid, struct hs_error *err)
 {
 	struct hs_share_unshared out = { 0 };
 	bool taken;
-	int rc = take_engine(w, &taken, err);
+	int rc;
 
+	if (is_clean(w, pid))
+		return 0;
+	rc = take_engine(w, &taken, err);
 	if (rc)
 		return rc;
 	rc = pid ? hs_pipeline_unshare_pid(w->pipeline, pid, &out, err)
@@ -145,6 +165,7 @@ static int take_out(struct hs_scan_thread *w, pid_t pid, bool undo, struct hs_er
 	bool taken = false;
 	int rc = 0;
 
+	undo = undo && !is_clean(w, pid);
 	if (undo)
 		rc = take_engine(w, &taken, err);
 	if (!rc)
@@ -185,11 +206,8 @@ static void report_undo_pending(struct hs_scan_thread *w)
 /* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
 static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 {
-	int rc = 0;
+	int rc = give_back(w, 0, err);
 
-	/* Without anything to undo, who drives KSM does not matter. */
-	if (hs_pipeline_engaged(w->pipeline) || check_unmarked(w, true, NULL))
-		rc = give_back(w, 0, err);
 	if (rc && strcmp(w->undo_text, err->text) != 0)
 		hs_log(HS_LOG_WARNING, "not everything is unshared yet, and is tried again: %s", err->text);
 	else if (!rc && w->undo_pending)

@@ -276,10 +276,8 @@ static void one_cycle(struct hs_scan_thread *w)
 	w->snap.cycles++;
 	w->snap.last_cycle_ms = (hs_monotonic_us() - start_us) / 1000;
 	(void)pthread_mutex_unlock(&w->lock);
-	w->rest_ms = news || w->rest_ms < w->cfg.rest_min_s * UINT64_C(1000) ? w->cfg.rest_min_s * UINT64_C(1000)
-									     : w->rest_ms * 2;
-	if (w->rest_ms > w->cfg.rest_max_s * UINT64_C(1000))
-		w->rest_ms = w->cfg.rest_max_s * UINT64_C(1000);
+	w->rest_ms =
+	    hs_rest_next(w->rest_ms, news, w->cfg.rest_min_s * UINT64_C(1000), w->cfg.rest_max_s * UINT64_C(1000));
 	hs_scan_thread_publish(w);
 }
 

@@ -50,11 +50,11 @@ int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err)
 	return 0;
 }
 
-void hs_daemon_save_opt_ins(struct hs_daemon *d)
+int hs_daemon_save_opt_ins(struct hs_daemon *d)
 {
 	char path[4200], tmp[4300];
 	json_t *list = json_array();
-	int fd = -1, rc = -1;
+	int fd = -1, rc = list ? 0 : -ENOMEM;
 
 	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		if (g->pid && g->by_request.on && !g->forgotten)
@@ -64,16 +64,23 @@ void hs_daemon_save_opt_ins(struct hs_daemon *d)
 								    (json_int_t)g->by_request.max_shared_bytes));
 	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
+	errno = EIO; /* where the library says no more than that it failed */
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd >= 0)
-		rc = json_dumpfd(list, fd, JSON_INDENT(1)) || fsync(fd) ? -1 : 0;
+	if (!rc && (fd < 0 || json_dumpfd(list, fd, JSON_INDENT(1)) || fsync(fd)))
+		rc = -errno;
 	if (fd >= 0)
 		(void)close(fd);
-	if (rc || rename(tmp, path))
-		hs_log(HS_LOG_ERROR,
-		       "cannot save in %s which processes are opted in (%s): after a restart they will not be known",
-		       path, strerror(errno));
+	if (!rc && rename(tmp, path))
+		rc = -errno;
+	if (rc) {
+		(void)unlink(tmp);
+		hs_log(
+		    HS_LOG_ERROR,
+		    "cannot save in %s which processes are opted in (%s): after a restart it will be as it was before",
+		    path, strerror(-rc));
+	}
 	json_decref(list);
+	return rc;
 }
 
 void hs_daemon_load_opt_ins(struct hs_daemon *d)

@@ -56,8 +56,8 @@ void hs_api_on_done(void *arg, int rc, const char *text)
 	} codes[] = {
 		{ -ENOENT, 404, "no-such-guest" }, { -EINVAL, 400, "bad-request" }, { -ENOTCONN, 503, "libvirt-down" },
 		{ -EBUSY, 409, "busy" },           { -EAGAIN, 409, "busy" },        { -ENOMEM, 507, "no-room" },
-		{ -EMFILE, 507, "no-room" },       { -ECANCELED, 503, "ending" },   { -ESRCH, 404, "no-such-guest" },
-		{ -ETIMEDOUT, 504, "timeout" },
+		{ -EMFILE, 507, "no-room" },       { -ENOSPC, 507, "no-room" },     { -ECANCELED, 503, "ending" },
+		{ -ESRCH, 404, "no-such-guest" },  { -ETIMEDOUT, 504, "timeout" },
 	};
 	struct hs_http_exchange *x = arg;
 

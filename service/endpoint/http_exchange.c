@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For each connection that may wait, so many that nobody waits for any more, before further ones are refused. */
+#define UNANSWERED_EACH 16
+
 /* ---- answering ---- */
 
 static struct MHD_Response *text_response(const char *text)
@@ -65,6 +68,7 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 	if (!x->unanswered)
 		return;
 	x->unanswered = false;
+	x->listener->http->nr_unanswered--;
 	*x->at = x->next;
 	if (x->next)
 		x->next->at = x->at;
@@ -72,6 +76,12 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 		hs_http_free_exchange(x);
 	else if (!x->replied)
 		give_reply(x, status, content_type, body, len, headers);
+}
+
+/* It changes nothing. */
+static bool is_look(const struct hs_http_exchange *x)
+{
+	return strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0;
 }
 
 void hs_http_answer_for(struct hs_http_exchange *x)
@@ -82,7 +92,7 @@ void hs_http_answer_for(struct hs_http_exchange *x)
 	static const char busy[] = "{\"error\":{\"code\":\"timeout\",\"message\":\"the answer takes too long, or too "
 				   "many wait for one: ask again later\"}}";
 
-	if (strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0)
+	if (is_look(x))
 		give_reply(x, 503, "application/json", busy, sizeof(busy) - 1, NULL);
 	else
 		give_reply(x, 202, "application/json", under_way, sizeof(under_way) - 1, NULL);
@@ -199,6 +209,7 @@ static void give_to_handler(struct hs_http *h, struct hs_http_exchange *x)
 	if (x->next)
 		x->next->at = &x->next;
 	h->waiting = x;
+	h->nr_unanswered++;
 	h->handler(h->ctx, x);
 }
 
@@ -233,6 +244,11 @@ enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const ch
 		return refuse(c, 413,
 			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
 	if (!x->dispatched) {
+		/* Asking to look is answered at once, or has a limit of its own. */
+		if (!is_look(x) && l->http->nr_unanswered >= l->http->cfg.max_waiting * UNANSWERED_EACH)
+			return refuse(c, 503,
+				      "{\"error\":{\"code\":\"timeout\",\"message\":\"too many requests before this "
+				      "one are not done yet: ask again later\"}}");
 		x->dispatched = true;
 		x->body[x->len] = '\0';
 		give_to_handler(l->http, x);
@@ -266,10 +282,15 @@ void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, e
 	x->suspended = false;
 	x->client = NULL;
 	x->connection = NULL;
-	if (x->unanswered)
-		x->orphan = true;
-	else
+	if (!x->unanswered) {
 		hs_http_free_exchange(x);
+		return;
+	}
+	x->orphan = true;
+	/* What was sent has been read; it may be long until the answer comes. */
+	free(x->body);
+	x->body = NULL;
+	x->len = 0;
 }
 
 void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_context,

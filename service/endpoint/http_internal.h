@@ -50,6 +50,7 @@ struct hs_http {
 	struct hs_http_listener unix_side, tcp_side;
 	struct hs_http_client *clients;
 	struct hs_http_exchange *waiting;
+	uint32_t nr_unanswered; /* of them, those whose client has gone or has been answered for included */
 	bool stopping;
 };
 

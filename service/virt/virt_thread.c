@@ -310,7 +310,7 @@ static int write_opt_in(struct hs_virt *v, const struct hs_virt_job *j, char tex
 		rc = hs_virt_read_opt_in(dom, &opt_in, &err);
 	hs_opt_in_apply(&opt_in, &j->change);
 	if (rc)
-		(void)snprintf(text, 512, "nothing was changed: %s", err.text);
+		(void)snprintf(text, 512, "nothing was changed: %.480s", err.text);
 	else if (hs_virt_format_metadata(&opt_in, xml, sizeof(xml)))
 		rc = -EINVAL;
 	else if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, opt_in.on ? xml : NULL, "hs", HS_VIRT_NAMESPACE,

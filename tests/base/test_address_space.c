@@ -59,6 +59,42 @@ START_TEST(test_base_address_space_same)
 }
 END_TEST
 
+struct found {
+	pid_t pid[8];
+	int nr, stop_at;
+};
+
+static int note(void *ctx, pid_t other)
+{
+	struct found *f = ctx;
+
+	f->pid[f->nr++] = other;
+	return f->nr == f->stop_at ? -EXDEV : 0;
+}
+
+/* Without memory all are alike to the kernel: one that has ended and is not waited for, a thread of the kernel's. */
+START_TEST(test_base_address_space_none)
+{
+	pid_t ended[2] = { start(0), start(0) };
+	struct found f = { .nr = 0 };
+	siginfo_t si;
+
+	for (int i = 0; i < 2; i++) {
+		(void)kill(ended[i], SIGKILL);
+		ck_assert_int_eq(waitid(P_PID, (id_t)ended[i], &si, WEXITED | WNOWAIT), 0);
+	}
+	if (hs_same_address_space(&host, getpid(), getpid()) == -ENOSYS) {
+		printf("SKIPPED test_base_address_space_none: a kernel without CONFIG_KCMP\n");
+	} else {
+		ck_assert_int_eq(hs_same_address_space(&host, ended[0], ended[1]), -ESRCH);
+		ck_assert_int_eq(hs_address_space_each(&host, ended[0], note, &f), -ESRCH);
+		ck_assert_int_eq(f.nr, 0);
+	}
+	end(ended[0]);
+	end(ended[1]);
+}
+END_TEST
+
 /* What cannot be told is never taken for the same: a tree that is no /proc, one that names others. */
 START_TEST(test_base_address_space_unknown)
 {
@@ -72,19 +108,6 @@ START_TEST(test_base_address_space_unknown)
 	ck_assert_int_eq(rmdir(dir), 0);
 }
 END_TEST
-
-struct found {
-	pid_t pid[8];
-	int nr, stop_at;
-};
-
-static int note(void *ctx, pid_t other)
-{
-	struct found *f = ctx;
-
-	f->pid[f->nr++] = other;
-	return f->nr == f->stop_at ? -EXDEV : 0;
-}
 
 START_TEST(test_base_address_space_each)
 {
@@ -121,6 +144,7 @@ int main(void)
 	TCase *t = tcase_create("address spaces");
 
 	tcase_add_test(t, test_base_address_space_same);
+	tcase_add_test(t, test_base_address_space_none);
 	tcase_add_test(t, test_base_address_space_unknown);
 	tcase_add_test(t, test_base_address_space_each);
 	suite_add_tcase(s, t);

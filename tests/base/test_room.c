@@ -147,6 +147,27 @@ START_TEST(test_base_room_unknown)
 }
 END_TEST
 
+/* v1's hierarchy at another place than the usual one: the list of mounts has it. */
+START_TEST(test_base_room_v1_elsewhere)
+{
+	char mounts[PATH_MAX + 256];
+	struct hs_room r;
+
+	put(proc_dir, "7/cgroup", "4:memory:/vm1\n0::/\n");
+	ck_assert_int_eq(hs_room_of(&host, 7, 0, &r, &err), -ENODATA);
+	ck_assert_ptr_nonnull(strstr(err.text, "mount the cgroup file system"));
+	put(sys_dir, "else/where/vm1/memory.limit_in_bytes", "104857600\n");
+	put(sys_dir, "else/where/vm1/memory.usage_in_bytes", "52428800\n");
+	(void)snprintf(mounts, sizeof(mounts),
+		       "31 30 0:28 / %s/else/cpu rw - cgroup cgroup rw,cpu,memory_not\n"
+		       "32 30 0:29 /part %s/else/part rw - cgroup cgroup rw,memory\n"
+		       "33 30 0:31 / %s/else/where rw,relatime shared:9 - cgroup cgroup rw,memory\n",
+		       sys_dir, sys_dir, sys_dir);
+	put(proc_dir, "self/mountinfo", mounts);
+	ck_assert_uint_eq(room(7, 0, "vm1/memory.limit_in_bytes"), 50 * MIB);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base/room");
@@ -156,6 +177,7 @@ int main(void)
 	tcase_add_test(t, test_base_room_host);
 	tcase_add_test(t, test_base_room_v2);
 	tcase_add_test(t, test_base_room_v1);
+	tcase_add_test(t, test_base_room_v1_elsewhere);
 	tcase_add_test(t, test_base_room_unknown);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

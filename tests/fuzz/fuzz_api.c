@@ -160,10 +160,10 @@ static enum hs_after after_default(void *ctx, enum hs_mode mode)
 	return mode == HS_MODE_OFF ? HS_AFTER_UNDO : HS_AFTER_KEEP;
 }
 
-static void opt_in(void *ctx, const char *guest, const struct hs_opt_in *wish, struct hs_done done)
+static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done)
 {
 	(void)ctx;
-	FUZZ_CHECK(wish->on && hs_group_valid(wish->group), "%s", wish->group);
+	FUZZ_CHECK(change->on && (!change->has_group || hs_group_valid(change->group)), "%s", change->group);
 	FUZZ_CHECK(guest[0] && strlen(guest) < HS_NAME_MAX, "%s", guest);
 	finish(done, guest);
 }

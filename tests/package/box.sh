@@ -37,6 +37,13 @@ if [ "${1-}" = --inside ]; then
 	mount -t sysfs -o ro sysfs "$root/sys"
 	mount --bind /sys/kernel/mm "$root/sys/kernel/mm"
 	[ "$systemd" = no ] || mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup" || no_box 'there is no cgroup2 here'
+	# As a host has it: who makes memory private again asks for the limits of the guest's memory cgroup.
+	if grep -q ' - cgroup .*[ ,]memory' /proc/self/mountinfo; then
+		mkdir "$root/run/memory-cgroup"
+		mount -t cgroup -o memory cgroup "$root/run/memory-cgroup" || no_box 'the memory cgroups cannot be mounted here'
+	elif [ "$systemd" = no ]; then
+		mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup" || no_box 'there is no cgroup2 here'
+	fi
 	mkdir "$root/box" "$root/box/changes" "$root/box/machine"
 	mount --bind "$dir/changes" "$root/box/changes"
 	while [ "$1" != -- ]; do

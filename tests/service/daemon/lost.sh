@@ -48,7 +48,7 @@ ok 'it is refused, with the reason' 'until_true 20 "[ \$(field pid-${pids[1]} st
 hs opt-out --pid "${pids[1]}" >/dev/null 2>&1 &
 asked=$!
 sleep 1
-ok 'it is shared still' '[ "$(mergeable "${pids[1]}")" -gt 0 ]'
+ok 'it is shared still, and the command waits' '[ "$(mergeable "${pids[1]}")" -gt 0 ] && ! has_ended "$asked"'
 kill -CONT "${pids[1]}"
 ok 'opted out, it is undone when it goes on' 'until_true 40 "[ \$(mergeable ${pids[1]}) = 0 ]" && verify_guest 1'
 wait "$asked"

@@ -314,6 +314,7 @@ START_TEST(test_service_scan_thread_long_job_lives)
 	unsigned int nr = 0;
 
 	add(10);
+	p.marked = true;
 	p.unshare_ms = 3000;
 	post((struct hs_job){ .kind = HS_JOB_UNSHARE });
 	UNTIL(p.nr_unshared == 1);
@@ -426,6 +427,33 @@ START_TEST(test_service_scan_thread_mode_undoes_whom_the_engine_refused)
 }
 END_TEST
 
+/* Somebody else drives KSM, for good: who shares nothing can leave all the same, and all can be told to be undone. */
+START_TEST(test_service_scan_thread_nothing_to_undo)
+{
+	add(10);
+	add(11);
+	p.engage_rc = -EBUSY;
+	do_job((struct hs_job){ .kind = HS_JOB_REMOVE, .pid = 10, .undo = true });
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	ck_assert_uint_eq(p.nr, 1);
+	do_job((struct hs_job){ .kind = HS_JOB_UNSHARE, .pid = 11 });
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	do_job((struct hs_job){ .kind = HS_JOB_UNSHARE });
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	/* Of what is shared it is not said. */
+	p.marked = true;
+	do_job((struct hs_job){ .kind = HS_JOB_UNSHARE });
+	ck_assert_int_eq(done.rc, -EBUSY);
+	do_job((struct hs_job){ .kind = HS_JOB_REMOVE, .pid = 11, .undo = true });
+	ck_assert_int_eq(done.rc, -EBUSY);
+	ck_assert_uint_eq(p.nr, 1);
+	p.marked = false;
+	do_job((struct hs_job){ .kind = HS_JOB_QUIT, .undo = true });
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	ck_assert_int_eq(p.nr_engaged, 0);
+}
+END_TEST
+
 /* Settings that are refused are told, and the old pipeline goes on; a guest that is lost on the way is told too. */
 START_TEST(test_service_scan_thread_configure)
 {
@@ -467,6 +495,7 @@ int main(void)
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
 	tcase_add_test(c, test_service_scan_thread_save_waits_for_the_engine);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);
+	tcase_add_test(c, test_service_scan_thread_nothing_to_undo);
 	tcase_add_test(c, test_service_scan_thread_configure);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);

@@ -30,7 +30,8 @@ static pid_t server;
 
 /* ---- the server ---- */
 
-static struct hs_http_exchange *pending[64];
+#define MAX_PENDING 256
+static struct hs_http_exchange *pending[MAX_PENDING];
 static size_t nr_pending;
 
 static void handle(void *ctx, struct hs_http_exchange *x)
@@ -300,7 +301,6 @@ START_TEST(test_service_http_leaves)
 }
 END_TEST
 
-/* The server ends before it has answered: the lines are cut, nothing is left (stop looks). */
 /* Who waits for an answer and goes away leaves room for others; the handler's answer, which comes later, is nobody's.
  */
 START_TEST(test_service_http_waiting_clients_go)
@@ -355,6 +355,36 @@ START_TEST(test_service_http_waits_no_longer)
 }
 END_TEST
 
+/* What nobody waits for any more does not pile up without end: changes are refused, looking is not. */
+START_TEST(test_service_http_unanswered_have_a_limit)
+{
+	static const char post[] = "POST /pending HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+	int fds[MAX_WAITING], fd, status = 202, nr = 0;
+
+	for (size_t i = 0; i < MAX_WAITING; i++) {
+		fds[i] = client();
+		ck_assert(hs_raw_say(fds[i], post));
+	}
+	fd = client();
+	while (status == 202 && nr < MAX_PENDING) {
+		status = hs_raw_status(fd, post, answer, sizeof(answer));
+		nr++;
+	}
+	(void)close(fd);
+	ck_assert_int_eq(status, 503);
+	ck_assert_int_ge(nr, 4 * MAX_WAITING);
+	fd = client();
+	ck_assert_int_eq(hs_raw_status(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)), 200);
+	ck_assert_int_eq(hs_raw_status(fd, "GET /release HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)), 200);
+	ck_assert_int_eq(
+	    hs_raw_status(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", answer, sizeof(answer)), 200);
+	(void)close(fd);
+	for (size_t i = 0; i < MAX_WAITING; i++)
+		(void)close(fds[i]);
+}
+END_TEST
+
+/* The server ends before it has answered: the lines are cut, nothing is left (stop looks). */
 START_TEST(test_service_http_ends_pending)
 {
 	int fds[2];
@@ -543,6 +573,7 @@ int main(void)
 	tcase_add_test(c, test_service_http_leaves);
 	tcase_add_test(c, test_service_http_waiting_clients_go);
 	tcase_add_test(c, test_service_http_waits_no_longer);
+	tcase_add_test(c, test_service_http_unanswered_have_a_limit);
 	tcase_add_test(c, test_service_http_ends_pending);
 	tcase_add_loop_test(c, test_service_http_endless, 0, sizeof(endless) / sizeof(endless[0]));
 	tcase_add_loop_test(c, test_service_http_requests, 0, sizeof(requests) / sizeof(requests[0]));
