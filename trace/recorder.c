@@ -67,7 +67,7 @@ static void put(struct hs_recorder *r, struct hs_trace_record *rec)
 /* A call of a view that returns nothing but its answer. */
 static void put_answer(struct record_view *v, enum hs_trace_type type, int rc)
 {
-	struct hs_trace_record rec = { .type = (uint8_t)m->type, .guest = v->guest, .error = rc };
+	struct hs_trace_record rec = { .type = (uint8_t)type, .guest = v->guest, .error = rc };
 
 	put(v->rec, &rec);
 }

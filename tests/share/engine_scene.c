@@ -129,7 +129,7 @@ void start_guests(void)
 	}
 }
 
-int add_guest(uint32_t i, uint32_t *id, uint64_t *adopted)
+int enter_guest(uint32_t i, uint32_t *id, uint64_t *adopted)
 {
 	return hs_share_add_guest(
 	    share, &(struct hs_share_guest){ .name = "guest", .view = guests[i].view, .remote = guests[i].remote }, id,
@@ -144,7 +144,7 @@ void open_engine(void)
 
 		guests[i].dry = cfg.dry_run;
 		test_guest_open(&guests[i], &host);
-		ck_assert_msg(add_guest(i, &ids[i], &adopted) == 0, "%s", err.text);
+		ck_assert_msg(enter_guest(i, &ids[i], &adopted) == 0, "%s", err.text);
 	}
 }
 

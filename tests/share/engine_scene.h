@@ -31,9 +31,9 @@ void set_contents(struct test_guest *g, uint32_t unique);
 bool is_wanted(const struct test_guest *g, uint32_t page);
 struct hs_bits512 wants(const struct test_guest *g, hs_huge_nr huge);
 
-void start_guests(void);                                    /* with these contents */
-void open_engine(void);                                     /* remotes, views, engine with cfg, guests added */
-int add_guest(uint32_t i, uint32_t *id, uint64_t *adopted); /* guests[i], as hs_share_add_guest */
+void start_guests(void);                                      /* with these contents */
+void open_engine(void);                                       /* remotes, views, engine with cfg, guests added */
+int enter_guest(uint32_t i, uint32_t *id, uint64_t *adopted); /* guests[i], as hs_share_add_guest */
 int want_all(uint32_t i);
 void apply_all(void);
 void burst_and_verify(void);

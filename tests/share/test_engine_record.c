@@ -227,14 +227,14 @@ START_TEST(test_share_engine_record_damaged)
 	ck_assert_ptr_nonnull(f);
 	(void)fputs("hs-share marks 1\npid 1 st", f);
 	ck_assert_int_eq(fclose(f), 0);
-	ck_assert_int_eq(add_guest(0, &id, NULL), -EBADMSG);
+	ck_assert_int_eq(enter_guest(0, &id, NULL), -EBADMSG);
 	ck_assert_ptr_nonnull(strstr(err.text, record));
 	ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), -EBADMSG);
 	now = test_guest_smaps(&guests[0]);
 	ck_assert_mem_eq(&now, &before, sizeof(now));
 	/* With the right one it is taken again. */
 	ck_assert_int_eq(rename(moved, record), 0);
-	ck_assert_msg(add_guest(0, &ids[0], NULL) == 0, "%s", err.text);
+	ck_assert_msg(enter_guest(0, &ids[0], NULL) == 0, "%s", err.text);
 	unshare_all();
 	ck_assert_uint_eq(test_guest_smaps(&guests[0]).mg_bytes, 0);
 	check_intact();
@@ -298,7 +298,7 @@ START_TEST(test_share_engine_record_small_piece)
 	ck_assert_int_eq(
 	    hs_view_open_host(&guests[0].view, &host, guests[0].pid, guests[0].remote, 4 * HS_HUGE_SIZE, &err), 0);
 	ck_assert_uint_eq(guests[0].view->nr_huge, NR_HUGE - 4);
-	ck_assert_msg(add_guest(0, &ids[0], &adopted) == 0, "%s", err.text);
+	ck_assert_msg(enter_guest(0, &ids[0], &adopted) == 0, "%s", err.text);
 	now = test_guest_smaps(&guests[0]);
 	ck_assert_uint_gt(now.mg_bytes, adopted * HS_BASE_SIZE);
 	ck_assert_msg(hs_share_unshare(share, ids[0], NULL, 0, &u, &err) == 0, "%s", err.text);

@@ -163,12 +163,12 @@ START_TEST(test_share_engine_guest_leaves)
 	ck_assert_uint_eq(l.shared, l.wanted);
 	ck_assert_uint_gt(test_guest_smaps(&guests[1]).mg_bytes, 0); /* what is shared stays */
 	/* It comes again: its marks are taken over, under the same number, and what is shared is known at once. */
-	ck_assert_msg(add_guest(1, &id, NULL) == 0, "%s", err.text);
+	ck_assert_msg(enter_guest(1, &id, NULL) == 0, "%s", err.text);
 	ck_assert_uint_eq(id, ids[1]);
 	hs_share_ledger(share, id, &l);
 	ck_assert_uint_gt(l.wanted, 0);
 	ck_assert_uint_eq(l.shared, l.wanted);
-	ck_assert_int_eq(add_guest(1, &id, NULL), -EEXIST);
+	ck_assert_int_eq(enter_guest(1, &id, NULL), -EEXIST);
 	check_intact();
 	close_engine();
 }
