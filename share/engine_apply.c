@@ -20,7 +20,9 @@ int hs_engine_ops_add(struct hs_engine_ops *ops, const struct hs_view *view, hs_
 	uint64_t from = hs_view_hva(view, start / HS_BASE_PER_HUGE).v + start % HS_BASE_PER_HUGE * HS_BASE_SIZE;
 	struct hs_remote_op *last = ops->nr ? &ops->op[ops->nr - 1] : NULL;
 
-	if (last && last->advice == advice && last->end == from) {
+	/* Of two regions that touch in the process, the numbers need not follow one another. */
+	if (last && last->advice == advice && last->end == from &&
+	    ops->first[ops->nr - 1] + (hs_base_nr)((last->end - last->start) >> HS_BASE_SHIFT) == start) {
 		last->end += (end - start) * HS_BASE_SIZE;
 		return 0;
 	}
@@ -66,6 +68,7 @@ int hs_engine_give_back_advice(const struct hs_engine_huge *h)
  * differ ("edge") is a VMA more; what lies outside a region counts as plain, as in the plan.
  */
 struct marks {
+	const struct hs_engine_guest *g;
 	const struct hs_view *view;
 	struct hs_bits512 *mergeable; /* [nr_huge] */
 	bool *nohuge;                 /* [nr_huge] */
@@ -79,7 +82,7 @@ static void marks_finish(struct marks *m)
 
 static int marks_now(struct marks *m, const struct hs_engine_guest *g)
 {
-	*m = (struct marks){ .view = g->view };
+	*m = (struct marks){ .g = g, .view = g->view };
 	m->mergeable = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->mergeable));
 	m->nohuge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->nohuge));
 	if (!m->mergeable || !m->nohuge) {
@@ -142,12 +145,18 @@ static uint64_t count_edges(const struct marks *m)
 	return n;
 }
 
-/* One operation: what it changes is alike in all of its pages before it, so it adds edges at its ends alone. */
+/*
+ * One operation: what it changes is alike in all of its pages before it, so it adds edges at its ends alone (where it
+ * is not, it takes some away, and that is not counted). HUGEPAGE where nothing was before takes no edge away: it is
+ * another advice than the neighbours'.
+ */
 static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_base_nr start)
 {
 	const hs_base_nr end = start + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
 	const struct hs_region *r = region_of(m->view, start / HS_BASE_PER_HUGE);
 	const int64_t before = edge_before(m, r, start) + edge_before(m, r, end);
+	bool was_plain = false;
+	int64_t change;
 
 	for (hs_base_nr p = start; p < end; p++) {
 		const hs_huge_nr h = p / HS_BASE_PER_HUGE;
@@ -158,8 +167,10 @@ static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_b
 			hs_bits_clear(&m->mergeable[h], p % HS_BASE_PER_HUGE);
 		else
 			m->nohuge[h] = op->advice == MADV_NOHUGEPAGE;
+		was_plain |= m->g->huge[h].thp == HS_ENGINE_PLAIN;
 	}
-	return (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
+	change = (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
+	return op->advice == MADV_HUGEPAGE && was_plain && change < 0 ? 0 : change;
 }
 
 #define OWN_FALLS 16 /* part of what it may have */
@@ -223,6 +234,18 @@ static int fits(const struct hs_engine_guest *g, const struct hs_engine_ops *ops
 	return 0;
 }
 
+int hs_engine_fits(struct hs_share *s, struct hs_engine_guest *g, const struct hs_engine_ops *ops, bool *out,
+		   struct hs_error *err)
+{
+	struct budget b;
+	int rc = read_budget(s, g, &b, err);
+
+	if (rc)
+		return rc;
+	rc = fits(g, ops, &b, out);
+	return rc ? hs_error_set(err, rc, "out of memory") : 0;
+}
+
 /* ---- the plan ---- */
 
 /* Of pages that are barred, those that are asked for again are so no more. */
@@ -239,6 +262,7 @@ struct change {
 	struct budget budget;
 	struct hs_bits512 *target; /* [nr_huge] */
 	struct hs_engine_ops ops;
+	uint64_t nr_dropped; /* base pages that are wanted and have no VMA, in this apply */
 	struct hs_share_applied *out;
 	struct hs_error *err;
 };
@@ -317,9 +341,9 @@ static int make_ops(const struct hs_share *s, const struct hs_engine_guest *g, c
 				bits = hs_bits_andnot(h->marked, target[nr]);
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
 			} else if (order[k] == MADV_MERGEABLE) {
-				bits = hs_bits_andnot(target[nr], h->marked);
+				bits = hs_bits_andnot(target[nr], hs_bits_andnot(h->marked, h->unsure));
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
-			} else if (order[k] == MADV_NOHUGEPAGE && has_target && !h->nohuge &&
+			} else if (order[k] == MADV_NOHUGEPAGE && has_target && (!h->nohuge || h->nohuge_unsure) &&
 				   (h->thp == HS_ENGINE_HUGEPAGE || (h->thp == HS_ENGINE_PLAIN && plain_collapses))) {
 				rc = hs_engine_ops_add(ops, g->view, start, end, order[k]);
 			} else if (order[k] == MADV_HUGEPAGE && !has_target && h->nohuge &&
@@ -462,6 +486,21 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 	return 0;
 }
 
+/* What an operation was to do, and did perhaps, whole or in part. What it was to take away counts as there. */
+static void book_unsure(struct hs_engine_guest *g, const struct hs_remote_op *op, hs_base_nr first, hs_base_nr end)
+{
+	for (hs_base_nr p = first; p < end; p++) {
+		struct hs_engine_huge *h = &g->huge[p / HS_BASE_PER_HUGE];
+
+		if (op->advice == MADV_MERGEABLE && !hs_bits_test(&h->marked, p % HS_BASE_PER_HUGE)) {
+			hs_bits_set(&h->marked, p % HS_BASE_PER_HUGE);
+			hs_bits_set(&h->unsure, p % HS_BASE_PER_HUGE);
+		} else if (op->advice == MADV_NOHUGEPAGE && !h->nohuge) {
+			h->nohuge = h->nohuge_unsure = true;
+		}
+	}
+}
+
 /* Books what each operation did. Base pages that became mergeable. */
 static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *ops, uint64_t *applied)
 {
@@ -471,20 +510,26 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 		const struct hs_remote_op *op = &ops->op[i];
 		hs_base_nr end = ops->first[i] + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
 
-		if (!hs_engine_op_done(op))
+		if (!hs_engine_op_done(op)) {
+			if (op->result != -ECANCELED || ops->unsure)
+				book_unsure(g, op, ops->first[i], end);
 			continue;
+		}
 		++*applied;
 		for (hs_base_nr p = ops->first[i]; p < end; p++) {
 			struct hs_engine_huge *h = &g->huge[p / HS_BASE_PER_HUGE];
 
 			if (op->advice == MADV_MERGEABLE) {
 				hs_bits_set(&h->marked, p % HS_BASE_PER_HUGE);
+				hs_bits_clear(&h->unsure, p % HS_BASE_PER_HUGE);
 				marked++;
 			} else if (op->advice == MADV_UNMERGEABLE) {
 				hs_bits_clear(&h->marked, p % HS_BASE_PER_HUGE);
+				hs_bits_clear(&h->unsure, p % HS_BASE_PER_HUGE);
 				hs_bits_clear(&h->shared, p % HS_BASE_PER_HUGE);
 			} else {
 				h->nohuge = op->advice == MADV_NOHUGEPAGE;
+				h->nohuge_unsure = false;
 			}
 		}
 	}
@@ -520,15 +565,21 @@ static int choose_ops(struct change *c)
 		return rc;
 	keep_whole_runs(c->g, c->target);
 	rc = try_ops(c, &fit);
-	if (rc || (fit && !c->out->pages_pending))
-		return rc;
-	hs_engine_ops_finish(&c->ops);
-	for (hs_huge_nr h = 0; h < c->g->nr_huge; h++)
-		c->target[h] = c->g->huge[h].marked;
-	return 0;
+	if (!rc && !(fit && !c->out->pages_pending)) {
+		hs_engine_ops_finish(&c->ops);
+		for (hs_huge_nr h = 0; h < c->g->nr_huge; h++)
+			c->target[h] = c->g->huge[h].marked;
+	}
+	c->nr_dropped = 0;
+	for (hs_huge_nr h = 0; h < c->g->nr_huge && !c->less; h++) {
+		struct hs_bits512 later = hs_bits_andnot(c->g->huge[h].wanted, c->target[h]);
+
+		c->nr_dropped += hs_bits_count(&later);
+	}
+	return rc;
 }
 
-static int carry_out(struct change *c, uint64_t nr_dropped)
+static int carry_out(struct change *c)
 {
 	struct hs_engine_guest *g = c->g;
 	struct marks m;
@@ -541,7 +592,7 @@ static int carry_out(struct change *c, uint64_t nr_dropped)
 	rc = hs_engine_run_ops(c->s, g, &c->ops, c->err);
 	c->out->nr_tried = c->ops.nr;
 	c->out->pages_marked = book_ops(g, &c->ops, &c->out->nr_applied);
-	c->out->pages_dropped = nr_dropped;
+	c->out->pages_dropped = c->nr_dropped;
 	g->unmerged += c->out->pages_marked;
 	hs_engine_record(c->s, g);
 	if (!c->s->cfg.dry_run && marks_now(&m, g) == 0) {
@@ -565,11 +616,12 @@ int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, st
 	if (!rc)
 		rc = make_plan(&c, &plan);
 	if (!rc) {
+		c.nr_dropped = plan.nr_dropped;
 		c.target = plan_bits(g, &plan);
 		rc = c.target ? choose_ops(&c) : hs_error_set(err, -ENOMEM, "out of memory");
 	}
 	if (!rc)
-		rc = carry_out(&c, plan.nr_dropped);
+		rc = carry_out(&c);
 	free(c.target);
 	hs_engine_ops_finish(&c.ops);
 	hs_plan_finish(&plan);
