@@ -155,15 +155,16 @@ static int give_up_taken(struct hs_pipeline *p, struct guest *g)
 	return 0;
 }
 
-/* Whether anything may become mergeable, or merged, in this cycle that is not merged already. */
+/* Whether anything may become mergeable, or merged, in this cycle that is not merged already: also what was asked for
+ * in an earlier one. */
 static bool anything_new(struct hs_pipeline *p)
 {
-	if (p->unsettled || is_observed(p))
+	if (p->unsettled || is_observed(p) || hs_merge_needs_burst(p))
 		return true;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 
-		if (g->dropped)
+		if (!g->gone && g->shareable && (g->dropped || !g->all_marked))
 			return true;
 		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
 			const struct page_record *pg = &g->pages[h];

@@ -59,7 +59,7 @@ static void note_unmerged(struct hs_pipeline *p, bool scanned)
 }
 
 /* A page that was not merged, and is wanted still, is worth another burst, until it counts as refused. */
-static bool needs_burst(const struct hs_pipeline *p)
+bool hs_merge_needs_burst(const struct hs_pipeline *p)
 {
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		const struct guest *g = p->guests[i];
@@ -101,11 +101,11 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		 * is for the others, and saves memory. */
 		if (rc && rc != -EAGAIN && rc != -EBUSY && rc != -ENOMEM && !hs_pipeline_guest_aside(p, g, rc, err))
 			return rc;
-		g->all_marked = !rc && !applied.pages_dropped;
+		g->all_marked = !rc && !applied.pages_dropped && applied.nr_applied == applied.nr_tried;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
 	}
-	if (!marked && !p->unsettled && !needs_burst(p)) {
+	if (!marked && !p->unsettled && !hs_merge_needs_burst(p)) {
 		*news = 0;
 		return 0;
 	}

@@ -81,7 +81,8 @@ static void place_record(struct adopt *a)
 		hs_base_nr page;
 
 		for (uint64_t at = m->start, end; at < m->end; at = end) {
-			end = at + HS_HUGE_SIZE;
+			end = (at & ~(HS_HUGE_SIZE - 1)) + HS_HUGE_SIZE; /* a piece may begin anywhere */
+			end = end < m->end ? end : m->end;
 			if (hs_engine_page_at(a->g->view, at, &end, &page))
 				a->at[page / HS_BASE_PER_HUGE].kind = (uint8_t)m->kind;
 		}

@@ -17,7 +17,9 @@ int hs_engine_ops_add(struct hs_engine_ops *ops, const struct hs_view *view, hs_
 	uint64_t from = hs_view_hva(view, start / HS_BASE_PER_HUGE).v + start % HS_BASE_PER_HUGE * HS_BASE_SIZE;
 	struct hs_remote_op *last = ops->nr ? &ops->op[ops->nr - 1] : NULL;
 
-	if (last && last->advice == advice && last->end == from) {
+	/* Of two regions that touch in the process, the numbers need not follow one another. */
+	if (last && last->advice == advice && last->end == from &&
+	    ops->first[ops->nr - 1] + (hs_base_nr)((last->end - last->start) >> HS_BASE_SHIFT) == start) {
 		last->end += (end - start) * HS_BASE_SIZE;
 		return 0;
 	}
@@ -72,6 +74,7 @@ struct change {
 	struct hs_engine_budget budget;
 	struct hs_bits512 *target; /* [nr_huge] */
 	struct hs_engine_ops ops;
+	uint64_t nr_dropped; /* base pages that are wanted and have no VMA, in this apply */
 	struct hs_share_applied *out;
 	struct hs_error *err;
 };
@@ -150,9 +153,9 @@ static int make_ops(const struct hs_share *s, const struct hs_engine_guest *g, c
 				bits = hs_bits_andnot(h->marked, target[nr]);
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
 			} else if (order[k] == MADV_MERGEABLE) {
-				bits = hs_bits_andnot(target[nr], h->marked);
+				bits = hs_bits_andnot(target[nr], hs_bits_andnot(h->marked, h->unsure));
 				rc = add_runs(ops, g->view, nr, &bits, order[k]);
-			} else if (order[k] == MADV_NOHUGEPAGE && has_target && !h->nohuge &&
+			} else if (order[k] == MADV_NOHUGEPAGE && has_target && (!h->nohuge || h->nohuge_unsure) &&
 				   (h->thp == HS_ENGINE_HUGEPAGE || (h->thp == HS_ENGINE_PLAIN && plain_collapses))) {
 				rc = hs_engine_ops_add(ops, g->view, start, end, order[k]);
 			} else if (order[k] == MADV_HUGEPAGE && !has_target && h->nohuge &&
@@ -295,6 +298,21 @@ static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target,
 	return 0;
 }
 
+/* What an operation was to do, and did perhaps, whole or in part. What it was to take away counts as there. */
+static void book_unsure(struct hs_engine_guest *g, const struct hs_remote_op *op, hs_base_nr first, hs_base_nr end)
+{
+	for (hs_base_nr p = first; p < end; p++) {
+		struct hs_engine_huge *h = &g->huge[p / HS_BASE_PER_HUGE];
+
+		if (op->advice == MADV_MERGEABLE && !hs_bits_test(&h->marked, p % HS_BASE_PER_HUGE)) {
+			hs_bits_set(&h->marked, p % HS_BASE_PER_HUGE);
+			hs_bits_set(&h->unsure, p % HS_BASE_PER_HUGE);
+		} else if (op->advice == MADV_NOHUGEPAGE && !h->nohuge) {
+			h->nohuge = h->nohuge_unsure = true;
+		}
+	}
+}
+
 /* Books what each operation did. Base pages that became mergeable. */
 static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *ops, uint64_t *applied)
 {
@@ -304,20 +322,26 @@ static uint64_t book_ops(struct hs_engine_guest *g, const struct hs_engine_ops *
 		const struct hs_remote_op *op = &ops->op[i];
 		hs_base_nr end = ops->first[i] + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
 
-		if (!hs_engine_op_done(op))
+		if (!hs_engine_op_done(op)) {
+			if (op->result != -ECANCELED || ops->unsure)
+				book_unsure(g, op, ops->first[i], end);
 			continue;
+		}
 		++*applied;
 		for (hs_base_nr p = ops->first[i]; p < end; p++) {
 			struct hs_engine_huge *h = &g->huge[p / HS_BASE_PER_HUGE];
 
 			if (op->advice == MADV_MERGEABLE) {
 				hs_bits_set(&h->marked, p % HS_BASE_PER_HUGE);
+				hs_bits_clear(&h->unsure, p % HS_BASE_PER_HUGE);
 				marked++;
 			} else if (op->advice == MADV_UNMERGEABLE) {
 				hs_bits_clear(&h->marked, p % HS_BASE_PER_HUGE);
+				hs_bits_clear(&h->unsure, p % HS_BASE_PER_HUGE);
 				hs_bits_clear(&h->shared, p % HS_BASE_PER_HUGE);
 			} else {
 				h->nohuge = op->advice == MADV_NOHUGEPAGE;
+				h->nohuge_unsure = false;
 			}
 		}
 	}
@@ -353,15 +377,21 @@ static int choose_ops(struct change *c)
 		return rc;
 	keep_whole_runs(c->g, c->target);
 	rc = try_ops(c, &fit);
-	if (rc || (fit && !c->out->pages_pending))
-		return rc;
-	hs_engine_ops_finish(&c->ops);
-	for (hs_huge_nr h = 0; h < c->g->nr_huge; h++)
-		c->target[h] = c->g->huge[h].marked;
-	return 0;
+	if (!rc && !(fit && !c->out->pages_pending)) {
+		hs_engine_ops_finish(&c->ops);
+		for (hs_huge_nr h = 0; h < c->g->nr_huge; h++)
+			c->target[h] = c->g->huge[h].marked;
+	}
+	c->nr_dropped = 0;
+	for (hs_huge_nr h = 0; h < c->g->nr_huge && !c->less; h++) {
+		struct hs_bits512 later = hs_bits_andnot(c->g->huge[h].wanted, c->target[h]);
+
+		c->nr_dropped += hs_bits_count(&later);
+	}
+	return rc;
 }
 
-static int carry_out(struct change *c, uint64_t nr_dropped)
+static int carry_out(struct change *c)
 {
 	struct hs_engine_guest *g = c->g;
 	uint64_t edges;
@@ -374,7 +404,7 @@ static int carry_out(struct change *c, uint64_t nr_dropped)
 	rc = hs_engine_run_ops(c->s, g, &c->ops, c->err);
 	c->out->nr_tried = c->ops.nr;
 	c->out->pages_marked = book_ops(g, &c->ops, &c->out->nr_applied);
-	c->out->pages_dropped = nr_dropped;
+	c->out->pages_dropped = c->nr_dropped;
 	g->unmerged += c->out->pages_marked;
 	hs_engine_record(c->s, g);
 	if (!c->s->cfg.dry_run && hs_engine_vmas_of_marks(g, &edges) == 0)
@@ -396,11 +426,12 @@ int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, st
 	if (!rc)
 		rc = make_plan(&c, &plan);
 	if (!rc) {
+		c.nr_dropped = plan.nr_dropped;
 		c.target = plan_bits(g, &plan);
 		rc = c.target ? choose_ops(&c) : hs_error_set(err, -ENOMEM, "out of memory");
 	}
 	if (!rc)
-		rc = carry_out(&c, plan.nr_dropped);
+		rc = carry_out(&c);
 	free(c.target);
 	hs_engine_ops_finish(&c.ops);
 	hs_plan_finish(&plan);

@@ -18,6 +18,7 @@
  * differ ("edge") is a VMA more; what lies outside a region counts as plain, as in the plan.
  */
 struct marks {
+	const struct hs_engine_guest *g;
 	const struct hs_view *view;
 	struct hs_bits512 *mergeable; /* [nr_huge] */
 	bool *nohuge;                 /* [nr_huge] */
@@ -31,7 +32,7 @@ static void marks_finish(struct marks *m)
 
 static int marks_now(struct marks *m, const struct hs_engine_guest *g)
 {
-	*m = (struct marks){ .view = g->view };
+	*m = (struct marks){ .g = g, .view = g->view };
 	m->mergeable = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->mergeable));
 	m->nohuge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*m->nohuge));
 	if (!m->mergeable || !m->nohuge) {
@@ -94,12 +95,18 @@ static uint64_t count_edges(const struct marks *m)
 	return n;
 }
 
-/* One operation: what it changes is alike in all of its pages before it, so it adds edges at its ends alone. */
+/*
+ * One operation: what it changes is alike in all of its pages before it, so it adds edges at its ends alone (where it
+ * is not, it takes some away, and that is not counted). HUGEPAGE where nothing was before takes no edge away: it is
+ * another advice than the neighbours'.
+ */
 static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_base_nr start)
 {
 	const hs_base_nr end = start + (hs_base_nr)((op->end - op->start) >> HS_BASE_SHIFT);
 	const struct hs_region *r = region_of(m->view, start / HS_BASE_PER_HUGE);
 	const int64_t before = edge_before(m, r, start) + edge_before(m, r, end);
+	bool was_plain = false;
+	int64_t change;
 
 	for (hs_base_nr p = start; p < end; p++) {
 		const hs_huge_nr h = p / HS_BASE_PER_HUGE;
@@ -110,8 +117,10 @@ static int64_t marks_change(struct marks *m, const struct hs_remote_op *op, hs_b
 			hs_bits_clear(&m->mergeable[h], p % HS_BASE_PER_HUGE);
 		else
 			m->nohuge[h] = op->advice == MADV_NOHUGEPAGE;
+		was_plain |= m->g->huge[h].thp == HS_ENGINE_PLAIN;
 	}
-	return (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
+	change = (int64_t)edge_before(m, r, start) + edge_before(m, r, end) - before;
+	return op->advice == MADV_HUGEPAGE && was_plain && change < 0 ? 0 : change;
 }
 
 int hs_engine_vmas_of_marks(const struct hs_engine_guest *g, uint64_t *out)
@@ -177,4 +186,16 @@ int hs_engine_budget_fits(const struct hs_engine_guest *g, const struct hs_engin
 	}
 	marks_finish(&m);
 	return 0;
+}
+
+int hs_engine_fits(struct hs_share *s, struct hs_engine_guest *g, const struct hs_engine_ops *ops, bool *out,
+		   struct hs_error *err)
+{
+	struct hs_engine_budget b;
+	int rc = hs_engine_read_budget(s, g, &b, err);
+
+	if (rc)
+		return rc;
+	rc = hs_engine_budget_fits(g, ops, &b, out);
+	return rc ? hs_error_set(err, rc, "out of memory") : 0;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/procstat.h"
 #include "base/room.h"
 
 void hs_engine_forget(struct hs_engine_guest *g)
@@ -87,6 +88,7 @@ int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, u
 		.used = true, .view = view, .remote = remote, .nr_huge = view->nr_huge, .joined = s->nr_joined++
 	};
 	g->sums.rmap_items = UINT64_MAX;
+	g->started = hs_start_time(&s->host, view->pid);
 	g->name = strdup(name);
 	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
 	if (!adopted)

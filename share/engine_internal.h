@@ -23,13 +23,15 @@ struct hs_engine_huge {
 	struct hs_bits512 wanted;
 	struct hs_bits512 allowed;
 	struct hs_bits512 marked;      /* MERGEABLE now, by us */
+	struct hs_bits512 unsure;      /* marked, but the call had no known end: made again, or taken away */
 	struct hs_bits512 shared;      /* as of the last verify; subset of wanted and marked ones */
 	struct hs_bits512 barred;      /* holds what another group owns: its mark goes, whatever else has to stay */
 	struct hs_bits512 zero_before; /* on the zero page already when they were marked: not our saving */
 	uint32_t breaks;
-	uint8_t thp;   /* enum hs_engine_thp */
-	bool nohuge;   /* NOHUGEPAGE now, by us */
-	bool was_huge; /* one huge page, whole, when it was first marked: it is made so again in the end */
+	uint8_t thp;        /* enum hs_engine_thp */
+	bool nohuge;        /* NOHUGEPAGE now, by us */
+	bool nohuge_unsure; /* the same, but the call had no known end */
+	bool was_huge;      /* one huge page, whole, when it was first marked: it is made so again in the end */
 };
 
 /* Sums over a guest's pages, as of its last verify. */
@@ -57,6 +59,7 @@ struct hs_engine_guest {
 	struct hs_mark_record stray; /* ours by the record and by the kernel, but no guest memory to the view: pieces
 					too small. To be undone with the rest */
 	uint64_t record_digest;      /* of the record on the disk; 0: not known */
+	uint64_t started;            /* the process's start time: its number may be another's one day */
 };
 
 /* Sizes of the kernel's structures, bytes. */
@@ -120,6 +123,7 @@ struct hs_engine_ops {
 	struct hs_remote_op *op;
 	hs_base_nr *first; /* of each op: its first base page */
 	size_t nr, room;
+	bool unsure; /* those without a result may have been made all the same, or in part */
 };
 HS_MUST_USE int hs_engine_ops_add(struct hs_engine_ops *ops, const struct hs_view *view, hs_base_nr start,
 				  hs_base_nr end, int advice);
@@ -159,12 +163,17 @@ HS_MUST_USE int hs_engine_budget_fits(const struct hs_engine_guest *g, const str
 HS_MUST_USE int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, struct hs_share_applied *out,
 				struct hs_error *err);
 
+/* Whether the operations, one by one, keep the guest's VMAs within its budget. */
+HS_MUST_USE int hs_engine_fits(struct hs_share *s, struct hs_engine_guest *g, const struct hs_engine_ops *ops,
+			       bool *out, struct hs_error *err);
+
 /* A guest with a mark that is barred; NULL: there is none, so ksmd may run. */
 const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s);
 
 /*
- * Runs the operations in the guest, after what they mark has been put on record. Errors of the record and of
- * hs_remote_madvise. When the results are booked, hs_engine_record.
+ * Runs the operations in the guest, after what they mark has been put on record; when that cannot be done, those alone
+ * that come before the first one that marks. Errors of the record and of hs_remote_madvise. When the results are
+ * booked, hs_engine_record.
  */
 HS_MUST_USE int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_ops *ops,
 				  struct hs_error *err);

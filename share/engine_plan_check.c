@@ -222,11 +222,25 @@ static int find_beyond(struct hs_share *s, struct beyond *out, struct hs_error *
 	return rc;
 }
 
-static int name_them(const struct beyond *b, struct hs_error *err)
+/* A process that is left alone because what we marked in it is not known: nothing but that ends it. */
+static bool has_bad_record(const struct hs_share *s, pid_t pid, struct hs_error *why)
 {
+	struct hs_mark_record r;
+	int rc = hs_mark_record_read(&s->host, pid, &r, why);
+
+	hs_mark_record_finish(&r);
+	return rc == -EBADMSG;
+}
+
+static int name_them(const struct hs_share *s, const struct beyond *b, struct hs_error *err)
+{
+	struct hs_error why = { "" };
 	char names[384] = "";
 	bool armed = false;
 
+	for (size_t i = 0; i < b->nr; i++)
+		if (has_bad_record(s, b->found[i].pid, &why))
+			return hs_error_set(err, -EBUSY, "ksmd may not run for anybody: %.400s", why.text);
 	for (size_t i = 0, len; i < b->nr; i++) {
 		const struct hs_ksm_foreign *f = &b->found[i];
 
@@ -251,7 +265,7 @@ int hs_engine_check_plan(struct hs_share *s, struct hs_error *err)
 	int rc = find_beyond(s, &b, err);
 
 	if (!rc && b.nr)
-		rc = name_them(&b, err);
+		rc = name_them(s, &b, err);
 	free(b.found);
 	return rc;
 }
@@ -312,7 +326,7 @@ int hs_engine_clear_way(struct hs_share *s, struct hs_error *err)
 	if (!rc && acted)
 		rc = hs_engine_check_plan(s, err);
 	else if (!rc && b.nr)
-		rc = name_them(&b, err);
+		rc = name_them(s, &b, err);
 	free(b.found);
 	return rc == -ESRCH ? hs_error_set(err, -EBUSY, "a guest left while it was looked at") : rc;
 }

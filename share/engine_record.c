@@ -4,7 +4,9 @@
  * Order, and what each step closes. Before operations that mark, the record is put on the disk with what is there and
  * what is about to be: a kill at any instant leaves no mark without a record. After operations, of which some may have
  * failed or taken marks away, it is written again as things are: a kill before that leaves a record that names too
- * much, and the next engine believes of it only what the kernel says as well.
+ * much, and the next engine believes of it only what the kernel says as well. A call that had no known end (it failed,
+ * perhaps half way; the guest was given up in it) counts as made: what it was to mark stays on record until it is
+ * marked or taken away for certain.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -95,7 +97,7 @@ static uint64_t digest_of(const struct hs_mark_record *r)
 
 static int write_record(struct hs_share *s, struct hs_engine_guest *g, const struct coming *c, struct hs_error *err)
 {
-	struct hs_mark_record r = { .pid = g->view->pid };
+	struct hs_mark_record r = { .pid = g->view->pid, .started = g->started };
 	int rc = build(&r, g, c);
 	uint64_t digest = digest_of(&r);
 
@@ -110,13 +112,15 @@ static int write_record(struct hs_share *s, struct hs_engine_guest *g, const str
 
 int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_ops *ops, struct hs_error *err)
 {
+	struct hs_remote_stats before, after;
 	struct coming c = { 0 };
-	bool marks = false;
+	size_t taking = 0; /* operations that take away, before the first one that marks */
 	int rc = 0;
 
-	for (size_t i = 0; i < ops->nr; i++)
-		marks |= ops->op[i].advice == MADV_MERGEABLE || ops->op[i].advice == MADV_NOHUGEPAGE;
-	if (marks && !s->cfg.dry_run) {
+	while (taking < ops->nr && ops->op[taking].advice != MADV_MERGEABLE &&
+	       ops->op[taking].advice != MADV_NOHUGEPAGE)
+		taking++;
+	if (taking < ops->nr && !s->cfg.dry_run) {
 		c.marks = calloc(g->nr_huge, sizeof(*c.marks));
 		c.nohuge = calloc(g->nr_huge, sizeof(*c.nohuge));
 		if (c.marks && c.nohuge) {
@@ -128,7 +132,16 @@ int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_e
 		free(c.marks);
 		free(c.nohuge);
 	}
-	return rc ? rc : hs_remote_madvise(g->remote, ops->op, ops->nr, err);
+	/* Nothing new without a record (the state folder is full); to end sharing none is needed. */
+	if (rc) {
+		(void)!hs_remote_madvise(g->remote, ops->op, taking, NULL);
+		return rc;
+	}
+	hs_remote_stats(g->remote, &before);
+	rc = hs_remote_madvise(g->remote, ops->op, ops->nr, err);
+	hs_remote_stats(g->remote, &after);
+	ops->unsure = rc && after.nr_sessions != before.nr_sessions;
+	return rc;
 }
 
 void hs_engine_record(struct hs_share *s, struct hs_engine_guest *g)

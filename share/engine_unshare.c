@@ -4,6 +4,10 @@
  * asked before each step, because that changes while we work, and the step is made to fit. Within a step: UNMERGEABLE
  * first, while the pages can still be told apart from others'; then the huge-page advice of before, without which the
  * kernel refuses to collapse; then the view restores the mapping.
+ *
+ * A huge page taken from the middle of what is marked costs VMAs as a mark does. Where single ones would take the guest
+ * beyond its budget, all that is marked around them goes with them, from one end to the other, which adds none; what is
+ * wanted of that is marked again by a later apply, as far as the budget allows.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +23,7 @@ struct unshare {
 	struct hs_share *s;
 	struct hs_engine_guest *g;
 	struct hs_bits512 *armed; /* [nr_huge]: what a userfaultfd watches; NULL: nothing */
+	bool *asked;              /* [nr_huge]: the others only lose their marks; NULL: all are asked for */
 	bool holes[STEP];         /* of the step's huge pages: not all of it is present, or it may not be collapsed */
 	struct hs_share_unshared *out;
 	struct hs_error *err;
@@ -55,22 +60,29 @@ static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t
 	return hs_engine_room(u->s, pid, bytes, "unsharing", u->err);
 }
 
-static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+static int make_ops(const struct hs_engine_guest *g, const hs_huge_nr *huge, size_t nr, struct hs_engine_ops *ops)
 {
-	struct hs_engine_ops ops = { 0 };
 	int rc = 0;
 
 	for (int pass = 0; pass < 2; pass++) {
 		for (size_t i = 0; i < nr && !rc; i++) {
-			const struct hs_engine_huge *h = &u->g->huge[huge[i]];
+			const struct hs_engine_huge *h = &g->huge[huge[i]];
 			hs_base_nr start = huge[i] * HS_BASE_PER_HUGE;
 			int advice = pass ? hs_engine_give_back_advice(h) : MADV_UNMERGEABLE;
 			bool needed = pass ? h->nohuge && advice : hs_bits_any(&h->marked);
 
 			if (needed)
-				rc = hs_engine_ops_add(&ops, u->g->view, start, start + HS_BASE_PER_HUGE, advice);
+				rc = hs_engine_ops_add(ops, g->view, start, start + HS_BASE_PER_HUGE, advice);
 		}
 	}
+	return rc;
+}
+
+static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
+{
+	struct hs_engine_ops ops = { 0 };
+	int rc = make_ops(u->g, huge, nr, &ops);
+
 	if (rc)
 		(void)hs_error_set(u->err, rc, "out of memory");
 	else
@@ -87,14 +99,20 @@ static int take_marks(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 		for (hs_huge_nr h = first; h < end && done; h++) {
 			if (ops.op[i].advice == MADV_UNMERGEABLE) {
 				hs_bits_clear_all(&u->g->huge[h].marked);
+				hs_bits_clear_all(&u->g->huge[h].unsure);
 				hs_bits_clear_all(&u->g->huge[h].shared);
 			} else {
-				u->g->huge[h].nohuge = false;
+				u->g->huge[h].nohuge = u->g->huge[h].nohuge_unsure = false;
 			}
 		}
 	}
 	hs_engine_ops_finish(&ops);
 	return rc;
+}
+
+static bool is_asked(const struct unshare *u, hs_huge_nr huge)
+{
+	return !u->asked || u->asked[huge];
 }
 
 /*
@@ -107,12 +125,16 @@ static int make_huge(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 	hs_huge_nr again[STEP];
 	size_t nr_again = 0;
 
-	for (size_t i = 0; i < nr; i++)
-		if (u->g->huge[huge[i]].was_huge && !u->holes[i])
+	for (size_t i = 0; i < nr; i++) {
+		if (!is_asked(u, huge[i]))
+			continue;
+		if (u->g->huge[huge[i]].was_huge && !u->holes[i]) {
 			again[nr_again++] = huge[i];
-		else
+		} else {
 			u->g->huge[huge[i]].was_huge = false;
-	u->out->nr_base += nr - nr_again;
+			u->out->nr_base++;
+		}
+	}
 	if (nr_again && !u->s->cfg.dry_run)
 		rc = hs_view_restore(u->g->view, again, nr_again, results, u->err);
 	for (size_t i = 0; i < nr_again && !rc; i++) {
@@ -133,6 +155,8 @@ static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
 		for (size_t i = 0; i < nr; i++) {
 			struct hs_engine_huge *h = &u->g->huge[huge[i]];
 
+			if (!is_asked(u, huge[i]))
+				continue;
 			hs_bits_clear_all(&h->wanted);
 			hs_bits_clear_all(&h->allowed);
 			hs_bits_clear_all(&h->zero_before);
@@ -200,10 +224,68 @@ static int look_for_armed(struct unshare *u)
 	return rc;
 }
 
+static bool is_touched(const struct hs_engine_guest *g, hs_huge_nr h)
+{
+	return g->huge[h].nohuge || hs_bits_any(&g->huge[h].marked);
+}
+
+/* in[]: the huge page, and what is marked around it without a gap, within its region. */
+static void add_around(const struct hs_engine_guest *g, hs_huge_nr huge, bool *in)
+{
+	const struct hs_region *r = g->view->regions;
+	hs_huge_nr from = huge, to = huge;
+
+	for (size_t i = 0; i < g->view->nr_regions; i++)
+		if (huge >= g->view->regions[i].first_huge)
+			r = &g->view->regions[i];
+	while (from > r->first_huge && is_touched(g, from - 1) && !in[from - 1])
+		from--;
+	while (to + 1 < r->first_huge + r->nr_huge && is_touched(g, to + 1) && !in[to + 1])
+		to++;
+	for (hs_huge_nr h = from; h <= to; h++)
+		in[h] = true;
+}
+
+/* Where the named huge pages alone do not go within the budget of VMAs: the list that does, in *more, the caller's to
+ * free. */
+static int keep_budget(struct unshare *u, const hs_huge_nr *huge, size_t nr, hs_huge_nr **more, size_t *nr_more)
+{
+	struct hs_engine_guest *g = u->g;
+	struct hs_engine_ops ops = { 0 };
+	bool fits = true, *in;
+	int rc = make_ops(g, huge, nr, &ops);
+
+	*more = NULL;
+	if (rc)
+		(void)hs_error_set(u->err, rc, "out of memory");
+	else if (ops.nr)
+		rc = hs_engine_fits(u->s, g, &ops, &fits, u->err);
+	hs_engine_ops_finish(&ops);
+	if (rc || fits)
+		return rc;
+	in = calloc(g->nr_huge, sizeof(*in));
+	u->asked = calloc(g->nr_huge, sizeof(*u->asked));
+	*more = calloc(g->nr_huge, sizeof(**more));
+	if (!in || !u->asked || !*more) {
+		free(in);
+		return hs_error_set(u->err, -ENOMEM, "out of memory");
+	}
+	for (size_t i = 0; i < nr; i++) {
+		u->asked[huge[i]] = true;
+		add_around(g, huge[i], in);
+	}
+	*nr_more = 0;
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
+		if (in[h])
+			(*more)[(*nr_more)++] = h;
+	free(in);
+	return 0;
+}
+
 int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, size_t nr, struct hs_share_unshared *out,
 		     struct hs_error *err)
 {
-	hs_huge_nr *all = NULL;
+	hs_huge_nr *all = NULL, *more = NULL;
 	int rc;
 	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
 	struct unshare u = { .s = s, .g = g, .out = out, .err = err };
@@ -226,6 +308,10 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		if (huge[i] >= g->nr_huge)
 			rc = hs_error_set(err, -EINVAL, "%s has no huge page %u", g->name, huge[i]);
 	out->nr_huge = rc ? 0 : nr;
+	if (!rc && !all && !s->cfg.dry_run) {
+		rc = keep_budget(&u, huge, nr, &more, &nr);
+		huge = more ? more : huge;
+	}
 	rc = rc ? rc : look_for_armed(&u);
 	for (size_t i = 0, fits; i < nr && !rc; i += fits) {
 		if (all && s->progress)
@@ -241,6 +327,8 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		rc = hs_engine_verify(s, g, err); /* so that the ledger says what is left: nothing */
 	}
 	free(all);
+	free(more);
+	free(u.asked);
 	free(u.armed);
 	return hs_engine_note(g, rc);
 }

@@ -58,7 +58,8 @@ static int look_at_huge(struct verify *v, hs_huge_nr nr, struct hs_error *err)
 	hs_bits_for_each (i, &pages) {
 		const struct hs_frame *f = &frames[i];
 
-		if (!(f->flags & (HS_FRAME_KSM | HS_FRAME_ZERO)) && hs_bits_test(&h->marked, i))
+		if (!(f->flags & (HS_FRAME_KSM | HS_FRAME_ZERO)) && hs_bits_test(&h->marked, i) &&
+		    !hs_bits_test(&h->unsure, i))
 			v->unmerged++;
 		if (!f->pfn)
 			continue;

@@ -2,6 +2,7 @@
 #include "hs/share.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@ int hs_foreign_add(struct hs_ksm_foreign **list, size_t *nr, const struct hs_hos
 		   const struct hs_mergeable_vma *vma, uint64_t bytes)
 {
 	struct hs_ksm_foreign *f, *grown = reallocarray(*list, *nr + 1, sizeof(*grown));
+	ssize_t n;
 
 	if (!grown)
 		return -ENOMEM;
@@ -23,8 +25,11 @@ int hs_foreign_add(struct hs_ksm_foreign **list, size_t *nr, const struct hs_hos
 	*f = (struct hs_ksm_foreign){
 		.pid = vma->pid, .mergeable_bytes = bytes, .start = vma->start, .end = vma->end, .armed = vma->armed
 	};
-	if (hs_hostfile_read_pid(host, f->pid, "comm", f->comm, sizeof(f->comm)) < 0)
+	n = hs_hostfile_read_pid(host, f->pid, "comm", f->comm, sizeof(f->comm));
+	if (n == -ENOENT || n == -ESRCH)
 		return 0; /* vanished just now */
+	if (n < 0)
+		(void)snprintf(f->comm, sizeof(f->comm), "?"); /* who it is cannot be read; its memory is there */
 	++*nr;
 	return 0;
 }
@@ -72,7 +77,7 @@ int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pids, size_t nr
 
 struct ours {
 	struct hs_mark_record record;
-	uint64_t bytes;
+	uint64_t bytes, never_huge; /* MERGEABLE; NOHUGEPAGE */
 };
 
 static int add_ours(void *ctx, const struct hs_vma *vma)
@@ -82,6 +87,14 @@ static int add_ours(void *ctx, const struct hs_vma *vma)
 	for (uint64_t at = vma->start, stop; vma->mergeable && at < vma->end; at = stop)
 		if (hs_mark_record_holds(&o->record, at, vma->end, &stop))
 			o->bytes += stop - at;
+	for (size_t i = o->record.nr_mergeable; vma->nohugepage && i < o->record.nr; i++) {
+		const struct hs_mark_range *m = &o->record.ranges[i];
+		const uint64_t from = m->start > vma->start ? m->start : vma->start;
+		const uint64_t to = m->end < vma->end ? m->end : vma->end;
+
+		if (m->kind & (HS_MARK_PLAIN | HS_MARK_HUGEPAGE) && from < to)
+			o->never_huge += to - from;
+	}
 	return 0;
 }
 
@@ -96,7 +109,7 @@ int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes,
 			(void)hs_error_set(err, rc, "cannot read the memory map of process %d: %s", (int)pid,
 					   strerror(-rc));
 	}
-	*bytes = rc ? 0 : o.bytes;
+	*bytes = rc ? 0 : o.bytes ? o.bytes : o.never_huge;
 	hs_mark_record_finish(&o.record);
 	return rc;
 }

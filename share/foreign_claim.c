@@ -122,12 +122,13 @@ static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX
 	(void)snprintf(out, PATH_MAX, "%s/" PREFIX "%d", host->state_dir, (int)pid);
 }
 
-/* A record that is whole and of the process that has the number now; 0, -ENOENT otherwise. */
+/* A record that is whole and of the process that has the number now; 0, -ENOENT otherwise. Other errors: it is not
+ * known. */
 static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out)
 {
 	char path[PATH_MAX], line[256];
 	uint64_t ticks = 0, start, end;
-	bool whole = false;
+	bool whole = false, io;
 	int n = 0, rc = 0;
 	FILE *f;
 
@@ -148,11 +149,12 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_
 				 ? add(out, start, end)
 				 : -ENOENT;
 	}
+	io = ferror(f) != 0;
 	(void)fclose(f);
 	if (!rc && whole)
 		return 0;
 	hs_foreign_claim_finish(out);
-	return -ENOENT;
+	return rc == -ENOMEM || (!rc && io) ? -EIO : -ENOENT;
 }
 
 static bool has(const struct hs_foreign_claim *c, const struct hs_foreign_claim_range *r)
@@ -178,7 +180,11 @@ int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_
 				    strerror(errno));
 	record_path(host, c->pid, path);
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	if (read_record(host, c->pid, &old))
+	/* What was claimed before must not be lost. */
+	rc = read_record(host, c->pid, &old);
+	if (rc && rc != -ENOENT)
+		return hs_error_set(err, rc, "cannot read %s: %s", path, strerror(-rc));
+	if (rc)
 		memset(&old, 0, sizeof(old));
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	f = fd < 0 ? NULL : fdopen(fd, "w");
@@ -201,6 +207,8 @@ int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_
 	(void)fclose(f);
 	if (!rc && rename(tmp, path))
 		rc = -errno;
+	if (rc)
+		(void)unlink(tmp);
 	hs_foreign_claim_finish(&old);
 	return rc ? hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc)) : 0;
 }

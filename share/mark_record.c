@@ -126,7 +126,7 @@ static int parse_range(struct hs_mark_record *r, const char *line)
 	}
 	if ((kind & HS_MARK_MERGEABLE && kind != HS_MARK_MERGEABLE) ||
 	    (kind & HS_MARK_PLAIN && kind & HS_MARK_HUGEPAGE) ||
-	    (kind != HS_MARK_MERGEABLE && (start | end) & (HS_HUGE_SIZE - 1)))
+	    (kind & HS_MARK_WHOLE_HUGE && (start | end) & (HS_HUGE_SIZE - 1)))
 		return -EBADMSG;
 	return hs_mark_record_add(r, start, end, kind);
 }
@@ -238,6 +238,8 @@ int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record
 	FILE *f;
 
 	path_of(host, r->pid, path);
+	if (ticks && r->started && r->started != ticks)
+		return hs_error_set(err, -ESRCH, "process %d is gone: another one has its number", (int)r->pid);
 	if (!r->nr) {
 		if (unlink(path) && errno != ENOENT)
 			return hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno));
@@ -261,8 +263,10 @@ int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record
 	(void)fclose(f);
 	if (!rc && rename(tmp, path))
 		rc = -errno;
-	if (rc)
+	if (rc) {
+		(void)unlink(tmp); /* it may have taken the last of the room */
 		return hs_error_set(err, rc, "cannot write %s (%s), so nothing is marked", path, strerror(-rc));
+	}
 	flush_dir(host->state_dir);
 	return 0;
 }

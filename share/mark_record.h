@@ -26,8 +26,8 @@ enum {
 	HS_MARK_WHOLE_HUGE = 1U << 3, /* was one huge page before the first mark: collapsed again in the end */
 };
 
-/* A range of the process, half open, bytes. MERGEABLE stands alone; the others are of whole huge pages, and go
- * together. */
+/* A range of the process, half open, bytes. MERGEABLE stands alone; the others go together, and are of whole huge
+ * pages, but for pieces of NOHUGEPAGE that are left of a huge page of which the guest has unmapped the rest. */
 struct hs_mark_range {
 	uint64_t start, end;
 	uint32_t kind; /* HS_MARK_... */
@@ -35,6 +35,7 @@ struct hs_mark_range {
 
 struct hs_mark_record {
 	pid_t pid;
+	uint64_t started; /* of a record to be written: the process's start time, or 0: that of who has the pid now */
 	struct hs_mark_range *ranges;
 	size_t nr, room;
 	size_t nr_mergeable; /* of a record that was read: the first ones, sorted, apart from one another; the rest is
@@ -55,7 +56,7 @@ HS_MUST_USE int hs_mark_record_read(const struct hs_host *host, pid_t pid, struc
 				    struct hs_error *err);
 
 /* Puts the record on the disk in place of the one before; nr 0 removes it. Makes the state folder when it is not there.
- */
+ * -ESRCH: the process is gone; who has its number by now is left with what there is about him. */
 HS_MUST_USE int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record *r, struct hs_error *err);
 
 /* Removes the records of processes that are gone, and files half written. */

@@ -106,8 +106,9 @@ HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pid
 
 /*
  * Bytes of the process's memory that carry our marks, by the record in the state folder and by the kernel: what is
- * shared, or was left so by an earlier life. To undo it, add the guest to an engine and unshare it. -ESRCH; -EBADMSG:
- * there is a record that cannot be read (the text names it).
+ * shared, or was left so by an earlier life; where none is mergeable any more, what is kept from being huge by us
+ * still. To undo it, add the guest to an engine and unshare it. -ESRCH; -EBADMSG: there is a record that cannot be read
+ * (the text names it).
  */
 HS_MUST_USE int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
 

@@ -125,6 +125,58 @@ START_TEST(test_share_engine_vma_budget_from_plan_to_plan)
 }
 END_TEST
 
+/*
+ * Single huge pages given back from the middle of what is marked cost VMAs, too: a guest that has used its budget up
+ * does not pass it by that, and is marked anew as far as it goes.
+ */
+START_TEST(test_share_engine_vma_budget_unshare)
+{
+	static const hs_huge_nr huge[] = { 5, 7, 9 };
+	uint64_t max_map_count, limit;
+	struct hs_share_unshared u;
+	struct hs_share_applied a;
+	struct hs_ledger l;
+
+	cfg.vma_percent = 1;
+	cfg.max_gap = 0;
+	start_guests();
+	open_engine();
+	ck_assert_int_eq(hs_hostfile_u64("/proc", "sys/vm/max_map_count", &max_map_count), 0);
+	limit = max_map_count / 100;
+	for (hs_huge_nr h = HOT_HUGE; h < NR_HUGE; h++) {
+		struct hs_bits512 pages = hs_bits_full();
+
+		for (unsigned int i = 0; h < HOT_HUGE + 2 && i < HS_BASE_PER_HUGE; i += 2)
+			hs_bits_clear(&pages, i);
+		ck_assert_int_eq(hs_share_want(share, ids[0], h, &pages, NULL), 0);
+	}
+	ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+	ck_assert_uint_gt(a.pages_dropped, 0);
+	ck_assert_uint_ge(a.nr_vmas + 8, limit);
+	ck_assert_msg(hs_share_unshare(share, ids[0], huge, 3, &u, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(u.nr_huge, 3);
+	ck_assert_uint_eq(u.nr_collapsed + u.nr_failed + u.nr_base, 3);
+	ck_assert_uint_le(test_guest_smaps(&guests[0]).nr_vmas, limit);
+	for (int i = 0; i < 3; i++) {
+		ck_assert_msg(hs_share_apply(share, ids[0], &a, &err) == 0, "%s", err.text);
+		ck_assert_uint_le(test_guest_smaps(&guests[0]).nr_vmas, limit);
+	}
+	hs_share_ledger(share, ids[0], &l);
+	ck_assert_uint_eq(l.marked * HS_BASE_SIZE, test_guest_smaps(&guests[0]).mg_bytes);
+	ck_assert_uint_ge(l.marked, 5 * HS_BASE_PER_HUGE); /* the five between and beside them, for certain */
+	for (int i = 0; i < 3; i++) {
+		struct hs_bits512 claims;
+
+		hs_share_claims(share, ids[0], huge[i], &claims);
+		ck_assert_uint_eq(hs_bits_count(&claims), 0);
+	}
+	ck_assert_msg(hs_share_unshare(share, ids[0], NULL, 0, &u, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(test_guest_smaps(&guests[0]).mg_bytes + test_guest_smaps(&guests[0]).nh_bytes, 0);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 static void dump(uint32_t guest, hs_huge_nr huge, int advice)
 {
 	struct hs_remote_op ops[3] = { 0 };
@@ -434,6 +486,7 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_vma_budget);
 	tcase_add_test(t, test_share_engine_vma_budget_used_up);
 	tcase_add_test(t, test_share_engine_vma_budget_from_plan_to_plan);
+	tcase_add_test(t, test_share_engine_vma_budget_unshare);
 	tcase_add_test(t, test_share_engine_vma_budget_of_a_restless_guest);
 	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);

@@ -167,6 +167,7 @@ END_TEST
 /* Killed at any instant: no mark without a record, and the next engine undoes all of it. */
 START_TEST(test_share_engine_record_killed)
 {
+	struct test_smaps now;
 	pid_t child;
 	int status;
 
@@ -191,13 +192,14 @@ START_TEST(test_share_engine_record_killed)
 		uint64_t bytes = 0;
 
 		ck_assert_msg(hs_share_find_marked(&host, guests[i].pid, &bytes, &err) == 0, "%s", err.text);
-		ck_assert_uint_eq(bytes, test_guest_smaps(&guests[i]).mg_bytes);
+		/* Killed after the last mark was taken away: the advice on huge pages is to be undone still. */
+		now = test_guest_smaps(&guests[i]);
+		ck_assert_uint_eq(bytes, now.mg_bytes ? now.mg_bytes : now.nh_bytes);
 	}
 	open_engine();
 	unshare_all();
 	for (uint32_t i = 0; i < NR_GUESTS; i++) {
-		struct test_smaps now = test_guest_smaps(&guests[i]);
-
+		now = test_guest_smaps(&guests[i]);
 		ck_assert_uint_eq(now.mg_bytes + now.nh_bytes, 0);
 		ck_assert_uint_eq(now.hg_bytes, NR_HUGE * HS_HUGE_SIZE);
 	}

@@ -98,6 +98,41 @@ START_TEST(test_share_mark_record_round_trip)
 }
 END_TEST
 
+/* A piece of a huge page of which the guest has unmapped the rest. */
+START_TEST(test_share_mark_record_piece)
+{
+	struct hs_mark_record r = { .pid = getpid() };
+
+	ck_assert_int_eq(hs_mark_record_add(&r, 0x200000, 0x300000, HS_MARK_PLAIN), 0);
+	ck_assert_int_eq(hs_mark_record_add(&r, 0x301000, 0x400000, HS_MARK_HUGEPAGE), 0);
+	ck_assert_msg(hs_mark_record_write(&host, &r, &err) == 0, "%s", err.text);
+	hs_mark_record_finish(&r);
+	ck_assert_msg(hs_mark_record_read(&host, getpid(), &r, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(r.nr, 2);
+	ck_assert_uint_eq(r.ranges[0].end, 0x300000);
+	hs_mark_record_finish(&r);
+}
+END_TEST
+
+/* The process is gone, and another one has its number: nothing is written about that one, and nothing removed. */
+START_TEST(test_share_mark_record_other_process)
+{
+	struct hs_mark_record r = { .pid = getpid(), .started = 1 }, now;
+
+	ck_assert_int_eq(hs_mark_record_add(&r, 0x200000, 0x201000, HS_MARK_MERGEABLE), 0);
+	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	write_some();
+	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
+	r.nr = 0;
+	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
+	ck_assert_int_eq(hs_mark_record_read(&host, getpid(), &now, &err), 0);
+	ck_assert_uint_eq(now.nr, 4);
+	hs_mark_record_finish(&now);
+	hs_mark_record_finish(&r);
+}
+END_TEST
+
 /* Cut at any byte it says nothing, and never less than what was written. */
 START_TEST(test_share_mark_record_cut)
 {
@@ -134,7 +169,7 @@ static const struct {
 	{ "200000 203000 m", "200000 212000 m", -EBADMSG }, /* over the next one */
 	{ "200000 203000 m", "200000 203000 mp", -EBADMSG },
 	{ "400000 600000 p", "400000 600000 ph", -EBADMSG },
-	{ "400000 600000 p", "400000 500000 p", -EBADMSG },
+	{ "200000 400000 hw", "200000 300000 hw", -EBADMSG },
 	{ "end 4", "end 3", -EBADMSG },
 	{ "end 4", "end 4\nend 4", -EBADMSG },
 	{ " started ", " started 1", 0 },
@@ -184,6 +219,8 @@ int main(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_share_mark_record_round_trip);
+	tcase_add_test(t, test_share_mark_record_piece);
+	tcase_add_test(t, test_share_mark_record_other_process);
 	tcase_add_test(t, test_share_mark_record_cut);
 	tcase_add_loop_test(t, test_share_mark_record_changed, 0, (int)(sizeof(changes) / sizeof(changes[0])));
 	tcase_add_test(t, test_share_mark_record_clean);
