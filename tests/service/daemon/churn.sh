@@ -39,8 +39,9 @@ try() {
 
 write_conf 100
 start_daemon || fail "it does not start"
-# And two for good with the first burst: the BPF program that looks for mergeable memory, and its types (share/mergeable.c).
-files_before=$(($(files) + 2))
+# And three for good with the first burst: the BPF program that looks for mergeable memory, its types, and its one constant
+# (share/mergeable.c, base/vma_marks.c).
+files_before=$(($(files) + 3))
 # Two that share to begin with, so that all that follows meets sharing.
 for i in 1 2; do start_guest $i 30 20000; done
 nap 2
