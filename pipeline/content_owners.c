@@ -159,7 +159,7 @@ static int give_up_taken(struct hs_pipeline *p, struct guest *g)
  * in an earlier one. */
 static bool anything_new(struct hs_pipeline *p)
 {
-	if (p->unsettled || is_observed(p) || hs_merge_needs_burst(p))
+	if (p->unsettled || is_observed(p) || hs_guests_need_burst(p))
 		return true;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];

@@ -103,3 +103,22 @@ void hs_guest_give_back_kept(struct hs_pipeline *p)
 		free(kept);
 	}
 }
+
+/* A page that was not merged, and is wanted still, is worth another burst, until it counts as refused. */
+bool hs_guests_need_burst(const struct hs_pipeline *p)
+{
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		const struct guest *g = p->guests[i];
+
+		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
+			struct hs_shared_huge now;
+
+			if (!g->pages[h].refused)
+				continue;
+			hs_merge_state(p, g, h, &now);
+			if (hs_refused_needs_burst(&g->pages[h], &now))
+				return true;
+		}
+	}
+	return false;
+}

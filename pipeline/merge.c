@@ -58,25 +58,6 @@ static void note_unmerged(struct hs_pipeline *p, bool scanned)
 	}
 }
 
-/* A page that was not merged, and is wanted still, is worth another burst, until it counts as refused. */
-bool hs_merge_needs_burst(const struct hs_pipeline *p)
-{
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		const struct guest *g = p->guests[i];
-
-		for (hs_huge_nr h = 0; hs_guest_active(g) && g->shareable && h < g->view->nr_huge; h++) {
-			struct hs_shared_huge now;
-
-			if (!g->pages[h].refused)
-				continue;
-			hs_merge_state(p, g, h, &now);
-			if (hs_refused_needs_burst(&g->pages[h], &now))
-				return true;
-		}
-	}
-	return false;
-}
-
 int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 {
 	struct hs_ledger before, after;
@@ -105,7 +86,7 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
 	}
-	if (!marked && !p->unsettled && !hs_merge_needs_burst(p)) {
+	if (!marked && !p->unsettled && !hs_guests_need_burst(p)) {
 		*news = 0;
 		return 0;
 	}

@@ -167,6 +167,9 @@ HS_MUST_USE int hs_observer_merged(struct hs_pipeline *p, struct hs_error *err);
 
 /* ---- guest_state.c ---- */
 
+/* Whether a burst is run even when nothing is marked anew. */
+bool hs_guests_need_burst(const struct hs_pipeline *p);
+
 static inline bool hs_guest_active(const struct guest *g)
 {
 	return !g->gone && !g->aside;
@@ -264,8 +267,6 @@ HS_MUST_USE int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err);
 
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
 HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
-/* Whether a burst is run even when nothing is marked anew. */
-bool hs_merge_needs_burst(const struct hs_pipeline *p);
 
 /* ---- decide.c ---- */
 
