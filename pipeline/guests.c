@@ -19,8 +19,10 @@ static void count_groups(struct hs_pipeline *p)
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
 static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = hs_observer_opened(p, g, err);
+	int rc;
 
+	hs_fine_look_ask_for_room(p, g->view);
+	rc = hs_observer_opened(p, g, err);
 	if (rc)
 		return rc;
 	g->pages = calloc(g->view->nr_huge, sizeof(*g->pages));
@@ -123,6 +125,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
+	hs_fine_look_ask_for_room(p, g->view);
 	(void)hs_split_journal_recover(&p->host, g->view, p->fine);
 	rc = guest_attach(p, g, err);
 	if (rc)

@@ -260,6 +260,9 @@ void hs_pipeline_policy_promise(struct hs_pipeline *p, struct guest *g, hs_huge_
 
 /* ---- fine_look.c ---- */
 
+/* Has the view ask for room before it splits mappings for a look, and before it brings them back. */
+void hs_fine_look_ask_for_room(struct hs_pipeline *p, struct hs_view *v);
+
 /* Runs the fine phase for every huge page that the policy wants looked at. */
 HS_MUST_USE int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err);
 
