@@ -31,12 +31,15 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 		struct hs_base_sample s;
 		int rc;
 
+		if (!p->round)
+			hs_bits_clear_all(&pg->recent);
 		switch ((enum hs_map_state)r->state) {
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();
 			hs_bits_clear_all(&pg->accessed);
 			if (!r->nr_accessed && r->nr_known)
 				continue;
+			pg->recent = hs_bits_full();
 			break;
 		case HS_MAP_SPLIT:
 		case HS_MAP_PARTIAL:
@@ -49,13 +52,14 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 				return rc;
 			if (!r->nr_known || (s.state != HS_MAP_SPLIT && s.state != HS_MAP_PARTIAL)) {
 				/* Any of them may have been accessed. That makes none hot: the policy waits. */
-				pg->accessed = hs_bits_full();
+				pg->accessed = pg->recent = hs_bits_full();
 				if (s.state == HS_MAP_UNKNOWN)
 					hs_coarse_forget(g->coarse, h);
 				break;
 			}
 			pg->present = s.present;
 			pg->accessed = s.accessed;
+			pg->recent = hs_bits_or(pg->recent, s.accessed);
 			/* What was accessed is stale; a zero page too: it may be zero no longer. */
 			pg->hashed = hs_bits_andnot(hs_bits_and(pg->hashed, s.present), s.accessed);
 			pg->zero = hs_bits_andnot(hs_bits_and(pg->zero, s.present), s.accessed);

@@ -20,6 +20,7 @@ struct page_record {
 	struct hs_bits512 zero_hint; /* was zero when last read, however long ago: a promise, no proof */
 	struct hs_bits512 present;   /* as of the last base sample or, when huge, full */
 	struct hs_bits512 accessed;  /* in the last round, where the mapping is split */
+	struct hs_bits512 recent;    /* in any round of this window; all, where they are not told apart */
 	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
 	struct hs_bits512
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
@@ -250,6 +251,9 @@ HS_MUST_USE int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *
 void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_bits512 *pages);
 
 /* ---- policy_input.c ---- */
+
+/* Pages of zeros, not accessed since they were read, nor, where they are told apart, in this window. */
+struct hs_bits512 hs_pipeline_cold_zero(const struct guest *g, hs_huge_nr h);
 
 /* What is known of a huge page, but for which base pages have a duplicate. */
 struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h);

@@ -228,6 +228,46 @@ START_TEST(test_pipeline_merge_once)
 }
 END_TEST
 
+#define SWEPT 4 /* huge pages from 0 on */
+
+/* A guest whose turn round its memory takes eight rounds of the coarse phase. */
+static void sweep(void *ctx, uint64_t us)
+{
+	static hs_base_nr round;
+
+	(void)ctx;
+	(void)us;
+	for (hs_base_nr p = round++ % 8; p < SWEPT * HS_BASE_PER_HUGE; p += 8)
+		for (uint32_t g = 0; g < NR_GUESTS; g++)
+			hs_sim_access(views[g], p, p % 2);
+}
+
+/* Memory that is split is as hot as the same memory in huge pages: what is used in each window, though not in its last
+ * round, is not cold. */
+START_TEST(test_pipeline_merge_split_and_used)
+{
+	sim.run = sweep;
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+			hs_sim_break_huge(views[g], h);
+	for (hs_base_nr p = 0; p < SWEPT * HS_BASE_PER_HUGE; p += 3)
+		for (uint32_t g = 0; g < NR_GUESTS; g++)
+			hs_sim_set(views[g], p, 0);
+	for (int i = 0; i < 4; i++)
+		(void)cycle();
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+			ck_assert_uint_eq(nr_wanted(g, h), h < SWEPT ? 0 : HS_BASE_PER_HUGE);
+	/* When it rests, it is shared as well. */
+	sim.run = NULL;
+	for (int i = 0; i < 2; i++)
+		(void)cycle();
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+			ck_assert_uint_eq(nr_shared(g, h), HS_BASE_PER_HUGE);
+}
+END_TEST
+
 static void hold(void)
 {
 	for (unsigned int i = 0; i < NR_HELD; i++)
@@ -338,6 +378,7 @@ int main(void)
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_pipeline_merge_once);
+	tcase_add_test(c, test_pipeline_merge_split_and_used);
 	tcase_add_test(c, test_pipeline_merge_gives_back_what_never_merges);
 	tcase_add_test(c, test_pipeline_merge_tries_again_later);
 	tcase_add_test(c, test_pipeline_merge_needs_three_bursts);
