@@ -104,14 +104,15 @@ static const struct hs_merge_ops engine_ops = {
 };
 
 int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host, const struct hs_share_config *cfg,
-			 hs_share_progress *progress, void *ctx, struct hs_error *err)
+			 const struct hs_merge_engine_hooks *hooks, struct hs_error *err)
 {
 	struct hs_share *share;
 	int rc = hs_share_create(&share, host, cfg, err);
 
 	if (rc)
 		return rc;
-	hs_share_on_progress(share, progress, ctx);
+	hs_share_on_progress(share, hooks->progress, hooks->ctx);
+	hs_share_on_pace(share, hooks->pace, hooks->ctx);
 	*out = (struct hs_merge){ &engine_ops, share };
 	return 0;
 }

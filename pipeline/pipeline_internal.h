@@ -139,9 +139,16 @@ bool hs_merge_ledger(const struct hs_pipeline *p, const struct guest *g, struct 
 
 /* ---- merge_engine.c: the engine of hs/share.h as a table ---- */
 
-/* `progress` as in hs_share_on_progress. Errors as hs_share_create. */
+/* As in hs_share_on_progress and hs_share_on_pace; ctx for both. */
+struct hs_merge_engine_hooks {
+	hs_share_progress *progress;
+	hs_share_pace *pace;
+	void *ctx;
+};
+
+/* Errors as hs_share_create. */
 HS_MUST_USE int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host,
-				     const struct hs_share_config *cfg, hs_share_progress *progress, void *ctx,
+				     const struct hs_share_config *cfg, const struct hs_merge_engine_hooks *hooks,
 				     struct hs_error *err);
 
 /* ---- split_journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */

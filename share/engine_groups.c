@@ -148,7 +148,7 @@ const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s)
 	return NULL;
 }
 
-static bool has_several_groups(const struct hs_share *s)
+bool hs_engine_has_several_groups(const struct hs_share *s)
 {
 	const struct hs_engine_guest *first = NULL;
 
@@ -193,7 +193,7 @@ int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_erro
 	int rc = 0;
 
 	*nr_broken = 0;
-	if (!has_several_groups(s))
+	if (!hs_engine_has_several_groups(s))
 		return 0;
 	/* One guest that cannot be looked at, or be stopped, does not keep the others from being parted. */
 	for (uint32_t i = 0; i < s->nr_guests && rc != -ENOMEM; i++) {

@@ -96,7 +96,7 @@ int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, u
 	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
 	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
 	 * now is taken all the same, to be undone. */
-	if (!rc && *adopted && hs_engine_verify(s, g, NULL) == -ESRCH)
+	if (!rc && *adopted && hs_engine_verify(s, g, HS_ENGINE_VERIFY_AT_ONCE, NULL) == -ESRCH)
 		rc = hs_error_set(err, -ESRCH, "%s is gone", name);
 	if (rc)
 		hs_engine_forget(g);

@@ -143,6 +143,11 @@ HS_MUST_USE int hs_share_create(struct hs_share **out, const struct hs_host *hos
 typedef void hs_share_progress(void *ctx, uint64_t done, uint64_t total);
 void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx);
 
+/* `fn` is called between the steps of hs_share_verify, and may sleep, to keep to a part of a core. What it answers ends
+ * the verify, when it is not 0. NULL: nobody. */
+typedef int hs_share_pace(void *ctx);
+void hs_share_on_pace(struct hs_share *s, hs_share_pace *fn, void *ctx);
+
 /* Sharing stays; KSM's knobs are given back. To undo it, unshare first. Takes NULL. */
 void hs_share_destroy(struct hs_share *s);
 
@@ -227,7 +232,11 @@ struct hs_share_burst {
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
 
-/* Reads the page frames of everything wanted of a guest and books what is really shared. */
+/*
+ * Reads page frames of a guest and books what is really shared: of all that is wanted and was not shared as far as is
+ * known, of all whose marks were changed, and of 8 GiB of the rest, in turn. With several trust groups, of everything.
+ * What hs_share_on_pace answers.
+ */
 HS_MUST_USE int hs_share_verify(struct hs_share *s, uint32_t id, struct hs_error *err);
 
 /* As of the last verify: which base pages are shared, and how many breaks (shared before, not any more) since they were
