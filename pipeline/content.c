@@ -329,6 +329,36 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	return 0;
 }
 
+static bool was_marked(struct hs_pipeline *p, const struct guest *g, struct hs_page page)
+{
+	struct hs_shared_huge now;
+	struct guest *og;
+
+	(void)record_of(p, page, &og);
+	if (og->gone || !og->shareable || !og->all_marked || og->group_nr != g->group_nr)
+		return false;
+	hs_merge_state(p, og, page.page / HS_BASE_PER_HUGE, &now);
+	return hs_bits_test(&now.wanted, page.page % HS_BASE_PER_HUGE);
+}
+
+void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
+				    struct hs_bits512 *pages)
+{
+	const struct hs_bits512 ask = hs_bits_andnot(*pages, g->pages[h].zero);
+
+	hs_bits_for_each (i, &ask) {
+		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
+		struct hs_page same[MAX_HOLDERS];
+		const size_t n = hs_index_same(p->index, mine, same, MAX_HOLDERS);
+		bool any = false;
+
+		for (size_t k = 0; k < n && !any; k++)
+			any = was_marked(p, g, same[k]);
+		if (!any)
+			hs_bits_clear(pages, i);
+	}
+}
+
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page)
 {
 	return hs_index_count_same(p->index, (struct hs_page){ g->index_id, page }, MAX_COPIES);

@@ -169,6 +169,9 @@ HS_MUST_USE int hs_observer_opened(struct hs_pipeline *p, struct guest *g, struc
 void hs_observer_cycle(struct hs_pipeline *p);
 void hs_observer_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
 
+/* Of all guests: a burst settled. */
+void hs_observer_settled(struct hs_pipeline *p, bool scanned);
+
 /* Both of all guests. -ENOMEM, only where there is an observer. */
 HS_MUST_USE int hs_observer_decided(struct hs_pipeline *p, struct hs_error *err);
 HS_MUST_USE int hs_observer_merged(struct hs_pipeline *p, struct hs_error *err);
@@ -236,6 +239,11 @@ HS_MUST_USE int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_
  * candidate. */
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand);
+
+/* Leaves in `pages` those that another one was wanted with in the last burst, and mergeable for certain. A page of
+ * zeros needs none. */
+void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
+				    struct hs_bits512 *pages);
 
 /* How many pages of the guest's own group hold this page's content, itself included, counting at most 256. */
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page);

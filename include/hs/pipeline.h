@@ -160,6 +160,9 @@ struct hs_pipeline_observer {
 	void (*fine)(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr);
 	/* decisions[nr_huge], as the policy made them: before anything was done about them */
 	void (*decided)(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions);
+	/* A burst settled. Of each guest that takes part: whether ksmd ran, and whether all that is wanted of the guest
+	 * was mergeable by then. Before `merged`. */
+	void (*settled)(void *ctx, const struct hs_view *view, bool scanned, bool all_marked);
 	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted or
 	 * shared, or was and broke. The ledger is the engine's; without one it is empty. */
 	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,
