@@ -261,6 +261,12 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 				  "ksmd would merge memory of %s across trust groups: it could not be made unmergeable "
 				  "yet",
 				  barred->name);
+	/* What is on a frame of another group's may be wanted by more of them in the next burst. */
+	if (!rc && s->unparted[0] && hs_engine_has_several_groups(s))
+		rc = hs_error_set(err, -EAGAIN,
+				  "ksmd does not run: whether it merged memory of %s across trust groups could not be "
+				  "looked at yet",
+				  s->unparted);
 	if (!rc)
 		rc = hs_ksm_sample(s->ksm, &b.before, err);
 	if (rc)

@@ -193,14 +193,17 @@ int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_erro
 	int rc = 0;
 
 	*nr_broken = 0;
+	s->unparted[0] = '\0';
 	if (!hs_engine_has_several_groups(s))
 		return 0;
 	/* One guest that cannot be looked at, or be stopped, does not keep the others from being parted. */
 	for (uint32_t i = 0; i < s->nr_guests && rc != -ENOMEM; i++) {
 		int one = s->guests[i].used && !s->guests[i].gone ? gather(s, i, &all, err) : 0;
 
-		if (one && one != -ESRCH)
-			rc = one;
+		if (!one || one == -ESRCH)
+			continue;
+		rc = one;
+		(void)snprintf(s->unparted, sizeof(s->unparted), "%s", s->guests[i].name);
 	}
 	if (rc == -ENOMEM)
 		(void)hs_error_set(err, rc, "out of memory");

@@ -70,6 +70,7 @@ struct hs_engine_guest {
 					too small. To be undone with the rest */
 	uint64_t record_digest;      /* of the record on the disk; 0: not known */
 	uint64_t started;            /* the process's start time: its number may be another's one day */
+	uint64_t exec_id;            /* as hs_exec_id */
 };
 
 /* Sizes of the kernel's structures, bytes. */
@@ -86,6 +87,7 @@ struct hs_share {
 	struct hs_engine_sizes sizes;
 	uint64_t nr_joined;
 	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, in all */
+	char unparted[64];        /* the guest whose frames the last look for common ones could not read; empty: none */
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */

@@ -226,11 +226,47 @@ START_TEST(test_share_engine_groups_barred)
 }
 END_TEST
 
+static int unread_frames(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *e)
+{
+	(void)v;
+	(void)huge;
+	(void)out;
+	return hs_error_set(e, -EIO, "as the test asked");
+}
+
+/* Whose frames cannot be read may share some with another group: no burst until they could be. */
+START_TEST(test_share_engine_groups_unread)
+{
+	const struct hs_view_ops *real;
+	struct hs_view_ops ops;
+	struct hs_share_burst b;
+	uint64_t parted;
+
+	start_group_of_two();
+	guess(16);
+	real = guests[0].view->ops;
+	ops = *real;
+	ops.frames = unread_frames;
+	guests[0].view->ops = &ops;
+	ck_assert_int_eq(hs_share_part_groups(share, &parted, &err), -EIO);
+	ck_assert_int_eq(hs_share_burst(share, &wall, &b, &err), -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(err.text, "could not be looked at"));
+	ck_assert_uint_eq(ksm_run(), 0);
+	guests[0].view->ops = real;
+	ck_assert_msg(hs_share_part_groups(share, &parted, &err) == 0, "%s", err.text);
+	ck_assert_uint_gt(parted, 0);
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_groups_newcomer_parted);
 	tcase_add_test(t, test_share_engine_groups_parted_within_budget);
 	tcase_add_test(t, test_share_engine_groups_barred);
+	tcase_add_test(t, test_share_engine_groups_unread);
 	tcase_add_test(t, test_share_engine_groups_parted);
 	tcase_add_test(t, test_share_engine_groups_claims);
 }
