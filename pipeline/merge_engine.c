@@ -28,6 +28,11 @@ static int engine_enter(void *ctx, const struct hs_merge_guest *guest, uint32_t 
 	return rc;
 }
 
+static int engine_renew(void *ctx, uint32_t id, const struct hs_merge_guest *guest, struct hs_error *err)
+{
+	return hs_share_renew_guest(ctx, id, guest->view, err);
+}
+
 static void engine_leave(void *ctx, uint32_t id)
 {
 	hs_share_remove_guest(ctx, id);
@@ -90,6 +95,7 @@ static const struct hs_merge_ops engine_ops = {
 	.merges = true,
 	.close = engine_close,
 	.enter = engine_enter,
+	.renew = engine_renew,
 	.leave = engine_leave,
 	.want = engine_want,
 	.forgo = engine_forgo,

@@ -117,6 +117,9 @@ size_t hs_refused_bytes(const struct page_record *pg);
 
 /* Offers a guest that is not shareable yet; `shareable` says whether it was taken. */
 HS_MUST_USE int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+/* Of any guest, with its new view: a table without that operation has it leave and enter later. Errors as
+ * hs_share_renew_guest. */
+HS_MUST_USE int hs_merge_renew(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 /* Of any guest: it is not shareable afterwards, and what is shared of it stays. */
 void hs_merge_leave(struct hs_pipeline *p, struct guest *g);
 

@@ -167,6 +167,13 @@ struct hs_share_guest {
 HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, uint32_t *id,
 				   uint64_t *adopted, struct hs_error *err);
 
+/*
+ * The guest has a new view of the same process, with memory that the old one does not show: it is learnt anew, as by
+ * hs_share_add_guest, and keeps its number, group and place. After an error all is as it was, with the old view, but
+ * for -ESRCH. The old view may be closed afterwards.
+ */
+HS_MUST_USE int hs_share_renew_guest(struct hs_share *s, uint32_t id, struct hs_view *view, struct hs_error *err);
+
 /* Forgets the guest; what is shared stays (unshare first to undo). Also right for a guest that is gone. */
 void hs_share_remove_guest(struct hs_share *s, uint32_t id);
 
@@ -227,7 +234,8 @@ struct hs_share_burst {
 /*
  * Runs ksmd until what is wanted has been merged as far as it can be, or until the deadline or the clock ends it; ksmd
  * is stopped again on every way out. -EBUSY: foreign mergeable memory (the text names the owners), nothing was run.
- * -EAGAIN: a page that was forgone, or is to be parted, is mergeable still: nothing was run.
+ * -EAGAIN: a page that was forgone, or is to be parted, is mergeable still, or the last hs_share_part_groups could not
+ * read the frames of every guest: nothing was run.
  */
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
