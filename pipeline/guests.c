@@ -314,6 +314,7 @@ int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out
 		out->nr_huge += one.nr_huge;
 		out->nr_collapsed += one.nr_collapsed;
 		out->nr_failed += one.nr_failed;
+		out->nr_base += one.nr_base;
 		if (one_rc && !hs_pipeline_guest_failed(p, g, one_rc))
 			rc = one_rc;
 	}

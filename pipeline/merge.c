@@ -83,6 +83,8 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		g->all_marked = !rc && !applied.pages_dropped && applied.nr_applied == applied.nr_tried;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
+		g->pending = applied.pages_pending;
+		memcpy(g->pending_reason, applied.pending_reason, sizeof(g->pending_reason));
 	}
 	if (!marked && !p->unsettled && !hs_guests_need_burst(p)) {
 		*news = 0;

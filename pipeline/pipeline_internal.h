@@ -60,8 +60,9 @@ struct guest {
 	struct hs_coarse *coarse;
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
-	uint64_t dropped;
-	bool all_marked; /* by the last apply: all that is wanted of it is mergeable */
+	uint64_t dropped, pending; /* base pages, by the last apply */
+	char pending_reason[256];  /* as in struct hs_share_applied */
+	bool all_marked;           /* by the last apply: all that is wanted of it is mergeable */
 };
 
 struct hs_pipeline {

@@ -44,6 +44,7 @@ struct hs_guest_report {
 	uint64_t bytes; /* guest memory under view */
 	uint32_t nr_huge;
 	uint32_t mapped_huge, mapped_split, absent, unknown;
+	const char *unknown_reason; /* of the first of those that have one (hs_view_why); NULL: none has. Static */
 	uint32_t hot, warm, cold, undecided;
 	uint32_t hot_still_huge;
 	uint32_t hot_bloat; /* hot, known by the fine phase to be cold-dominated */
@@ -61,6 +62,8 @@ struct hs_guest_report {
 	uint32_t skew[11]; /* fine-tracked huge pages by hot base pages: 0, 1, 2-3, 4-7, 8-15, ... 256-511, 512 */
 	uint32_t fine_known;
 	uint64_t nr_vmas_dropped;
+	uint64_t nr_pending;      /* base pages: shared and not wanted any more; they stay so for want of memory */
+	char pending_reason[256]; /* where it is lacking; empty: nothing is pending */
 	struct hs_ledger ledger;
 	struct hs_remote_stats remote;
 };

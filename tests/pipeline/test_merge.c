@@ -96,6 +96,8 @@ static int apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs
 	*out = (struct hs_share_applied){ 0 };
 	if (id == NR_GUESTS) {
 		out->pages_dropped = 1;
+		out->pages_pending = 7;
+		(void)snprintf(out->pending_reason, sizeof(out->pending_reason), "no room in the test");
 		return 0;
 	}
 	if (apply_error)
@@ -378,6 +380,7 @@ END_TEST
 /* A guest without VMAs for all of its marks keeps nobody else's pages from being given up. */
 START_TEST(test_pipeline_merge_refused_guest_by_guest)
 {
+	struct hs_guest_report reports[NR_GUESTS + 1];
 	const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE, .guest = NR_GUESTS };
 
 	ck_assert_int_eq(hs_view_open_sim(&views[NR_GUESTS], &sc), 0);
@@ -387,6 +390,12 @@ START_TEST(test_pipeline_merge_refused_guest_by_guest)
 	hold();
 	for (int i = 0; i < 5; i++)
 		(void)cycle();
+	ck_assert_uint_eq(hs_pipeline_report(pipeline, reports, NR_GUESTS + 1), NR_GUESTS + 1);
+	ck_assert_uint_eq(reports[NR_GUESTS].nr_vmas_dropped, 1);
+	ck_assert_uint_eq(reports[NR_GUESTS].nr_pending, 7);
+	ck_assert_str_eq(reports[NR_GUESTS].pending_reason, "no room in the test");
+	ck_assert_uint_eq(reports[0].nr_pending, 0);
+	ck_assert_str_eq(reports[0].pending_reason, "");
 	ck_assert_uint_eq(nr_wanted(0, WHOLE), 0);
 	ck_assert_uint_eq(nr_wanted(1, WHOLE), 0);
 	ck_assert_uint_eq(nr_wanted(0, SOME), HS_BASE_PER_HUGE - NR_HELD);
