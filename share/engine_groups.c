@@ -107,7 +107,7 @@ static uint32_t owner_of(const struct hs_share *s, const struct holder *list, si
 	return s->guests[first->guest].group;
 }
 
-static void bar(struct hs_engine_huge *h, const struct hs_bits512 *pages)
+void hs_engine_bar(struct hs_engine_huge *h, const struct hs_bits512 *pages)
 {
 	h->wanted = hs_bits_andnot(h->wanted, *pages);
 	h->allowed = hs_bits_andnot(h->allowed, *pages);
@@ -123,8 +123,13 @@ int hs_share_forgo(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struc
 		return rc;
 	if (huge >= g->nr_huge)
 		return -EINVAL;
-	bar(&g->huge[huge], pages);
+	hs_engine_bar(&g->huge[huge], pages);
 	return 0;
+}
+
+struct hs_bits512 hs_engine_barred_pages(const struct hs_engine_huge *h)
+{
+	return hs_bits_and(hs_bits_andnot(h->barred, hs_bits_or(h->wanted, h->allowed)), h->marked);
 }
 
 static uint64_t nr_barred(const struct hs_engine_guest *g)
@@ -132,20 +137,24 @@ static uint64_t nr_barred(const struct hs_engine_guest *g)
 	uint64_t n = 0;
 
 	for (hs_huge_nr h = 0; g->used && !g->gone && h < g->nr_huge; h++) {
-		struct hs_bits512 left = hs_bits_and(g->huge[h].barred, g->huge[h].marked);
+		const struct hs_bits512 left = hs_engine_barred_pages(&g->huge[h]);
 
-		left = hs_bits_andnot(left, hs_bits_or(g->huge[h].wanted, g->huge[h].allowed));
 		n += hs_bits_count(&left);
 	}
 	return n;
 }
 
-const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s)
+bool hs_engine_barred_any(const struct hs_engine_guest *g)
+{
+	return nr_barred(g) != 0;
+}
+
+bool hs_engine_barred(const struct hs_share *s)
 {
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		if (nr_barred(&s->guests[i]))
-			return &s->guests[i];
-	return NULL;
+			return true;
+	return false;
 }
 
 bool hs_engine_has_several_groups(const struct hs_share *s)
@@ -182,7 +191,7 @@ static void bar_common(struct hs_share *s, struct holders *all)
 			if (g->gone || g->group == owner)
 				continue;
 			hs_bits_set(&page, all->list[k].page % HS_BASE_PER_HUGE);
-			bar(&g->huge[all->list[k].page / HS_BASE_PER_HUGE], &page);
+			hs_engine_bar(&g->huge[all->list[k].page / HS_BASE_PER_HUGE], &page);
 		}
 	}
 }

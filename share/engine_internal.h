@@ -190,8 +190,15 @@ HS_MUST_USE int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, b
 HS_MUST_USE int hs_engine_fits(struct hs_share *s, struct hs_engine_guest *g, const struct hs_engine_ops *ops,
 			       bool *out, struct hs_error *err);
 
-/* A guest with a mark that is barred; NULL: there is none, so ksmd may run. */
-const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s);
+/* Bars pages: they are no longer wanted nor allowed, and their marks go first. */
+void hs_engine_bar(struct hs_engine_huge *h, const struct hs_bits512 *pages);
+/* Of a huge page, a guest, all guests: what is barred, not asked for again, and mergeable still. */
+struct hs_bits512 hs_engine_barred_pages(const struct hs_engine_huge *h);
+bool hs_engine_barred_any(const struct hs_engine_guest *g);
+bool hs_engine_barred(const struct hs_share *s);
+/* Sees to it that ksmd merges nothing with what is barred and cannot be unmerged for want of room. -EAGAIN: it might;
+ * the text names the guest. -ENOMEM. */
+HS_MUST_USE int hs_engine_go_round_stuck(struct hs_share *s, struct hs_error *err);
 
 /*
  * Runs the operations in the guest, after what they mark has been put on record; when that cannot be done, those alone

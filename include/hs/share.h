@@ -234,8 +234,9 @@ struct hs_share_burst {
 /*
  * Runs ksmd until what is wanted has been merged as far as it can be, or until the deadline or the clock ends it; ksmd
  * is stopped again on every way out. -EBUSY: foreign mergeable memory (the text names the owners), nothing was run.
- * -EAGAIN: a page that was forgone, or is to be parted, is mergeable still, or the last hs_share_part_groups could not
- * read the frames of every guest: nothing was run.
+ * A page that was forgone, or is to be parted, and is merged still, for want of memory to unmerge it, keeps nobody from
+ * being merged: just what has the same content loses its mark before. -EAGAIN: such a page is not merged, so it would
+ * be, or the last hs_share_part_groups could not read the frames of every guest: nothing was run.
  */
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
