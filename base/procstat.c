@@ -10,7 +10,7 @@
 
 int hs_procstat_read(const struct hs_host *host, pid_t pid, struct hs_procstat *out)
 {
-	unsigned long long start = 0;
+	unsigned long long start = 0, stack = 0;
 	unsigned long utime = 0, stime = 0;
 	const char *after_name;
 	char text[1024];
@@ -22,12 +22,24 @@ int hs_procstat_read(const struct hs_host *host, pid_t pid, struct hs_procstat *
 		return (int)n;
 	/* The name may hold anything: what counts follows the last ')'. */
 	after_name = strrchr(text, ')');
-	if (!after_name ||
-	    sscanf(after_name, ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu",
-		   &ppid, &utime, &stime, &start) < 1)
+	if (!after_name || sscanf(after_name,
+				  ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu "
+				  "%*u %*d %*u %*u %*u %llu",
+				  &ppid, &utime, &stime, &start, &stack) < 1)
 		return -EPROTO;
-	*out = (struct hs_procstat){ .ppid = ppid, .cpu_ticks = utime + stime, .start_ticks = start };
+	*out = (struct hs_procstat){ .ppid = ppid, .cpu_ticks = utime + stime, .start_ticks = start, .stack = stack };
 	return 0;
+}
+
+int hs_process_id_read(const struct hs_host *host, pid_t pid, struct hs_process_id *out)
+{
+	struct hs_procstat st;
+	int rc = hs_procstat_read(host, pid, &st);
+
+	*out = (struct hs_process_id){ .started = st.start_ticks, .program = st.stack };
+	if (rc == -ENOENT)
+		return -ESRCH;
+	return rc ? rc : st.start_ticks ? 0 : -EPROTO;
 }
 
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid)

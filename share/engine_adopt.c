@@ -179,7 +179,7 @@ static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs
 
 int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err)
 {
-	struct adopt a = { .g = g, .foreign = { .pid = g->view->pid } };
+	struct adopt a = { .g = g, .foreign = { .pid = g->view->pid, .id = g->process } };
 	int rc = hs_mark_record_read(&s->host, g->view->pid, &a.record, err);
 
 	if (rc)

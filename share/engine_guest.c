@@ -88,12 +88,17 @@ int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, u
 		.used = true, .view = view, .remote = remote, .nr_huge = view->nr_huge, .joined = s->nr_joined++
 	};
 	g->sums.rmap_items = UINT64_MAX;
-	g->started = hs_start_time(&s->host, view->pid);
+	rc = hs_process_id_read(&s->host, view->pid, &g->process);
 	g->name = strdup(name);
 	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
 	if (!adopted)
 		adopted = &none;
-	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	if (rc)
+		(void)hs_error_set(err, rc, "which process has the number %d cannot be told: %s", (int)view->pid,
+				   strerror(-rc));
+	else
+		rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err)
+					: hs_error_set(err, -ENOMEM, "out of memory");
 	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
 	 * now is taken all the same, to be undone. */
 	if (!rc && *adopted && hs_engine_verify(s, g, NULL) == -ESRCH)

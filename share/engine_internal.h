@@ -56,10 +56,10 @@ struct hs_engine_guest {
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
-	struct hs_mark_record stray; /* ours by the record and by the kernel, but no guest memory to the view: pieces
-					too small. To be undone with the rest */
-	uint64_t record_digest;      /* of the record on the disk; 0: not known */
-	uint64_t started;            /* the process's start time: its number may be another's one day */
+	struct hs_mark_record stray;  /* ours by the record and by the kernel, but no guest memory to the view: pieces
+					 too small. To be undone with the rest */
+	uint64_t record_digest;       /* of the record on the disk; 0: not known */
+	struct hs_process_id process; /* its number may be another's one day */
 };
 
 /* Sizes of the kernel's structures, bytes. */

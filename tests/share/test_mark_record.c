@@ -117,7 +117,7 @@ END_TEST
 /* The process is gone, and another one has its number: nothing is written about that one, and nothing removed. */
 START_TEST(test_share_mark_record_other_process)
 {
-	struct hs_mark_record r = { .pid = getpid(), .started = 1 }, now;
+	struct hs_mark_record r = { .pid = getpid(), .id.started = 1 }, now;
 
 	ck_assert_int_eq(hs_mark_record_add(&r, 0x200000, 0x201000, HS_MARK_MERGEABLE), 0);
 	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
