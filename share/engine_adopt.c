@@ -171,7 +171,6 @@ static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs
 	if (!rc)
 		rc = hs_foreign_claim_record(&s->host, c, err);
 	if (!rc) {
-		s->claimed = true;
 		rc = hs_foreign_claim_take(&s->host, c, g->remote, err);
 	}
 	return rc;

@@ -77,7 +77,6 @@ struct hs_share {
 	uint64_t nr_joined;
 	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, in all */
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
-	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */
 	hs_share_progress *progress;
