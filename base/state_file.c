@@ -56,6 +56,16 @@ int hs_state_file_put(const struct hs_host *host, const char *name, hs_state_fil
 	return rc;
 }
 
+int hs_state_file_remove(const struct hs_host *host, const char *name)
+{
+	char path[PATH_MAX], tmp[PATH_MAX + sizeof(NEW)];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, name);
+	(void)snprintf(tmp, sizeof(tmp), "%s" NEW, path);
+	(void)unlink(tmp);
+	return unlink(path) && errno != ENOENT ? -errno : 0;
+}
+
 /* ---- whose it is ---- */
 
 void hs_state_file_boot(const struct hs_host *host, char out[HS_STATE_BOOT_MAX])

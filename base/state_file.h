@@ -22,6 +22,9 @@ typedef void hs_state_file_print(FILE *f, const void *ctx);
 HS_MUST_USE int hs_state_file_put(const struct hs_host *host, const char *name, hs_state_file_print *print,
 				  const void *ctx);
 
+/* Removes the file, and what a killed one has written of the next. 0, also when there is none, or -errno. */
+HS_MUST_USE int hs_state_file_remove(const struct hs_host *host, const char *name);
+
 enum { HS_STATE_BOOT_MAX = 64 };
 
 /* What names this boot, one word. */

@@ -11,7 +11,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/state_file.h"
 
@@ -61,12 +60,12 @@ int hs_split_journal_write(const struct hs_host *host, struct hs_view *view, con
 
 void hs_split_journal_remove(const struct hs_host *host, pid_t pid)
 {
-	char path[PATH_MAX];
+	char name[NAME_MAX];
 
 	if (!pid)
 		return;
-	journal_path(host, pid, path);
-	(void)unlink(path);
+	(void)snprintf(name, sizeof(name), PREFIX "%d", pid);
+	(void)!hs_state_file_remove(host, name);
 }
 
 static bool find_huge(const struct hs_view *v, uint64_t hva, hs_huge_nr *out)

@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/hostfile.h"
 #include "base/state_file.h"
@@ -156,10 +155,7 @@ int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, st
 
 int hs_ksm_state_remove(const struct hs_host *host, struct hs_error *err)
 {
-	char path[PATH_MAX];
+	int rc = hs_state_file_remove(host, STATE_NAME);
 
-	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, STATE_NAME);
-	if (unlink(path) && errno != ENOENT)
-		return hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno));
-	return 0;
+	return rc ? hs_error_set(err, rc, "cannot remove %s/%s: %s", host->state_dir, STATE_NAME, strerror(-rc)) : 0;
 }

@@ -235,7 +235,7 @@ int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record
 	name_of(r->pid, name);
 	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, name);
 	if (!rc || rc == -ESRCH)
-		rc = r->nr ? hs_state_file_put(host, name, print, &t) : unlink(path) && errno != ENOENT ? -errno : 0;
+		rc = r->nr ? hs_state_file_put(host, name, print, &t) : hs_state_file_remove(host, name);
 	if (rc && !r->nr)
 		return hs_error_set(err, rc, "cannot remove %s: %s", path, strerror(-rc));
 	if (rc)

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hostfile.h"
 #include "base/procstat.h"
 #include "base/room.h"
 #include "base/vmas.h"
@@ -92,6 +93,10 @@ static void happen(enum world_event event)
 		guest.id.started++;
 		new_program(WORLD_ALIKE);
 		break;
+	case WORLD_REUSE_PLAIN:
+		guest.id.started++;
+		new_program(WORLD_PLAIN);
+		break;
 	case WORLD_EXEC:
 		new_program(WORLD_ALIKE);
 		break;
@@ -158,8 +163,11 @@ void world_over(void)
 void world_between(enum world_event event)
 {
 	if (event == WORLD_KILL) {
+		const struct hs_process_id same = guest.id;
+
 		new_boot();
 		new_program(WORLD_ALIKE);
+		guest.id = same;
 	} else {
 		happen(event);
 	}
@@ -246,6 +254,40 @@ DIR *__wrap_opendir(const char *path)
 		return NULL;
 	}
 	return __real_opendir(path);
+}
+
+/* ---- KSM's knobs ---- */
+
+int __real_hs_hostfile_write(const char *dir, const char *name, const char *text);
+int __real_hs_hostfile_write_u64(const char *dir, const char *name, uint64_t value);
+int __wrap_hs_hostfile_write(const char *dir, const char *name, const char *text);
+int __wrap_hs_hostfile_write_u64(const char *dir, const char *name, uint64_t value);
+
+int __wrap_hs_hostfile_write(const char *dir, const char *name, const char *text)
+{
+	if (step(A_FILE))
+		return -EMFILE;
+	return dead() ? 0 : __real_hs_hostfile_write(dir, name, text);
+}
+
+int __wrap_hs_hostfile_write_u64(const char *dir, const char *name, uint64_t value)
+{
+	if (step(A_FILE))
+		return -EMFILE;
+	return dead() ? 0 : __real_hs_hostfile_write_u64(dir, name, value);
+}
+
+uint64_t world_knob(const char *name)
+{
+	uint64_t value = UINT64_MAX;
+
+	ck_assert_int_eq(hs_hostfile_u64(ksm_dir, name, &value), 0);
+	return value;
+}
+
+void world_set_knob(const char *name, uint64_t value)
+{
+	ck_assert_int_eq(__real_hs_hostfile_write_u64(ksm_dir, name, value), 0);
 }
 
 /* ---- what is known of the guest ---- */
@@ -550,6 +592,9 @@ void world_begin(enum world_kind kind)
 {
 	world_over();
 	clear_state();
+	put(ksm_dir, "run", "0\n");
+	put(ksm_dir, "pages_to_scan", "100\n");
+	put(ksm_dir, "sleep_millisecs", "20\n");
 	guest.id = (struct hs_process_id){ .started = STARTED, .program = HS_BASE_SIZE };
 	new_program(kind);
 }
@@ -564,7 +609,7 @@ void world_make(void)
 	static const char *const folders[] = { "sys", "sys/vm", "sys/kernel", "sys/kernel/random" };
 	char path[PATH_MAX];
 
-	(void)snprintf(root, sizeof(root), "/tmp/hs-crash-XXXXXX");
+	(void)snprintf(root, sizeof(root), "/dev/shm/hs-crash-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(root));
 	(void)snprintf(proc_dir, sizeof(proc_dir), "%s/proc", root);
 	(void)snprintf(ksm_dir, sizeof(ksm_dir), "%s/ksm", root);
@@ -582,9 +627,6 @@ void world_make(void)
 	}
 	put(proc_dir, "sys/vm/max_map_count", "65530\n");
 	put(thp_dir, "enabled", "[always] madvise never\n"); /* NOHUGEPAGE is needed where nothing is said, too */
-	put(ksm_dir, "run", "0\n");
-	put(ksm_dir, "pages_to_scan", "100\n");
-	put(ksm_dir, "sleep_millisecs", "20\n");
 	new_boot();
 }
 

@@ -27,12 +27,13 @@ enum world_kind {
 
 /* What happens before a step. */
 enum world_event {
-	WORLD_KILL,    /* the service is killed: neither this step nor any later one has an effect */
-	WORLD_FAIL,    /* the step fails, once */
-	WORLD_FAIL_ON, /* it and all later steps on files fail: no room, no descriptors */
-	WORLD_EXIT,    /* the guest ends */
-	WORLD_REUSE,   /* it ends, and a WORLD_ALIKE process has its number */
-	WORLD_EXEC,    /* it runs another program, a WORLD_ALIKE one */
+	WORLD_KILL,        /* the service is killed: neither this step nor any later one has an effect */
+	WORLD_FAIL,        /* the step fails, once */
+	WORLD_FAIL_ON,     /* it and all later steps on files fail: no room, no descriptors */
+	WORLD_EXIT,        /* the guest ends */
+	WORLD_REUSE,       /* it ends, and a WORLD_ALIKE process has its number */
+	WORLD_REUSE_PLAIN, /* the same, a WORLD_PLAIN one */
+	WORLD_EXEC,        /* it runs another program, a WORLD_ALIKE one */
 	WORLD_NR_EVENTS,
 };
 
@@ -50,12 +51,15 @@ unsigned int world_steps(void);
 bool world_came(void);
 /* The life is over: what follows is a test's own look. */
 void world_over(void);
-/* Between lives. WORLD_KILL stands for a reboot, after which a WORLD_ALIKE process has number and start time. */
+/* Between lives. WORLD_KILL stands for a reboot, after which a WORLD_ALIKE process has number, start time and stack. */
 void world_between(enum world_event event);
 bool world_alive(void);
 
 struct hs_view *world_view(void);
 struct hs_remote *world_remote(void); /* of the program that runs now */
+
+uint64_t world_knob(const char *name);
+void world_set_knob(const char *name, uint64_t value);
 
 /* Base pages that are mergeable by us. */
 uint64_t world_ours(void);
