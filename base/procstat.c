@@ -11,7 +11,7 @@
 
 int hs_procstat_read(const struct hs_host *host, pid_t pid, struct hs_procstat *out)
 {
-	unsigned long long start = 0;
+	unsigned long long start = 0, stack = 0;
 	unsigned long utime = 0, stime = 0;
 	const char *after_name;
 	char text[1024];
@@ -23,12 +23,24 @@ int hs_procstat_read(const struct hs_host *host, pid_t pid, struct hs_procstat *
 		return (int)n;
 	/* The name may hold anything: what counts follows the last ')'. */
 	after_name = strrchr(text, ')');
-	if (!after_name ||
-	    sscanf(after_name, ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu",
-		   &ppid, &utime, &stime, &start) < 1)
+	if (!after_name || sscanf(after_name,
+				  ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu "
+				  "%*u %*d %*u %*u %*u %llu",
+				  &ppid, &utime, &stime, &start, &stack) < 1)
 		return -EPROTO;
-	*out = (struct hs_procstat){ .ppid = ppid, .cpu_ticks = utime + stime, .start_ticks = start };
+	*out = (struct hs_procstat){ .ppid = ppid, .cpu_ticks = utime + stime, .start_ticks = start, .stack = stack };
 	return 0;
+}
+
+int hs_process_id_read(const struct hs_host *host, pid_t pid, struct hs_process_id *out)
+{
+	struct hs_procstat st;
+	int rc = hs_procstat_read(host, pid, &st);
+
+	*out = (struct hs_process_id){ .started = st.start_ticks, .program = st.stack };
+	if (rc == -ENOENT)
+		return -ESRCH;
+	return rc ? rc : st.start_ticks ? 0 : -EPROTO;
 }
 
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid)
@@ -36,25 +48,6 @@ uint64_t hs_start_time(const struct hs_host *host, pid_t pid)
 	struct hs_procstat st;
 
 	return hs_procstat_read(host, pid, &st) ? 0 : st.start_ticks;
-}
-
-uint64_t hs_exec_id(const struct hs_host *host, pid_t pid)
-{
-	uint64_t sum = UINT64_C(0xcbf29ce484222325);
-	unsigned char auxv[1024];
-	char path[PATH_MAX];
-	size_t n;
-	FILE *f;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/auxv", host->proc_dir, (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	n = fread(auxv, 1, sizeof(auxv), f);
-	(void)fclose(f);
-	for (size_t i = 0; i < n; i++)
-		sum = (sum ^ auxv[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
-	return n ? sum | 1 : 0;
 }
 
 uint64_t hs_resident_bytes(const struct hs_host *host)

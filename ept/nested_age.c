@@ -78,8 +78,8 @@ int hs_nested_age(struct hs_view *view, struct hs_error *err)
 	struct hs_kvm_seen now;
 	int rc;
 
-	v->has_aged = false;
 	rc = hs_nested_dirty_log_check(v, err);
+	v->has_aged = false;
 	if (!rc)
 		rc = hs_nested_look(v, &now, err);
 	if (!rc && v->nr_logged && !v->log.open) {

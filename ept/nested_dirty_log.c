@@ -44,12 +44,6 @@
 #define ABANDONED_US 10000000U /* windows last some seconds; ending another's spoils a sample, no more */
 /* No window of the fine phase is let last so long: its max_window_ms is 600,000 at most. */
 #define FORGOTTEN_US 660000000U
-/*
- * Nor so long where the kernel balances memory between nodes: each second it takes up to 256 MiB of huge pages that are
- * not split out of KVM's tables as well, and while logging is on each comes back by 512 faults. So that is the price of
- * a window's second at most, and the default window of the fine phase fits in.
- */
-#define BALANCED_US 3000000U
 
 /* A call's argument, with what distinguishes it from the VMM's own calls (dirty_log_guard.bpf.c). */
 struct argument {
@@ -269,7 +263,9 @@ static int open_log(struct hs_nested_view *v, struct hs_error *err)
 		    (int)v->view.pid, strerror(-rc));
 	rc = run_step(v, ask_open, 0, err);
 	log->since_us = hs_monotonic_us();
-	log->limit_us = hs_facts_numa_balances(&v->host) ? BALANCED_US : FORGOTTEN_US;
+	log->balanced = hs_facts_numa_balances(&v->host);
+	if (!rc && log->balanced && hs_nested_count_small(v, &log->nr_small))
+		log->nr_small = 0; /* any is one too many then */
 	if (!rc && log->open)
 		return 0;
 	if (rc == -EALREADY)
@@ -387,6 +383,17 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 	return 0;
 }
 
+/*
+ * NUMA balancing takes up to 256 MiB a second out of KVM's tables, what is not split as well, and while logging is on
+ * that comes back by base entries. A window in which it has happened ends: then the next touch maps 2 MiB again.
+ */
+static bool others_suffer(struct hs_nested_view *v)
+{
+	uint32_t nr;
+
+	return v->log.balanced && (hs_nested_count_small(v, &nr) || nr > v->log.nr_small);
+}
+
 int hs_nested_dirty_log_check(struct hs_nested_view *v, struct hs_error *err)
 {
 	int rc;
@@ -394,7 +401,7 @@ int hs_nested_dirty_log_check(struct hs_nested_view *v, struct hs_error *err)
 	if (v->log.open)
 		check_sight(v); /* at each ageing of a window */
 	/* Nothing split: it could be neither opened in full nor closed at once. Nobody will restore anything of it. */
-	if (!v->log.open || (v->nr_split && hs_monotonic_us() - v->log.since_us < v->log.limit_us))
+	if (!v->log.open || (v->nr_split && hs_monotonic_us() - v->log.since_us < FORGOTTEN_US && !others_suffer(v)))
 		return 0;
 	rc = hs_nested_dirty_log_close(v, err);
 	if (!rc)

@@ -41,8 +41,9 @@ struct hs_nested_dirty_log {
 	bool blind;                       /* in this window calls were not seen once: the VMM may rely on logging */
 	bool open;                        /* logging may be on by our doing */
 	uint64_t since_us;
-	uint64_t limit_us; /* it is ended by the first ageing after so long, whoever forgot it */
 	uint64_t next_recovery_us;
+	bool balanced;     /* NUMA balancing was on when it began, */
+	uint32_t nr_small; /* and so many others were mapped by base entries by then (hs_nested_count_small) */
 };
 
 struct hs_nested_view {
@@ -138,6 +139,10 @@ HS_MUST_USE int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *
  */
 HS_MUST_USE int hs_nested_find_mapped(struct hs_nested_view *v, hs_huge_nr first, uint32_t nr, hs_huge_nr *huge,
 				      unsigned int *base);
+
+/* Huge pages of the host that base entries map, in whole or in part, and that no window of ours has split. As of the
+ * last ageing's slots. -errno: it cannot be told. */
+HS_MUST_USE int hs_nested_count_small(struct hs_nested_view *v, uint32_t *nr_small);
 
 /* ---- nested_age.c ---- */
 

@@ -267,6 +267,42 @@ int hs_nested_find_mapped(struct hs_nested_view *v, hs_huge_nr first, uint32_t n
 	return rc;
 }
 
+/* Of huge pages [first, first + nr): mapped by base entries in the nested tables, and by a huge one in the host's. */
+static int count_small(struct hs_nested_view *v, hs_huge_nr first, const struct hs_nested_mark *marks, uint32_t nr,
+		       uint32_t *nr_small)
+{
+	hs_huge_nr list[HS_BASE_PER_HUGE];
+	uint8_t states[HS_BASE_PER_HUGE];
+	size_t n = 0;
+	int rc;
+
+	for (uint32_t i = 0; i < nr; i++)
+		if (!marks[i].unknown && !marks[i].huge && hs_bits_any(&marks[i].accessed) &&
+		    !hs_bit_test(v->split, first + i))
+			list[n++] = first + i;
+	rc = n ? hs_host_entries(hs_nested_host(v), list, n, states) : 0;
+	for (size_t i = 0; i < n && !rc; i++)
+		*nr_small += states[i] == HS_MAP_HUGE;
+	return rc;
+}
+
+int hs_nested_count_small(struct hs_nested_view *v, uint32_t *nr_small)
+{
+	struct hs_nested_mark *marks = calloc(HS_BASE_PER_HUGE, sizeof(*marks));
+	int rc = marks ? 0 : -ENOMEM;
+
+	*nr_small = 0;
+	for (uint32_t done = 0, n; done < v->view.nr_huge && !rc; done += n) {
+		n = v->view.nr_huge - done < HS_BASE_PER_HUGE ? v->view.nr_huge - done : HS_BASE_PER_HUGE;
+		memset(marks, 0, n * sizeof(*marks));
+		rc = mark_range(v, done, n, true, marks);
+		if (!rc)
+			rc = count_small(v, done, marks, n, nr_small);
+	}
+	free(marks);
+	return rc;
+}
+
 /* ---- single huge pages: by their own tables ---- */
 
 int hs_nested_mark_list(struct hs_nested_view *v, const hs_huge_nr *huge, size_t nr, struct hs_nested_mark *marks)

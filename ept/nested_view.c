@@ -243,7 +243,7 @@ static int open_nested(struct hs_view **out, const struct hs_host *host, struct 
 	(void)snprintf(v->name, sizeof(v->name), "nested page tables (%s), aged by %s%s",
 		       v->kind == HS_NESTED_NPT ? "NPT" : "EPT", v->ageing->name,
 		       v->ops.split && hs_facts_numa_balances(host)
-			   ? "; NUMA balancing is on, so huge pages are looked into for 3 s at most"
+			   ? "; NUMA balancing is on: a window ends when it splits what is not looked into"
 			   : "");
 	*out = &v->view;
 	return 0;

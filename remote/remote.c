@@ -175,43 +175,43 @@ void hs_remote_close(struct hs_remote *r)
 	free(r);
 }
 
-int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err)
+static void set_results(const struct hs_remote_job *j, int result)
+{
+	for (size_t i = 0; i < j->nr; i++) {
+		if (j->ops)
+			j->ops[i].result = result;
+		else
+			j->calls[i].result = result;
+	}
+}
+
+/* Operations or calls, with no effect in a dry run. */
+static int run(struct hs_remote_job j)
 {
 	int rc;
 
-	for (size_t i = 0; i < nr; i++)
-		ops[i].result = -ECANCELED;
-	if (nr == 0)
+	set_results(&j, -ECANCELED);
+	if (j.nr == 0)
 		return 0;
-	rc = check(r, err);
+	rc = check(j.r, j.err);
 	if (rc)
 		return rc;
-	if (r->dry) {
-		for (size_t i = 0; i < nr; i++)
-			ops[i].result = 0;
-		r->stats.nr_ops += nr;
-		return 0;
-	}
-	return hs_remote_job_run(&(struct hs_remote_job){ .r = r, .ops = ops, .nr = nr, .err = err });
+	if (!j.r->dry)
+		return hs_remote_job_run(&j);
+	set_results(&j, 0);
+	if (j.ops)
+		j.r->stats.nr_ops += j.nr;
+	return 0;
+}
+
+int hs_remote_madvise(struct hs_remote *r, struct hs_remote_op *ops, size_t nr, struct hs_error *err)
+{
+	return run((struct hs_remote_job){ .r = r, .ops = ops, .nr = nr, .err = err });
 }
 
 int hs_remote_run(struct hs_remote *r, struct hs_remote_call *calls, size_t nr, struct hs_error *err)
 {
-	int rc;
-
-	for (size_t i = 0; i < nr; i++)
-		calls[i].result = -ECANCELED;
-	if (nr == 0)
-		return 0;
-	rc = check(r, err);
-	if (rc)
-		return rc;
-	if (r->dry) {
-		for (size_t i = 0; i < nr; i++)
-			calls[i].result = 0;
-		return 0;
-	}
-	return hs_remote_job_run(&(struct hs_remote_job){ .r = r, .calls = calls, .nr = nr, .err = err });
+	return run((struct hs_remote_job){ .r = r, .calls = calls, .nr = nr, .err = err });
 }
 
 int hs_remote_run_still(struct hs_remote *r, const struct hs_remote_call *like, hs_remote_still_fn ask, void *ctx,

@@ -237,6 +237,7 @@ struct hs_remote_session {
 	bool in_signal_code; /* stopped where the kernel's restart logic follows */
 	bool planted;        /* its registers are not its own any more */
 	bool touched;        /* bytes of its stack are not its own */
+	bool suspended;      /* its seccomp filters are left out while it is held */
 	uint64_t start_us;
 	struct user_regs_struct kernel, user; /* see hs_remote_restart */
 	struct hs_remote_room room;
@@ -297,14 +298,20 @@ HS_MUST_USE int hs_remote_session_begin(struct hs_remote_session *s, struct hs_r
 					struct hs_error *err);
 /*
  * One system call. 0: *result holds its return value. -EACCES: a filter forbids it, nothing was done, still held.
- * Otherwise no longer held: -EAGAIN the thread got a signal, or was stopped: the call was not made; -ETIMEDOUT: it did
- * not come back in time, so it may have been made; -ESRCH; -EFAULT: the code it was sent to is not there any more.
+ * Otherwise no longer held: -EAGAIN the thread got a signal, a filter, or was stopped: the call was not made;
+ * -ETIMEDOUT: it did not come back in time, so it may have been made; -ESRCH; -EFAULT: the code it was sent to is not
+ * there any more.
  */
 HS_MUST_USE int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t args[6], long *result);
 /* Copies to and from the data room. 0 or -errno. */
 HS_MUST_USE int hs_remote_session_write(struct hs_remote_session *s, const void *buf, size_t size);
 HS_MUST_USE int hs_remote_session_read(struct hs_remote_session *s, void *buf, size_t size);
 void hs_remote_session_end(struct hs_remote_session *s);
+/*
+ * Before each call: 0: the thread's filters are those that were loaded, and what comes from now on does not stop a call
+ * of ours. -EAGAIN: there are others by now, or it is not known; -ESRCH.
+ */
+HS_MUST_USE int hs_remote_filters_recheck(struct hs_remote_session *s);
 
 /* A thread that lives, the main one if it does; 0: none. */
 pid_t hs_remote_any_thread(const struct hs_remote *r);

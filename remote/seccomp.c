@@ -3,6 +3,13 @@
  * the process: so no call is made that was not first put to every filter of the thread, with the very number,
  * arguments and address that it will have. The filters are read with PTRACE_SECCOMP_GET_FILTER and run here: they are
  * classic BPF programs over one small record, without side effects.
+ *
+ * Filters may come while the thread is held: another thread can put one on all of the process
+ * (SECCOMP_FILTER_FLAG_TSYNC), stopped ones included. So it is asked again before each call whether they are still
+ * those that were read; and since one may come between that and the call, the kernel is told before it is asked to
+ * leave this thread's filters out as long as we hold it (PTRACE_O_SUSPEND_SECCOMP). All that the thread does meanwhile
+ * is our calls, which those that were read allow. Where the kernel refuses that, to one without CAP_SYS_ADMIN, that
+ * window of a microsecond is left.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -66,6 +73,26 @@ int hs_remote_filters_load(struct hs_remote_filters *f, pid_t tid, int mode, str
 		f->prog[f->nr].filter = insns;
 		f->nr++;
 	}
+}
+
+int hs_remote_filters_recheck(struct hs_remote_session *s)
+{
+	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
+	struct hs_remote_status st;
+
+	if (!s->suspended && hs_remote_sys->ptrace(PTRACE_SETOPTIONS, s->tid, NULL, (void *)options) == 0)
+		s->suspended = true;
+	if (hs_remote_sys->ptrace(PTRACE_SECCOMP_GET_FILTER, s->tid, (void *)s->filters.nr, NULL) >= 0)
+		return -EAGAIN;
+	if (errno == ESRCH)
+		return -ESRCH;
+	/* There is none behind those. */
+	if (errno == ENOENT)
+		return 0;
+	/* It has no filters, or they cannot be read: then its status says it. */
+	if (s->filters.nr || hs_remote_read_status(s->r->proc_fd, s->tid, &st) || st.seccomp != 0)
+		return -EAGAIN;
+	return 0;
 }
 
 /* One ALU step; false: division by zero, which ends a program with 0. */

@@ -254,11 +254,19 @@ int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t 
 {
 	const struct hs_remote_gadgets *g = &s->r->gadgets;
 	struct user_regs_struct regs = s->user;
+	int rc;
 
 	/* rt_sigreturn is made with the registers that the call leaves. */
 	if (!hs_remote_filters_allow(&s->filters, nr, args, g->call + 2) ||
 	    !hs_remote_filters_allow(&s->filters, SYS_rt_sigreturn, args, g->sigreturn + g->sigreturn_size))
 		return -EACCES;
+	rc = hs_remote_filters_recheck(s);
+	if (rc == -ESRCH)
+		hs_remote_lost(s);
+	else if (rc)
+		hs_remote_session_end(s);
+	if (rc)
+		return rc;
 
 	regs.rip = g->call;
 	regs.rsp = s->room.frame;
@@ -273,8 +281,6 @@ int hs_remote_session_call(struct hs_remote_session *s, long nr, const uint64_t 
 	regs.r9 = args[5];
 
 	do {
-		int rc;
-
 		s->planted = true;
 		if (hs_remote_sys->ptrace(PTRACE_SETREGS, s->tid, NULL, &regs)) {
 			hs_remote_lost(s);

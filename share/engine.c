@@ -135,7 +135,8 @@ void hs_share_destroy(struct hs_share *s)
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		hs_engine_forget(&s->guests[i]);
 	free(s->guests);
-	if (s->claimed)
+	/* Also what an earlier life had claimed, and could not have back while we shared it. */
+	if (s->ksm && !s->cfg.dry_run)
 		(void)hs_foreign_claim_give_back(&s->host);
 	hs_ksm_release(s->ksm);
 	free(s);

@@ -171,7 +171,6 @@ static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs
 	if (!rc)
 		rc = hs_foreign_claim_record(&s->host, c, err);
 	if (!rc) {
-		s->claimed = true;
 		rc = hs_foreign_claim_take(&s->host, c, g->remote, err);
 	}
 	return rc;
@@ -179,7 +178,7 @@ static int take_foreign(struct hs_share *s, struct hs_engine_guest *g, struct hs
 
 int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, uint64_t *adopted, struct hs_error *err)
 {
-	struct adopt a = { .g = g, .foreign = { .pid = g->view->pid } };
+	struct adopt a = { .g = g, .foreign = { .pid = g->view->pid, .id = g->process } };
 	int rc = hs_mark_record_read(&s->host, g->view->pid, &a.record, err);
 
 	if (rc)

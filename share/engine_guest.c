@@ -77,13 +77,17 @@ static int learn(struct hs_share *s, struct hs_engine_guest *g, const struct hs_
 	g->remote = guest->remote;
 	g->nr_huge = guest->view->nr_huge;
 	g->sums.rmap_items = UINT64_MAX;
-	g->started = hs_start_time(&s->host, g->view->pid);
-	g->exec_id = hs_exec_id(&s->host, g->view->pid);
+	rc = hs_process_id_read(&s->host, g->view->pid, &g->process);
 	g->name = strdup(guest->name);
 	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
 	if (!adopted)
 		adopted = &none;
-	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	if (rc)
+		(void)hs_error_set(err, rc, "which process has the number %d cannot be told: %s", (int)g->view->pid,
+				   strerror(-rc));
+	else
+		rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err)
+					: hs_error_set(err, -ENOMEM, "out of memory");
 	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
 	 * now is taken all the same, to be undone. */
 	if (!rc && *adopted && hs_engine_verify(s, g, HS_ENGINE_VERIFY_AT_ONCE, NULL) == -ESRCH)

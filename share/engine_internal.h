@@ -65,12 +65,11 @@ struct hs_engine_guest {
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
-	hs_huge_nr verify_next;      /* where the next verify in turn begins */
-	struct hs_mark_record stray; /* ours by the record and by the kernel, but no guest memory to the view: pieces
-					too small. To be undone with the rest */
-	uint64_t record_digest;      /* of the record on the disk; 0: not known */
-	uint64_t started;            /* the process's start time: its number may be another's one day */
-	uint64_t exec_id;            /* as hs_exec_id */
+	hs_huge_nr verify_next;       /* where the next verify in turn begins */
+	struct hs_mark_record stray;  /* ours by the record and by the kernel, but no guest memory to the view: pieces
+					 too small. To be undone with the rest */
+	uint64_t record_digest;       /* of the record on the disk; 0: not known */
+	struct hs_process_id process; /* its number may be another's one day */
 };
 
 /* Sizes of the kernel's structures, bytes. */
@@ -89,7 +88,6 @@ struct hs_share {
 	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, in all */
 	char unparted[64];        /* the guest whose frames the last look for common ones could not read; empty: none */
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
-	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */
 	hs_share_progress *progress;

@@ -293,7 +293,6 @@ static int claim_one(struct hs_share *s, const struct hs_ksm_foreign *f, struct 
 			rc = hs_foreign_claim_record(&s->host, &c, &why);
 		if (!rc)
 			rc = hs_foreign_claim_take(&s->host, &c, NULL, &why);
-		s->claimed = true;
 	}
 	hs_foreign_claim_finish(&c);
 	if (!rc || rc == -ESRCH)

@@ -1,24 +1,21 @@
 /*
  * Order, and what each step closes. Taking: look, record, take; a crash after the record and before the call makes the
  * next engine set a mark that is there already, which is nothing. Giving back: call, then remove the record; a crash in
- * between does the same. The record names the process by pid and start time: a number that was given to another process
- * since is never taken for it, nor is a program that the process has become by exec.
+ * between does the same. The record names the process and its program (base/state_file.h): a number that was given to
+ * another one since is never taken for it.
  */
 #include "foreign_claim.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hostfile.h"
-#include "base/procstat.h"
+#include "base/state_file.h"
 
 #define HEADER "hs-share claim 1"
 #define PREFIX "claim-"
@@ -31,21 +28,7 @@ void hs_foreign_claim_finish(struct hs_foreign_claim *c)
 
 static int add(struct hs_foreign_claim *c, uint64_t start, uint64_t end)
 {
-	if (c->nr && c->ranges[c->nr - 1].end == start) {
-		c->ranges[c->nr - 1].end = end;
-		return 0;
-	}
-	if (c->nr == c->room) {
-		size_t room = c->room ? c->room * 2 : 16;
-		struct hs_foreign_claim_range *grown = reallocarray(c->ranges, room, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		c->ranges = grown;
-		c->room = room;
-	}
-	c->ranges[c->nr++] = (struct hs_foreign_claim_range){ start, end };
-	return 0;
+	return hs_mark_range_add(&c->ranges, &c->nr, &c->room, (struct hs_mark_range){ .start = start, .end = end });
 }
 
 int hs_foreign_claim_note(struct hs_foreign_claim *c, const struct hs_mark_record *ours, const struct hs_vma *vma)
@@ -87,6 +70,10 @@ int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, struct hs_forei
 
 	memset(out, 0, sizeof(*out));
 	out->pid = pid;
+	rc = hs_process_id_read(host, pid, &out->id);
+	if (rc)
+		return hs_error_set(err, rc, "which process has the number %d cannot be told: %s", (int)pid,
+				    strerror(-rc));
 	rc = hs_mark_record_read(host, pid, &f.ours, err);
 	if (!rc) {
 		rc = hs_vmas_each(host, pid, visit, &f);
@@ -117,34 +104,35 @@ uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_
 	return all;
 }
 
-static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX])
+static void record_name(pid_t pid, char out[NAME_MAX])
 {
-	(void)snprintf(out, PATH_MAX, "%s/" PREFIX "%d", host->state_dir, (int)pid);
+	(void)snprintf(out, NAME_MAX, PREFIX "%d", (int)pid);
 }
 
 /* A record that is whole and of the process that has the number now; 0, -ENOENT otherwise. Other errors: it is not
  * known. */
 static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out)
 {
-	char path[PATH_MAX], line[256];
-	uint64_t ticks = 0, exec_id = 0, exec_now, start, end;
+	char path[PATH_MAX], name[NAME_MAX], line[256];
+	struct hs_state_owner now, owner;
 	bool whole = false, io;
-	int n = 0, rc = 0;
+	uint64_t start, end;
+	int rc;
 	FILE *f;
 
 	memset(out, 0, sizeof(*out));
 	out->pid = pid;
-	record_path(host, pid, path);
-	f = fopen(path, "re");
+	rc = hs_state_owner_now(host, pid, &now);
+	if (rc && rc != -ESRCH)
+		return rc;
+	out->id = now.process;
+	record_name(pid, name);
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, name);
+	f = rc ? NULL : fopen(path, "re");
 	if (!f)
-		return errno == ENOENT ? -ENOENT : -EIO;
+		return rc || errno == ENOENT ? -ENOENT : -errno;
 	if (!fgets(line, sizeof(line), f) || strcmp(line, HEADER "\n") != 0 || !fgets(line, sizeof(line), f) ||
-	    sscanf(line, "pid %d started %" SCNu64 " exec %" SCNx64, &n, &ticks, &exec_id) < 2 || n != pid || !ticks ||
-	    ticks != hs_start_time(host, pid))
-		rc = -ENOENT;
-	/* An older record has no exec. What was claimed went with the address space. */
-	exec_now = exec_id ? hs_exec_id(host, pid) : 0;
-	if (exec_now && exec_now != exec_id)
+	    hs_state_owner_parse(line, pid, &owner) || !hs_state_owner_same(&owner, &now))
 		rc = -ENOENT;
 	while (!rc && !whole && fgets(line, sizeof(line), f)) {
 		whole = strcmp(line, "end\n") == 0;
@@ -158,10 +146,10 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_
 	if (!rc && whole)
 		return 0;
 	hs_foreign_claim_finish(out);
-	return rc == -ENOMEM || (!rc && io) ? -EIO : -ENOENT;
+	return rc == -ENOMEM ? rc : io ? -EIO : -ENOENT;
 }
 
-static bool has(const struct hs_foreign_claim *c, const struct hs_foreign_claim_range *r)
+static bool has(const struct hs_foreign_claim *c, const struct hs_mark_range *r)
 {
 	for (size_t i = 0; i < c->nr; i++)
 		if (c->ranges[i].start == r->start && c->ranges[i].end == r->end)
@@ -169,53 +157,47 @@ static bool has(const struct hs_foreign_claim *c, const struct hs_foreign_claim_
 	return false;
 }
 
+/* What is written, and whose it is. */
+struct text {
+	const struct hs_foreign_claim *old, *more;
+	struct hs_state_owner owner;
+};
+
+static void print(FILE *f, const void *ctx)
+{
+	const struct text *t = ctx;
+
+	(void)fprintf(f, HEADER "\n");
+	hs_state_owner_print(f, t->more->pid, &t->owner);
+	for (size_t i = 0; i < t->old->nr; i++)
+		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", t->old->ranges[i].start, t->old->ranges[i].end);
+	/* Recorded and then not taken it comes again, in each cycle while the process is held by a debugger. */
+	for (size_t i = 0; i < t->more->nr; i++)
+		if (!has(t->old, &t->more->ranges[i]))
+			(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", t->more->ranges[i].start, t->more->ranges[i].end);
+	(void)fprintf(f, "end\n");
+}
+
 int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_claim *c, struct hs_error *err)
 {
-	char path[PATH_MAX], tmp[PATH_MAX + 8];
-	const uint64_t ticks = hs_start_time(host, c->pid);
 	struct hs_foreign_claim old;
-	int fd, rc;
-	FILE *f;
+	struct text t = { .old = &old, .more = c };
+	char name[NAME_MAX];
+	int rc = hs_state_owner_now(host, c->pid, &t.owner);
 
-	if (!ticks)
+	if (rc == -ESRCH || (!rc && !hs_process_id_same(&t.owner.process, &c->id)))
 		return hs_error_set(err, -ESRCH, "process %d is gone", (int)c->pid);
-	if (mkdir(host->state_dir, 0700) && errno != EEXIST)
-		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", host->state_dir,
-				    strerror(errno));
-	record_path(host, c->pid, path);
-	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
+	record_name(c->pid, name);
 	/* What was claimed before must not be lost. */
-	rc = read_record(host, c->pid, &old);
+	if (!rc)
+		rc = read_record(host, c->pid, &old);
 	if (rc && rc != -ENOENT)
-		return hs_error_set(err, rc, "cannot read %s: %s", path, strerror(-rc));
+		return hs_error_set(err, rc, "cannot read %s/%s: %s", host->state_dir, name, strerror(-rc));
 	if (rc)
 		memset(&old, 0, sizeof(old));
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	f = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!f) {
-		rc = -errno;
-		if (fd >= 0)
-			(void)close(fd);
-		hs_foreign_claim_finish(&old);
-		return hs_error_set(err, rc, "cannot write %s: %s", tmp, strerror(-rc));
-	}
-	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 " exec %" PRIx64 "\n", (int)c->pid, ticks,
-		      hs_exec_id(host, c->pid));
-	for (size_t i = 0; i < old.nr; i++)
-		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", old.ranges[i].start, old.ranges[i].end);
-	/* Recorded and then not taken it comes again, in each cycle while the process is held by a debugger. */
-	for (size_t i = 0; i < c->nr; i++)
-		if (!has(&old, &c->ranges[i]))
-			(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", c->ranges[i].start, c->ranges[i].end);
-	(void)fprintf(f, "end\n");
-	rc = fflush(f) || ferror(f) || fsync(fd) ? -EIO : 0;
-	(void)fclose(f);
-	if (!rc && rename(tmp, path))
-		rc = -errno;
-	if (rc)
-		(void)unlink(tmp);
+	rc = hs_state_file_put(host, name, print, &t);
 	hs_foreign_claim_finish(&old);
-	return rc ? hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc)) : 0;
+	return rc ? hs_error_set(err, rc, "cannot write %s/%s: %s", host->state_dir, name, strerror(-rc)) : 0;
 }
 
 /* The advice on all ranges; a range that the process has given back since is no error. */
@@ -241,8 +223,14 @@ static int with_remote(const struct hs_host *host, const struct hs_foreign_claim
 		       int advice, struct hs_error *err)
 {
 	struct hs_remote *own = NULL;
+	struct hs_process_id now;
 	int rc = remote ? 0 : hs_remote_open(&own, host, c->pid, err);
 
+	/* What was opened is the process that was looked at: its number, or its memory, may be another's by now. */
+	if (!rc && own)
+		rc = hs_process_id_read(host, c->pid, &now);
+	if (!rc && own && !hs_process_id_same(&now, &c->id))
+		rc = hs_error_set(err, -ESRCH, "process %d is gone", (int)c->pid);
 	if (!rc)
 		rc = advise(c, remote ? remote : own, advice, err);
 	hs_remote_close(own);
@@ -269,7 +257,7 @@ static int visit_giving(void *ctx, const struct hs_vma *vma)
 	struct giving *g = ctx;
 
 	for (size_t i = 0; i < g->recorded->nr; i++) {
-		const struct hs_foreign_claim_range *r = &g->recorded->ranges[i];
+		const struct hs_mark_range *r = &g->recorded->ranges[i];
 		const uint64_t start = vma->start > r->start ? vma->start : r->start;
 		const uint64_t end = vma->end < r->end ? vma->end : r->end;
 		uint64_t stop;
@@ -296,7 +284,7 @@ static int visit_giving(void *ctx, const struct hs_vma *vma)
 /* 0: all was given back; -EAGAIN: what is shared still comes later. */
 static int give_back(const struct hs_host *host, const struct hs_foreign_claim *recorded)
 {
-	struct giving g = { .recorded = recorded, .now = { .pid = recorded->pid } };
+	struct giving g = { .recorded = recorded, .now = { .pid = recorded->pid, .id = recorded->id } };
 	int rc = hs_mark_record_read(host, recorded->pid, &g.ours, NULL);
 
 	if (!rc)
@@ -308,39 +296,26 @@ static int give_back(const struct hs_host *host, const struct hs_foreign_claim *
 	return rc ? rc : g.later ? -EAGAIN : 0;
 }
 
+static void give_back_one(void *ctx, const struct hs_host *host, pid_t pid, const char *path)
+{
+	struct hs_foreign_claim c;
+	size_t *nr = ctx;
+	int rc = read_record(host, pid, &c);
+
+	if (!rc) {
+		rc = give_back(host, &c);
+		hs_foreign_claim_finish(&c);
+		*nr += !rc;
+	}
+	/* What cannot be read or done now is kept for the next time. */
+	if (!rc || rc == -ENOENT || rc == -ESRCH)
+		(void)unlink(path);
+}
+
 size_t hs_foreign_claim_give_back(const struct hs_host *host)
 {
-	DIR *d = opendir(host->state_dir);
-	struct dirent *e;
 	size_t nr = 0;
 
-	while (d && (e = readdir(d))) {
-		struct hs_foreign_claim c;
-		char path[PATH_MAX], *end;
-		long pid;
-		int rc;
-
-		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
-			continue;
-		pid = strtol(e->d_name + strlen(PREFIX), &end, 10);
-		if (strcmp(end, ".new") == 0)
-			(void)unlinkat(dirfd(d), e->d_name, 0); /* written half, by a killed one: nothing was taken */
-		if (*end || pid <= 0 || pid > INT_MAX)
-			continue;
-		rc = read_record(host, (pid_t)pid, &c);
-		if (rc && rc != -ENOENT)
-			continue; /* it cannot be read now: kept for the next time */
-		if (!rc) {
-			rc = give_back(host, &c);
-			hs_foreign_claim_finish(&c);
-			nr += !rc;
-			if (rc && rc != -ESRCH)
-				continue;
-		}
-		record_path(host, (pid_t)pid, path);
-		(void)unlink(path);
-	}
-	if (d)
-		(void)closedir(d);
+	hs_state_file_each(host, PREFIX, give_back_one, &nr);
 	return nr;
 }

@@ -9,15 +9,15 @@
 #include "hs/error.h"
 #include "hs/host.h"
 #include "hs/remote.h"
+#include "base/procstat.h"
 #include "base/vmas.h"
 #include "mark_record.h"
 
-/* Ranges of one process. */
+/* Ranges of one process; their kind is 0. */
 struct hs_foreign_claim {
 	pid_t pid;
-	struct hs_foreign_claim_range {
-		uint64_t start, end; /* bytes, address in the process */
-	} * ranges;
+	struct hs_process_id id; /* as of before its memory was looked at */
+	struct hs_mark_range *ranges;
 	size_t nr, room;
 	uint64_t ksm_bytes; /* of it merged when it was looked at: what unmerging needs */
 };
@@ -37,7 +37,8 @@ HS_MUST_USE int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, str
  * process. */
 uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_foreign_claim *c);
 
-/* Adds the claim to the process's record. 0 or -errno with the text; then nothing may be taken. */
+/* Adds the claim to the process's record. 0 or -errno with the text; then nothing may be taken. -ESRCH: the process is
+ * gone, or runs another program by now. */
 HS_MUST_USE int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_claim *c,
 					struct hs_error *err);
 

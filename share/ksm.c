@@ -104,8 +104,10 @@ static int recover_locked(const struct hs_host *host, struct hs_ksm_knobs *left,
 	int rc = hs_ksm_state_read(host, &knobs, err);
 
 	memset(left, 0, sizeof(*left));
+	if (rc == -ENOENT)
+		return hs_ksm_state_remove(host, err); /* one of another boot, or half of one, may lie there */
 	if (rc)
-		return rc == -ENOENT ? 0 : rc;
+		return rc;
 	rc = hs_ksm_knobs_restore(host, &knobs, &restored, err);
 	*left = restored.left;
 	say_theirs(host, &restored);

@@ -1,20 +1,20 @@
 /*
  * The state file: what KSM's knobs were, and what we set them to, for whoever comes after a crash.
  *
- * Order: it is written to a file of another name, flushed to the disk, and renamed, before the first knob is changed.
- * So at any instant there is either no file, and no knob of ours, or a complete file. The last line says that it is
- * complete; a file that does not read so in every line is not ours, and nothing is set from it.
+ * Order: it is put in place as a whole (base/state_file.h) before the first knob is changed. So at any instant there is
+ * either no file, and no knob of ours, or a complete file. The last line says that it is complete; a file that does not
+ * read so in every line is not ours, and nothing is set from it. One of another boot says nothing: what the knobs hold
+ * now nobody of ours has set.
  */
 #include "ksm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/hostfile.h"
+#include "base/state_file.h"
 
 #define STATE_NAME "ksm.state"
 #define HEADER     "hs-share ksm state 1"
@@ -26,66 +26,40 @@ static const uint64_t knob_max[HS_KSM_NR_KNOBS] = {
 	[HS_KSM_SMART_SCAN] = 1, [HS_KSM_USE_ZERO_PAGES] = 1,         [HS_KSM_MAX_PAGE_SHARING] = INT32_MAX,
 };
 
-static int write_all(int fd, const char *text, size_t len)
+struct text {
+	const struct hs_ksm_knobs *knobs;
+	char boot[HS_STATE_BOOT_MAX];
+};
+
+static void print(FILE *f, const void *ctx)
 {
-	while (len) {
-		ssize_t n = write(fd, text, len);
+	const struct text *t = ctx;
+	const struct hs_ksm_knobs *knobs = t->knobs;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		text += n;
-		len -= (size_t)n;
-	}
-	return fsync(fd) ? -errno : 0;
-}
-
-/* The folder's own entry, so that the rename survives a power cut where the state folder is on a disk. */
-static void flush_dir(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd >= 0) {
-		(void)fsync(fd);
-		(void)close(fd);
-	}
+	(void)fprintf(f, HEADER "\nboot %s\n", t->boot);
+	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
+		if (knobs->has[i])
+			(void)fprintf(f, "%s %" PRIu64 "\n", hs_ksm_knob_name[i], knobs->value[i]);
+	if (knobs->advisor[0])
+		(void)fprintf(f, "advisor_mode %s\n", knobs->advisor);
+	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
+		if (knobs->has_set[i])
+			(void)fprintf(f, "set %s from %" PRIu64 " to %" PRIu64 "\n", hs_ksm_knob_name[i],
+				      knobs->least[i], knobs->most[i]);
+	(void)fprintf(f, FOOTER "\n");
 }
 
 int hs_ksm_state_write(const struct hs_host *host, const struct hs_ksm_knobs *knobs, struct hs_error *err)
 {
-	char path[PATH_MAX], tmp[PATH_MAX + 8], text[1024];
-	size_t len;
-	int fd, rc;
+	struct text t = { .knobs = knobs };
+	int rc;
 
-	len = (size_t)snprintf(text, sizeof(text), "%s\n", HEADER);
-	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
-		if (knobs->has[i])
-			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s %" PRIu64 "\n", hs_ksm_knob_name[i],
-						knobs->value[i]);
-	if (knobs->advisor[0])
-		len += (size_t)snprintf(text + len, sizeof(text) - len, "advisor_mode %s\n", knobs->advisor);
-	for (int i = 0; i < HS_KSM_NR_KNOBS; i++)
-		if (knobs->has_set[i])
-			len +=
-			    (size_t)snprintf(text + len, sizeof(text) - len, "set %s from %" PRIu64 " to %" PRIu64 "\n",
-					     hs_ksm_knob_name[i], knobs->least[i], knobs->most[i]);
-	len += (size_t)snprintf(text + len, sizeof(text) - len, "%s\n", FOOTER);
-
-	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, STATE_NAME);
-	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	rc = fd < 0 ? -errno : write_all(fd, text, len);
-	if (fd >= 0)
-		(void)close(fd);
-	if (!rc && rename(tmp, path))
-		rc = -errno;
-	if (rc)
-		return hs_error_set(err, rc,
-				    "cannot save KSM's settings in %s (%s): they stay untouched; make room there", path,
-				    strerror(-rc));
-	flush_dir(host->state_dir);
-	return 0;
+	hs_state_file_boot(host, t.boot);
+	rc = hs_state_file_put(host, STATE_NAME, print, &t);
+	return rc ? hs_error_set(err, rc,
+				 "cannot save KSM's settings in %s/%s (%s): they stay untouched; make room there",
+				 host->state_dir, STATE_NAME, strerror(-rc))
+		  : 0;
 }
 
 /* "set NAME from LEAST to MOST": what we set. */
@@ -142,12 +116,13 @@ static int parse_line(struct hs_ksm_knobs *knobs, const char *line)
 
 int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, struct hs_error *err)
 {
-	char text[2048], *rest = text, *line;
-	bool header = false, footer = false;
+	char text[2048], *rest = text, *line, boot[HS_STATE_BOOT_MAX];
+	bool header = false, footer = false, other_boot = false;
 	ssize_t n = hs_hostfile_read(host->state_dir, STATE_NAME, text, sizeof(text));
 	int rc = 0;
 
 	memset(knobs, 0, sizeof(*knobs));
+	hs_state_file_boot(host, boot);
 	if (n == -ENOENT)
 		return -ENOENT;
 	if (n < 0)
@@ -160,6 +135,8 @@ int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, st
 			rc = -EINVAL;
 		else if (!header)
 			rc = (header = !strcmp(line, HEADER)) ? 0 : -EINVAL;
+		else if (!strncmp(line, "boot ", 5))
+			other_boot = strcmp(line + 5, boot) != 0;
 		else if (!(footer = !strcmp(line, FOOTER)))
 			rc = parse_line(knobs, line);
 	}
@@ -169,16 +146,16 @@ int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, st
 		    "%s/%s is not a state file of hs-share: set KSM's knobs by hand as they should be, then "
 		    "remove the file",
 		    host->state_dir, STATE_NAME);
+	if (other_boot) { /* the kernel has begun with its own since */
+		memset(knobs, 0, sizeof(*knobs));
+		return -ENOENT;
+	}
 	return 0;
 }
 
 int hs_ksm_state_remove(const struct hs_host *host, struct hs_error *err)
 {
-	char path[PATH_MAX];
+	int rc = hs_state_file_remove(host, STATE_NAME);
 
-	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, STATE_NAME);
-	if (unlink(path) && errno != ENOENT)
-		return hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno));
-	flush_dir(host->state_dir);
-	return 0;
+	return rc ? hs_error_set(err, rc, "cannot remove %s/%s: %s", host->state_dir, STATE_NAME, strerror(-rc)) : 0;
 }

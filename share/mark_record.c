@@ -1,21 +1,16 @@
 #include "mark_record.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/hostfile.h"
-#include "base/procstat.h"
+#include "base/state_file.h"
 
-#define HEADER   "hs-share marks 1"
-#define PREFIX   "marks-"
-#define BOOT_MAX 64
+#define HEADER "hs-share marks 1"
+#define PREFIX "marks-"
 
 static const char letters[] = "mphw"; /* of each kind, by its bit */
 
@@ -25,25 +20,31 @@ void hs_mark_record_finish(struct hs_mark_record *r)
 	memset(r, 0, sizeof(*r));
 }
 
-int hs_mark_record_add(struct hs_mark_record *r, uint64_t start, uint64_t end, uint32_t kind)
+int hs_mark_range_add(struct hs_mark_range **ranges, size_t *nr, size_t *room, struct hs_mark_range range)
 {
-	struct hs_mark_range *last = r->nr ? &r->ranges[r->nr - 1] : NULL;
+	struct hs_mark_range *last = *nr ? &(*ranges)[*nr - 1] : NULL;
 
-	if (last && last->kind == kind && last->end == start) {
-		last->end = end;
+	if (last && last->kind == range.kind && last->end == range.start) {
+		last->end = range.end;
 		return 0;
 	}
-	if (r->nr == r->room) {
-		size_t room = r->room ? r->room * 2 : 64;
-		struct hs_mark_range *grown = reallocarray(r->ranges, room, sizeof(*grown));
+	if (*nr == *room) {
+		size_t more = *room ? *room * 2 : 64;
+		struct hs_mark_range *grown = reallocarray(*ranges, more, sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
-		r->ranges = grown;
-		r->room = room;
+		*ranges = grown;
+		*room = more;
 	}
-	r->ranges[r->nr++] = (struct hs_mark_range){ .start = start, .end = end, .kind = kind };
+	(*ranges)[(*nr)++] = range;
 	return 0;
+}
+
+int hs_mark_record_add(struct hs_mark_record *r, uint64_t start, uint64_t end, uint32_t kind)
+{
+	return hs_mark_range_add(&r->ranges, &r->nr, &r->room,
+				 (struct hs_mark_range){ .start = start, .end = end, .kind = kind });
 }
 
 bool hs_mark_record_holds(const struct hs_mark_record *r, uint64_t start, uint64_t end, uint64_t *stop)
@@ -95,16 +96,9 @@ static int arrange(struct hs_mark_record *r)
 
 /* ---- the file ---- */
 
-static void path_of(const struct hs_host *host, pid_t pid, char out[PATH_MAX])
+static void name_of(pid_t pid, char out[NAME_MAX])
 {
-	(void)snprintf(out, PATH_MAX, "%s/" PREFIX "%d", host->state_dir, (int)pid);
-}
-
-/* Names this boot. A host that does not say which one it is has one name for all: the start time is left. */
-static void boot_of(const struct hs_host *host, char out[BOOT_MAX])
-{
-	if (hs_hostfile_read(host->proc_dir, "sys/kernel/random/boot_id", out, BOOT_MAX) <= 0 || strchr(out, ' '))
-		(void)snprintf(out, BOOT_MAX, "unknown");
+	(void)snprintf(out, NAME_MAX, PREFIX "%d", (int)pid);
 }
 
 static int parse_range(struct hs_mark_record *r, const char *line)
@@ -131,18 +125,17 @@ static int parse_range(struct hs_mark_record *r, const char *line)
 	return hs_mark_record_add(r, start, end, kind);
 }
 
-/* 0: whole. 1: about another process, or another boot. */
-static int parse(FILE *f, const struct hs_host *host, struct hs_mark_record *out)
+/* 0: whole. Another error than -EBADMSG: it cannot be read now. */
+static int parse(FILE *f, struct hs_mark_record *out, struct hs_state_owner *owner)
 {
-	char *line = NULL, boot[BOOT_MAX] = "", now[BOOT_MAX];
-	uint64_t ticks = 0, exec_id = 0, exec_now, count = 0;
 	bool whole = false;
+	uint64_t count = 0;
+	char *line = NULL;
 	size_t size = 0;
 	ssize_t n;
-	int rc = -EBADMSG, pid = 0, at = 0;
+	int rc = -EBADMSG;
 
-	boot_of(host, now);
-	for (; (n = getline(&line, &size, f)) > 0; at++) {
+	for (int at = 0; errno = 0, (n = getline(&line, &size, f)) > 0; at++) {
 		if (whole || line[n - 1] != '\n' || strlen(line) != (size_t)n) {
 			rc = -EBADMSG;
 			break;
@@ -151,12 +144,7 @@ static int parse(FILE *f, const struct hs_host *host, struct hs_mark_record *out
 		if (at == 0)
 			rc = strcmp(line, HEADER) ? -EBADMSG : 0;
 		else if (at == 1)
-			/* A record of an earlier version has no exec. */
-			rc = sscanf(line, "pid %d started %" SCNu64 " boot %63s exec %" SCNx64, &pid, &ticks, boot,
-				    &exec_id) >= 3 &&
-				     pid == out->pid && ticks
-				 ? 0
-				 : -EBADMSG;
+			rc = hs_state_owner_parse(line, out->pid, owner) || !owner->boot[0] ? -EBADMSG : 0;
 		else if (sscanf(line, "end %" SCNu64, &count) == 1)
 			rc = (whole = count == out->nr) ? 0 : -EBADMSG;
 		else
@@ -164,54 +152,62 @@ static int parse(FILE *f, const struct hs_host *host, struct hs_mark_record *out
 		if (rc)
 			break;
 	}
+	if (n < 0 && !feof(f))
+		rc = errno ? -errno : -EIO;
 	free(line);
-	if (rc)
-		return rc;
-	rc = whole ? arrange(out) : -EBADMSG;
-	if (rc)
-		return rc;
-	exec_now = exec_id ? hs_exec_id(host, out->pid) : 0;
-	return strcmp(boot, now) != 0 || ticks != hs_start_time(host, out->pid) || (exec_now && exec_now != exec_id);
+	return rc ? rc : whole ? arrange(out) : -EBADMSG;
 }
 
 int hs_mark_record_read(const struct hs_host *host, pid_t pid, struct hs_mark_record *out, struct hs_error *err)
 {
-	char path[PATH_MAX];
+	struct hs_state_owner now, owner = { 0 };
+	char path[PATH_MAX], name[NAME_MAX];
 	FILE *f;
 	int rc;
 
 	memset(out, 0, sizeof(*out));
 	out->pid = pid;
-	if (!hs_start_time(host, pid))
-		return hs_error_set(err, -ESRCH, "process %d is gone", (int)pid);
-	path_of(host, pid, path);
+	rc = hs_state_owner_now(host, pid, &now);
+	if (rc == -ESRCH)
+		return hs_error_set(err, rc, "process %d is gone", (int)pid);
+	if (rc)
+		return hs_error_set(err, rc, "which process has the number %d cannot be told: %s", (int)pid,
+				    strerror(-rc));
+	name_of(pid, name);
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, name);
 	f = fopen(path, "re");
 	if (!f && errno == ENOENT)
 		return 0;
-	rc = f ? parse(f, host, out) : -errno;
+	rc = f ? parse(f, out, &owner) : -errno;
 	if (f)
 		(void)fclose(f);
-	if (!rc)
+	if (!rc && hs_state_owner_same(&owner, &now))
 		return 0;
 	out->nr = out->nr_mergeable = 0;
-	if (rc == 1)
+	if (!rc)
 		return 0;
-	return hs_error_set(err, rc == -ENOMEM ? rc : -EBADMSG,
-			    "what was marked in process %d cannot be read from %s (%s): its memory is left alone; when "
-			    "its marks are known not to be ours, remove the file",
-			    (int)pid, path, rc == -EBADMSG ? "damaged" : strerror(-rc));
+	if (rc != -EBADMSG)
+		return hs_error_set(err, rc, "what was marked in process %d cannot be read from %s now: %s", (int)pid,
+				    path, strerror(-rc));
+	return hs_error_set(err, rc,
+			    "what was marked in process %d cannot be read from %s (damaged): its memory is left alone; "
+			    "when its marks are known not to be ours, remove the file",
+			    (int)pid, path);
 }
 
-static int write_text(FILE *f, const struct hs_host *host, const struct hs_mark_record *r, uint64_t ticks,
-		      uint64_t exec_id)
-{
-	char boot[BOOT_MAX];
+/* What is written, and whose it is. */
+struct text {
+	const struct hs_mark_record *r;
+	struct hs_state_owner owner;
+};
 
-	boot_of(host, boot);
-	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 " boot %s", (int)r->pid, ticks, boot);
-	if (exec_id)
-		(void)fprintf(f, " exec %" PRIx64, exec_id);
-	(void)fputc('\n', f);
+static void print(FILE *f, const void *ctx)
+{
+	const struct text *t = ctx;
+	const struct hs_mark_record *r = t->r;
+
+	(void)fprintf(f, HEADER "\n");
+	hs_state_owner_print(f, r->pid, &t->owner);
 	for (size_t i = 0; i < r->nr; i++) {
 		char kinds[sizeof(letters)], *k = kinds;
 
@@ -223,79 +219,40 @@ static int write_text(FILE *f, const struct hs_host *host, const struct hs_mark_
 	}
 	/* Joined as the reader joins them: the same number comes out. */
 	(void)fprintf(f, "end %zu\n", r->nr);
-	return fflush(f) || ferror(f) || fsync(fileno(f)) ? -EIO : 0;
-}
-
-/* The folder's entry, so that the rename survives a power cut where the state folder is on a disk. */
-static void flush_dir(const char *dir)
-{
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd >= 0) {
-		(void)fsync(fd);
-		(void)close(fd);
-	}
 }
 
 int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record *r, struct hs_error *err)
 {
-	const uint64_t ticks = hs_start_time(host, r->pid), exec_id = hs_exec_id(host, r->pid);
-	char path[PATH_MAX], tmp[PATH_MAX + 8];
-	int fd, rc;
-	FILE *f;
+	struct text t = { .r = r };
+	char path[PATH_MAX], name[NAME_MAX];
+	int rc = hs_state_owner_now(host, r->pid, &t.owner);
 
-	path_of(host, r->pid, path);
-	if (ticks && r->started && r->started != ticks)
-		return hs_error_set(err, -ESRCH, "process %d is gone: another one has its number", (int)r->pid);
-	if (exec_id && r->exec_id && r->exec_id != exec_id)
-		return hs_error_set(err, -ESRCH, "process %d runs another program by now", (int)r->pid);
-	if (!r->nr) {
-		if (unlink(path) && errno != ENOENT)
-			return hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno));
-		return 0;
-	}
-	if (!ticks)
-		return hs_error_set(err, -ESRCH, "process %d is gone", (int)r->pid);
-	if (mkdir(host->state_dir, 0700) && errno != EEXIST)
-		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", host->state_dir,
-				    strerror(errno));
-	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	f = fd < 0 ? NULL : fdopen(fd, "w");
-	if (!f) {
-		rc = -errno;
-		if (fd >= 0)
-			(void)close(fd);
-		return hs_error_set(err, rc, "cannot write %s: %s", tmp, strerror(-rc));
-	}
-	rc = write_text(f, host, r, ticks, exec_id);
-	(void)fclose(f);
-	if (!rc && rename(tmp, path))
-		rc = -errno;
-	if (rc) {
-		(void)unlink(tmp); /* it may have taken the last of the room */
+	if (!rc && r->id.started && !hs_process_id_same(&r->id, &t.owner.process))
+		return hs_error_set(err, -ESRCH, "process %d is gone: another one has its number, or its memory",
+				    (int)r->pid);
+	if (rc == -ESRCH && r->nr)
+		return hs_error_set(err, rc, "process %d is gone", (int)r->pid);
+	name_of(r->pid, name);
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, name);
+	if (!rc || rc == -ESRCH)
+		rc = r->nr ? hs_state_file_put(host, name, print, &t) : hs_state_file_remove(host, name);
+	if (rc && !r->nr)
+		return hs_error_set(err, rc, "cannot remove %s: %s", path, strerror(-rc));
+	if (rc)
 		return hs_error_set(err, rc, "cannot write %s (%s), so nothing is marked", path, strerror(-rc));
-	}
-	flush_dir(host->state_dir);
 	return 0;
+}
+
+static void clean_one(void *ctx, const struct hs_host *host, pid_t pid, const char *path)
+{
+	struct hs_process_id id;
+
+	(void)ctx;
+	if (hs_process_id_read(host, pid, &id) == -ESRCH)
+		(void)unlink(path);
 }
 
 void hs_mark_record_clean(const struct hs_host *host)
 {
-	DIR *d = opendir(host->state_dir);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		char *end;
-		long pid;
-
-		if (strncmp(e->d_name, PREFIX, strlen(PREFIX)) != 0)
-			continue;
-		pid = strtol(e->d_name + strlen(PREFIX), &end, 10);
-		if (strcmp(end, ".new") == 0 ||
-		    (!*end && pid > 0 && pid <= INT_MAX && !hs_start_time(host, (pid_t)pid)))
-			(void)unlinkat(dirfd(d), e->d_name, 0);
-	}
-	if (d)
-		(void)closedir(d);
+	hs_state_file_each(host, PREFIX, clean_one, NULL);
 }

@@ -4,12 +4,11 @@
  *
  * A mark says by itself nothing about who made it: QEMU's postcopy and allocators under PR_SET_MEMORY_MERGE set
  * MERGEABLE with NOHUGEPAGE too. So after a restart only what is on record is ours, and only what it says was there
- * before is put back. The record is bound to the process by its start time, to the program that it runs by its exec
- * (marks go with the address space), and to this boot by its id. It may name more
- * than there is (it is written before the marks are made, and made smaller after they were taken away), never less.
+ * before is put back. The record is bound to the process, its program and this boot (base/state_file.h). It may name
+ * more than there is (it is written before the marks are made, and made smaller after they were taken away), never
+ * less.
  *
- * The file is made anew beside the old one, flushed and renamed: at any instant there is a whole one, or none. One that
- * cannot be read whole says nothing (-EBADMSG): what it was about is left alone.
+ * A file that is not whole says nothing (-EBADMSG): what it was about is left alone.
  */
 #ifndef HS_SHARE_MARK_RECORD_H
 #define HS_SHARE_MARK_RECORD_H
@@ -19,6 +18,7 @@
 #include "hs/error.h"
 #include "hs/host.h"
 #include "hs/types.h"
+#include "base/procstat.h"
 
 enum {
 	HS_MARK_MERGEABLE = 1U << 0,  /* MERGEABLE by us */
@@ -36,8 +36,7 @@ struct hs_mark_range {
 
 struct hs_mark_record {
 	pid_t pid;
-	uint64_t started; /* of a record to be written: the process's start time, or 0: that of who has the pid now */
-	uint64_t exec_id; /* the same of hs_exec_id */
+	struct hs_process_id id; /* of a record to be written: whose it is; 0: of who has the pid now */
 	struct hs_mark_range *ranges;
 	size_t nr, room;
 	size_t nr_mergeable; /* of a record that was read: the first ones, sorted, apart from one another; the rest is
@@ -49,11 +48,13 @@ void hs_mark_record_finish(struct hs_mark_record *r);
 /* Adds a range; one that goes on where the last one of all ended, with the same kind, is joined to it. -ENOMEM. */
 HS_MUST_USE int hs_mark_record_add(struct hs_mark_record *r, uint64_t start, uint64_t end, uint32_t kind);
 
+/* The same for any list of ranges. */
+HS_MUST_USE int hs_mark_range_add(struct hs_mark_range **ranges, size_t *nr, size_t *room, struct hs_mark_range range);
+
 /*
- * The process's record. nr 0: there is none, or it is about a process that had the number before, or about
- * a program that this one ran before. -EBADMSG: there is
- * one, and it cannot be believed; the text names it. -ESRCH: no such process. *out is the caller's to finish, after an
- * error too.
+ * The process's record. nr 0: there is none, or it is about a process that had the number before, or about a program
+ * that the process does not run any more. -EBADMSG: there is one, and it cannot be believed; the text names it. -ESRCH:
+ * no such process. Another error: it cannot be read now. *out is the caller's to finish, after an error too.
  */
 HS_MUST_USE int hs_mark_record_read(const struct hs_host *host, pid_t pid, struct hs_mark_record *out,
 				    struct hs_error *err);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/passthrough.h"
 #include "base/times.h"
 #include "base/wallclock.h"
 #include "service/common/descriptors.h"
@@ -210,8 +211,12 @@ int hs_cmd_run(int argc, char **argv)
 	hs_wallclock_catch_signals();
 	start_us = hs_wallclock.now_us(NULL);
 	rc = hs_pipeline_create(&p, &host, &o.look.cfg, &hs_wallclock, &err);
-	for (size_t i = 0; !rc && i < o.look.pids.nr; i++)
-		rc = hs_pipeline_add_pid(p, o.look.pids.pids[i], &err);
+	for (size_t i = 0; !rc && i < o.look.pids.nr; i++) {
+		rc = hs_passthrough_look(&host, o.look.pids.pids[i], &err);
+		rc = rc > 0 ? -EMEDIUMTYPE : rc;
+		if (!rc)
+			rc = hs_pipeline_add_pid(p, o.look.pids.pids[i], &err);
+	}
 	if (rc)
 		goto fail;
 	if (o.duration_s)

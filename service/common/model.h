@@ -73,7 +73,7 @@ enum hs_reason {
 	HS_REASON_NOSHAREPAGES,  /* libvirt's veto */
 	HS_REASON_SHARED_MEMORY, /* memfd or file: KSM cannot merge it */
 	HS_REASON_HUGETLBFS,
-	HS_REASON_PASSTHROUGH, /* a device is passed through: its memory is locked */
+	HS_REASON_PASSTHROUGH, /* a device is passed through, or its memory is pinned otherwise */
 	HS_REASON_TOO_SMALL,   /* no piece of memory that counts as guest memory */
 	HS_REASON_NO_PERMISSION,
 	HS_REASON_NO_DESCRIPTORS,  /* the service may open no more files for guests */

@@ -5,12 +5,12 @@
  */
 #include "daemon_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/passthrough.h"
 #include "service/common/log.h"
 
 #define RETRY_SOON_US (5 * UINT64_C(1000000))   /* held by a debugger, no memory free: passes soon */
@@ -118,28 +118,6 @@ static void on_limited(void *arg, int rc, const char *text)
 
 /* ---- reconcile ---- */
 
-/* A device that is passed through pins all of the guest's memory: KSM cannot merge a pinned page. */
-static bool has_vfio(const struct hs_host *host, pid_t pid)
-{
-	char path[4200], target[64];
-	bool found = false;
-	struct dirent *e;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return false;
-	while (!found && (e = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
-
-		target[n > 0 ? n : 0] = '\0';
-		found = strncmp(target, "/dev/vfio/", 10) == 0 || strcmp(target, "anon_inode:[vfio-device]") == 0;
-	}
-	(void)closedir(dir);
-	return found;
-}
-
 static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bool undo,
 		 void (*done)(void *arg, int rc, const char *text))
 {
@@ -163,12 +141,13 @@ static bool wanted_in(const struct hs_daemon *d, const struct hs_daemon_guest *g
 
 static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
 {
-	if (has_vfio(&d->host, g->pid)) {
-		refuse(g, -EMEDIUMTYPE,
-		       "a device is passed through to it, which pins its memory: KSM cannot merge that; without the "
-		       "device "
-		       "it could be shared");
-		g->refusal.reason = HS_REASON_PASSTHROUGH;
+	struct hs_error err = { "" };
+	int rc = hs_passthrough_look(&d->host, g->pid, &err);
+
+	if (rc) {
+		refuse(g, rc < 0 ? rc : -EMEDIUMTYPE, err.text);
+		if (rc > 0)
+			g->refusal.reason = HS_REASON_PASSTHROUGH;
 		return;
 	}
 	if (!post(g, HS_JOB_ADD, g->pid, false, on_added))

@@ -2,6 +2,7 @@
 #include "hs_test.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -87,6 +88,45 @@ START_TEST(test_service_procstat_start_time)
 }
 END_TEST
 
+/* Exec keeps number and start time, and is told by where the new program's stack is. */
+START_TEST(test_service_procstat_process_id)
+{
+	struct hs_process_id before, after, other = { .started = 5 };
+	int up[2], down[2];
+	char c;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(up), 0);
+	ck_assert_int_eq(pipe(down), 0);
+	pid = fork();
+	if (!pid) {
+		if (write(up[1], "x", 1) != 1 || read(down[0], &c, 1) != 1)
+			_exit(1);
+		(void)execl("/bin/sleep", "sleep", "60", NULL);
+		_exit(1);
+	}
+	ck_assert_int_eq(read(up[0], &c, 1), 1);
+	ck_assert_int_eq(hs_process_id_read(&real, pid, &before), 0);
+	ck_assert_uint_gt(before.started, 0);
+	ck_assert_int_eq(hs_process_id_read(&real, pid, &after), 0);
+	ck_assert(hs_process_id_same(&before, &after));
+	ck_assert(!hs_process_id_same(&before, &other));
+	if (before.program) { /* else the process that reads may not know */
+		ck_assert_int_eq(write(down[1], "x", 1), 1);
+		for (uint64_t i = 0; i < 60000 && hs_process_id_same(&before, &after); i++) {
+			(void)usleep(1000);
+			ck_assert_int_eq(hs_process_id_read(&real, pid, &after), 0);
+		}
+		ck_assert_uint_eq(after.started, before.started);
+		ck_assert(!hs_process_id_same(&before, &after));
+	}
+	(void)kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_int_eq(hs_process_id_read(&real, pid, &after), -ESRCH);
+	ck_assert_uint_eq(after.started, 0);
+}
+END_TEST
+
 START_TEST(test_service_procstat_resident_bytes)
 {
 	ck_assert_uint_gt(hs_resident_bytes(&real), 0);
@@ -124,6 +164,7 @@ int main(void)
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_procstat_start_time);
+	tcase_add_test(c, test_service_procstat_process_id);
 	tcase_add_test(c, test_service_procstat_resident_bytes);
 	tcase_add_test(c, test_service_procstat_cpu_model);
 	suite_add_tcase(s, c);

@@ -16,6 +16,7 @@
 #   HS_KVM_TIMEOUT  seconds (700)
 #   HS_KVM_CPU      amd, or intel: one processor, of the Haswell kind, and slow (amd)
 #   HS_KVM_THREADS  for amd: single, multi (single)
+#   HS_KVM_NODES    for amd: NUMA nodes, 1 or 2, a processor and half of the memory each (1)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 series=$1 dir=$2 files=$3
@@ -81,10 +82,14 @@ rm -rf "$run/root"
 limit=${HS_KVM_TIMEOUT:-700}
 append="console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}"
 
+nodes=()
+[ "${HS_KVM_NODES:-1}" = 1 ] || for node in 0 1; do
+	nodes+=(-object "memory-backend-ram,id=node$node,size=$((${HS_KVM_RAM:-2048} / 2))M" -numa "node,nodeid=$node,cpus=$node,memdev=node$node")
+done
 emulate_amd() {
 	timeout "$limit" qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none \
 		-machine q35,smm=off,sata=off,hpet=off,vmport=off,mem-merge=off -accel "tcg,thread=${HS_KVM_THREADS:-single}" \
-		-cpu EPYC,+svm,+npt -smp 2 -m "${HS_KVM_RAM:-2048}M" -kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
+		-cpu EPYC,+svm,+npt -smp 2 -m "${HS_KVM_RAM:-2048}M" "${nodes[@]}" -kernel "$kernel/vmlinuz" -initrd "$run/initramfs" \
 		-append "$append" -serial "file:$run/console" -serial "file:$run/output" </dev/null 2>"$run/emulator"
 }
 

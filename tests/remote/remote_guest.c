@@ -351,6 +351,36 @@ struct hs_remote *rg_open(pid_t pid)
 }
 
 /* One pair of calls that leaves everything as it was. */
+int rg_try_open(pid_t pid, struct hs_error *err)
+{
+	struct hs_remote *r = NULL;
+	int rc;
+
+	err->text[0] = 0;
+	rc = hs_remote_open(&r, &rg_host, pid, err);
+	ck_assert((rc == 0) == (r != NULL));
+	ck_assert((rc != 0) == (err->text[0] != 0));
+	hs_remote_close(r);
+	return rc;
+}
+
+int rg_advise(struct hs_remote *r, uint64_t at, int advice, int *result, struct hs_error *err)
+{
+	struct hs_remote_op op = { at, at + RG_PAGE, advice, 1 };
+	int rc = hs_remote_madvise(r, &op, 1, err);
+
+	*result = op.result;
+	return rc;
+}
+
+void *rg_sleep_on(void *arg)
+{
+	(void)arg;
+	while (pause() != 0)
+		;
+	return NULL;
+}
+
 void rg_touch(struct hs_remote *r, uint64_t area)
 {
 	struct hs_remote_op op[2] = { { area, area + RG_PAGE, MADV_DONTDUMP, 1 },

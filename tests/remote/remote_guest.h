@@ -66,12 +66,19 @@ uint64_t rg_digest(pid_t pid, bool skip_stack);
 /* VmFlags of the VMA that holds addr contain this two-letter flag. */
 bool rg_vma_has(pid_t pid, uint64_t addr, const char *flag);
 
+/* In a thread of the guest: it waits for good. */
+void *rg_sleep_on(void *arg);
+
 uint64_t rg_now_us(void);
 
 extern const struct hs_host rg_host;
 #define RG_PAGE 4096UL
 /* Opens the process, or aborts the test. */
 struct hs_remote *rg_open(pid_t pid);
+/* Opens the process and closes it again; a refusal has its reason in err. */
+int rg_try_open(pid_t pid, struct hs_error *err);
+/* One advice for one page; *result: of the call. */
+int rg_advise(struct hs_remote *r, uint64_t at, int advice, int *result, struct hs_error *err);
 /* One pair of calls that leaves everything as it was; aborts the test when it fails. */
 void rg_touch(struct hs_remote *r, uint64_t area);
 

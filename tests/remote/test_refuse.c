@@ -21,28 +21,6 @@
 #include "hs_test.h"
 #include "remote_guest.h"
 
-static int try_open(pid_t pid, struct hs_error *err)
-{
-	struct hs_remote *r = NULL;
-	int rc;
-
-	err->text[0] = 0;
-	rc = hs_remote_open(&r, &rg_host, pid, err);
-	ck_assert((rc == 0) == (r != NULL));
-	ck_assert((rc != 0) == (err->text[0] != 0));
-	hs_remote_close(r);
-	return rc;
-}
-
-static int advise(struct hs_remote *r, uint64_t at, int advice, int *result, struct hs_error *err)
-{
-	struct hs_remote_op op = { at, at + RG_PAGE, advice, 1 };
-	int rc = hs_remote_madvise(r, &op, 1, err);
-
-	*result = op.result;
-	return rc;
-}
-
 /* ---- who may not, or cannot ---- */
 
 START_TEST(test_remote_refuse_no_process)
@@ -54,23 +32,15 @@ START_TEST(test_remote_refuse_no_process)
 		_exit(0);
 	while (rg_state(pid, pid) != 'Z')
 		(void)usleep(500);
-	ck_assert_int_eq(try_open(pid, &err), -ESRCH); /* ended, not reaped */
+	ck_assert_int_eq(rg_try_open(pid, &err), -ESRCH); /* ended, not reaped */
 	(void)waitpid(pid, NULL, 0);
-	ck_assert_int_eq(try_open(pid, &err), -ESRCH);
-	ck_assert_int_eq(try_open(0, &err), -ESRCH);
-	ck_assert_int_eq(try_open(-1, &err), -ESRCH);
-	ck_assert_int_eq(try_open(getpid(), &err), -EINVAL);
-	ck_assert_int_lt(try_open(2, &err), 0); /* a thread of the kernel has no code to run */
+	ck_assert_int_eq(rg_try_open(pid, &err), -ESRCH);
+	ck_assert_int_eq(rg_try_open(0, &err), -ESRCH);
+	ck_assert_int_eq(rg_try_open(-1, &err), -ESRCH);
+	ck_assert_int_eq(rg_try_open(getpid(), &err), -EINVAL);
+	ck_assert_int_lt(rg_try_open(2, &err), 0); /* a thread of the kernel has no code to run */
 }
 END_TEST
-
-static void *sleep_on(void *arg)
-{
-	(void)arg;
-	while (pause() != 0)
-		;
-	return NULL;
-}
 
 /* Jumps into the code segment for 32-bit code, and stays there. */
 static int body_32_bit(struct rg_report *r)
@@ -129,7 +99,7 @@ START_TEST(test_remote_refuse_32_bit)
 	rg_wait_ready(&g, false);
 	(void)usleep(20000);
 	ck_assert_int_eq(hs_remote_open(&r, &rg_host, g.pid, NULL), 0);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -ENOTSUP);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -ENOTSUP);
 	ck_assert_msg(strstr(err.text, "32-bit") != NULL, "%s", err.text);
 	ck_assert_int_eq(result, -ECANCELED);
 	ck_assert_int_eq(rg_state(g.pid, g.pid), 'R');
@@ -142,7 +112,7 @@ static int body_two_threads(struct rg_report *r)
 {
 	pthread_t t;
 
-	if (pthread_create(&t, NULL, sleep_on, NULL))
+	if (pthread_create(&t, NULL, rg_sleep_on, NULL))
 		return 1;
 	return rg_body_parked(r);
 }
@@ -157,8 +127,8 @@ START_TEST(test_remote_refuse_thread_number)
 	/* The numbers in between are other processes'. */
 	for (tid = g.pid + 1; rg_status(g.pid, tid, "Tgid") != g.pid; tid++)
 		ck_assert_int_lt(tid, g.pid + 10000);
-	ck_assert_int_eq(try_open(tid, &err), -EINVAL);
-	ck_assert_int_eq(try_open(g.pid, &err), 0);
+	ck_assert_int_eq(rg_try_open(tid, &err), -EINVAL);
+	ck_assert_int_eq(rg_try_open(g.pid, &err), 0);
 	rg_kill(&g);
 }
 END_TEST
@@ -212,16 +182,16 @@ START_TEST(test_remote_refuse_traced)
 	ck_assert_int_eq(read(up[0], &go, 1), 1);
 	(void)snprintf(number, sizeof(number), "%d", tracer);
 
-	ck_assert_int_eq(try_open(g.pid, &err), -EBUSY);
+	ck_assert_int_eq(rg_try_open(g.pid, &err), -EBUSY);
 	ck_assert_msg(strstr(err.text, number) && strstr(err.text, "a-debugger"), "%s", err.text);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -EBUSY);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -EBUSY);
 	ck_assert_int_eq(result, -ECANCELED);
 	ck_assert_msg(strstr(err.text, number) != NULL, "%s", err.text);
 	ck_assert_int_eq(rg_status(g.pid, g.pid, "TracerPid"), tracer);
 
 	(void)kill(tracer, SIGKILL);
 	(void)waitpid(tracer, NULL, 0);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), 0);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), 0);
 	ck_assert_int_eq(result, 0);
 	hs_remote_close(r);
 	ck_assert_int_eq(rg_finish(&g), 0);
@@ -240,15 +210,15 @@ START_TEST(test_remote_refuse_stopped)
 	(void)kill(g.pid, SIGSTOP);
 	while (rg_state(g.pid, g.pid) != 'T')
 		(void)usleep(500);
-	ck_assert_int_eq(try_open(g.pid, &err), -EBUSY);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -EBUSY);
+	ck_assert_int_eq(rg_try_open(g.pid, &err), -EBUSY);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -EBUSY);
 	ck_assert_int_eq(result, -ECANCELED);
 	ck_assert_int_eq(rg_state(g.pid, g.pid), 'T');
 	ck_assert_int_eq(rg_status(g.pid, g.pid, "TracerPid"), 0);
 	(void)kill(g.pid, SIGCONT);
 	while (rg_state(g.pid, g.pid) == 'T')
 		(void)usleep(500);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), 0);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), 0);
 	hs_remote_close(r);
 	ck_assert_int_eq(rg_finish(&g), 0);
 }

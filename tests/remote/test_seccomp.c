@@ -21,36 +21,6 @@
 #include "remote/remote_internal.h"
 #include "remote_guest.h"
 
-static int try_open(pid_t pid, struct hs_error *err)
-{
-	struct hs_remote *r = NULL;
-	int rc;
-
-	err->text[0] = 0;
-	rc = hs_remote_open(&r, &rg_host, pid, err);
-	ck_assert((rc == 0) == (r != NULL));
-	ck_assert((rc != 0) == (err->text[0] != 0));
-	hs_remote_close(r);
-	return rc;
-}
-
-static int advise(struct hs_remote *r, uint64_t at, int advice, int *result, struct hs_error *err)
-{
-	struct hs_remote_op op = { at, at + RG_PAGE, advice, 1 };
-	int rc = hs_remote_madvise(r, &op, 1, err);
-
-	*result = op.result;
-	return rc;
-}
-
-static void *sleep_on(void *arg)
-{
-	(void)arg;
-	while (pause() != 0)
-		;
-	return NULL;
-}
-
 /* ---- seccomp ---- */
 
 #define LOAD(field)         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
@@ -144,7 +114,8 @@ START_TEST(test_remote_seccomp)
 		for (int i = 0; i < 8; i++)
 			ck_assert_int_eq(ops[i].result, 0);
 		ck_assert(rg_vma_has(g.pid, a + 14 * RG_PAGE, " mg"));
-		ck_assert_msg(advise(r, a, MADV_DONTDUMP, &result, &err) == c->dontdump, "%s: %s", c->what, err.text);
+		ck_assert_msg(rg_advise(r, a, MADV_DONTDUMP, &result, &err) == c->dontdump, "%s: %s", c->what,
+			      err.text);
 		ck_assert_int_eq(result, c->dontdump ? -ECANCELED : 0);
 	} else {
 		ck_assert_msg(strstr(err.text, "seccomp") != NULL, "%s: %s", c->what, err.text);
@@ -199,7 +170,7 @@ static int body_one_filtered(struct rg_report *r)
 		if (pthread_create(&t, NULL, filter_then_sleep, r))
 			return 1;
 	} else {
-		if (pthread_create(&t, NULL, sleep_on, NULL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+		if (pthread_create(&t, NULL, rg_sleep_on, NULL) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
 		    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &seccomp_cases[1].prog))
 			return 1;
 		atomic_store(&r->ready, 1);
@@ -219,7 +190,7 @@ START_TEST(test_remote_seccomp_other_thread)
 	(void)usleep(5000);
 	ck_assert_msg(hs_remote_open(&r, &rg_host, g.pid, &err) == 0, "%s", err.text);
 	for (int i = 0; i < 20; i++) {
-		ck_assert_msg(advise(r, g.report->area, MADV_MERGEABLE, &result, &err) == 0, "%s", err.text);
+		ck_assert_msg(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err) == 0, "%s", err.text);
 		ck_assert_int_eq(result, 0);
 	}
 	hs_remote_close(r);
@@ -246,7 +217,7 @@ START_TEST(test_remote_seccomp_strict)
 
 	while (rg_status(g.pid, g.pid, "Seccomp") != 1 || rg_state(g.pid, g.pid) != 'S')
 		(void)usleep(500);
-	ck_assert_int_eq(try_open(g.pid, &err), -ENOTSUP);
+	ck_assert_int_eq(rg_try_open(g.pid, &err), -ENOTSUP);
 	ck_assert_int_eq(rg_finish(&g), 0);
 }
 END_TEST
@@ -273,11 +244,11 @@ START_TEST(test_remote_seccomp_later)
 
 	rg_wait_ready(&g, true);
 	ck_assert_int_eq(hs_remote_open(&r, &rg_host, g.pid, NULL), 0);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), 0);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), 0);
 	ck_assert_int_eq(write(g.report->pipe[1], "x", 1), 1);
 	while (rg_status(g.pid, g.pid, "Seccomp") != 2 || rg_state(g.pid, g.pid) != 'S')
 		(void)usleep(500);
-	ck_assert_int_eq(advise(r, g.report->area, MADV_UNMERGEABLE, &result, &err), -ENOTSUP);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_UNMERGEABLE, &result, &err), -ENOTSUP);
 	ck_assert_int_eq(result, -ECANCELED);
 	hs_remote_close(r);
 	ck_assert_int_eq(rg_finish(&g), 0);
@@ -324,7 +295,7 @@ START_TEST(test_remote_seccomp_between)
 	late = &g;
 	sys.ptrace = enter_before_seize;
 	hs_remote_sys = &sys;
-	ck_assert_int_eq(advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -ENOTSUP);
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err), -ENOTSUP);
 	hs_remote_sys = &hs_remote_sys_kernel;
 	ck_assert_msg(strstr(err.text, "strict") != NULL, "%s", err.text);
 	ck_assert_int_eq(result, -ECANCELED);
@@ -332,6 +303,88 @@ START_TEST(test_remote_seccomp_between)
 	for (int ms = 0; ms < 20000 && rg_state(g.pid, g.pid) != 'S'; ms++)
 		(void)usleep(1000);
 	ck_assert_int_eq(rg_state(g.pid, g.pid), 'S');
+	hs_remote_close(r);
+	ck_assert_int_eq(rg_finish(&g), 0); /* it lives */
+}
+END_TEST
+
+/* ---- put on all threads by another one (TSYNC), while one is held ---- */
+
+static void *filter_all_when_told(void *arg)
+{
+	struct rg_report *r = arg;
+
+	while (atomic_load(&r->ready) != 2) /* in user mode: the other one is held rather than this one */
+		;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &seccomp_cases[1].prog))
+		RG_WRONG(r);
+	atomic_store(&r->ready, 3);
+	return rg_sleep_on(NULL);
+}
+
+/* ctx: it has a filter already, which allows everything. */
+static int body_filter_all(struct rg_report *r)
+{
+	struct pollfd p = { .fd = r->pipe[0], .events = POLLIN };
+	pthread_t t;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	    (r->ctx && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &seccomp_cases[0].prog)) ||
+	    pthread_create(&t, NULL, filter_all_when_told, r))
+		return 9;
+	atomic_store(&r->ready, 1);
+	return poll(&p, 1, -1) != 1 || atomic_load(&r->wrong) != 0;
+}
+
+static int filter_before; /* the request of ptrace */
+
+static long filter_all_before(enum __ptrace_request request, pid_t tid, void *addr, void *data)
+{
+	if ((int)request == filter_before && atomic_load(&late->report->ready) == 1) {
+		const uint64_t start = rg_now_us();
+
+		ck_assert_int_eq(tid, late->pid); /* the main thread is held */
+		atomic_store(&late->report->ready, 2);
+		while (atomic_load(&late->report->ready) != 3)
+			ck_assert_msg(rg_now_us() - start < 20000000, "no filter after 20 s");
+		ck_assert_int_eq(rg_status(late->pid, tid, "Seccomp"), 2);
+	}
+	return hs_remote_sys_kernel.ptrace(request, tid, addr, data);
+}
+
+static const struct {
+	int before; /* which request of ours the filter comes */
+	bool filtered;
+	int rc, result; /* of a call that the new filter answers by killing */
+} comings[] = {
+	{ PTRACE_SYSCALL, false, 0, 0 }, /* after the look: the call is made without it */
+	{ PTRACE_SYSCALL, true, 0, 0 },
+	{ PTRACE_SETOPTIONS, false, -ENOTSUP, -ECANCELED }, /* before the look: it is not made */
+	{ PTRACE_SETOPTIONS, true, -ENOTSUP, -ECANCELED },
+};
+
+START_TEST(test_remote_seccomp_all_threads)
+{
+	struct rg_guest g = rg_start(body_filter_all, comings[_i].filtered ? (void *)1 : NULL);
+	struct hs_remote_sys sys = hs_remote_sys_kernel;
+	struct hs_error err = { "" };
+	struct hs_remote *r;
+	int result;
+
+	rg_wait_ready(&g, true);
+	r = rg_open(g.pid);
+	late = &g;
+	filter_before = comings[_i].before;
+	sys.ptrace = filter_all_before;
+	hs_remote_sys = &sys;
+	ck_assert_msg(rg_advise(r, g.report->area, MADV_MERGEABLE, &result, &err) == comings[_i].rc, "%s", err.text);
+	hs_remote_sys = &hs_remote_sys_kernel;
+	ck_assert_int_eq(result, comings[_i].result);
+	ck_assert_int_eq(atomic_load(&g.report->ready), 3);
+	ck_assert(rg_vma_has(g.pid, g.report->area, " mg") == !comings[_i].rc);
+	/* From now on it is seen. */
+	ck_assert_int_eq(rg_advise(r, g.report->area, MADV_UNMERGEABLE, &result, &err), -ENOTSUP);
+	ck_assert_msg(strstr(err.text, "seccomp") != NULL, "%s", err.text);
 	hs_remote_close(r);
 	ck_assert_int_eq(rg_finish(&g), 0); /* it lives */
 }
@@ -358,6 +411,7 @@ int main(void)
 	tcase_add_test(t, test_remote_seccomp_strict);
 	tcase_add_test(t, test_remote_seccomp_later);
 	tcase_add_test(t, test_remote_seccomp_between);
+	tcase_add_loop_test(t, test_remote_seccomp_all_threads, 0, NR(comings));
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

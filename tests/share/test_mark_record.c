@@ -122,7 +122,7 @@ END_TEST
 /* The process is gone, and another one has its number: nothing is written about that one, and nothing removed. */
 START_TEST(test_share_mark_record_other_process)
 {
-	struct hs_mark_record r = { .pid = getpid(), .started = 1 }, now;
+	struct hs_mark_record r = { .pid = getpid(), .id.started = 1 }, now;
 
 	ck_assert_int_eq(hs_mark_record_add(&r, 0x200000, 0x201000, HS_MARK_MERGEABLE), 0);
 	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
@@ -143,6 +143,7 @@ END_TEST
 START_TEST(test_share_mark_record_exec)
 {
 	struct hs_mark_record r = { 0 }, now;
+	struct hs_process_id id;
 	int go[2];
 	pid_t pid;
 	char c;
@@ -157,21 +158,24 @@ START_TEST(test_share_mark_record_exec)
 		_exit(1);
 	}
 	ck_assert_int_gt(pid, 0);
-	r = (struct hs_mark_record){ .pid = pid, .exec_id = hs_exec_id(&host, pid) };
-	ck_assert_uint_ne(r.exec_id, 0);
+	r = (struct hs_mark_record){ .pid = pid };
+	ck_assert_int_eq(hs_process_id_read(&host, pid, &r.id), 0);
+	ck_assert_uint_ne(r.id.program, 0);
 	ck_assert_int_eq(hs_mark_record_add(&r, 0x200000, 0x201000, HS_MARK_MERGEABLE), 0);
 	ck_assert_msg(hs_mark_record_write(&host, &r, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(hs_mark_record_read(&host, pid, &now, &err), 0);
 	ck_assert_uint_eq(now.nr, 1);
 	hs_mark_record_finish(&now);
 	ck_assert_int_eq(close(go[1]), 0);
-	for (int i = 0; i < 3000 && hs_exec_id(&host, pid) == r.exec_id; i++)
+	do {
 		(void)usleep(10000);
+		ck_assert_int_eq(hs_process_id_read(&host, pid, &id), 0);
+	} while (hs_process_id_same(&id, &r.id));
 	ck_assert_int_eq(hs_mark_record_read(&host, pid, &now, &err), 0);
 	ck_assert_uint_eq(now.nr, 0);
 	hs_mark_record_finish(&now);
 	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
-	ck_assert_ptr_nonnull(strstr(err.text, "another program"));
+	ck_assert_ptr_nonnull(strstr(err.text, "its memory"));
 	hs_mark_record_finish(&r);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
