@@ -24,7 +24,7 @@ HS_MUST_USE int hs_procstat_read(const struct hs_host *host, pid_t pid, struct h
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid);
 
 /*
- * Tells the programs apart that a process runs one after another: exec keeps pid and start time, and makes a new
+ * Differs between the programs that a process runs one after another: exec keeps pid and start time, and makes a new
  * address space. A digest of the auxiliary vector, which the kernel writes at exec with the places of the new stack,
  * program and vDSO; without address space randomisation the same program anew may have the same. 0: it cannot be read.
  */
