@@ -116,7 +116,7 @@ static int replay_unshare(void *ctx, uint32_t id, const hs_huge_nr *huge, size_t
 	return 0;
 }
 
-/* What was recorded of the guest; something is always marked, so that there is a burst, which tells the rest. */
+/* What was recorded of the guest; something is always marked, so that there is a burst, which answers the rest. */
 static int replay_apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
 {
 	struct hs_trace_settled of;
