@@ -68,18 +68,23 @@ int hs_state_file_remove(const struct hs_host *host, const char *name)
 
 /* ---- whose it is ---- */
 
-void hs_state_file_boot(const struct hs_host *host, char out[HS_STATE_BOOT_MAX])
+int hs_state_file_boot(const struct hs_host *host, char out[HS_STATE_BOOT_MAX])
 {
+	ssize_t n = hs_hostfile_read(host->proc_dir, "sys/kernel/random/boot_id", out, HS_STATE_BOOT_MAX);
+
+	if (n < 0 && n != -ENOENT)
+		return (int)n;
 	/* A host that does not say which boot it is has one name for all: the rest is left. */
-	if (hs_hostfile_read(host->proc_dir, "sys/kernel/random/boot_id", out, HS_STATE_BOOT_MAX) <= 0 ||
-	    strchr(out, ' '))
+	if (n <= 0 || strchr(out, ' '))
 		(void)snprintf(out, HS_STATE_BOOT_MAX, "unknown");
+	return 0;
 }
 
 int hs_state_owner_now(const struct hs_host *host, pid_t pid, struct hs_state_owner *out)
 {
-	hs_state_file_boot(host, out->boot);
-	return hs_process_id_read(host, pid, &out->process);
+	int rc = hs_state_file_boot(host, out->boot);
+
+	return rc ? rc : hs_process_id_read(host, pid, &out->process);
 }
 
 void hs_state_owner_print(FILE *f, pid_t pid, const struct hs_state_owner *owner)

@@ -27,8 +27,8 @@ HS_MUST_USE int hs_state_file_remove(const struct hs_host *host, const char *nam
 
 enum { HS_STATE_BOOT_MAX = 64 };
 
-/* What names this boot, one word. */
-void hs_state_file_boot(const struct hs_host *host, char out[HS_STATE_BOOT_MAX]);
+/* What names this boot, one word. -errno: it cannot be read now, which is not another boot. */
+HS_MUST_USE int hs_state_file_boot(const struct hs_host *host, char out[HS_STATE_BOOT_MAX]);
 
 struct hs_state_owner {
 	struct hs_process_id process;

@@ -6,10 +6,10 @@
  *
  * Filters may come while the thread is held: another thread can put one on all of the process
  * (SECCOMP_FILTER_FLAG_TSYNC), stopped ones included. So it is asked again before each call whether they are still
- * those that were read; and since one may come between that and the call, the kernel is told before it is asked to
- * leave this thread's filters out as long as we hold it (PTRACE_O_SUSPEND_SECCOMP). All that the thread does meanwhile
- * is our calls, which those that were read allow. Where the kernel refuses that, to one without CAP_SYS_ADMIN, that
- * window of a microsecond is left.
+ * those that were read; and since one may come between that and the call, the kernel leaves this thread's
+ * filters out, at our request before it, as long as we hold it (PTRACE_O_SUSPEND_SECCOMP). All that the thread does
+ * meanwhile is our calls, which those that were read allow. Where the kernel refuses that, to one without
+ * CAP_SYS_ADMIN, that window of a microsecond is left.
  */
 #include <errno.h>
 #include <linux/audit.h>

@@ -54,8 +54,9 @@ int hs_ksm_state_write(const struct hs_host *host, const struct hs_ksm_knobs *kn
 	struct text t = { .knobs = knobs };
 	int rc;
 
-	hs_state_file_boot(host, t.boot);
-	rc = hs_state_file_put(host, STATE_NAME, print, &t);
+	rc = hs_state_file_boot(host, t.boot);
+	if (!rc)
+		rc = hs_state_file_put(host, STATE_NAME, print, &t);
 	return rc ? hs_error_set(err, rc,
 				 "cannot save KSM's settings in %s/%s (%s): they stay untouched; make room there",
 				 host->state_dir, STATE_NAME, strerror(-rc))
@@ -122,9 +123,11 @@ int hs_ksm_state_read(const struct hs_host *host, struct hs_ksm_knobs *knobs, st
 	int rc = 0;
 
 	memset(knobs, 0, sizeof(*knobs));
-	hs_state_file_boot(host, boot);
 	if (n == -ENOENT)
 		return -ENOENT;
+	rc = hs_state_file_boot(host, boot);
+	if (rc)
+		return hs_error_set(err, rc, "which boot this is cannot be read: %s", strerror(-rc));
 	if (n < 0)
 		return hs_error_set(err, (int)n, "cannot read %s/%s: %s", host->state_dir, STATE_NAME,
 				    strerror((int)-n));
