@@ -306,8 +306,10 @@ static void state(struct hs_findings *l)
 	struct dirent *e;
 	DIR *d;
 
-	if (hs_slurp(l->host->state_dir, "ksm.lock", text, sizeof(text)) && text[0])
-		hs_found(l, HS_FINDING_NOTE, "ksm-owner", "", "KSM was last taken by process %.32s", text);
+	if (hs_slurp(l->host->lock_dir ? l->host->lock_dir : l->host->state_dir, "ksm.lock", text, sizeof(text)) &&
+	    text[0])
+		hs_found(l, HS_FINDING_NOTE, "ksm-owner", "", "KSM was last taken by process %.*s",
+			 (int)strcspn(text, "\n"), text);
 	if (hs_slurp(l->host->state_dir, "ksm.state", text, sizeof(text)))
 		hs_found(l, HS_FINDING_NOTE, "ksm-state", "the next start of hs-shared or hs-share run gives them back",
 			 "KSM's settings are saved for giving back: somebody works with them now, or was killed");

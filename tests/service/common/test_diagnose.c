@@ -193,7 +193,7 @@ static const struct {
 	{ "thp/khugepaged/defrag", "0\n", "khugepaged", "does not", HS_FINDING_OK },
 	{ "sys/kernel/mm/lru_gen/enabled", "0x0007\n", "mglru", "0x0007", HS_FINDING_NOTE },
 	{ "sys/module/kvm/parameters/tdp_mmu", "N\n", "kvm", "TDP MMU is off", HS_FINDING_WARNING },
-	{ "state/ksm.lock", "77\n", "ksm-owner", "process 77", HS_FINDING_NOTE },
+	{ "state/ksm.lock", "77\n/run/hs-share\n", "ksm-owner", "process 77", HS_FINDING_NOTE },
 	{ "state/ksm.state", "run 0\n", "ksm-state", "saved", HS_FINDING_NOTE },
 	{ "state/split-88", "x", "split-mappings", "process 88", HS_FINDING_NOTE },
 	{ "proc/50/comm", "ksmtuned\n", "ksmtuned", "process 50", HS_FINDING_OBSTACLE },
