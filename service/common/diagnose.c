@@ -317,9 +317,9 @@ static void state(struct hs_findings *l)
 	while (d && (e = readdir(d)))
 		if (strncmp(e->d_name, "split-", 6) == 0)
 			hs_found(l, HS_FINDING_NOTE, "split-mappings", "",
-				 "mappings of process %.32s are split for a look, now or since a crash; the next look "
+				 "mappings of process %.*s are split for a look, now or since a crash; the next look "
 				 "makes them huge again",
-				 e->d_name + 6);
+				 (int)strcspn(e->d_name + 6, "."), e->d_name + 6);
 	if (d)
 		(void)closedir(d);
 }

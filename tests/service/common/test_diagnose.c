@@ -195,7 +195,7 @@ static const struct {
 	{ "sys/module/kvm/parameters/tdp_mmu", "N\n", "kvm", "TDP MMU is off", HS_FINDING_WARNING },
 	{ "state/ksm.lock", "77\n/run/hs-share\n", "ksm-owner", "process 77", HS_FINDING_NOTE },
 	{ "state/ksm.state", "run 0\n", "ksm-state", "saved", HS_FINDING_NOTE },
-	{ "state/split-88", "x", "split-mappings", "process 88", HS_FINDING_NOTE },
+	{ "state/split-88.4711", "x", "split-mappings", "process 88", HS_FINDING_NOTE },
 	{ "proc/50/comm", "ksmtuned\n", "ksmtuned", "process 50", HS_FINDING_OBSTACLE },
 	{ "proc/50/comm", "uksmd\n", "uksmd", "process 50", HS_FINDING_WARNING },
 	{ "proc/50/comm", "kdamond.0\n", "damon", "process 50", HS_FINDING_NOTE },
