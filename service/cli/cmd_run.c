@@ -19,32 +19,23 @@
 
 struct run_options {
 	struct hs_scan_options look;
-	uint32_t duration_s, cycles, rest_s;
 	bool json, keep;
 };
 
-enum {
-	OPT_DURATION = 256,
-	OPT_CYCLES,
-	OPT_REST,
-	OPT_JSON,
-	OPT_DRY_RUN,
-	OPT_KEEP,
-	OPT_ALLOW_FOREIGN,
-};
+enum { OPT_JSON = 256, OPT_DRY_RUN, OPT_KEEP };
 
 static const struct argp_option options[] = {
-	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
-	{ "cycles", OPT_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
+	{ "duration", HS_OPT_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
+	{ "cycles", HS_OPT_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
 	{ "keep-shared", OPT_KEEP, NULL, 0, "Leave the sharing in place at the end. Default: undo it.", 0 },
 	{ "dry-run", OPT_DRY_RUN, NULL, 0,
 	  "Look, digest and plan, but change nothing: no mapping is split, nothing is merged.", 0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
 	{ NULL, 0, NULL, 0, "Limits:", 1 },
-	{ "rest", OPT_REST, "SECONDS", 0,
+	{ "rest", HS_OPT_REST, "SECONDS", 0,
 	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
 	{ NULL, 0, NULL, 0, "Policy:", 2 },
-	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
+	{ "allow-foreign", HS_OPT_ALLOW_FOREIGN, NULL, 0,
 	  "Run ksmd although memory of other processes is mergeable: it will be merged as well.", 2 },
 	{ 0 },
 };
@@ -57,15 +48,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->look;
 		break;
-	case OPT_DURATION:
-		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
-		break;
-	case OPT_CYCLES:
-		o->cycles = hs_parse_u32(state, "--cycles", arg, 1, 1000000000);
-		break;
-	case OPT_REST:
-		o->rest_s = hs_parse_u32(state, "--rest", arg, 0, 86400);
-		break;
 	case OPT_JSON:
 		o->json = true;
 		break;
@@ -76,15 +58,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_KEEP:
 		o->keep = true;
 		break;
-	case OPT_ALLOW_FOREIGN:
-		o->look.cfg.share.foreign = HS_FOREIGN_ALLOW;
-		break;
 	case ARGP_KEY_END:
 		if (o->keep && o->look.cfg.share.dry_run)
 			argp_error(state, "--keep-shared and --dry-run exclude one another: a dry run shares nothing");
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return hs_parse_loop_option(key, arg, state, &o->look) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
@@ -163,10 +142,10 @@ static int report(struct hs_pipeline *p, const struct run_options *o, const stru
 /* Cycles and rests until the time is over, an interrupt, or an error. */
 static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_progress *pr, struct hs_error *err)
 {
-	const uint64_t longest_ms = o->rest_s * UINT64_C(1000);
+	const uint64_t longest_ms = o->look.rest_s * UINT64_C(1000);
 	uint64_t rest_ms = 0, news = 1;
 
-	for (uint32_t cycle = 0; !o->cycles || cycle < o->cycles; cycle++) {
+	for (uint32_t cycle = 0; !o->look.cycles || cycle < o->look.cycles; cycle++) {
 		int rc;
 
 		if (cycle) {
@@ -194,7 +173,7 @@ int hs_cmd_run(int argc, char **argv)
 		    "Share the identical cold memory of guests. Hot huge pages stay whole; what is shared is read back "
 		    "from the kernel. At the end everything is undone unless --keep-shared is given.",
 	};
-	struct run_options o = { .look.cfg = hs_pipeline_config_default, .rest_s = REST_SECONDS };
+	struct run_options o = { .look.cfg = hs_pipeline_config_default, .look.rest_s = REST_SECONDS };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct outcome r = { 0 };
 	struct hs_pipeline *p = NULL;
@@ -214,8 +193,8 @@ int hs_cmd_run(int argc, char **argv)
 		rc = hs_pipeline_add_pid(p, o.look.pids.pids[i], &err);
 	if (rc)
 		goto fail;
-	if (o.duration_s)
-		hs_wallclock_deadline_us((uint64_t)o.duration_s * 1000000);
+	if (o.look.duration_s)
+		hs_wallclock_deadline_us((uint64_t)o.look.duration_s * 1000000);
 	hs_pipeline_on_progress(p, hs_progress_step, &pr);
 	rc = loop(p, &o, &pr, &err);
 	hs_progress_end(&pr);
