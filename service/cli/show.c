@@ -226,38 +226,6 @@ void hs_show_guest(const json_t *g)
 	}
 }
 
-void hs_show_report(const json_t *r)
-{
-	const json_t *list = json_object_get(r, "guests"), *g;
-	json_t *groups = json_object_get(r, "groups"), *v;
-	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], why[SAFE_MAX];
-	const char *key;
-	size_t i;
-
-	if (!num(r, "cycles"))
-		(void)printf("nothing is known yet: a first cycle takes some ten seconds, with a guest opted in and "
-			     "the mode not off\n");
-	(void)printf("%-20s %-10s %10s %10s %10s\n", "GUEST", "GROUP", "MEMORY", "COULD SAVE", "SAVED");
-	json_array_foreach(list, i, g)
-	{
-		const char *reason = str(g, "reason");
-		const bool say_why = strcmp(reason, "none") && strcmp(reason, "observe-only");
-
-		(void)printf("%s %s %10s %10s %10s%s%s\n", column(name, str(g, "id"), 20),
-			     column(group, str(g, "group"), 10), hs_human_bytes(a, num(g, "memory_bytes")),
-			     hs_human_bytes(b, num(g, "could_save_bytes")), hs_human_bytes(c, num(g, "saved_bytes")),
-			     say_why ? "  " : "", say_why ? safe(why, reason) : "");
-	}
-	(void)printf("\n%-20s %10s %10s %10s %10s\n", "GROUP", "GUESTS", "MEMORY", "COULD SAVE", "SAVED");
-	json_object_foreach(groups, key, v)(void)
-	    printf("%s %10" PRId64 " %10s %10s %10s\n", column(group, key, 20), num(v, "guests"),
-		   hs_human_bytes(a, num(v, "memory_bytes")), hs_human_bytes(b, num(v, "could_save_bytes")),
-		   hs_human_bytes(c, num(v, "saved_bytes")));
-	(void)printf("\nsharing would save up to %s of %s; %s are saved now\n",
-		     hs_human_bytes(a, num(r, "could_save_bytes")), hs_human_bytes(b, num(r, "memory_bytes")),
-		     hs_human_bytes(c, num(r, "saved_bytes")));
-}
-
 void hs_show_diagnose(const json_t *answer)
 {
 	const json_t *f;

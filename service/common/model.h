@@ -110,6 +110,16 @@ struct hs_model_guest {
 	struct hs_guest_report report;
 };
 
+/* The look into hot huge pages that was asked for last. */
+enum hs_look_state { HS_LOOK_NONE = 0, HS_LOOK_WAITING, HS_LOOK_DONE, HS_LOOK_FAILED, HS_NR_LOOK_STATES };
+const char *hs_look_state_name(enum hs_look_state state); /* "none", "under way", "done", "failed" */
+struct hs_model_look {
+	enum hs_look_state state;
+	int64_t asked_at_s, ended_at_s; /* Unix time; 0: it was not, it has not */
+	char text[512];                 /* why it failed */
+	json_t *report;                 /* what /v1/report answered at its end; NULL: it is not done */
+};
+
 struct hs_model {
 	const char *version;
 	int64_t started_at_s; /* Unix time */
@@ -133,6 +143,7 @@ struct hs_model {
 	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */
 	uint64_t rss_bytes;                       /* of the daemon */
 	uint64_t nr_descriptors, max_descriptors; /* of the daemon, open and allowed; 0: unknown */
+	struct hs_model_look look;
 	bool has_totals;
 	struct hs_pipeline_totals totals;
 	bool has_ksm;
@@ -185,6 +196,9 @@ struct hs_control {
 	void (*opt_out)(void *ctx, const char *guest, struct hs_done done);
 	/* Undoes what is shared now; guest NULL: of all. The guest may be shared again in a later cycle. */
 	void (*unshare)(void *ctx, const char *guest, struct hs_done done);
+	/* Looks into hot huge pages that promise a gain, in any mode, and shares nothing for it. HS_DONE_UNDER_WAY at
+	 * once: the model's look has what comes of it. */
+	void (*look)(void *ctx, struct hs_done done);
 	/* Reads the configuration again; the text says what changed. */
 	void (*reload)(void *ctx, struct hs_done done);
 	/* What stands in the way on this host. Takes a while; ends with rc 0 and, as text, what hs_diagnose_json makes.

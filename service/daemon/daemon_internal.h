@@ -77,6 +77,7 @@ struct hs_daemon {
 	uint64_t started_us;
 	sd_event_source *tick, *history_timer, *watchdog, *reconcile;
 	uint64_t watchdog_us;
+	struct hs_model_look look;
 	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
 	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
 	bool ending;
@@ -160,6 +161,11 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
 void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done);
 /* Ends it: who waits is answered with -ECANCELED; a look that hangs is left behind. */
 void hs_daemon_diagnose_stop(struct hs_daemon *d);
+
+/* ---- look_job.c ---- */
+
+/* As struct hs_control has it; ctx: the daemon. In mode off the guests are taken in for it, and leave afterwards. */
+void hs_daemon_look(void *ctx, struct hs_done done);
 
 /* ---- model_fill.c ---- */
 

@@ -25,7 +25,8 @@ enum hs_job_kind {
 	HS_JOB_CHECK_LEFT, /* pid: undo what an earlier life left shared in a process that is no guest now */
 	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back. -errno: the old one goes
 			      on; above 0: so many guests could not be taken over, and are out */
-	HS_JOB_QUIT,       /* undo; the thread ends */
+	HS_JOB_LOOK, /* a look into hot huge pages; ends with the next cycle that does. -ENODATA: there is no guest */
+	HS_JOB_QUIT, /* undo; the thread ends */
 };
 
 struct hs_job {
