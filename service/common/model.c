@@ -88,9 +88,10 @@ const char *hs_look_state_name(enum hs_look_state state)
 	return (unsigned int)state < HS_NR_LOOK_STATES ? names[state] : "unknown";
 }
 
-void hs_model_obstacle_set(struct hs_model_obstacle *o, enum hs_reason reason, const char *text)
+void hs_model_obstacle_set(struct hs_obstacle *o, enum hs_reason reason, const char *text)
 {
-	o->reason = reason;
+	o->error = 0;
+	o->reason = (int)reason;
 	(void)snprintf(o->text, sizeof(o->text), "%s", text);
 }
 

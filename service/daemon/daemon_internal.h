@@ -32,15 +32,15 @@ struct hs_daemon_guest {
 	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
 	struct hs_opt_in in_metadata, by_request; /* the domain's own, and what was asked for of this process alone */
 	struct hs_opt_in taken;                   /* as it was when the scan's thread got it */
-	struct hs_model_obstacle obstacle;        /* known before the scan's thread is asked */
+	struct hs_obstacle obstacle;              /* known before the scan's thread is asked */
 	enum hs_guest_place place;
-	pid_t scan_pid;                   /* the process that the scan's thread knows it by; 0: OUT */
-	uint64_t last_job;                /* the number of the last one posted for it */
-	bool lost;                        /* IN, but the scan's thread has it no more */
-	bool undo;                        /* leaving: its sharing is undone first */
-	struct hs_model_obstacle refusal; /* the scan's thread would not have it. When it is to be asked at once again,
+	pid_t scan_pid;             /* the process that the scan's thread knows it by; 0: OUT */
+	uint64_t last_job;          /* the number of the last one posted for it */
+	bool lost;                  /* IN, but the scan's thread has it no more */
+	bool undo;                  /* leaving: its sharing is undone first */
+	struct hs_obstacle refusal; /* the scan's thread would not have it. When it is to be asked at once again,
 					     only the reason is cleared: the same text is not logged a second time */
-	uint64_t retry_at_us;             /* when it is asked again */
+	uint64_t retry_at_us;       /* when it is asked again */
 	char undo_text[512]; /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
 			      */
 	bool left_checked;   /* what an earlier life left in it was looked for */

@@ -43,7 +43,7 @@ struct hs_job {
 
 struct hs_scan_thread_snapshot {
 	bool engaged;
-	struct hs_model_obstacle obstacle; /* what keeps the whole from sharing */
+	struct hs_obstacle obstacle; /* what keeps the whole from sharing */
 	char undo_pending[512]; /* of what is to be unshared in a mode that shares nothing; "": nothing is pending */
 	const char *stage;
 	uint64_t stage_ms;
