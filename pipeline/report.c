@@ -81,6 +81,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->view_name = hs_view_name(g->view);
 			r->nr_huge = g->view->nr_huge;
 			r->bytes = g->view->nr_huge * HS_HUGE_SIZE;
+			r->left_out = g->view->left_out;
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
 			r->sure = g->sure;

@@ -55,6 +55,7 @@ struct hs_guest_report {
 	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
+	struct hs_left_out left_out;
 	uint32_t nr_huge;
 	uint32_t mapped_huge, mapped_split, absent, unknown;
 	uint32_t hot, warm, cold, undecided;
@@ -201,7 +202,7 @@ HS_MUST_USE int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct 
  * also where nothing is merged: their mappings are split for a second or two and brought back, what is cold is read,
  * and nothing becomes mergeable for it. The guests' reports have what it found as `looked`.
  */
-void hs_pipeline_ask_look(struct hs_pipeline *p, bool on); /* false: not any more */
+void hs_pipeline_ask_look(struct hs_pipeline *p, bool on);  /* false: not any more */
 bool hs_pipeline_look_pending(const struct hs_pipeline *p); /* asked for, and no such cycle has ended */
 
 /* Undoes all sharing of one guest. Needs the engine (-ENOTCONN). -ENOENT: no such guest. */

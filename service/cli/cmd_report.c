@@ -45,6 +45,30 @@ static void heading(const char *first, const char *second)
 		     "ACROSS", "UP TO", "SAVED");
 }
 
+/* What no figure above knows of. */
+static void show_left_out(const json_t *list)
+{
+	static const char *const keys[] = { "too_small_bytes", "borders_bytes", "heap_bytes", "executable_bytes",
+					    "other_kind_bytes" };
+	char a[32], name[600];
+	const json_t *g;
+	size_t i;
+
+	if (!json_array_size(list))
+		return;
+	(void)printf("\n%-20s %10s %10s %10s %10s %10s\n", "NOT LOOKED AT", "TOO SMALL", "BORDERS", "HEAP",
+		     "EXECUTABLE", "OTHER KIND");
+	json_array_foreach(list, i, g)
+	{
+		const json_t *left = json_object_get(g, "left_out");
+
+		(void)printf("%s", hs_terminal_column(name, sizeof(name), text(g, "id"), 20));
+		for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
+			(void)printf(" %10s", hs_human_bytes(a, num(left, keys[k])));
+		(void)putchar('\n');
+	}
+}
+
 static void show_report(const json_t *r)
 {
 	json_t *groups = json_object_get(r, "groups"), *v;
@@ -76,6 +100,7 @@ static void show_report(const json_t *r)
 		figures(v);
 		(void)putchar('\n');
 	}
+	show_left_out(list);
 	(void)printf("\nby what was looked at, sharing saves %s of %s", hs_human_bytes(a, num(r, "could_save_bytes")),
 		     hs_human_bytes(b, num(r, "memory_bytes")));
 	(void)printf("; %s are saved now\n", hs_human_bytes(a, num(r, "saved_bytes")));

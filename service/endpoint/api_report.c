@@ -89,6 +89,7 @@ json_t *hs_api_report(const struct hs_model *m)
 		add(out, guest);
 		add(json_object_get(out, "saving"), saving);
 		(void)json_object_set_new(guest, "saving", saving);
+		(void)json_object_set_new(guest, "left_out", hs_json_guest_part(p, "left_out"));
 		(void)json_object_update_new(
 		    guest,
 		    json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I}", "id", g->id, "group", g->opt_in.group, "reason",

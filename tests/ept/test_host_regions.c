@@ -59,6 +59,33 @@ START_TEST(test_ept_host_regions_find)
 }
 END_TEST
 
+/* Every writable byte is in a region or is left out for one reason. */
+START_TEST(test_ept_host_regions_left_out)
+{
+	struct hs_left_out left;
+
+	parse("10001000-18000000 rw-p 00000000 00:00 0 \n"
+	      "18000000-20001000 rw-p 00000000 00:00 0 \n"
+	      "30000000-33f00000 rw-p 00000000 00:00 0 \n"
+	      "40000000-50000000 rw-p 00000000 00:00 0 [heap]\n"
+	      "50000000-58000000 r--p 00000000 00:00 0 \n"
+	      "58000000-60000000 rwxp 00000000 00:00 0 \n"
+	      "60000000-70000000 rw-s 00000000 00:01 77 /memfd:x\n"
+	      "70000000-80000000 rw-p 00000000 00:01 78 /dev/shm/x\n"
+	      "90000000-90001000 rw-p 00000000 00:00 0 [stack]\n");
+	hs_host_regions_left_out(&list, 64 * MIB, &left);
+	ck_assert_uint_eq(left.too_small_bytes, 0x3f00000);
+	ck_assert_uint_eq(left.borders_bytes, 0x1ff000 + 0x1000);
+	ck_assert_uint_eq(left.heap_bytes, 0x10001000);
+	ck_assert_uint_eq(left.executable_bytes, 0x8000000);
+	ck_assert_uint_eq(left.other_kind_bytes, 0x20000000);
+	hs_host_regions_left_out(&list, 4 * MIB, &left);
+	ck_assert_uint_eq(left.too_small_bytes, 0);
+	ck_assert_uint_eq(left.borders_bytes, 0x1ff000 + 0x1000 + 0x100000);
+	hs_vmas_finish(&list);
+}
+END_TEST
+
 START_TEST(test_ept_host_regions_no_region)
 {
 	static const struct {
@@ -153,6 +180,7 @@ int main(void)
 	TCase *t = tcase_create("unit");
 
 	tcase_add_test(t, test_ept_host_regions_find);
+	tcase_add_test(t, test_ept_host_regions_left_out);
 	tcase_add_test(t, test_ept_host_regions_no_region);
 	tcase_add_test(t, test_ept_host_regions_compare);
 	suite_add_tcase(s, t);
