@@ -4,8 +4,8 @@
  *   want -> apply (mergeable ranges, set inside the guests) -> burst (ksmd runs until settled) -> verify (page frames)
  *        -> ledger
  *
- * It owns KSM on this host while it lives: one engine a host (a lock in the host's lock_dir), knobs saved before they are
- * changed and given back when it is destroyed, or by the next one after a crash. One thread at a time.
+ * It owns KSM on this host while it lives: one engine a host (a lock in the host's lock_dir), knobs saved before they
+ * are changed and given back when it is destroyed, or by the next one after a crash. One thread at a time.
  */
 #ifndef HS_SHARE_H
 #define HS_SHARE_H

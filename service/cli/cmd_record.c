@@ -33,16 +33,16 @@ enum { OPT_MERGE = 256, OPT_NO_FINE };
 
 static const struct argp_option options[] = {
 	{ "output", 'o', "FILE", 0, "The trace: a new file, or \"-\" for standard output.", 0 },
-	{ "cycles", HS_OPT_CYCLES, "N", 0, "End after N cycles (look, read, decide). Default: run until interrupted.",
+	{ "cycles", HS_ARGP_CYCLES, "N", 0, "End after N cycles (look, read, decide). Default: run until interrupted.",
 	  0 },
-	{ "duration", HS_OPT_DURATION, "SECONDS", 0, "End after so many seconds, in the midst of a cycle if need be.",
+	{ "duration", HS_ARGP_DURATION, "SECONDS", 0, "End after so many seconds, in the midst of a cycle if need be.",
 	  0 },
 	{ "merge", OPT_MERGE, NULL, 0,
 	  "Merge what is decided on, as \"run\" does, record what was really shared, and undo it at the end. Default: "
 	  "only look. Such a trace replays its own decisions; other policies cannot be tried on it.",
 	  0 },
-	{ "rest", HS_OPT_REST, "SECONDS", 0, "Rest between cycles. Default: none.", 0 },
-	{ "allow-foreign", HS_OPT_ALLOW_FOREIGN, NULL, 0,
+	{ "rest", HS_ARGP_REST, "SECONDS", 0, "Rest between cycles. Default: none.", 0 },
+	{ "allow-foreign", HS_ARGP_ALLOW_FOREIGN, NULL, 0,
 	  "With --merge: run ksmd although memory of other processes is mergeable.", 0 },
 	{ "no-fine", OPT_NO_FINE, NULL, 0,
 	  "Do not look inside hot huge pages: for that their mappings are split for about a second.",

@@ -25,8 +25,8 @@ struct run_options {
 enum { OPT_JSON = 256, OPT_DRY_RUN, OPT_KEEP, OPT_LOOK };
 
 static const struct argp_option options[] = {
-	{ "duration", HS_OPT_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
-	{ "cycles", HS_OPT_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
+	{ "duration", HS_ARGP_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
+	{ "cycles", HS_ARGP_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
 	{ "keep-shared", OPT_KEEP, NULL, 0, "Leave the sharing in place at the end. Default: undo it.", 0 },
 	{ "dry-run", OPT_DRY_RUN, NULL, 0,
 	  "Look, digest and plan, but change nothing: no mapping is split, nothing is merged.", 0 },
@@ -36,10 +36,10 @@ static const struct argp_option options[] = {
 	  0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
 	{ NULL, 0, NULL, 0, "Limits:", 1 },
-	{ "rest", HS_OPT_REST, "SECONDS", 0,
+	{ "rest", HS_ARGP_REST, "SECONDS", 0,
 	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
 	{ NULL, 0, NULL, 0, "Policy:", 2 },
-	{ "allow-foreign", HS_OPT_ALLOW_FOREIGN, NULL, 0,
+	{ "allow-foreign", HS_ARGP_ALLOW_FOREIGN, NULL, 0,
 	  "Run ksmd although memory of other processes is mergeable: it will be merged as well.", 2 },
 	{ 0 },
 };

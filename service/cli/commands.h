@@ -45,7 +45,7 @@ struct hs_scan_options {
 };
 
 /* Keys of what those commands have in common; what each says of it in its help is its own. */
-enum { HS_OPT_DURATION = 400, HS_OPT_CYCLES, HS_OPT_REST, HS_OPT_ALLOW_FOREIGN };
+enum { HS_ARGP_DURATION = 400, HS_ARGP_CYCLES, HS_ARGP_REST, HS_ARGP_ALLOW_FOREIGN };
 /* False: it is none of these. */
 bool hs_parse_loop_option(int key, const char *arg, struct argp_state *state, struct hs_scan_options *o);
 

@@ -49,16 +49,16 @@ const struct argp *hs_pid_options_argp(void)
 bool hs_parse_loop_option(int key, const char *arg, struct argp_state *state, struct hs_scan_options *o)
 {
 	switch (key) {
-	case HS_OPT_DURATION:
+	case HS_ARGP_DURATION:
 		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
 		return true;
-	case HS_OPT_CYCLES:
+	case HS_ARGP_CYCLES:
 		o->cycles = hs_parse_u32(state, "--cycles", arg, 1, 1000000000);
 		return true;
-	case HS_OPT_REST:
+	case HS_ARGP_REST:
 		o->rest_s = hs_parse_u32(state, "--rest", arg, 0, 86400);
 		return true;
-	case HS_OPT_ALLOW_FOREIGN:
+	case HS_ARGP_ALLOW_FOREIGN:
 		o->cfg.share.foreign = HS_FOREIGN_ALLOW;
 		return true;
 	default:
