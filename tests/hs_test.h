@@ -21,6 +21,16 @@ static inline int hs_test_skip(const char *suite, const char *why)
 	return HS_TEST_SKIPPED;
 }
 
+/*
+ * How far apart cases are that one loop has by the ten thousand: all of them in a usual build; under the sanitizers,
+ * where each takes ten times as long, one of `n` (a prime, so that the cases of every kind are met).
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define HS_TEST_EACH(n) (n)
+#else
+#define HS_TEST_EACH(n) 1
+#endif
+
 static inline int hs_test_run(Suite *s)
 {
 	SRunner *r = srunner_create(s);
