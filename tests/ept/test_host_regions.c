@@ -1,7 +1,11 @@
 /* Guest memory from the text of /proc/PID/maps. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "ept/host_internal.h"
 #include "ept/host_regions.h"
 #include "base/vmas_text.h"
 #include "hs_test.h"
@@ -83,6 +87,42 @@ START_TEST(test_ept_host_regions_left_out)
 	ck_assert_uint_eq(left.too_small_bytes, 0);
 	ck_assert_uint_eq(left.borders_bytes, 0x1ff000 + 0x1000 + 0x100000);
 	hs_vmas_finish(&list);
+}
+END_TEST
+
+/* A VMM is known by its program or by what it has open: a folder as /proc has it. */
+START_TEST(test_ept_host_regions_default)
+{
+	static const struct {
+		const char *exe, *file;
+		uint64_t mib;
+	} cases[] = {
+		{ "/usr/bin/redis-server", "socket:[7]", 4 },
+		{ "/opt/qemu/bin/redis-server", "anon_inode:[eventfd]", 4 },
+		{ NULL, "anon_inode:kvm-vcpu:0", 4 },
+		{ "/usr/bin/qemu-system-x86_64 (deleted)", "socket:[7]", 64 },
+		{ "/usr/libexec/qemu-kvm", "socket:[7]", 64 },
+		{ "/usr/bin/firecracker", "anon_inode:kvm-vm", 64 },
+		{ "/usr/bin/cloud-hypervisor", "/dev/kvm", 64 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char dir[] = "/tmp/hs-test-vmm-XXXXXX";
+		int fd;
+
+		ck_assert_ptr_nonnull(mkdtemp(dir));
+		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(mkdirat(fd, "fd", 0700), 0);
+		ck_assert(!cases[i].exe || !symlinkat(cases[i].exe, fd, "exe"));
+		ck_assert_int_eq(symlinkat(cases[i].file, fd, "fd/9"), 0);
+		ck_assert_msg(hs_host_default_min_bytes(fd) == cases[i].mib * MIB, "case %zu", i);
+		(void)unlinkat(fd, "fd/9", 0);
+		(void)unlinkat(fd, "exe", 0);
+		(void)unlinkat(fd, "fd", AT_REMOVEDIR);
+		(void)close(fd);
+		(void)rmdir(dir);
+	}
 }
 END_TEST
 
@@ -181,6 +221,7 @@ int main(void)
 
 	tcase_add_test(t, test_ept_host_regions_find);
 	tcase_add_test(t, test_ept_host_regions_left_out);
+	tcase_add_test(t, test_ept_host_regions_default);
 	tcase_add_test(t, test_ept_host_regions_no_region);
 	tcase_add_test(t, test_ept_host_regions_compare);
 	suite_add_tcase(s, t);
