@@ -32,9 +32,9 @@ __attribute__((format(printf, 3, 4))) static inline int hs_error_set(struct hs_e
 
 /* What stands in the way of something that is tried again later, kept for reports. All zero: nothing does. */
 struct hs_obstacle {
-	int error;  /* -errno; 0: there is none */
-	int reason; /* a word for programs, where there are such (enum hs_reason of the service); 0: there is none */
-	char text[512]; /* one sentence that names it and the way out; empty when there is none */
+	int error;           /* -errno; 0: there is none */
+	unsigned int reason; /* a word for programs: the service's enum hs_reason; 0: there is none */
+	char text[512];      /* one sentence that names it and the way out; empty when there is none */
 };
 
 /* `err` may be NULL, or without a text: then the error's name serves. */
@@ -47,7 +47,8 @@ static inline void hs_obstacle_set(struct hs_obstacle *o, int error, const struc
 
 static inline void hs_obstacle_clear(struct hs_obstacle *o)
 {
-	o->error = o->reason = 0;
+	o->error = 0;
+	o->reason = 0;
 	o->text[0] = '\0';
 }
 

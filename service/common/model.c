@@ -91,7 +91,7 @@ const char *hs_look_state_name(enum hs_look_state state)
 void hs_model_obstacle_set(struct hs_obstacle *o, enum hs_reason reason, const char *text)
 {
 	o->error = 0;
-	o->reason = (int)reason;
+	o->reason = reason;
 	(void)snprintf(o->text, sizeof(o->text), "%s", text);
 }
 
