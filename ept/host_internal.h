@@ -140,6 +140,9 @@ static inline bool hs_host_means_no(const struct hs_host_view *v, uint64_t entry
 	return !v->unflushed || hs_x86_is_protnone(entry);
 }
 
+/* host_vmm.c: min_bytes for this process, by its folder in /proc, where none was given */
+uint64_t hs_host_default_min_bytes(int proc_dir_fd);
+
 /* host_armed.c */
 HS_MUST_USE int hs_host_armed_open(struct hs_host_view *v, struct hs_error *err);
 void hs_host_armed_finish(struct hs_host_view *v);

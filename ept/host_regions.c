@@ -115,6 +115,35 @@ int hs_host_regions_find(const struct hs_vma_list *l, uint64_t min_bytes, struct
 	return 0;
 }
 
+void hs_host_regions_left_out(const struct hs_vma_list *l, uint64_t min_bytes, struct hs_left_out *out)
+{
+	uint64_t start, end;
+
+	*out = (struct hs_left_out){ 0 };
+	for (size_t i = 0; next_stretch(l, &i, &start, &end);) {
+		const uint64_t first = (start + HS_HUGE_SIZE - 1) & ~(HS_HUGE_SIZE - 1);
+		const uint64_t last = end & ~(HS_HUGE_SIZE - 1);
+
+		if (end - start < min_bytes || last <= first)
+			out->too_small_bytes += end - start;
+		else
+			out->borders_bytes += end - start - (last - first);
+	}
+	for (size_t i = 0; i < l->nr; i++) {
+		const struct hs_vma *v = &l->vma[i];
+		const uint64_t bytes = v->end - v->start;
+
+		if (!v->write || is_guest_memory(v))
+			continue;
+		if (v->special)
+			out->heap_bytes += bytes;
+		else if (v->anon && v->exec && !v->shared)
+			out->executable_bytes += bytes;
+		else
+			out->other_kind_bytes += bytes;
+	}
+}
+
 /* ---- comparing ---- */
 
 /* Of a stretch's whole huge pages, what lies in no region: in bytes. */

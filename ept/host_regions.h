@@ -14,6 +14,9 @@
 HS_MUST_USE int hs_host_regions_find(const struct hs_vma_list *l, uint64_t min_bytes, struct hs_region **out,
 				     size_t *nr, uint32_t *nr_huge, struct hs_error *err);
 
+/* What of the process's writable memory is in no region. */
+void hs_host_regions_left_out(const struct hs_vma_list *l, uint64_t min_bytes, struct hs_left_out *out);
+
 /* One huge page of a region whose memory is not guest memory any more is `gone`. */
 typedef void (*hs_host_regions_gone_fn)(void *ctx, hs_huge_nr huge, bool gone);
 

@@ -5,8 +5,8 @@
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
  * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting changes in order,
- * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_armed.c what of it
- * is not to be touched, host_frames.c asks for page frames.
+ * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_vmm.c says which
+ * pieces of it are too small, host_armed.c what of it is not to be touched, host_frames.c asks for page frames.
  *
  * One process id can become another process's while we work. So every handle is bound to the process itself: a pidfd,
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
@@ -24,8 +24,6 @@
 #include <unistd.h>
 
 #include "host_regions.h"
-
-#define DEFAULT_MIN_BYTES (UINT64_C(64) << 20)
 
 struct hs_walk_req *hs_host_scratch(struct hs_host_view *v, size_t nr)
 {
@@ -137,6 +135,7 @@ static int find_regions(struct hs_host_view *v, struct hs_vma_list *maps, struct
 
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
+	hs_host_regions_left_out(maps, v->min_bytes, &v->view.left_out);
 	rc = hs_host_regions_find(maps, v->min_bytes, &v->view.regions, &v->view.nr_regions, &v->view.nr_huge, &why);
 	if (rc == -ENODATA || rc == -EMEDIUMTYPE) {
 		/* Once more with what only smaps says (hugetlbfs), for the sake of the reason. */
@@ -224,6 +223,7 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
 	(void)hs_host_armed_look(v);
+	hs_host_regions_left_out(&maps, v->min_bytes, &view->left_out);
 	changed = hs_host_regions_compare(&maps, v->min_bytes, view->regions, view->nr_regions, note_gone, v);
 	hs_vmas_finish(&maps);
 	/* Not each time: reading the flags costs a walk of all tables, and old flags are noticed (host_mapping.c). */
@@ -276,7 +276,7 @@ int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pi
 	v->view.ops = &host_ops;
 	v->view.pid = pid;
 	v->remote = remote;
-	v->min_bytes = min_bytes ? min_bytes : DEFAULT_MIN_BYTES;
+	v->min_bytes = min_bytes;
 	v->pidfd = v->dir_fd = v->pagemap_fd = v->clear_refs_fd = v->mem_fd = v->kpageflags_fd = -1;
 
 	rc = hs_walk_get(&v->walk, host, err);
@@ -284,6 +284,8 @@ int hs_view_open_host(struct hs_view **out, const struct hs_host *host, pid_t pi
 		rc = open_process(v, host, pid, err);
 	if (!rc)
 		rc = open_kpageflags(v, host, err);
+	if (!rc && !v->min_bytes)
+		v->min_bytes = hs_host_default_min_bytes(v->dir_fd);
 	if (!rc)
 		rc = find_regions(v, &maps, err);
 	if (!rc && alloc_bits(v))

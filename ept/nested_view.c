@@ -41,7 +41,10 @@ static void close_view(struct hs_view *view)
 
 static int refresh(struct hs_view *view, struct hs_error *err)
 {
-	return hs_view_refresh(hs_nested_view(view)->inner, err);
+	const int rc = hs_view_refresh(hs_nested_view(view)->inner, err);
+
+	view->left_out = hs_nested_view(view)->inner->left_out;
+	return rc;
 }
 
 /* ---- samples ---- */

@@ -20,8 +20,6 @@
  * many holders none of which is cold is nothing to wait for. */
 #define MAX_HOLDERS 16
 
-#define MAX_COPIES 256 /* that are counted: more change nothing in what a copy saves */
-
 /* A round without an answer (nr_known is 0 then) is taken for one in which all was accessed. */
 int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
@@ -357,9 +355,4 @@ void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g
 		if (!any)
 			hs_bits_clear(pages, i);
 	}
-}
-
-uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page)
-{
-	return hs_index_count_same(p->index, (struct hs_page){ g->index_id, page }, MAX_COPIES);
 }

@@ -51,7 +51,7 @@ static bool wants_fine(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
 			return false;
 		free(pg->fine);
 		pg->fine = NULL;
-	} else if (pg->fine_unclear && p->totals.cycles - pg->fine_cycle < rest_after_unclear(p, pg)) {
+	} else if (pg->fine_unclear && !p->look && p->totals.cycles - pg->fine_cycle < rest_after_unclear(p, pg)) {
 		return false;
 	}
 	in = hs_pipeline_policy_input(p, g, h);

@@ -180,8 +180,19 @@ static int step_retry(struct hs_pipeline *p, struct guest *g, struct hs_error *e
 	return rc == -ESRCH ? rc : 0;
 }
 
+void hs_pipeline_ask_look(struct hs_pipeline *p, bool on)
+{
+	p->look = on;
+}
+
+bool hs_pipeline_look_pending(const struct hs_pipeline *p)
+{
+	return p->look;
+}
+
 int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 {
+	const bool looks = p->look || (!p->cfg.no_fine && (p->merge.ops->merges || p->cfg.fine_all));
 	int rc;
 
 	*news = 0;
@@ -200,13 +211,15 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = for_guests(p, hs_pipeline_share_again, err);
 	if (!rc)
 		rc = coarse_window(p, err);
-	if (!rc && !p->cfg.no_fine && (p->merge.ops->merges || p->cfg.fine_all))
+	if (!rc && looks)
 		rc = hs_fine_look_run(p, err);
 	if (!rc)
 		rc = hs_decide_all(p, err);
 	if (!rc) {
 		int reported;
 
+		hs_saving_count(p, looks);
+		p->look = false;
 		rc = hs_merge_run(p, news, err);
 		/* However it ended: the next decisions stand on what is shared now. */
 		reported = hs_observer_merged(p, rc ? NULL : err);

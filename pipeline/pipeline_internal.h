@@ -3,7 +3,7 @@
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
  * order: settings pace refused merge_ops merge_engine split_journal observer guest_state content content_owners
- * order: policy_input fine_look merge decide engage guests report report_fields pipeline
+ * order: policy_input fine_look merge decide saving engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
@@ -60,9 +60,11 @@ struct guest {
 	struct hs_coarse *coarse;
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
-	uint64_t dropped, pending; /* base pages, by the last apply */
-	char pending_reason[256];  /* as in struct hs_share_applied */
-	bool all_marked;           /* by the last apply: all that is wanted of it is mergeable */
+	uint64_t dropped, pending;              /* base pages, by the last apply */
+	char pending_reason[256];               /* as in struct hs_share_applied */
+	bool all_marked;                        /* by the last apply: all that is wanted of it is mergeable */
+	struct hs_saving sure, at_most, looked; /* as in struct hs_guest_report */
+	uint32_t looked_cycle, nr_promising;
 };
 
 struct hs_pipeline {
@@ -88,6 +90,7 @@ struct hs_pipeline {
 	bool several_groups; /* kept right as guests come and go: it is asked for each base page */
 	uint32_t round;      /* of the coarse window that is under way; 0: none */
 	bool unsettled;      /* the last burst ended before everything was merged */
+	bool look;           /* the fine phase is to run in the next cycle, whatever the engine */
 	struct hs_pipeline_totals totals;
 };
 
@@ -249,9 +252,6 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
 				    struct hs_bits512 *pages);
 
-/* How many pages of the guest's own group hold this page's content, itself included, counting at most 256. */
-uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page);
-
 /* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
 				   struct hs_error *err);
@@ -298,6 +298,12 @@ HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_er
 
 /* Decides on every huge page, sets what is wanted of it, and unshares what turned hot. */
 HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
+
+/* ---- saving.c ---- */
+
+/* Counts for all guests what sharing saves by the decisions just made. `looked`: the fine phase has run before them.
+ * Without memory for it the last figures stay. */
+void hs_saving_count(struct hs_pipeline *p, bool looked);
 
 /* ---- engage.c ---- */
 

@@ -14,7 +14,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
 	const struct page_record *pg = &g->pages[h];
 	const bool hot = hs_coarse_heat(g->coarse, h) == HS_HEAT_HOT;
-	struct hs_bits512 indexed, any, cand, part;
+	struct hs_bits512 indexed, any, cand;
 
 	switch ((enum hs_map_state)r->state) {
 	case HS_MAP_HUGE:
@@ -64,13 +64,6 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	out->duplicate_pages += hs_bits_count(&any);
 	cand = hs_bits_or(hs_bits_and(pg->candidate, pg->same), pg->zero);
 	out->cold_identical += hs_bits_count(&cand);
-	out->could_save_bytes += hs_bits_count(&pg->zero) * HS_BASE_SIZE;
-	part = hs_bits_andnot(cand, pg->zero);
-	hs_bits_for_each (i, &part) {
-		const uint32_t n = hs_content_copies(p, g, h * HS_BASE_PER_HUGE + i);
-
-		out->could_save_bytes += n ? HS_BASE_SIZE - HS_BASE_SIZE / n : 0;
-	}
 }
 
 size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, size_t max)
@@ -90,8 +83,17 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->view_name = hs_view_name(g->view);
 			r->nr_huge = g->view->nr_huge;
 			r->bytes = g->view->nr_huge * HS_HUGE_SIZE;
+			r->left_out = g->view->left_out;
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
+			r->sure = g->sure;
+			r->at_most = g->at_most;
+			r->looked = g->looked;
+			r->could_save_bytes = hs_saving_bytes(&g->sure);
+			r->could_save_at_most_bytes = hs_saving_bytes(&g->at_most);
+			r->looked_save_bytes = hs_saving_bytes(&g->looked);
+			r->looked_cycle = g->looked_cycle;
+			r->nr_promising = g->nr_promising;
 			r->nr_vmas_dropped = g->dropped;
 			r->nr_pending = g->pending;
 			memcpy(r->pending_reason, g->pending_reason, sizeof(r->pending_reason));

@@ -87,9 +87,10 @@ const struct hs_setting hs_settings[] = {
 	  FOR_RUN("cpu-percent", 1, 1,
 		  "Use at most N percent of one core ourselves, and let ksmd use no more. Default: no limit.") },
 	{ KEY("scan", "min_memory"), .type = HS_SETTING_SIZE, AT(min_bytes),
-	  .what = "smallest piece of a process's memory that counts as guest memory; 0: 64M, above a VMM's own buffers",
+	  .what = "smallest piece of a process's memory that counts as guest memory; 0: 64M of a VMM, 4M of any other",
 	  FOR_ALL("min-memory", "SIZE",
-		  "Smallest piece of a process's memory that counts as guest memory. Default: 64M.") },
+		  "Smallest piece of a process's memory that counts as guest memory. Default: 64M of a VMM, 4M of any "
+		  "other process.") },
 	{ KEY("scan", "hash_cold_rounds"), NUMBER(hash_cold_rounds, 1, 64), .trace = "hash_cold_rounds",
 	  .what = "contents are read once cold for so many rounds", SWEEP("hash_cold_rounds", 1, 2, 5, 10) },
 	{ KEY("scan", "look_again"), NUMBER(look_again, 1, 1000), .trace = "look_again",

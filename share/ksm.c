@@ -2,10 +2,10 @@
  * KSM's owner: one process a host, and whatever it changes is given back, by itself or by the next one.
  *
  * Order, and what each step closes:
- * 1. The lock (flock on ksm.lock, held as long as the owner lives, by the kernel's doing): two owners can neither run
- *    at once nor take one another's settings for the host's own.
- * 2. What a crashed owner left is given back, under the lock: its file says what the host's settings were, and must not
- *    be overwritten with the settings that the crashed owner had made.
+ * 1. The lock (ksm_lock.c, at one place of the host, held as long as the owner lives): two owners can neither run at
+ *    once nor take one another's settings for the host's own.
+ * 2. What a crashed owner left is given back, under the lock, from his state folder where that is another one: its file
+ *    says what the host's settings were, and must not be overwritten with the settings that the crashed owner had made.
  * 3. Only then is looked who else drives KSM: a ksmd that runs because of a crash has been stopped by now.
  * 4. The knobs are read and saved when the first burst starts, not before: an owner that never ran a burst has nothing
  *    to give back, and an operator may set knobs up to that moment.
@@ -15,11 +15,8 @@
 #include "ksm.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,7 +28,7 @@ struct hs_ksm {
 	struct hs_host host;
 	bool dry_run;
 	bool saved_on_disk; /* the state file is ours, and knobs may have been changed */
-	int lock_fd;
+	struct hs_ksm_lock lock;
 	struct hs_ksm_knobs saved;
 	bool has_last[HS_KSM_NR_KNOBS];
 	uint64_t last[HS_KSM_NR_KNOBS]; /* what we set last */
@@ -39,52 +36,12 @@ struct hs_ksm {
 	pid_t ksmd;
 };
 
-/* ---- the lock ---- */
-
 static int make_state_dir(const struct hs_host *host, struct hs_error *err)
 {
 	if (mkdir(host->state_dir, 0700) && errno != EEXIST)
 		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", host->state_dir,
 				    strerror(errno));
 	return 0;
-}
-
-/* The file's descriptor, locked. -EBUSY: the text names who has it. */
-static int take_lock(const struct hs_host *host, struct hs_error *err)
-{
-	char path[PATH_MAX], buf[32];
-	ssize_t n;
-	int fd, rc;
-
-	(void)snprintf(path, sizeof(path), "%s/ksm.lock", host->state_dir);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return hs_error_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
-		n = hs_hostfile_read(host->state_dir, "ksm.lock", buf, sizeof(buf));
-		(void)close(fd);
-		if (rc == -EBUSY)
-			return hs_error_set(err, rc, "another hs-share (pid %s) has KSM: end it first",
-					    n > 0 ? buf : "unknown");
-		return hs_error_set(err, rc, "cannot lock %s: %s", path, strerror(-rc));
-	}
-	n = snprintf(buf, sizeof(buf), "%d\n", (int)getpid());
-	if (ftruncate(fd, 0) || pwrite(fd, buf, (size_t)n, 0) != n) {
-		rc = errno ? -errno : -EIO;
-		(void)close(fd);
-		return hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc));
-	}
-	return fd;
-}
-
-/* Unlocked by hand, not only by closing: a child that was forked meanwhile may still have the descriptor. The file
- * stays: to remove a lock file is a race. */
-static void drop_lock(int fd)
-{
-	(void)!ftruncate(fd, 0);
-	(void)flock(fd, LOCK_UN);
-	(void)close(fd);
 }
 
 /* ---- what a crashed owner left ---- */
@@ -121,24 +78,44 @@ static int recover_locked(const struct hs_host *host, struct hs_ksm_knobs *left,
 	return rc ? rc : 1;
 }
 
+/* The same, and before it of an owner who was killed and had another state folder. */
+static int recover_all(const struct hs_host *host, const struct hs_ksm_lock *lock, struct hs_ksm_knobs *left,
+		       struct hs_error *err)
+{
+	struct hs_ksm_knobs theirs = { 0 };
+	struct hs_host other = *host;
+	int first = 0, rc;
+
+	other.state_dir = lock->left_dir;
+	if (lock->left_dir[0] && strcmp(lock->left_dir, host->state_dir) != 0) {
+		first = recover_locked(&other, &theirs, err);
+		if (first >= 0 && hs_foreign_claim_give_back(&other))
+			first = 1;
+	}
+	rc = first < 0 ? first : recover_locked(host, left, err);
+	if (rc >= 0 && !left->has[HS_KSM_MAX_PAGE_SHARING])
+		*left = theirs;
+	return rc < 0 ? rc : first || rc;
+}
+
 int hs_ksm_recover(const struct hs_host *host, struct hs_error *err)
 {
+	const char *dir = host->lock_dir ? host->lock_dir : host->state_dir;
 	struct hs_ksm_knobs left;
+	struct hs_ksm_lock lock;
 	struct stat st;
-	int fd, rc;
+	int rc;
 
-	if (stat(host->state_dir, &st))
-		return errno == ENOENT
-			   ? 0
-			   : hs_error_set(err, -errno, "cannot look at %s: %s", host->state_dir, strerror(errno));
-	fd = take_lock(host, err);
-	if (fd < 0)
-		return fd;
-	rc = recover_locked(host, &left, err);
+	if (stat(dir, &st))
+		return errno == ENOENT ? 0 : hs_error_set(err, -errno, "cannot look at %s: %s", dir, strerror(errno));
+	rc = hs_ksm_lock_take(host, &lock, err);
+	if (rc)
+		return rc;
+	rc = recover_all(host, &lock, &left, err);
 	/* Nobody shares now: memory of others that a killed one had claimed is theirs again. */
 	if (rc >= 0 && hs_foreign_claim_give_back(host))
 		rc = 1;
-	drop_lock(fd);
+	hs_ksm_lock_drop(&lock);
 	return rc;
 }
 
@@ -208,14 +185,14 @@ int hs_ksm_acquire(struct hs_ksm **out, const struct hs_host *host, bool dry_run
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	k->host = *host;
 	k->dry_run = dry_run;
-	k->lock_fd = -1;
+	k->lock.fd = -1;
 	rc = hs_ksm_knobs_read(host, &knobs, err);
 	if (!rc && !dry_run) {
 		rc = make_state_dir(host, err);
 		if (!rc)
-			rc = k->lock_fd = take_lock(host, err);
-		if (rc >= 0)
-			rc = recover_locked(host, &k->pending, err);
+			rc = hs_ksm_lock_take(host, &k->lock, err);
+		if (!rc)
+			rc = recover_all(host, &k->lock, &k->pending, err);
 	}
 	if (rc >= 0)
 		rc = refuse_drivers(host, err);
@@ -249,8 +226,7 @@ void hs_ksm_release(struct hs_ksm *k)
 			(void)fprintf(stderr, "hs-share: %s; the settings to give back are in %s/ksm.state\n", err.text,
 				      k->host.state_dir);
 	}
-	if (k->lock_fd >= 0)
-		drop_lock(k->lock_fd);
+	hs_ksm_lock_drop(&k->lock);
 	free(k);
 }
 

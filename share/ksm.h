@@ -4,7 +4,20 @@
 #ifndef HS_SHARE_KSM_H
 #define HS_SHARE_KSM_H
 
+#include <limits.h>
+
 #include "hs/share.h"
+
+/* ---- the lock: one owner a host, whatever his state folder ---- */
+
+struct hs_ksm_lock {
+	int fd; /* -1: it is not held */
+	char owner[16];
+	char left_dir[PATH_MAX]; /* the state folder of an owner who was killed; "": the last one ended in order */
+};
+/* -EBUSY: the text names who has it. */
+HS_MUST_USE int hs_ksm_lock_take(const struct hs_host *host, struct hs_ksm_lock *out, struct hs_error *err);
+void hs_ksm_lock_drop(struct hs_ksm_lock *lock);
 
 enum hs_ksm_knob {
 	HS_KSM_RUN,

@@ -32,20 +32,23 @@ __attribute__((format(printf, 3, 4))) static inline int hs_error_set(struct hs_e
 
 /* What stands in the way of something that is tried again later, kept for reports. All zero: nothing does. */
 struct hs_obstacle {
-	int error;      /* -errno; 0: there is none */
-	char text[512]; /* one sentence that names it and the way out; empty when there is none */
+	int error;           /* -errno; 0: there is none */
+	unsigned int reason; /* a word for programs: the service's enum hs_reason; 0: there is none */
+	char text[512];      /* one sentence that names it and the way out; empty when there is none */
 };
 
 /* `err` may be NULL, or without a text: then the error's name serves. */
 static inline void hs_obstacle_set(struct hs_obstacle *o, int error, const struct hs_error *err)
 {
 	o->error = error;
+	o->reason = 0;
 	(void)snprintf(o->text, sizeof(o->text), "%s", err && err->text[0] ? err->text : strerror(-error));
 }
 
 static inline void hs_obstacle_clear(struct hs_obstacle *o)
 {
 	o->error = 0;
+	o->reason = 0;
 	o->text[0] = '\0';
 }
 

@@ -11,6 +11,9 @@ struct hs_host {
 	const char *thp_dir;   /* "/sys/kernel/mm/transparent_hugepage" */
 	const char *sys_dir;   /* "/sys": what has no name of its own above; NULL where nobody asks for it */
 	const char *state_dir; /* "/run/hs-share": what must survive a crash; made with mode 0700 when first needed */
+	/* "/run/hs-share" whatever the state folder is: the lock of who has KSM, of which there is one a host. Made
+	 * with mode 0700 when first needed. NULL: the state folder, for a host that is a test's own */
+	const char *lock_dir;
 };
 
 /* The real host. */
@@ -21,6 +24,7 @@ struct hs_host {
 	    .thp_dir = "/sys/kernel/mm/transparent_hugepage",                                                          \
 	    .sys_dir = "/sys",                                                                                         \
 	    .state_dir = "/run/hs-share",                                                                              \
+	    .lock_dir = "/run/hs-share",                                                                               \
 	})
 
 #endif

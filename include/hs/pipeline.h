@@ -31,6 +31,19 @@ struct hs_guest_options {
 	uint64_t max_shared_bytes; /* nothing further is wanted of it once so much is; 0: no limit */
 };
 
+/*
+ * What sharing frees, gross, of one guest: pages of zeros whole; of the others, what goes because the guest itself
+ * holds a content several times, and what goes because others of its group hold it as well. One frame stays for each
+ * content, and the holders bear it by the number of their pages: so the sum over a group's guests is the group's.
+ */
+struct hs_saving {
+	uint64_t zero_bytes, within_bytes, across_bytes;
+};
+static inline uint64_t hs_saving_bytes(const struct hs_saving *s)
+{
+	return s->zero_bytes + s->within_bytes + s->across_bytes;
+}
+
 /* What is known of one guest, for reports. Counts are huge pages unless named otherwise. */
 struct hs_guest_report {
 	pid_t pid;
@@ -42,6 +55,7 @@ struct hs_guest_report {
 	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
+	struct hs_left_out left_out;
 	uint32_t nr_huge;
 	uint32_t mapped_huge, mapped_split, absent, unknown;
 	const char *unknown_reason; /* of the first of those that have one (hs_view_why); NULL: none has. Static */
@@ -54,10 +68,15 @@ struct hs_guest_report {
 	uint64_t duplicate_pages; /* base pages with another of equal digest */
 	uint64_t cold_identical;  /* cold base pages, zero or proven identical by their bytes to another cold one */
 	/*
-	 * What sharing the cold identical pages would free, gross: zero pages whole; of n holders of a content each
-	 * bears 1/n of the frame that stays. Holders that are not cold count as well, so it is an upper bound.
+	 * What sharing would save, or saves, as of the last cycle that ended; the budget of mappings and the guest's
+	 * limit apart. `sure`: of what the policy shares by what it knows. `at_most`: also of what the last contents
+	 * promise in hot huge pages, were all of their base pages cold that were not seen hot; the fine phase would
+	 * tell. `looked`: `sure` in the last cycle in which it did, looked_cycle (0: it never did).
 	 */
-	uint64_t could_save_bytes;
+	struct hs_saving sure, at_most, looked;
+	uint64_t could_save_bytes, could_save_at_most_bytes, looked_save_bytes; /* their sums */
+	uint32_t looked_cycle;
+	uint32_t nr_promising; /* hot huge pages behind the difference between sure and at_most */
 	uint64_t hashed_pages;
 	uint32_t skew[11]; /* fine-tracked huge pages by hot base pages: 0, 1, 2-3, 4-7, 8-15, ... 256-511, 512 */
 	uint32_t fine_known;
@@ -184,6 +203,14 @@ void hs_pipeline_set_observer(struct hs_pipeline *p, const struct hs_pipeline_ob
  */
 HS_MUST_USE int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
 
+/*
+ * The next cycle that comes to its end looks into hot huge pages that promise a gain, with all the fine phase's guards,
+ * also where nothing is merged: their mappings are split for a second or two and brought back, what is cold is read,
+ * and nothing becomes mergeable for it. The guests' reports have what it found as `looked`.
+ */
+void hs_pipeline_ask_look(struct hs_pipeline *p, bool on);  /* false: not any more */
+bool hs_pipeline_look_pending(const struct hs_pipeline *p); /* asked for, and no such cycle has ended */
+
 /* Undoes all sharing of one guest. Needs the engine (-ENOTCONN). -ENOENT: no such guest. */
 HS_MUST_USE int hs_pipeline_unshare_pid(struct hs_pipeline *p, pid_t pid, struct hs_share_unshared *out,
 					struct hs_error *err);
@@ -191,8 +218,7 @@ HS_MUST_USE int hs_pipeline_unshare_pid(struct hs_pipeline *p, pid_t pid, struct
 /* Undoes all sharing of all guests. Nothing is done without the engine. */
 HS_MUST_USE int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out, struct hs_error *err);
 
-/* out[max] (NULL with 0); the number of guests, gone ones included. Costs some 2 us a huge page, and 0.1 us for each
- * base page that could be shared. */
+/* out[max] (NULL with 0); the number of guests, gone ones included. Costs some 2 us a huge page. */
 size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, size_t max);
 void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out);
 

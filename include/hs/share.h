@@ -4,8 +4,8 @@
  *   want -> apply (mergeable ranges, set inside the guests) -> burst (ksmd runs until settled) -> verify (page frames)
  *        -> ledger
  *
- * It owns KSM on this host while it lives: one engine a host (a lock in the state folder), knobs saved before they are
- * changed and given back when it is destroyed, or by the next one after a crash. One thread at a time.
+ * It owns KSM on this host while it lives: one engine a host (a lock in the host's lock_dir), knobs saved before they
+ * are changed and given back when it is destroyed, or by the next one after a crash. One thread at a time.
  */
 #ifndef HS_SHARE_H
 #define HS_SHARE_H
@@ -70,7 +70,7 @@ struct hs_ksm_counters {
 };
 
 /*
- * Takes KSM for this process: a lock file in the state folder (-EBUSY: the text names the pid that has it); gives back
+ * Takes KSM for this process: a lock file in lock_dir (-EBUSY: the text names the pid that has it); gives back
  * what a crashed owner left (from the state file) first; then saves the knobs. Changes no knob yet.
  * -ENOENT: kernel without KSM. -EBUSY as well when something else drives it (run is 1, or ksmtuned is running): the
  * text says which and how to stop it. dry_run: reads, never writes, takes no lock.

@@ -72,6 +72,16 @@ enum hs_view_reason {
 /* Whether the guest may take the memory of a huge page more for a moment, at this time. */
 typedef bool hs_view_room(void *ctx, const struct hs_view *v);
 
+/* Writable memory of the process that is no guest memory to the view, by why: bytes of its address space, touched or
+ * not. All 0 where the view has no process. */
+struct hs_left_out {
+	uint64_t too_small_bytes;  /* pieces below min_bytes */
+	uint64_t borders_bytes;    /* of pieces that are looked at, what is no whole huge page */
+	uint64_t heap_bytes;       /* the process's own heap and stack */
+	uint64_t executable_bytes; /* code that it makes */
+	uint64_t other_kind_bytes; /* of files, shared, hugetlbfs: KSM cannot merge it */
+};
+
 struct hs_view_ops {
 	const char *name;   /* "host page tables", "simulated": for inspect and logs */
 	bool splits_nested; /* split parts nested entries alone: sharing has no use for a mapping that is left split */
@@ -101,9 +111,10 @@ struct hs_view {
 	const struct hs_view_ops *ops; /* read by the functions below alone */
 	struct hs_region *regions;     /* owned by the implementation */
 	size_t nr_regions;
-	uint32_t nr_huge;   /* sum over the regions */
-	pid_t pid;          /* 0 when simulated */
-	hs_view_room *room; /* NULL: nobody is asked */
+	uint32_t nr_huge;            /* sum over the regions */
+	pid_t pid;                   /* 0 when simulated */
+	struct hs_left_out left_out; /* as of the opening, or the last refresh */
+	hs_view_room *room;          /* NULL: nobody is asked */
 	void *room_ctx;
 };
 
@@ -112,7 +123,9 @@ struct hs_view {
  * inside the process; may be NULL: then split answers -ENOTSUP) must outlive the view; it is not owned.
  * Guest memory is every private anonymous writable VMA of at least `min_bytes` (its part on huge-page borders), but for
  * executable ones and the process's own heap and stack; neighbouring VMAs that differ in flags only count as one
- * region. min_bytes 0 takes the default of 64 MiB: smaller than any guest's RAM, larger than a VMM's own buffers.
+ * region. min_bytes 0 takes the default: 64 MiB for a VMM (it has a KVM virtual machine, or its program is called
+ * qemu...), smaller than any guest's RAM and larger than its own buffers; 4 MiB for any other process, the smallest
+ * piece that surely holds a whole huge page.
  * Errors: -ESRCH no such process; -EPERM capability or lockdown; -ENOTSUP kernel without BTF/BPF; -ENOMEM; -ENODATA no
  * memory of that size; -EMEDIUMTYPE memory of a kind that KSM cannot merge (the text says which: shared memory, a file,
  * hugetlbfs).

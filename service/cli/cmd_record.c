@@ -17,7 +17,6 @@
 struct record_options {
 	struct hs_scan_options look;
 	const char *output;
-	uint32_t duration_s, cycles, rest_s;
 	bool merge;
 };
 
@@ -30,25 +29,20 @@ struct recording {
 	bool created;    /* the output is a file that we made */
 };
 
-enum {
-	OPT_DURATION = 256,
-	OPT_CYCLES,
-	OPT_REST,
-	OPT_MERGE,
-	OPT_NO_FINE,
-	OPT_ALLOW_FOREIGN,
-};
+enum { OPT_MERGE = 256, OPT_NO_FINE };
 
 static const struct argp_option options[] = {
 	{ "output", 'o', "FILE", 0, "The trace: a new file, or \"-\" for standard output.", 0 },
-	{ "cycles", OPT_CYCLES, "N", 0, "End after N cycles (look, read, decide). Default: run until interrupted.", 0 },
-	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds, in the midst of a cycle if need be.", 0 },
+	{ "cycles", HS_ARGP_CYCLES, "N", 0, "End after N cycles (look, read, decide). Default: run until interrupted.",
+	  0 },
+	{ "duration", HS_ARGP_DURATION, "SECONDS", 0, "End after so many seconds, in the midst of a cycle if need be.",
+	  0 },
 	{ "merge", OPT_MERGE, NULL, 0,
 	  "Merge what is decided on, as \"run\" does, record what was really shared, and undo it at the end. Default: "
 	  "only look. Such a trace replays its own decisions; other policies cannot be tried on it.",
 	  0 },
-	{ "rest", OPT_REST, "SECONDS", 0, "Rest between cycles. Default: none.", 0 },
-	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
+	{ "rest", HS_ARGP_REST, "SECONDS", 0, "Rest between cycles. Default: none.", 0 },
+	{ "allow-foreign", HS_ARGP_ALLOW_FOREIGN, NULL, 0,
 	  "With --merge: run ksmd although memory of other processes is mergeable.", 0 },
 	{ "no-fine", OPT_NO_FINE, NULL, 0,
 	  "Do not look inside hot huge pages: for that their mappings are split for about a second.",
@@ -67,23 +61,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 'o':
 		o->output = arg;
 		break;
-	case OPT_DURATION:
-		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
-		break;
-	case OPT_CYCLES:
-		o->cycles = hs_parse_u32(state, "--cycles", arg, 1, 1000000000);
-		break;
-	case OPT_REST:
-		o->rest_s = hs_parse_u32(state, "--rest", arg, 0, 86400);
-		break;
 	case OPT_MERGE:
 		o->merge = true;
 		break;
 	case OPT_NO_FINE:
 		o->look.cfg.no_fine = true;
-		break;
-	case OPT_ALLOW_FOREIGN:
-		o->look.cfg.share.foreign = HS_FOREIGN_ALLOW;
 		break;
 	case ARGP_KEY_END:
 		if (!o->output)
@@ -92,7 +74,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--allow-foreign is of use with --merge alone: without it ksmd does not run");
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return hs_parse_loop_option(key, arg, state, &o->look) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
@@ -163,10 +145,10 @@ static int loop(struct recording *rec, const struct record_options *o, struct hs
 	uint64_t news;
 	int rc = 0;
 
-	while (!rc && (!o->cycles || rec->cycles < o->cycles)) {
-		if (rec->cycles && o->rest_s) {
-			hs_progress_step(pr, HS_STAGE_REST, 0, o->rest_s);
-			rc = hs_wallclock.sleep_us(NULL, o->rest_s * UINT64_C(1000000));
+	while (!rc && (!o->look.cycles || rec->cycles < o->look.cycles)) {
+		if (rec->cycles && o->look.rest_s) {
+			hs_progress_step(pr, HS_STAGE_REST, 0, o->look.rest_s);
+			rc = hs_wallclock.sleep_us(NULL, o->look.rest_s * UINT64_C(1000000));
 			if (rc)
 				return rc;
 		}
@@ -245,8 +227,8 @@ int hs_cmd_record(int argc, char **argv)
 	rc = begin(&rec, &o, &err);
 	if (!rc) {
 		hs_pipeline_on_progress(rec.pipeline, hs_progress_step, &pr);
-		if (o.duration_s)
-			hs_wallclock_deadline_us((uint64_t)o.duration_s * 1000000);
+		if (o.look.duration_s)
+			hs_wallclock_deadline_us((uint64_t)o.look.duration_s * 1000000);
 		rc = loop(&rec, &o, &pr, &err);
 	}
 	hs_progress_end(&pr);

@@ -20,32 +20,27 @@
 
 struct run_options {
 	struct hs_scan_options look;
-	uint32_t duration_s, cycles, rest_s;
-	bool json, keep;
+	bool json, keep, inside;
 };
 
-enum {
-	OPT_DURATION = 256,
-	OPT_CYCLES,
-	OPT_REST,
-	OPT_JSON,
-	OPT_DRY_RUN,
-	OPT_KEEP,
-	OPT_ALLOW_FOREIGN,
-};
+enum { OPT_JSON = 256, OPT_DRY_RUN, OPT_KEEP, OPT_LOOK };
 
 static const struct argp_option options[] = {
-	{ "duration", OPT_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
-	{ "cycles", OPT_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
+	{ "duration", HS_ARGP_DURATION, "SECONDS", 0, "End after so many seconds. Default: run until interrupted.", 0 },
+	{ "cycles", HS_ARGP_CYCLES, "N", 0, "End after N cycles (look, decide, merge).", 0 },
 	{ "keep-shared", OPT_KEEP, NULL, 0, "Leave the sharing in place at the end. Default: undo it.", 0 },
 	{ "dry-run", OPT_DRY_RUN, NULL, 0,
 	  "Look, digest and plan, but change nothing: no mapping is split, nothing is merged.", 0 },
+	{ "look", OPT_LOOK, NULL, 0,
+	  "With --dry-run: look inside hot huge pages, which makes what it says exact. Their mappings are split for a "
+	  "second or two and brought back; nothing is merged.",
+	  0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
 	{ NULL, 0, NULL, 0, "Limits:", 1 },
-	{ "rest", OPT_REST, "SECONDS", 0,
+	{ "rest", HS_ARGP_REST, "SECONDS", 0,
 	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
 	{ NULL, 0, NULL, 0, "Policy:", 2 },
-	{ "allow-foreign", OPT_ALLOW_FOREIGN, NULL, 0,
+	{ "allow-foreign", HS_ARGP_ALLOW_FOREIGN, NULL, 0,
 	  "Run ksmd although memory of other processes is mergeable: it will be merged as well.", 2 },
 	{ 0 },
 };
@@ -58,15 +53,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &o->look;
 		break;
-	case OPT_DURATION:
-		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
-		break;
-	case OPT_CYCLES:
-		o->cycles = hs_parse_u32(state, "--cycles", arg, 1, 1000000000);
-		break;
-	case OPT_REST:
-		o->rest_s = hs_parse_u32(state, "--rest", arg, 0, 86400);
-		break;
 	case OPT_JSON:
 		o->json = true;
 		break;
@@ -74,18 +60,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->look.cfg.share.dry_run = true;
 		o->look.cfg.no_fine = true;
 		break;
+	case OPT_LOOK:
+		o->inside = true;
+		break;
 	case OPT_KEEP:
 		o->keep = true;
-		break;
-	case OPT_ALLOW_FOREIGN:
-		o->look.cfg.share.foreign = HS_FOREIGN_ALLOW;
 		break;
 	case ARGP_KEY_END:
 		if (o->keep && o->look.cfg.share.dry_run)
 			argp_error(state, "--keep-shared and --dry-run exclude one another: a dry run shares nothing");
+		if (o->inside && !o->look.cfg.share.dry_run)
+			argp_error(state, "--look is of use with --dry-run alone: what shares looks inside anyway");
+		/* No engine, not even a dry one: it would keep system calls away from the guest, which a look needs. */
+		o->look.cfg.observe = o->inside;
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return hs_parse_loop_option(key, arg, state, &o->look) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
@@ -99,15 +89,47 @@ struct outcome {
 	bool interrupted;
 };
 
+/* What the guests could save together. */
+static struct hs_guest_report sum_savings(const struct hs_guest_report *guests, size_t nr)
+{
+	struct hs_guest_report sum = { 0 };
+
+	for (size_t i = 0; i < nr; i++) {
+		sum.sure.zero_bytes += guests[i].sure.zero_bytes;
+		sum.sure.within_bytes += guests[i].sure.within_bytes;
+		sum.sure.across_bytes += guests[i].sure.across_bytes;
+		sum.could_save_bytes += guests[i].could_save_bytes;
+		sum.could_save_at_most_bytes += guests[i].could_save_at_most_bytes;
+		sum.nr_promising += guests[i].nr_promising;
+	}
+	return sum;
+}
+
+static void print_dry_run(const struct run_options *o, const struct hs_guest_report *guests, size_t nr)
+{
+	const struct hs_guest_report sum = sum_savings(guests, nr);
+	char a[32], b[32], c[32], d[32];
+
+	(void)printf(
+	    "dry run: nothing was %s. Sharing would save %s: %s of zeros, %s within the guests, %s across them\n",
+	    o->inside ? "shared" : "changed", hs_human_bytes(a, (int64_t)sum.could_save_bytes),
+	    hs_human_bytes(b, (int64_t)sum.sure.zero_bytes), hs_human_bytes(c, (int64_t)sum.sure.within_bytes),
+	    hs_human_bytes(d, (int64_t)sum.sure.across_bytes));
+	if (sum.nr_promising)
+		(void)printf("it is up to %s if %u hot huge pages prove cold inside%s\n",
+			     hs_human_bytes(a, (int64_t)sum.could_save_at_most_bytes), sum.nr_promising,
+			     o->inside ? ", which could not be looked into now" : ": --look looks into them");
+}
+
 static int report(struct hs_pipeline *p, const struct run_options *o, const struct outcome *r)
 {
 	const struct hs_share_unshared *undone = &r->undone;
 	struct hs_guest_report *guests = r->guests;
 	const size_t nr = r->nr;
+	const struct hs_guest_report sum = sum_savings(guests, nr);
 	struct hs_pipeline_totals t;
 	uint64_t cold_identical = 0, hot = 0, hot_huge = 0;
 	json_t *list, *out;
-	char bytes[32];
 
 	hs_pipeline_totals(p, &t);
 	/* The ledger and the guests are as they were before anything was undone: the caller took them then. */
@@ -133,11 +155,7 @@ static int report(struct hs_pipeline *p, const struct run_options *o, const stru
 	if (!o->json) {
 		hs_print_table(stdout, guests, nr, &t);
 		if (o->look.cfg.share.dry_run)
-			(void)printf("dry run: nothing was changed. %llu cold base pages are zero or identical to "
-				     "another: sharing "
-				     "them would free up to %s; hot huge pages were not looked into\n",
-				     (unsigned long long)cold_identical,
-				     hs_human_bytes(bytes, (int64_t)(cold_identical * HS_BASE_SIZE)));
+			print_dry_run(o, guests, nr);
 		else if (o->keep)
 			(void)printf("sharing is kept; undo it with: hs-share unshare --pid PID\n");
 		else
@@ -148,26 +166,28 @@ static int report(struct hs_pipeline *p, const struct run_options *o, const stru
 	list = json_array();
 	for (size_t i = 0; i < nr; i++)
 		json_array_append_new(list, hs_json_guest(&guests[i]));
-	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I,s:I},s:o}",
+	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I,s:I},s:o}",
 			"version", HS_VERSION, "duration_seconds", r->seconds, "interrupted", r->interrupted, "dry_run",
 			o->look.cfg.share.dry_run, "kept", o->keep, "saved_bytes", (json_int_t)t.ledger.saved_bytes,
-			"net_saved_bytes", (json_int_t)t.ledger.net_saved_bytes, "cold_identical_pages",
-			(json_int_t)cold_identical, "shared_pages", (json_int_t)t.ledger.shared, "zero_pages",
-			(json_int_t)t.ledger.zero, "hot_huge_pages", (json_int_t)hot, "hot_huge_pages_still_huge",
-			(json_int_t)hot_huge, "service_cpu_seconds", hs_own_cpu_seconds(), "ksmd_cpu_seconds",
-			(double)t.ksmd_cpu_us / 1e6, "totals", hs_json_totals(&t), "unshared", "huge_pages",
-			(json_int_t)undone->nr_huge, "huge_again", (json_int_t)undone->nr_collapsed, "base_as_before",
-			(json_int_t)undone->nr_base, "failed", (json_int_t)undone->nr_failed, "guests", list);
+			"net_saved_bytes", (json_int_t)t.ledger.net_saved_bytes, "could_save_bytes",
+			(json_int_t)sum.could_save_bytes, "could_save_at_most_bytes",
+			(json_int_t)sum.could_save_at_most_bytes, "cold_identical_pages", (json_int_t)cold_identical,
+			"shared_pages", (json_int_t)t.ledger.shared, "zero_pages", (json_int_t)t.ledger.zero,
+			"hot_huge_pages", (json_int_t)hot, "hot_huge_pages_still_huge", (json_int_t)hot_huge,
+			"service_cpu_seconds", hs_own_cpu_seconds(), "ksmd_cpu_seconds", (double)t.ksmd_cpu_us / 1e6,
+			"totals", hs_json_totals(&t), "unshared", "huge_pages", (json_int_t)undone->nr_huge,
+			"huge_again", (json_int_t)undone->nr_collapsed, "base_as_before", (json_int_t)undone->nr_base,
+			"failed", (json_int_t)undone->nr_failed, "guests", list);
 	return hs_json_print(out);
 }
 
 /* Cycles and rests until the time is over, an interrupt, or an error. */
 static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_progress *pr, struct hs_error *err)
 {
-	const uint64_t longest_ms = o->rest_s * UINT64_C(1000);
+	const uint64_t longest_ms = o->look.rest_s * UINT64_C(1000);
 	uint64_t rest_ms = 0, news = 1;
 
-	for (uint32_t cycle = 0; !o->cycles || cycle < o->cycles; cycle++) {
+	for (uint32_t cycle = 0; !o->look.cycles || cycle < o->look.cycles; cycle++) {
 		int rc;
 
 		if (cycle) {
@@ -177,6 +197,7 @@ static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_pr
 			if (rc)
 				return rc;
 		}
+		hs_pipeline_ask_look(p, o->inside);
 		rc = hs_pipeline_cycle(p, &news, err);
 		if (rc)
 			return rc;
@@ -195,7 +216,7 @@ int hs_cmd_run(int argc, char **argv)
 		    "Share the identical cold memory of guests. Hot huge pages stay whole; what is shared is read back "
 		    "from the kernel. At the end everything is undone unless --keep-shared is given.",
 	};
-	struct run_options o = { .look.cfg = hs_pipeline_config_default, .rest_s = REST_SECONDS };
+	struct run_options o = { .look.cfg = hs_pipeline_config_default, .look.rest_s = REST_SECONDS };
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct outcome r = { 0 };
 	struct hs_pipeline *p = NULL;
@@ -219,8 +240,8 @@ int hs_cmd_run(int argc, char **argv)
 	}
 	if (rc)
 		goto fail;
-	if (o.duration_s)
-		hs_wallclock_deadline_us((uint64_t)o.duration_s * 1000000);
+	if (o.look.duration_s)
+		hs_wallclock_deadline_us((uint64_t)o.look.duration_s * 1000000);
 	hs_pipeline_on_progress(p, hs_progress_step, &pr);
 	rc = loop(p, &o, &pr, &err);
 	hs_progress_end(&pr);

@@ -22,7 +22,8 @@ enum {
 	OPT_UNDO,
 	OPT_INTERVAL,
 	OPT_COUNT,
-	OPT_SECONDS
+	OPT_SECONDS,
+	OPT_LOOK
 };
 
 struct command {
@@ -120,11 +121,6 @@ static int run_show(const struct hs_ctl_options *o)
 	return status;
 }
 
-static int run_report(const struct hs_ctl_options *o)
-{
-	return hs_ctl_get(o, "/v1/report", hs_show_report);
-}
-
 static int run_history(const struct hs_ctl_options *o)
 {
 	char path[64];
@@ -187,6 +183,11 @@ static const struct argp_option all_options[] = {
 	{ "interval", OPT_INTERVAL, "SECONDS", 0, "Between two refreshes. Default: 2.", 0 },
 	{ "count", OPT_COUNT, "N", 0, "End after N refreshes. Default: go on until interrupted.", 0 },
 	{ "seconds", OPT_SECONDS, "N", 0, "The last N seconds only.", 0 },
+	{ "look", OPT_LOOK, NULL, 0,
+	  "Look into hot huge pages first, once, which makes it exact: their mappings are split for a second or two "
+	  "and "
+	  "brought back. Nothing is shared for it, in no mode.",
+	  0 },
 };
 #define NR_OPTIONS (sizeof(all_options) / sizeof(all_options[0]))
 
@@ -220,6 +221,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->pid = pids.nr ? pids.pids[0] : 0;
 		free(pids.pids);
 		break;
+	case OPT_LOOK:
+		o->look = true;
+		break;
 	case OPT_NO_WAIT:
 		o->no_wait = true;
 		break;
@@ -250,6 +254,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->word = arg;
 		break;
 	case ARGP_KEY_END:
+		if (p->command->run == hs_ctl_report && o->no_wait && !o->look)
+			argp_error(state, "--no-wait is of use with --look alone");
 		if (o->keep && o->undo)
 			argp_error(state, "--keep and --undo exclude one another");
 		if (o->pid && o->word)
@@ -272,6 +278,7 @@ static const int for_opt_in[] = { OPT_PID, OPT_GROUP, OPT_MAX, 0 };
 static const int for_opt_out[] = { OPT_PID, OPT_NO_WAIT, 0 };
 static const int for_unshare[] = { OPT_ALL, 0 };
 static const int for_watch[] = { OPT_INTERVAL, OPT_COUNT, 0 };
+static const int for_report[] = { OPT_LOOK, OPT_NO_WAIT, 0 };
 static const int for_history[] = { OPT_SECONDS, 0 };
 
 static const struct command commands[] = {
@@ -290,8 +297,11 @@ static const struct command commands[] = {
 	{ "unshare", "Undo what is shared now; later cycles may share again.", "GUEST", true, true, for_unshare,
 	  hs_ctl_unshare },
 	{ "watch", "A live table.", NULL, false, false, for_watch, hs_ctl_watch },
-	{ "report", "What sharing would save, guest by guest and group by group.", NULL, false, false, none,
-	  run_report },
+	{ "report",
+	  "What sharing saves, or would save, guest by guest and group by group: of pages of zeros, within the guest, "
+	  "and "
+	  "across guests. SURE is by what was looked at, UP TO if all is cold that hot huge pages promise.",
+	  NULL, false, false, for_report, hs_ctl_report },
 	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
 	{ "diagnose", "What this host can do, and what stands in the way. Works without the daemon as well.", NULL,
 	  false, false, none, run_diagnose },

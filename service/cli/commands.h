@@ -33,11 +33,21 @@ uint64_t hs_parse_bytes(struct argp_state *state, const char *option, const char
 
 /* ---- scan_options.c: what the commands that look at processes by themselves have in common ---- */
 
+/* Option --pid, as a child of a command's own; input: a struct hs_pid_list. A word that is no option is an error, and
+ * so is none at all. */
+const struct argp *hs_pid_options_argp(void);
+
 struct hs_scan_options {
 	struct hs_pid_list pids; /* free(pids.pids) */
 	struct hs_pipeline_config cfg;
+	uint32_t duration_s, cycles, rest_s; /* of commands that run cycle after cycle; 0: no end, no rest */
 	bool quiet;
 };
+
+/* Keys of what those commands have in common; what each says of it in its help is its own. */
+enum { HS_ARGP_DURATION = 400, HS_ARGP_CYCLES, HS_ARGP_REST, HS_ARGP_ALLOW_FOREIGN };
+/* False: it is none of these. */
+bool hs_parse_loop_option(int key, const char *arg, struct argp_state *state, struct hs_scan_options *o);
 
 /* Options --pid and --quiet, and those of the pipeline's settings, as a child of a command's own; input: a struct
  * hs_scan_options. A word that is no option is an error. `run`: with those that are of use where pages are merged. */

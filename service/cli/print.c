@@ -81,6 +81,10 @@ void hs_print_guest(FILE *f, const struct hs_guest_report *r, bool fine)
 
 	(void)fprintf(f, "process %d, seen through its %s: %s in %u huge pages\n\n", r->pid, r->view_name,
 		      hs_human_bytes(a, (int64_t)r->bytes), r->nr_huge);
+	(void)fprintf(f, "left out %s in pieces that are too small (--min-memory), ",
+		      hs_human_bytes(a, (int64_t)r->left_out.too_small_bytes));
+	(void)fprintf(f, "%s at borders, ", hs_human_bytes(a, (int64_t)r->left_out.borders_bytes));
+	(void)fprintf(f, "%s of heap and stack\n", hs_human_bytes(a, (int64_t)r->left_out.heap_bytes));
 	(void)fprintf(f, "mapped   huge %u, split %u, absent %u, unknown %u\n", r->mapped_huge, r->mapped_split,
 		      r->absent, r->unknown);
 	(void)fprintf(f, "heat     hot %u (still huge %u), warm %u, cold %u, undecided %u\n", r->hot, r->hot_still_huge,

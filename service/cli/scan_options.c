@@ -1,6 +1,6 @@
 /*
- * The options that the commands which look at processes by themselves have in common, and those of the pipeline's
- * settings, made from the settings' table.
+ * The options that the commands which look at processes by themselves have in common: which processes, for how long,
+ * and the pipeline's settings, made from the settings' table.
  */
 #include "commands.h"
 
@@ -10,8 +10,65 @@ enum { OPT_SETTING = 512 }; /* and the setting's number: above those of the comm
 
 #define MAX_OPTIONS 64
 
+/* ---- which processes ---- */
+
+static error_t parse_pids(int key, char *arg, struct argp_state *state)
+{
+	struct hs_pid_list *pids = state->input;
+
+	switch (key) {
+	case 'p':
+		hs_parse_pid(state, "--pid", arg, pids);
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "\"%s\" is not an option; guests are named with --pid PID", arg);
+		break;
+	case ARGP_KEY_END:
+		if (!pids->nr)
+			argp_error(state, "no guest is named; give --pid PID for each (see: pgrep -a qemu)");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+const struct argp *hs_pid_options_argp(void)
+{
+	static const struct argp_option options[] = {
+		{ "pid", 'p', "PID", 0, "A guest: the process that holds its memory. Give it once for each guest.", 0 },
+		{ 0 },
+	};
+	static const struct argp argp = { .options = options, .parser = parse_pids };
+
+	return &argp;
+}
+
+/* ---- for how long, and beside whom ---- */
+
+bool hs_parse_loop_option(int key, const char *arg, struct argp_state *state, struct hs_scan_options *o)
+{
+	switch (key) {
+	case HS_ARGP_DURATION:
+		o->duration_s = hs_parse_u32(state, "--duration", arg, 1, 31536000);
+		return true;
+	case HS_ARGP_CYCLES:
+		o->cycles = hs_parse_u32(state, "--cycles", arg, 1, 1000000000);
+		return true;
+	case HS_ARGP_REST:
+		o->rest_s = hs_parse_u32(state, "--rest", arg, 0, 86400);
+		return true;
+	case HS_ARGP_ALLOW_FOREIGN:
+		o->cfg.share.foreign = HS_FOREIGN_ALLOW;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* ---- the settings ---- */
+
 static const struct argp_option own_options[] = {
-	{ "pid", 'p', "PID", 0, "A guest: the process that holds its memory. Give it once for each guest.", 0 },
 	{ "quiet", 'q', NULL, 0, "No progress on standard error.", 0 },
 	{ NULL, 0, NULL, 0, "How it looks:", HS_SCAN_OPTIONS_GROUP },
 };
@@ -37,18 +94,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct hs_scan_options *o = state->input;
 
 	switch (key) {
-	case 'p':
-		hs_parse_pid(state, "--pid", arg, &o->pids);
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->pids;
 		break;
 	case 'q':
 		o->quiet = true;
-		break;
-	case ARGP_KEY_ARG:
-		argp_error(state, "\"%s\" is not an option; guests are named with --pid PID", arg);
-		break;
-	case ARGP_KEY_END:
-		if (!o->pids.nr)
-			argp_error(state, "no guest is named; give --pid PID for each (see: pgrep -a qemu)");
 		break;
 	default:
 		if (key < OPT_SETTING || key >= OPT_SETTING + (int)hs_nr_settings)
@@ -62,9 +112,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 const struct argp *hs_scan_options_argp(bool run)
 {
 	static struct argp_option options[MAX_OPTIONS];
-	static const struct argp argp = { .options = options, .parser = parse };
+	static struct argp_child children[2];
+	static const struct argp argp = { .options = options, .parser = parse, .children = children };
 	size_t nr = NR_OWN;
 
+	children[0] = (struct argp_child){ .argp = hs_pid_options_argp() };
 	memcpy(options, own_options, sizeof(own_options));
 	for (size_t i = 0; i < hs_nr_settings && nr < MAX_OPTIONS - 1; i++) {
 		const struct hs_setting *s = &hs_settings[i];

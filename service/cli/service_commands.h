@@ -16,7 +16,7 @@ struct hs_ctl_options {
 	uint64_t max_shared; /* 0: no limit */
 	bool has_max_shared;
 	pid_t pid;
-	bool json, no_wait, all, keep, undo;
+	bool json, no_wait, all, keep, undo, look;
 	uint32_t interval_s, count, seconds;
 };
 
@@ -44,13 +44,16 @@ int hs_ctl_opt_in(const struct hs_ctl_options *o);
 int hs_ctl_opt_out(const struct hs_ctl_options *o);
 int hs_ctl_unshare(const struct hs_ctl_options *o);
 
+/* ---- cmd_report.c ---- */
+
+int hs_ctl_report(const struct hs_ctl_options *o);
+
 /* ---- how answers are shown ---- */
 
 void hs_show_status(const json_t *status);
 void hs_show_stats(const json_t *status);
 void hs_show_guests(const json_t *answer, int width);
 void hs_show_guest(const json_t *guest);
-void hs_show_report(const json_t *report);
 void hs_show_diagnose(const json_t *answer);
 void hs_show_history(const json_t *answer);
 

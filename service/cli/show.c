@@ -174,6 +174,7 @@ void hs_show_guest(const json_t *g)
 {
 	const json_t *r = json_object_get(g, "report"), *huge = json_object_get(r, "huge_pages"),
 		     *heat = json_object_get(r, "heat");
+	const json_t *left = json_object_get(r, "left_out");
 	const json_t *content = json_object_get(r, "content"), *l = json_object_get(r, "ledger"), *hist, *v;
 	char a[32], b[32], t[SAFE_MAX];
 	int64_t most = 1;
@@ -195,6 +196,11 @@ void hs_show_guest(const json_t *g)
 	if (!r)
 		return;
 	(void)printf("view      %s, %s\n", safe(t, str(r, "view")), hs_human_bytes(a, num(r, "memory_bytes")));
+	(void)printf("left out  %s in pieces below min_memory, ", hs_human_bytes(a, num(left, "too_small_bytes")));
+	(void)printf("%s at borders, ", hs_human_bytes(a, num(left, "borders_bytes")));
+	(void)printf("%s of heap and stack, ", hs_human_bytes(a, num(left, "heap_bytes")));
+	(void)printf("%s executable, ", hs_human_bytes(a, num(left, "executable_bytes")));
+	(void)printf("%s that KSM cannot merge\n", hs_human_bytes(a, num(left, "other_kind_bytes")));
 	(void)printf("mapped    huge %" PRId64 ", split %" PRId64 ", absent %" PRId64 ", unknown %" PRId64 "\n",
 		     num(huge, "mapped_huge"), num(huge, "mapped_split"), num(huge, "absent"), num(huge, "unknown"));
 	(void)printf("heat      hot %" PRId64 " (still huge %" PRId64 "), warm %" PRId64 ", cold %" PRId64
@@ -205,9 +211,10 @@ void hs_show_guest(const json_t *g)
 		     ", cold and identical %" PRId64 "\n",
 		     num(content, "known_pages"), num(content, "zero_pages"), num(content, "duplicate_pages"),
 		     num(content, "cold_identical_pages"));
-	(void)printf("shared    %" PRId64 " base pages, %" PRId64 " zero; saved %s, could save %s\n",
+	(void)printf("shared    %" PRId64 " base pages, %" PRId64 " zero; saved %s, could save %s",
 		     num(l, "shared_pages"), num(l, "zero_pages"), hs_human_bytes(a, num(l, "saved_bytes")),
 		     hs_human_bytes(b, num(g, "could_save_bytes")));
+	(void)printf(", up to %s\n", hs_human_bytes(a, num(g, "could_save_at_most_bytes")));
 	hist = json_object_get(r, "hot_base_pages_histogram");
 	json_object_foreach((json_t *)(uintptr_t)hist, key, v) most =
 	    json_integer_value(v) > most ? json_integer_value(v) : most;
@@ -224,38 +231,6 @@ void hs_show_guest(const json_t *g)
 		if (json_integer_value(v))
 			(void)printf("%8" PRId64 "  %s\n", (int64_t)json_integer_value(v), safe(t, key));
 	}
-}
-
-void hs_show_report(const json_t *r)
-{
-	const json_t *list = json_object_get(r, "guests"), *g;
-	json_t *groups = json_object_get(r, "groups"), *v;
-	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], why[SAFE_MAX];
-	const char *key;
-	size_t i;
-
-	if (!num(r, "cycles"))
-		(void)printf("nothing is known yet: a first cycle takes some ten seconds, with a guest opted in and "
-			     "the mode not off\n");
-	(void)printf("%-20s %-10s %10s %10s %10s\n", "GUEST", "GROUP", "MEMORY", "COULD SAVE", "SAVED");
-	json_array_foreach(list, i, g)
-	{
-		const char *reason = str(g, "reason");
-		const bool say_why = strcmp(reason, "none") && strcmp(reason, "observe-only");
-
-		(void)printf("%s %s %10s %10s %10s%s%s\n", column(name, str(g, "id"), 20),
-			     column(group, str(g, "group"), 10), hs_human_bytes(a, num(g, "memory_bytes")),
-			     hs_human_bytes(b, num(g, "could_save_bytes")), hs_human_bytes(c, num(g, "saved_bytes")),
-			     say_why ? "  " : "", say_why ? safe(why, reason) : "");
-	}
-	(void)printf("\n%-20s %10s %10s %10s %10s\n", "GROUP", "GUESTS", "MEMORY", "COULD SAVE", "SAVED");
-	json_object_foreach(groups, key, v)(void)
-	    printf("%s %10" PRId64 " %10s %10s %10s\n", column(group, key, 20), num(v, "guests"),
-		   hs_human_bytes(a, num(v, "memory_bytes")), hs_human_bytes(b, num(v, "could_save_bytes")),
-		   hs_human_bytes(c, num(v, "saved_bytes")));
-	(void)printf("\nsharing would save up to %s of %s; %s are saved now\n",
-		     hs_human_bytes(a, num(r, "could_save_bytes")), hs_human_bytes(b, num(r, "memory_bytes")),
-		     hs_human_bytes(c, num(r, "saved_bytes")));
 }
 
 void hs_show_diagnose(const json_t *answer)

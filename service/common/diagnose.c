@@ -306,8 +306,10 @@ static void state(struct hs_findings *l)
 	struct dirent *e;
 	DIR *d;
 
-	if (hs_slurp(l->host->state_dir, "ksm.lock", text, sizeof(text)) && text[0])
-		hs_found(l, HS_FINDING_NOTE, "ksm-owner", "", "KSM was last taken by process %.32s", text);
+	if (hs_slurp(l->host->lock_dir ? l->host->lock_dir : l->host->state_dir, "ksm.lock", text, sizeof(text)) &&
+	    text[0])
+		hs_found(l, HS_FINDING_NOTE, "ksm-owner", "", "KSM was last taken by process %.*s",
+			 (int)strcspn(text, "\n"), text);
 	if (hs_slurp(l->host->state_dir, "ksm.state", text, sizeof(text)))
 		hs_found(l, HS_FINDING_NOTE, "ksm-state", "the next start of hs-shared or hs-share run gives them back",
 			 "KSM's settings are saved for giving back: somebody works with them now, or was killed");
@@ -315,9 +317,9 @@ static void state(struct hs_findings *l)
 	while (d && (e = readdir(d)))
 		if (strncmp(e->d_name, "split-", 6) == 0)
 			hs_found(l, HS_FINDING_NOTE, "split-mappings", "",
-				 "mappings of process %.32s are split for a look, now or since a crash; the next look "
+				 "mappings of process %.*s are split for a look, now or since a crash; the next look "
 				 "makes them huge again",
-				 e->d_name + 6);
+				 (int)strcspn(e->d_name + 6, "."), e->d_name + 6);
 	if (d)
 		(void)closedir(d);
 }

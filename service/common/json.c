@@ -56,8 +56,9 @@ static json_t *value(const struct hs_report_field *f, const void *record)
 	return NULL;
 }
 
-/* The fields of one record, those named "object.key" in an object of their own. NULL: out of memory. */
-static json_t *record_of(enum hs_field_record which, const void *record)
+/* The fields of one record, those named "object.key" in an object of their own; `only` NULL: all, otherwise those of
+ * that object. NULL: out of memory. */
+static json_t *record_of(enum hs_field_record which, const void *record, const char *only)
 {
 	json_t *out = json_object(), *into;
 
@@ -69,8 +70,10 @@ static json_t *record_of(enum hs_field_record which, const void *record)
 		if (f->record != which || !f->json)
 			continue;
 		into = out;
-		if (dot) {
-			(void)snprintf(object, sizeof(object), "%.*s", (int)(dot - f->json), f->json);
+		(void)snprintf(object, sizeof(object), "%.*s", dot ? (int)(dot - f->json) : 0, f->json);
+		if (only && strcmp(object, only) != 0)
+			continue;
+		if (dot && !only) {
 			into = json_object_get(out, object);
 			if (!into && json_object_set_new(out, object, into = json_object()))
 				goto nomem;
@@ -86,15 +89,20 @@ nomem:
 
 json_t *hs_json_ledger(const struct hs_ledger *l)
 {
-	return record_of(HS_FIELD_OF_LEDGER, l);
+	return record_of(HS_FIELD_OF_LEDGER, l, NULL);
 }
 
 json_t *hs_json_totals(const struct hs_pipeline_totals *t)
 {
-	return record_of(HS_FIELD_OF_TOTALS, t);
+	return record_of(HS_FIELD_OF_TOTALS, t, NULL);
 }
 
 json_t *hs_json_guest(const struct hs_guest_report *r)
 {
-	return record_of(HS_FIELD_OF_GUEST, r);
+	return record_of(HS_FIELD_OF_GUEST, r, NULL);
+}
+
+json_t *hs_json_guest_part(const struct hs_guest_report *r, const char *object)
+{
+	return record_of(HS_FIELD_OF_GUEST, r, object);
 }

@@ -8,6 +8,8 @@
 
 /* New references. */
 json_t *hs_json_guest(const struct hs_guest_report *r);
+/* Of it, the fields of one of its objects: "saving". */
+json_t *hs_json_guest_part(const struct hs_guest_report *r, const char *object);
 json_t *hs_json_ledger(const struct hs_ledger *l);
 json_t *hs_json_totals(const struct hs_pipeline_totals *t);
 

@@ -81,8 +81,16 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 	return (unsigned int)reason < HS_NR_GUEST_REASONS ? names[reason] : "unknown";
 }
 
-void hs_model_obstacle_set(struct hs_model_obstacle *o, enum hs_reason reason, const char *text)
+const char *hs_look_state_name(enum hs_look_state state)
 {
+	static const char *const names[HS_NR_LOOK_STATES] = { "none", "under way", "done", "failed" };
+
+	return (unsigned int)state < HS_NR_LOOK_STATES ? names[state] : "unknown";
+}
+
+void hs_model_obstacle_set(struct hs_obstacle *o, enum hs_reason reason, const char *text)
+{
+	o->error = 0;
 	o->reason = reason;
 	(void)snprintf(o->text, sizeof(o->text), "%s", text);
 }

@@ -91,12 +91,8 @@ enum hs_reason {
 };
 const char *hs_guest_reason_name(enum hs_reason reason); /* "nosharepages", "shared-memory", ... */
 
-/* What stands in the way of a guest or of the whole, with the word for it. All zero: nothing does. */
-struct hs_model_obstacle {
-	enum hs_reason reason;
-	char text[512]; /* one sentence that names it and the way out */
-};
-void hs_model_obstacle_set(struct hs_model_obstacle *o, enum hs_reason reason, const char *text);
+/* An obstacle by the word for it: what stands in the way of a guest or of the whole. HS_REASON_NONE: nothing does. */
+void hs_model_obstacle_set(struct hs_obstacle *o, enum hs_reason reason, const char *text);
 
 struct hs_model_guest {
 	char id[HS_NAME_MAX]; /* what requests call it: the domain's name, or "pid-1234" */
@@ -105,25 +101,35 @@ struct hs_model_guest {
 	pid_t pid; /* 0: not running */
 	struct hs_opt_in opt_in;
 	enum hs_guest_state state;
-	struct hs_model_obstacle obstacle; /* why nothing is shared of it; "reason" to who asks */
-	bool has_report;                   /* the pipeline has looked at it */
+	struct hs_obstacle obstacle; /* why nothing is shared of it; "reason" to who asks */
+	bool has_report;             /* the pipeline has looked at it */
 	struct hs_guest_report report;
+};
+
+/* The look into hot huge pages that was asked for last. */
+enum hs_look_state { HS_LOOK_NONE = 0, HS_LOOK_WAITING, HS_LOOK_DONE, HS_LOOK_FAILED, HS_NR_LOOK_STATES };
+const char *hs_look_state_name(enum hs_look_state state); /* "none", "under way", "done", "failed" */
+struct hs_model_look {
+	enum hs_look_state state;
+	int64_t asked_at_s, ended_at_s; /* Unix time; 0: it was not, it has not */
+	char text[512];                 /* why it failed */
+	json_t *report;                 /* what /v1/report answered at its end; NULL: it is not done */
 };
 
 struct hs_model {
 	const char *version;
 	int64_t started_at_s; /* Unix time */
 	uint64_t uptime_ms;
-	enum hs_mode mode;                 /* as set */
-	enum hs_mode effective;            /* never AUTO: what is done now */
-	char mode_reason[256];             /* why: "set by request", "auto: 8 % of memory available, below 20 %" */
-	uint64_t nr_mode_changes;          /* of the effective mode, since the start */
-	bool engaged;                      /* KSM is ours now */
-	struct hs_model_obstacle obstacle; /* what keeps the whole from sharing; "trouble" to who asks */
-	char undo_pending[512];            /* what was to be unshared and could not be yet, and why; "": nothing */
-	const char *stage;                 /* what the scan does now: "coarse", "rest", "idle", ... */
-	uint64_t stage_ms;                 /* for how long */
-	uint64_t silent_ms;                /* since the scan's thread last gave a sign of life */
+	enum hs_mode mode;           /* as set */
+	enum hs_mode effective;      /* never AUTO: what is done now */
+	char mode_reason[256];       /* why: "set by request", "auto: 8 % of memory available, below 20 %" */
+	uint64_t nr_mode_changes;    /* of the effective mode, since the start */
+	bool engaged;                /* KSM is ours now */
+	struct hs_obstacle obstacle; /* what keeps the whole from sharing; "trouble" to who asks */
+	char undo_pending[512];      /* what was to be unshared and could not be yet, and why; "": nothing */
+	const char *stage;           /* what the scan does now: "coarse", "rest", "idle", ... */
+	uint64_t stage_ms;           /* for how long */
+	uint64_t silent_ms;          /* since the scan's thread last gave a sign of life */
 	uint64_t cycles;
 	uint64_t last_cycle_ms;
 	bool libvirt_configured, libvirt_connected;
@@ -133,6 +139,7 @@ struct hs_model {
 	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */
 	uint64_t rss_bytes;                       /* of the daemon */
 	uint64_t nr_descriptors, max_descriptors; /* of the daemon, open and allowed; 0: unknown */
+	struct hs_model_look look;
 	bool has_totals;
 	struct hs_pipeline_totals totals;
 	bool has_ksm;
@@ -185,6 +192,9 @@ struct hs_control {
 	void (*opt_out)(void *ctx, const char *guest, struct hs_done done);
 	/* Undoes what is shared now; guest NULL: of all. The guest may be shared again in a later cycle. */
 	void (*unshare)(void *ctx, const char *guest, struct hs_done done);
+	/* Looks into hot huge pages that promise a gain, in any mode, and shares nothing for it. HS_DONE_UNDER_WAY at
+	 * once: the model's look has what comes of it. */
+	void (*look)(void *ctx, struct hs_done done);
 	/* Reads the configuration again; the text says what changed. */
 	void (*reload)(void *ctx, struct hs_done done);
 	/* What stands in the way on this host. Takes a while; ends with rc 0 and, as text, what hs_diagnose_json makes.

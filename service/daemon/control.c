@@ -433,6 +433,7 @@ void hs_daemon_control_init(struct hs_daemon *d)
 					  .opt_in = opt_in,
 					  .opt_out = opt_out,
 					  .unshare = unshare,
+					  .look = hs_daemon_look,
 					  .reload = reload,
 					  .diagnose = diagnose };
 }

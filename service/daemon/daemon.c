@@ -196,6 +196,7 @@ static void stop_parts(struct hs_daemon *d)
 		hs_scan_thread_destroy(d->scan);
 	hs_http_stop(d->http);
 	hs_daemon_free_guests(d);
+	json_decref(d->look.report);
 	sd_event_source_unref(d->tick);
 	sd_event_source_unref(d->history_timer);
 	sd_event_source_unref(d->watchdog);

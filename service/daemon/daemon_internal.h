@@ -32,15 +32,15 @@ struct hs_daemon_guest {
 	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
 	struct hs_opt_in in_metadata, by_request; /* the domain's own, and what was asked for of this process alone */
 	struct hs_opt_in taken;                   /* as it was when the scan's thread got it */
-	struct hs_model_obstacle obstacle;        /* known before the scan's thread is asked */
+	struct hs_obstacle obstacle;              /* known before the scan's thread is asked */
 	enum hs_guest_place place;
-	pid_t scan_pid;                   /* the process that the scan's thread knows it by; 0: OUT */
-	uint64_t last_job;                /* the number of the last one posted for it */
-	bool lost;                        /* IN, but the scan's thread has it no more */
-	bool undo;                        /* leaving: its sharing is undone first */
-	struct hs_model_obstacle refusal; /* the scan's thread would not have it. When it is to be asked at once again,
+	pid_t scan_pid;             /* the process that the scan's thread knows it by; 0: OUT */
+	uint64_t last_job;          /* the number of the last one posted for it */
+	bool lost;                  /* IN, but the scan's thread has it no more */
+	bool undo;                  /* leaving: its sharing is undone first */
+	struct hs_obstacle refusal; /* the scan's thread would not have it. When it is to be asked at once again,
 					     only the reason is cleared: the same text is not logged a second time */
-	uint64_t retry_at_us;             /* when it is asked again */
+	uint64_t retry_at_us;       /* when it is asked again */
 	char undo_text[512]; /* why its sharing, which is to be undone, could not be yet; "": it could, or is not to be
 			      */
 	bool left_checked;   /* what an earlier life left in it was looked for */
@@ -77,6 +77,7 @@ struct hs_daemon {
 	uint64_t started_us;
 	sd_event_source *tick, *history_timer, *watchdog, *reconcile;
 	uint64_t watchdog_us;
+	struct hs_model_look look;
 	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
 	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
 	bool ending;
@@ -160,6 +161,11 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
 void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done);
 /* Ends it: who waits is answered with -ECANCELED; a look that hangs is left behind. */
 void hs_daemon_diagnose_stop(struct hs_daemon *d);
+
+/* ---- look_job.c ---- */
+
+/* As struct hs_control has it; ctx: the daemon. In mode off the guests are taken in for it, and leave afterwards. */
+void hs_daemon_look(void *ctx, struct hs_done done);
 
 /* ---- model_fill.c ---- */
 

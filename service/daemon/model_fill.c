@@ -73,7 +73,8 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 		m->report = *r;
 	}
 	if (g->place == HS_PLACE_LEAVING || g->undo_text[0] ||
-	    (g->place == HS_PLACE_IN && (!g->opt_in.on || d->effective == HS_MODE_OFF))) {
+	    (g->place == HS_PLACE_IN &&
+	     (!g->opt_in.on || (d->effective == HS_MODE_OFF && d->look.state != HS_LOOK_WAITING)))) {
 		m->state = HS_GUEST_LEAVING;
 		because(m,
 			g->undo_text[0]     ? HS_REASON_UNDO_PENDING
@@ -196,6 +197,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->engaged = d->snap.engaged;
 	m->obstacle = d->snap.obstacle;
 	fill_undo_pending(d);
+	m->look = d->look;
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
 	m->silent_ms = d->snap.alive_ms;

@@ -136,7 +136,7 @@ static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bo
 static bool wanted_in(const struct hs_daemon *d, const struct hs_daemon_guest *g)
 {
 	return g->pid && g->opt_in.on && !g->forgotten && g->obstacle.reason == HS_REASON_NONE &&
-	       d->effective != HS_MODE_OFF && !d->ending;
+	       (d->effective != HS_MODE_OFF || d->look.state == HS_LOOK_WAITING) && !d->ending;
 }
 
 static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)

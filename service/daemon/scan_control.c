@@ -144,7 +144,8 @@ void hs_scan_thread_destroy(struct hs_scan_thread *w)
 		(void)pthread_join(w->thread, NULL);
 	}
 	hs_pipeline_destroy(w->pipeline); /* only when the thread never ran */
-	while ((item = hs_scan_thread_pop(&w->todo)) || (item = hs_scan_thread_pop(&w->finished)))
+	while ((item = hs_scan_thread_pop(&w->todo)) || (item = hs_scan_thread_pop(&w->finished)) ||
+	       (item = hs_scan_thread_pop(&w->looks)))
 		free(item);
 	sd_event_source_unref(w->source);
 	if (w->event_fd >= 0)

@@ -26,6 +26,7 @@ bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind)
 	switch (kind) {
 	case HS_JOB_ADD:
 	case HS_JOB_LIMIT:
+	case HS_JOB_LOOK:
 	case HS_JOB_CHECK_LEFT:
 		return false;
 	case HS_JOB_REMOVE:
@@ -305,6 +306,7 @@ static int configure(struct hs_scan_thread *w, const struct hs_job *job, struct 
 			nr_lost++;
 		}
 	}
+	hs_pipeline_ask_look(fresh, w->looks.first != NULL);
 	w->retry_engage_at_us = 0;
 	hs_scan_thread_try_engage(w);
 out:
@@ -339,6 +341,10 @@ void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item)
 		break;
 	case HS_JOB_CONFIGURE:
 		rc = configure(w, job, &err);
+		break;
+	case HS_JOB_LOOK:
+		hs_pipeline_ask_look(w->pipeline, true);
+		rc = 0;
 		break;
 	case HS_JOB_QUIT:
 		rc = job->undo ? give_back(w, 0, &err) : 0;

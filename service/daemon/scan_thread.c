@@ -213,6 +213,30 @@ static void retry_undo(struct hs_scan_thread *w)
 	hs_scan_thread_publish(w);
 }
 
+static void deliver(struct hs_scan_thread *w, struct job_item *item)
+{
+	(void)pthread_mutex_lock(&w->lock);
+	hs_scan_thread_push(&w->finished, item);
+	(void)pthread_mutex_unlock(&w->lock);
+	hs_thread_poke(w->event_fd);
+}
+
+/* Looks that were asked for end with the cycle that has looked, after its reports are published; or with its error. */
+static void end_looks(struct hs_scan_thread *w, int rc, const char *text)
+{
+	struct job_item *item;
+
+	if (!rc && hs_pipeline_look_pending(w->pipeline))
+		return;
+	if (rc)
+		hs_pipeline_ask_look(w->pipeline, false);
+	while ((item = hs_scan_thread_pop(&w->looks))) {
+		item->rc = rc;
+		(void)snprintf(item->text, sizeof(item->text), "%s", text);
+		deliver(w, item);
+	}
+}
+
 /* Does what is asked for; true when the thread is to end. */
 static bool do_jobs(struct hs_scan_thread *w)
 {
@@ -243,10 +267,11 @@ static bool do_jobs(struct hs_scan_thread *w)
 			quit = true;
 			continue;
 		}
-		(void)pthread_mutex_lock(&w->lock);
-		hs_scan_thread_push(&w->finished, item);
-		(void)pthread_mutex_unlock(&w->lock);
-		hs_thread_poke(w->event_fd);
+		if (item->job.kind == HS_JOB_LOOK) {
+			hs_scan_thread_push(&w->looks, item);
+			continue;
+		}
+		deliver(w, item);
 	}
 	if (any && !quit)
 		hs_scan_thread_publish(w);
@@ -279,6 +304,8 @@ static void one_cycle(struct hs_scan_thread *w)
 	w->rest_ms =
 	    hs_rest_next(w->rest_ms, news, w->cfg.rest_min_s * UINT64_C(1000), w->cfg.rest_max_s * UINT64_C(1000));
 	hs_scan_thread_publish(w);
+	if (w->looks.first)
+		end_looks(w, hs_pipeline_look_pending(w->pipeline) ? rc : 0, err.text);
 }
 
 void *hs_scan_thread_run(void *arg)
@@ -287,7 +314,8 @@ void *hs_scan_thread_run(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "hs-scan");
 	while (!do_jobs(w)) {
-		const bool work = w->effective != HS_MODE_OFF && w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+		const bool guests = w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+		const bool work = guests && (w->effective != HS_MODE_OFF || w->looks.first);
 		uint64_t sleep_us = 60000000;
 
 		retry_undo(w);
@@ -298,6 +326,8 @@ void *hs_scan_thread_run(void *arg)
 			sleep_us = w->rest_ms * 1000;
 		} else {
 			set_stage(w, "idle");
+			if (w->looks.first)
+				end_looks(w, -ENODATA, "no guest that is opted in could be looked at");
 		}
 		w->urgency = SCAN_ANY_JOB;
 		if (w->undo_pending) {

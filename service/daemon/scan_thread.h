@@ -25,7 +25,8 @@ enum hs_job_kind {
 	HS_JOB_CHECK_LEFT, /* pid: undo what an earlier life left shared in a process that is no guest now */
 	HS_JOB_CONFIGURE,  /* config: another pipeline takes over; what is shared is read back. -errno: the old one goes
 			      on; above 0: so many guests could not be taken over, and are out */
-	HS_JOB_QUIT,       /* undo; the thread ends */
+	HS_JOB_LOOK, /* a look into hot huge pages; ends with the next cycle that does. -ENODATA: there is no guest */
+	HS_JOB_QUIT, /* undo; the thread ends */
 };
 
 struct hs_job {
@@ -42,7 +43,7 @@ struct hs_job {
 
 struct hs_scan_thread_snapshot {
 	bool engaged;
-	struct hs_model_obstacle obstacle; /* what keeps the whole from sharing */
+	struct hs_obstacle obstacle; /* what keeps the whole from sharing */
 	char undo_pending[512]; /* of what is to be unshared in a mode that shares nothing; "": nothing is pending */
 	const char *stage;
 	uint64_t stage_ms;

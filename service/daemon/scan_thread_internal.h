@@ -37,6 +37,7 @@ struct hs_scan_thread {
 	uint64_t retry_undo_at_us;
 	uint64_t retry_undo_us; /* the wait before that try; 0: there was none in this mode */
 	char undo_text[512];    /* why, as it was logged */
+	struct job_queue looks; /* HS_JOB_LOOK, until a cycle with a look has ended */
 	struct job_item *quit;  /* HS_JOB_QUIT, done; delivered when the pipeline has gone */
 
 	/* ---- under `lock` ---- */

@@ -184,6 +184,11 @@ static void post_unshare(struct hs_api_request *r)
 	r->control->unshare(r->control->ctx, r->guest[0] ? r->guest : NULL, done_of(r));
 }
 
+static void post_look(struct hs_api_request *r)
+{
+	r->control->look(r->control->ctx, done_of(r));
+}
+
 static void post_reload(struct hs_api_request *r)
 {
 	r->control->reload(r->control->ctx, done_of(r));
@@ -205,6 +210,8 @@ static const struct route {
 	{ "/v1/guests/*/unshare", "POST", post_unshare },
 	{ "/v1/history", "GET", hs_api_get_history },
 	{ "/v1/report", "GET", hs_api_get_report },
+	{ "/v1/report/look", "GET", hs_api_get_look },
+	{ "/v1/report/look", "POST", post_look },
 	{ "/v1/mode", "GET", hs_api_get_mode },
 	{ "/v1/mode", "PUT", put_mode },
 	{ "/v1/diagnose", "GET", hs_api_get_diagnose },

@@ -8,6 +8,9 @@
 #include "http.h"
 #include "service/common/model.h"
 
+/* What /v1/report answers. A new reference; NULL: out of memory. */
+json_t *hs_api_report(const struct hs_model *m);
+
 /* The http handler; ctx is a `const struct hs_control *`. */
 void hs_api_handle(void *ctx, struct hs_http_exchange *x);
 

@@ -18,28 +18,30 @@ static json_t *guest_summary(const struct hs_model_guest *g)
 	const struct hs_guest_report *r = &g->report;
 	const struct hs_ledger *l = &r->ledger;
 
-	return json_pack("{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
+	return json_pack("{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
 			 g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process",
 			 "pid", (int)g->pid, "opted_in", g->opt_in.on, "group", g->opt_in.group, "max_shared_bytes",
 			 num(g->opt_in.max_shared_bytes), "state", hs_guest_state_name(g->state), "reason",
 			 hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text, "memory_bytes",
 			 num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero), "saved_bytes",
 			 num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes, "could_save_bytes",
-			 num(r->could_save_bytes), "hot_huge_pages", num(r->hot), "hot_huge_pages_still_huge",
-			 num(r->hot_still_huge), "cold_huge_pages", num(r->cold), "huge_pages", num(r->nr_huge));
+			 num(r->could_save_bytes), "could_save_at_most_bytes", num(r->could_save_at_most_bytes),
+			 "hot_huge_pages", num(r->hot), "hot_huge_pages_still_huge", num(r->hot_still_huge),
+			 "cold_huge_pages", num(r->cold), "huge_pages", num(r->nr_huge));
 }
 
 void hs_api_get_status(struct hs_api_request *r)
 {
 	const struct hs_model *m = r->control->model(r->control->ctx);
 	size_t opted_in = 0, sharing = 0;
-	uint64_t could = 0;
+	uint64_t could = 0, at_most = 0;
 	json_t *out;
 
 	for (size_t i = 0; i < m->nr_guests; i++) {
 		opted_in += m->guests[i].opt_in.on;
 		sharing += m->guests[i].has_report && m->guests[i].report.ledger.saved_bytes > 0;
 		could += m->guests[i].has_report ? m->guests[i].report.could_save_bytes : 0;
+		at_most += m->guests[i].has_report ? m->guests[i].report.could_save_at_most_bytes : 0;
 	}
 	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s,s:s,s:s}", "version", m->version, "started_at",
 			(json_int_t)m->started_at_s, "uptime_ms", num(m->uptime_ms), "mode", hs_mode_name(m->mode),
@@ -47,18 +49,20 @@ void hs_api_get_status(struct hs_api_request *r)
 			num(m->nr_mode_changes), "ksm_taken", m->engaged, "trouble", m->obstacle.text, "trouble_reason",
 			hs_guest_reason_name(m->obstacle.reason), "undo_pending", m->undo_pending);
 	(void)json_object_update_new(
-	    out, json_pack(
-		     "{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
-		     "{s:f,s:f,s:I}}",
-		     "scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "silent_ms", num(m->silent_ms), "cycles",
-		     num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests,
-		     "opted_in", (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
-		     num(m->totals.ledger.saved_bytes), "net_saved_bytes", (json_int_t)m->totals.ledger.net_saved_bytes,
-		     "could_save_bytes", num(could), "libvirt", "configured", m->libvirt_configured, "connected",
-		     m->libvirt_connected, "uri", m->libvirt_uri, "text", m->libvirt_text, "memory", "total_bytes",
-		     num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes), "psi_some_avg10",
-		     m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
-		     (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
+	    out,
+	    json_pack(
+		"{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
+		"{s:f,s:f,s:I}}",
+		"scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "silent_ms", num(m->silent_ms), "cycles",
+		num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests,
+		"opted_in", (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
+		num(m->totals.ledger.saved_bytes), "net_saved_bytes", (json_int_t)m->totals.ledger.net_saved_bytes,
+		"could_save_bytes", num(could), "could_save_at_most_bytes", num(at_most), "libvirt", "configured",
+		m->libvirt_configured, "connected", m->libvirt_connected, "uri", m->libvirt_uri, "text",
+		m->libvirt_text, "memory", "total_bytes", num(m->memory_total_bytes), "available_bytes",
+		num(m->memory_available_bytes), "psi_some_avg10", m->psi_some_avg10, "process", "cpu_seconds",
+		(double)m->process_cpu_us / 1e6, "scan_cpu_seconds", (double)m->scan_cpu_us / 1e6, "rss_bytes",
+		num(m->rss_bytes)));
 	if (m->has_totals)
 		(void)json_object_set_new(out, "totals", hs_json_totals(&m->totals));
 	if (m->has_ksm)
@@ -141,55 +145,6 @@ void hs_api_get_history(struct hs_api_request *r)
 				    (double)p->process_cpu_us / 1e6, "ksmd_cpu_seconds", (double)p->ksmd_cpu_us / 1e6));
 	}
 	hs_api_answer(r->x, 200, json_pack("{s:i,s:o}", "resolution_s", (int)h->resolution_s, "points", list), NULL);
-}
-
-/* What would be saved, by guest and by group. */
-void hs_api_get_report(struct hs_api_request *r)
-{
-	const struct hs_model *m = r->control->model(r->control->ctx);
-	json_t *guests = json_array(), *groups = json_object();
-	uint64_t could = 0, saved = 0, memory = 0;
-
-	for (size_t i = 0; i < m->nr_guests; i++) {
-		const struct hs_model_guest *g = &m->guests[i];
-		const struct hs_guest_report *p = &g->report;
-		json_t *group;
-
-		if (!g->opt_in.on)
-			continue;
-		(void)json_array_append_new(
-		    guests,
-		    json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id", g->id, "group", g->opt_in.group,
-			      "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text,
-			      "memory_bytes", num(p->bytes), "could_save_bytes", num(p->could_save_bytes),
-			      "saved_bytes", num(p->ledger.saved_bytes), "zero_pages", num(p->zero_pages),
-			      "duplicate_pages", num(p->duplicate_pages), "cold_identical_pages",
-			      num(p->cold_identical), "known_pages", num(p->hashed_pages)));
-		group = json_object_get(groups, g->opt_in.group);
-		if (!group) {
-			group = json_pack("{s:I,s:I,s:I,s:I}", "guests", (json_int_t)0, "memory_bytes", (json_int_t)0,
-					  "could_save_bytes", (json_int_t)0, "saved_bytes", (json_int_t)0);
-			(void)json_object_set_new(groups, g->opt_in.group, group);
-		}
-		json_integer_set(json_object_get(group, "guests"),
-				 json_integer_value(json_object_get(group, "guests")) + 1);
-		json_integer_set(json_object_get(group, "memory_bytes"),
-				 json_integer_value(json_object_get(group, "memory_bytes")) + num(p->bytes));
-		json_integer_set(json_object_get(group, "could_save_bytes"),
-				 json_integer_value(json_object_get(group, "could_save_bytes")) +
-				     num(p->could_save_bytes));
-		json_integer_set(json_object_get(group, "saved_bytes"),
-				 json_integer_value(json_object_get(group, "saved_bytes")) +
-				     num(p->ledger.saved_bytes));
-		could += p->could_save_bytes;
-		saved += p->ledger.saved_bytes;
-		memory += p->bytes;
-	}
-	hs_api_answer(r->x, 200,
-		      json_pack("{s:s,s:I,s:I,s:I,s:I,s:o,s:o}", "effective", hs_mode_name(m->effective), "cycles",
-				num(m->cycles), "memory_bytes", num(memory), "could_save_bytes", num(could),
-				"saved_bytes", num(saved), "groups", groups, "guests", guests),
-		      NULL);
 }
 
 void hs_api_get_mode(struct hs_api_request *r)

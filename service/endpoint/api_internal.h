@@ -29,9 +29,13 @@ void hs_api_get_status(struct hs_api_request *r);
 void hs_api_get_guests(struct hs_api_request *r);
 void hs_api_get_guest(struct hs_api_request *r);
 void hs_api_get_history(struct hs_api_request *r);
-void hs_api_get_report(struct hs_api_request *r);
 void hs_api_get_mode(struct hs_api_request *r);
 void hs_api_get_diagnose(struct hs_api_request *r);
 void hs_api_get_metrics(struct hs_api_request *r);
+
+/* ---- api_report.c: what sharing would save ---- */
+
+void hs_api_get_report(struct hs_api_request *r);
+void hs_api_get_look(struct hs_api_request *r);
 
 #endif

@@ -25,7 +25,7 @@ struct hs_virt_domain {
 	    pid; /* from libvirt's pid file, checked against the process; 0: not running, or not known (see obstacle) */
 	struct hs_opt_in opt_in; /* all off when there is no element of ours */
 	/* That its XML shows (nosharepages, hugetlbfs, shared memory, passthrough), bad metadata, no process. */
-	struct hs_model_obstacle obstacle;
+	struct hs_obstacle obstacle;
 };
 
 struct hs_virt_config {

@@ -48,7 +48,7 @@ static bool has(xmlXPathContext *ctx, const char *path)
 	return found;
 }
 
-void hs_virt_obstacle(const char *xml, struct hs_model_obstacle *out)
+void hs_virt_obstacle(const char *xml, struct hs_obstacle *out)
 {
 	xmlDoc *doc =
 	    xmlReadMemory(xml, (int)strlen(xml), NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);

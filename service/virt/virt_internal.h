@@ -98,6 +98,6 @@ HS_MUST_USE int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_confi
 HS_MUST_USE int hs_virt_read_opt_in(virDomainPtr dom, struct hs_opt_in *out, struct hs_error *err);
 
 /* The obstacle that a domain's XML shows; NONE: none, or the XML cannot be read (then the memory itself will show). */
-void hs_virt_obstacle(const char *xml, struct hs_model_obstacle *out);
+void hs_virt_obstacle(const char *xml, struct hs_obstacle *out);
 
 #endif

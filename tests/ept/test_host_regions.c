@@ -1,7 +1,11 @@
 /* Guest memory from the text of /proc/PID/maps. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "ept/host_internal.h"
 #include "ept/host_regions.h"
 #include "base/vmas_text.h"
 #include "hs_test.h"
@@ -56,6 +60,69 @@ START_TEST(test_ept_host_regions_find)
 	ck_assert_uint_eq(regions[1].first_huge, regions[0].nr_huge);
 	ck_assert_uint_eq(nr_huge, regions[0].nr_huge + 32);
 	free(regions);
+}
+END_TEST
+
+/* Every writable byte is in a region or is left out for one reason. */
+START_TEST(test_ept_host_regions_left_out)
+{
+	struct hs_left_out left;
+
+	parse("10001000-18000000 rw-p 00000000 00:00 0 \n"
+	      "18000000-20001000 rw-p 00000000 00:00 0 \n"
+	      "30000000-33f00000 rw-p 00000000 00:00 0 \n"
+	      "40000000-50000000 rw-p 00000000 00:00 0 [heap]\n"
+	      "50000000-58000000 r--p 00000000 00:00 0 \n"
+	      "58000000-60000000 rwxp 00000000 00:00 0 \n"
+	      "60000000-70000000 rw-s 00000000 00:01 77 /memfd:x\n"
+	      "70000000-80000000 rw-p 00000000 00:01 78 /dev/shm/x\n"
+	      "90000000-90001000 rw-p 00000000 00:00 0 [stack]\n");
+	hs_host_regions_left_out(&list, 64 * MIB, &left);
+	ck_assert_uint_eq(left.too_small_bytes, 0x3f00000);
+	ck_assert_uint_eq(left.borders_bytes, 0x1ff000 + 0x1000);
+	ck_assert_uint_eq(left.heap_bytes, 0x10001000);
+	ck_assert_uint_eq(left.executable_bytes, 0x8000000);
+	ck_assert_uint_eq(left.other_kind_bytes, 0x20000000);
+	hs_host_regions_left_out(&list, 4 * MIB, &left);
+	ck_assert_uint_eq(left.too_small_bytes, 0);
+	ck_assert_uint_eq(left.borders_bytes, 0x1ff000 + 0x1000 + 0x100000);
+	hs_vmas_finish(&list);
+}
+END_TEST
+
+/* A VMM is known by its program or by what it has open: a folder as /proc has it. */
+START_TEST(test_ept_host_regions_default)
+{
+	static const struct {
+		const char *exe, *file;
+		uint64_t mib;
+	} cases[] = {
+		{ "/usr/bin/redis-server", "socket:[7]", 4 },
+		{ "/opt/qemu/bin/redis-server", "anon_inode:[eventfd]", 4 },
+		{ NULL, "anon_inode:kvm-vcpu:0", 4 },
+		{ "/usr/bin/qemu-system-x86_64 (deleted)", "socket:[7]", 64 },
+		{ "/usr/libexec/qemu-kvm", "socket:[7]", 64 },
+		{ "/usr/bin/firecracker", "anon_inode:kvm-vm", 64 },
+		{ "/usr/bin/cloud-hypervisor", "/dev/kvm", 64 },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char dir[] = "/tmp/hs-test-vmm-XXXXXX";
+		int fd;
+
+		ck_assert_ptr_nonnull(mkdtemp(dir));
+		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(mkdirat(fd, "fd", 0700), 0);
+		ck_assert(!cases[i].exe || !symlinkat(cases[i].exe, fd, "exe"));
+		ck_assert_int_eq(symlinkat(cases[i].file, fd, "fd/9"), 0);
+		ck_assert_msg(hs_host_default_min_bytes(fd) == cases[i].mib * MIB, "case %zu", i);
+		(void)unlinkat(fd, "fd/9", 0);
+		(void)unlinkat(fd, "exe", 0);
+		(void)unlinkat(fd, "fd", AT_REMOVEDIR);
+		(void)close(fd);
+		(void)rmdir(dir);
+	}
 }
 END_TEST
 
@@ -153,6 +220,8 @@ int main(void)
 	TCase *t = tcase_create("unit");
 
 	tcase_add_test(t, test_ept_host_regions_find);
+	tcase_add_test(t, test_ept_host_regions_left_out);
+	tcase_add_test(t, test_ept_host_regions_default);
 	tcase_add_test(t, test_ept_host_regions_no_region);
 	tcase_add_test(t, test_ept_host_regions_compare);
 	suite_add_tcase(s, t);

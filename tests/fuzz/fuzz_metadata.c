@@ -30,7 +30,7 @@ static void element(const char *xml, size_t len)
 
 static void domain(const char *bytes, size_t len)
 {
-	struct hs_model_obstacle found;
+	struct hs_obstacle found;
 	char *xml = malloc(len + 1);
 
 	FUZZ_CHECK(xml, "out of memory");

@@ -1,8 +1,11 @@
 #include "hs_test.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hs/sim_view.h"
@@ -125,6 +128,39 @@ START_TEST(test_service_journal_garbage)
 }
 END_TEST
 
+/* Two look at one guest: what the other has split is his while he lives, and is brought back when he was killed. */
+START_TEST(test_service_journal_of_another_owner)
+{
+	const hs_huge_nr split[] = { 1, 4 };
+	const pid_t other = fork();
+	char path[128];
+	int status;
+
+	if (!other) {
+		view->pid = getppid();
+		if (hs_split_journal_write(&host, view, split, 2, NULL))
+			_exit(1);
+		(void)pause();
+		_exit(1);
+	}
+	ck_assert_int_gt(other, 0);
+	(void)snprintf(path, sizeof(path), "%s/split-%d.%d", dir, getpid(), (int)other);
+	for (const time_t end = time(NULL) + 60; access(path, F_OK) && time(NULL) < end;)
+		(void)usleep(1000);
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_int_eq(hs_view_split(view, split, 2, NULL, NULL), 0);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 0);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE - 2);
+	hs_split_journal_remove(&host, getpid());
+	ck_assert_int_eq(access(path, F_OK), 0);
+	ck_assert_int_eq(kill(other, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(other, &status, 0), other);
+	ck_assert_uint_eq(hs_split_journal_recover(&host, view, fine), 0);
+	ck_assert_uint_eq(nr_mapped_huge(), NR_HUGE);
+	ck_assert_int_eq(access(path, F_OK), -1);
+}
+END_TEST
+
 START_TEST(test_service_journal_unwritable_folder)
 {
 	const hs_huge_nr split[] = { 1 };
@@ -147,6 +183,7 @@ int main(void)
 	tcase_add_test(c, test_service_journal_later);
 	tcase_add_test(c, test_service_journal_of_another_process);
 	tcase_add_test(c, test_service_journal_garbage);
+	tcase_add_test(c, test_service_journal_of_another_owner);
 	tcase_add_test(c, test_service_journal_unwritable_folder);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);

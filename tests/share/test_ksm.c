@@ -273,6 +273,61 @@ START_TEST(test_share_ksm_one_owner)
 }
 END_TEST
 
+/* The lock is the host's: another state folder is no second KSM. Its folder is made when it is not there. */
+START_TEST(test_share_ksm_one_owner_whatever_the_state_folder)
+{
+	struct hs_host other = host;
+	struct hs_error err;
+	struct hs_ksm *k, *second;
+	char lock_dir[96], other_dir[96], pid[32];
+
+	(void)snprintf(lock_dir, sizeof(lock_dir), "%s/lock", root);
+	(void)snprintf(other_dir, sizeof(other_dir), "%s/other", root);
+	host.lock_dir = other.lock_dir = lock_dir;
+	other.state_dir = other_dir;
+	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), 0);
+	ck_assert_int_eq(access(lock_dir, F_OK), 0);
+	(void)snprintf(pid, sizeof(pid), "(pid %d)", (int)getpid());
+	ck_assert_int_eq(hs_ksm_acquire(&second, &other, false, &err), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(err.text, pid));
+	hs_ksm_release(k);
+	ck_assert_int_eq(hs_ksm_acquire(&second, &other, false, &err), 0);
+	ck_assert_int_eq(hs_ksm_acquire(&k, &host, false, &err), -EBUSY);
+	hs_ksm_release(second);
+
+	/* What one who was killed has left in his folder, the next one gives back, who has another. */
+	crash_in_burst();
+	ck_assert_str_eq(knob("run"), "1");
+	ck_assert_int_eq(hs_ksm_acquire(&second, &other, false, &err), 0);
+	ck_assert_str_eq(knob("run"), "0");
+	ck_assert(!has_state());
+	hs_ksm_release(second);
+	check_as_before();
+}
+END_TEST
+
+/* A lock on a file that is not there any more keeps nobody away, so it is not taken for one. */
+START_TEST(test_share_ksm_lock_removed)
+{
+	struct hs_ksm_lock first, second;
+	char path[PATH_MAX];
+	struct hs_error err;
+
+	ck_assert_int_eq(mkdir(state_dir, 0700), 0);
+	ck_assert_int_eq(hs_ksm_lock_take(&host, &first, &err), 0);
+	ck_assert_str_eq(first.left_dir, "");
+	(void)snprintf(path, sizeof(path), "%s/ksm.lock", state_dir);
+	hs_ksm_lock_drop(&first);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(state_dir), 0);
+	ck_assert_int_eq(hs_ksm_lock_take(&host, &first, &err), 0);
+	ck_assert_int_eq(hs_ksm_lock_take(&host, &second, &err), -EBUSY);
+	ck_assert_int_eq(second.fd, -1);
+	hs_ksm_lock_drop(&second);
+	hs_ksm_lock_drop(&first);
+}
+END_TEST
+
 START_TEST(test_share_ksm_other_drivers)
 {
 	struct hs_error err;
@@ -519,6 +574,8 @@ int main(void)
 	tcase_add_test(t, test_share_ksm_old_kernel_lacks_knobs);
 	tcase_add_test(t, test_share_ksm_no_ksm);
 	tcase_add_test(t, test_share_ksm_one_owner);
+	tcase_add_test(t, test_share_ksm_one_owner_whatever_the_state_folder);
+	tcase_add_test(t, test_share_ksm_lock_removed);
 	tcase_add_test(t, test_share_ksm_other_drivers);
 	tcase_add_test(t, test_share_ksm_never_unmerges_all);
 	tcase_add_test(t, test_share_ksm_dry_run);

@@ -48,6 +48,9 @@ expect 2 '--cpu-percent: "101" is not a number from 1 to 100' run --pid 1 --cpu-
 expect 2 '--max-hot: "512" is not a number from 0 to 511' run --pid 1 --max-hot 512
 expect 2 '--rounds: "65" is not a number from 1 to 64' run --pid 1 --rounds 65
 expect 2 '--keep-shared and --dry-run exclude' run --pid 1 --keep-shared --dry-run
+expect 2 '--look is of use with --dry-run alone' run --pid 1 --look
+expect 2 '--no-wait is of use with --look alone' report --no-wait
+expect 2 '--state-dir: "run/x" is no absolute path' unshare --pid 1 --state-dir run/x
 expect 2 'inspect looks at one guest' inspect --pid 1 --pid 2
 expect 2 'no guest is named; give --pid PID' record --output x
 expect 2 'give --output FILE' record --pid 1

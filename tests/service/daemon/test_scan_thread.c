@@ -24,6 +24,9 @@ static struct {
 	_Atomic unsigned int unshare_ms, destroy_ms;
 	_Atomic bool marked; /* something of the guests carries our marks */
 	_Atomic bool engine_refuses;
+	_Atomic bool look;       /* hs_pipeline_ask_look */
+	_Atomic int look_cycles; /* so many cycles end without a look first */
+	_Atomic int looks;       /* cycles that have looked */
 	_Atomic int engage_rc;
 	pid_t pids[MAX_PIDS];
 	size_t nr;
@@ -169,12 +172,28 @@ void hs_pipeline_on_progress(struct hs_pipeline *pipeline, hs_pipeline_progress 
 	p.progress_ctx = ctx;
 }
 
+void hs_pipeline_ask_look(struct hs_pipeline *pipeline, bool on)
+{
+	(void)pipeline;
+	p.look = on;
+}
+
+bool hs_pipeline_look_pending(const struct hs_pipeline *pipeline)
+{
+	(void)pipeline;
+	return p.look;
+}
+
 int hs_pipeline_cycle(struct hs_pipeline *pipeline, uint64_t *news, struct hs_error *err)
 {
 	(void)pipeline;
 	(void)err;
 	*news = 0;
 	p.nr_cycles++;
+	if (p.look && p.look_cycles-- > 0)
+		return p.look_cycles == 0 ? hs_error_set(err, -EIO, "its page tables cannot be read") : -ECANCELED;
+	p.looks += p.look;
+	p.look = false;
 	return 0;
 }
 
@@ -392,6 +411,35 @@ START_TEST(test_service_scan_thread_mode_undoes_until_done)
 }
 END_TEST
 
+/* A look that was asked for ends with the cycle that has looked, also in mode off, and fails with that cycle's error.
+ */
+START_TEST(test_service_scan_thread_look)
+{
+	const struct hs_job look = { .kind = HS_JOB_LOOK };
+	int cycles;
+
+	do_job(look);
+	ck_assert_int_eq(done.rc, -ENODATA);
+	ck_assert(!p.look);
+	add(10); /* the mode is off: there is no cycle */
+	ck_assert_int_eq(p.nr_cycles, 0);
+	p.look_cycles = 0;
+	do_job(look);
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	ck_assert_int_eq(p.looks, 1);
+	cycles = p.nr_cycles;
+	ck_assert_int_eq(cycles, 1);
+	/* Interrupted twice, and then the tables cannot be read: it is not asked for any longer. */
+	p.look_cycles = 3;
+	do_job(look);
+	ck_assert_int_eq(done.rc, -EIO);
+	ck_assert_str_eq(done.text, "its page tables cannot be read");
+	ck_assert_int_eq(p.nr_cycles, cycles + 3);
+	ck_assert(!p.look);
+	ck_assert_int_eq(p.looks, 1);
+}
+END_TEST
+
 /* A mode that saves, and cannot yet: that is what is answered, and nobody has to ask for the mode again. */
 START_TEST(test_service_scan_thread_save_waits_for_the_engine)
 {
@@ -493,6 +541,7 @@ int main(void)
 	tcase_add_test(c, test_service_scan_thread_left_stays_out);
 	tcase_add_test(c, test_service_scan_thread_left_of_a_guest);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
+	tcase_add_test(c, test_service_scan_thread_look);
 	tcase_add_test(c, test_service_scan_thread_save_waits_for_the_engine);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);
 	tcase_add_test(c, test_service_scan_thread_nothing_to_undo);

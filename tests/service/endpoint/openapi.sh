@@ -51,6 +51,9 @@ openapi_check() { # GUEST
 	while read -r path; do
 		ok "methods of $path" "[ \"\$(openapi_allowed '$path')\" = \"\$(openapi_described | awk -v p='$path' '\$2 == p { print \$1 }' | xargs)\" ]"
 	done < <(openapi_described | awk '{ print $2 }' | sort -u)
+	# A look has a report when it has ended, for which it needs a guest.
+	ok 'as described: look' 'openapi_ask post /v1/report/look ""'
+	ok 'the look ends' 'until_true 120 "request http://x/v1/report/look | jq -e \".state == \\\"done\\\"\" >/dev/null"'
 	# History needs its first point, and a guest its first report.
 	while read -r line; do
 		ok "as described: $line" "openapi_ask $line ''"

@@ -90,7 +90,7 @@ static const struct {
 
 START_TEST(test_service_virt_obstacles)
 {
-	struct hs_model_obstacle found;
+	struct hs_obstacle found;
 	char xml[512];
 
 	(void)snprintf(xml, sizeof(xml), "<domain type='kvm'><name>x</name>%s</domain>", domains[_i].inside);
