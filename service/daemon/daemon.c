@@ -23,6 +23,7 @@
 #define HTTP_TIMEOUT_S    10
 #define HTTP_REQUEST_S    30
 #define HTTP_ANSWER_S     600 /* undoing all of a large host takes minutes */
+#define HTTP_LOOK_S       60  /* as long as hs-share waits for a diagnosis */
 #define HTTP_MAX_WAITING  48
 #define HTTP_MAX_BODY     16384 /* the largest request is a mode or an opt-in of some hundred bytes */
 #define RECONNECT_MS      1000
@@ -140,6 +141,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.request_s = HTTP_REQUEST_S,
 		.max_body_bytes = HTTP_MAX_BODY,
 		.answer_s = HTTP_ANSWER_S,
+		.look_s = HTTP_LOOK_S,
 		.max_waiting = HTTP_MAX_WAITING,
 	};
 	const struct hs_scan_thread_config scan = {

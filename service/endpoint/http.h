@@ -27,7 +27,8 @@ struct hs_http_config {
 	uint32_t timeout_s;       /* a connection on which nothing moves for so long is dropped */
 	uint32_t request_s;       /* so is one that takes longer to send a request, or to take its answer */
 	uint32_t max_body_bytes;  /* more: 413 */
-	uint32_t answer_s;        /* a request that is not answered by then is answered for the handler: it goes on */
+	uint32_t answer_s;        /* a change that is not done by then is answered for the handler: it goes on */
+	uint32_t look_s;          /* the same for GET and HEAD, which nothing goes on for */
 	uint32_t max_waiting;     /* of the connections of one listener, that wait for an answer: so that others find
 				     room. What would wait beyond is answered at once, in the same way */
 };
