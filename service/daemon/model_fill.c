@@ -217,7 +217,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
-	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;
+	m->has_ksm = hs_ksm_pages(&d->host, &m->ksm, NULL) == 0;
 	(void)fill_guests(d); /* without memory for them, as many as there were */
 	return m;
 }

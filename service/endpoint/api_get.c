@@ -64,10 +64,10 @@ void hs_api_get_status(struct hs_api_request *r)
 	if (m->has_ksm)
 		(void)json_object_set_new(
 		    out, "ksm",
-		    json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "pages_shared", num(m->ksm.pages_shared), "pages_sharing",
-			      num(m->ksm.pages_sharing), "pages_unshared", num(m->ksm.pages_unshared), "pages_scanned",
-			      num(m->ksm.pages_scanned), "full_scans", num(m->ksm.full_scans), "zero_pages",
-			      num(m->ksm.zero_pages)));
+		    json_pack("{s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "current", m->ksm.ksmd_runs, "pages_shared",
+			      num(m->ksm.pages_shared), "pages_sharing", num(m->ksm.pages_sharing), "pages_unshared",
+			      num(m->ksm.pages_unshared), "pages_scanned", num(m->ksm.pages_scanned), "full_scans",
+			      num(m->ksm.full_scans), "zero_pages", num(m->ksm.zero_pages)));
 	hs_api_answer(r->x, 200, out, NULL);
 }
 

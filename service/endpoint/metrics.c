@@ -204,10 +204,13 @@ static void of_host(struct out *o, const struct hs_model *m)
 		    "Share of the last 10 s in which some task waited for memory.", m->psi_some_avg10 / 100);
 	if (!m->has_ksm)
 		return;
-	one(o, GAUGE, "hs_share_kernel_ksm_pages_shared", NULL, "KSM's own count of frames, of the whole host.",
-	    (double)m->ksm.pages_shared);
-	one(o, GAUGE, "hs_share_kernel_ksm_pages_sharing", NULL, "KSM's own count of further mappings of them.",
-	    (double)m->ksm.pages_sharing);
+	/* While ksmd is stopped they are as it left them, whatever has ended since. */
+	if (m->ksm.ksmd_runs) {
+		one(o, GAUGE, "hs_share_kernel_ksm_pages_shared", NULL,
+		    "KSM's own count of frames, of the whole host, while ksmd runs.", (double)m->ksm.pages_shared);
+		one(o, GAUGE, "hs_share_kernel_ksm_pages_sharing", NULL,
+		    "KSM's own count of further mappings of them, while ksmd runs.", (double)m->ksm.pages_sharing);
+	}
 	one(o, COUNTER, "hs_share_kernel_ksm_full_scans", NULL, "Passes of ksmd.", (double)m->ksm.full_scans);
 }
 

@@ -100,6 +100,23 @@ START_TEST(test_service_metrics_unknown_is_absent)
 }
 END_TEST
 
+/* KSM's own counters go on standing where ksmd left them: stopped, they say nothing of now. */
+START_TEST(test_service_metrics_stopped_ksmd)
+{
+	make();
+	m.has_ksm = true;
+	m.ksm.pages_shared = 3;
+	m.ksm.pages_sharing = 5;
+	m.ksm.full_scans = 7;
+	ck_assert(!has_sample("hs_share_kernel_ksm_pages_shared"));
+	ck_assert(!has_sample("hs_share_kernel_ksm_pages_sharing"));
+	ck_assert(has("hs_share_kernel_ksm_full_scans_total 7", false));
+	m.ksm.ksmd_runs = true;
+	ck_assert(has("hs_share_kernel_ksm_pages_shared 3", false));
+	ck_assert(has("hs_share_kernel_ksm_pages_sharing 5", false));
+}
+END_TEST
+
 START_TEST(test_service_metrics_values)
 {
 	make();
@@ -160,6 +177,7 @@ int main(void)
 	TCase *c = tcase_create("all");
 
 	tcase_add_test(c, test_service_metrics_unknown_is_absent);
+	tcase_add_test(c, test_service_metrics_stopped_ksmd);
 	tcase_add_test(c, test_service_metrics_values);
 	tcase_add_test(c, test_service_metrics_formats);
 	suite_add_tcase(s, c);
