@@ -153,11 +153,16 @@ struct hs_history_point {
 	uint64_t process_cpu_us, ksmd_cpu_us; /* since the start */
 };
 
+/* More points than that the configuration may not ask for: 6.9 MiB. A day of seconds fits. */
+#define HS_HISTORY_MAX_POINTS 100000
+
 /* The last hours. points[(first + i) % room] for i in 0 .. nr - 1, oldest first. */
 struct hs_history {
-	struct hs_history_point *points;
+	struct hs_history_point *points; /* [room] */
 	size_t room, first, nr;
-	uint32_t resolution_s;
+	uint64_t taken; /* points since the start of the service, which have their number by that; nr or more */
+	int64_t started_at_s;
+	uint32_t resolution_s; /* never 0 */
 };
 
 /* It was accepted, and what it asks for does not hold yet; the text says why. It goes on by itself. */

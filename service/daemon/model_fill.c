@@ -230,6 +230,7 @@ int hs_daemon_history_init(struct hs_daemon *d)
 
 	h->resolution_s = d->cfg.history_resolution_s;
 	h->room = (size_t)d->cfg.history_hours * 3600 / h->resolution_s + 1;
+	h->started_at_s = d->started_at_s;
 	h->points = calloc(h->room, sizeof(*h->points));
 	return h->points ? 0 : -ENOMEM;
 }
@@ -253,6 +254,7 @@ void hs_daemon_history_add(struct hs_daemon *d)
 		if (m->guests[i].has_report)
 			p->could_save_bytes += m->guests[i].report.could_save_bytes;
 	}
+	h->taken++;
 	if (h->nr < h->room)
 		h->nr++;
 	else

@@ -111,38 +111,6 @@ void hs_api_get_guest(struct hs_api_request *r)
 	hs_api_answer(r->x, 200, out, NULL);
 }
 
-void hs_api_get_history(struct hs_api_request *r)
-{
-	const struct hs_history *h = r->control->history(r->control->ctx);
-	const char *text = hs_http_query(r->x, "seconds");
-	json_t *list;
-	size_t skip = 0;
-
-	if (text) {
-		char *end;
-		unsigned long long s = strtoull(text, &end, 10);
-
-		if (*text < '0' || *text > '9' || *end || s > 31536000) {
-			hs_api_fail(r->x, 400, "bad-request", "seconds: a number of seconds is wanted, such as 3600");
-			return;
-		}
-		skip = s / h->resolution_s < h->nr ? h->nr - (size_t)(s / h->resolution_s) : 0;
-	}
-	list = json_array();
-	for (size_t i = skip; i < h->nr; i++) {
-		const struct hs_history_point *p = &h->points[(h->first + i) % h->room];
-
-		(void)json_array_append_new(
-		    list, json_pack("{s:I,s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:f,s:f}", "at", (json_int_t)p->at_s, "mode",
-				    hs_mode_name((enum hs_mode)p->mode), "guests", (int)p->nr_guests, "sharing",
-				    (int)p->nr_sharing, "saved_bytes", num(p->saved_bytes), "net_saved_bytes",
-				    (json_int_t)p->net_saved_bytes, "could_save_bytes", num(p->could_save_bytes),
-				    "memory_available_bytes", num(p->memory_available_bytes), "cpu_seconds",
-				    (double)p->process_cpu_us / 1e6, "ksmd_cpu_seconds", (double)p->ksmd_cpu_us / 1e6));
-	}
-	hs_api_answer(r->x, 200, json_pack("{s:i,s:o}", "resolution_s", (int)h->resolution_s, "points", list), NULL);
-}
-
 /* What would be saved, by guest and by group. */
 void hs_api_get_report(struct hs_api_request *r)
 {

@@ -50,6 +50,9 @@ void hs_http_stop(struct hs_http *h);
 const char *hs_http_method(const struct hs_http_exchange *x);                 /* "GET" */
 const char *hs_http_path(const struct hs_http_exchange *x);                   /* decoded, without query */
 const char *hs_http_query(const struct hs_http_exchange *x, const char *key); /* NULL: not given */
+/* The first key of the query for which `known` is false; NULL: there is none. */
+const char *hs_http_other_query(const struct hs_http_exchange *x, bool (*known)(const void *ctx, const char *key),
+				const void *ctx);
 const char *hs_http_header(const struct hs_http_exchange *x, const char *key);
 const char *hs_http_body(const struct hs_http_exchange *x, size_t *len);
 bool hs_http_read_only(const struct hs_http_exchange *x);

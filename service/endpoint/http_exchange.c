@@ -374,6 +374,33 @@ const char *hs_http_query(const struct hs_http_exchange *x, const char *key)
 	return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, key);
 }
 
+struct other {
+	bool (*known)(const void *ctx, const char *key);
+	const void *ctx;
+	const char *found;
+};
+
+static enum MHD_Result look_at_key(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct other *o = cls;
+
+	(void)kind;
+	(void)value;
+	if (o->known(o->ctx, key))
+		return MHD_YES;
+	o->found = key;
+	return MHD_NO;
+}
+
+const char *hs_http_other_query(const struct hs_http_exchange *x, bool (*known)(const void *ctx, const char *key),
+				const void *ctx)
+{
+	struct other o = { .known = known, .ctx = ctx };
+
+	(void)MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, look_at_key, &o);
+	return o.found;
+}
+
 const char *hs_http_header(const struct hs_http_exchange *x, const char *key)
 {
 	return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, key);

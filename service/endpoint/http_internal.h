@@ -36,7 +36,7 @@ struct hs_http_exchange {
 	size_t len;
 	uint64_t received; /* of the body, bytes, kept or not */
 	bool too_large, dispatched, replied, suspended;
-	sd_event_source *gone; /* suspended: tells when the client hangs up */
+	sd_event_source *gone; /* suspended: reports when the client hangs up */
 	unsigned int status;
 	struct MHD_Response *response;
 };

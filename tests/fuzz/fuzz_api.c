@@ -56,6 +56,15 @@ const char *hs_http_query(const struct hs_http_exchange *x, const char *key)
 	return find(x->query, x->nr_query, key);
 }
 
+const char *hs_http_other_query(const struct hs_http_exchange *x, bool (*known)(const void *ctx, const char *key),
+				const void *ctx)
+{
+	for (size_t i = 0; i < x->nr_query; i++)
+		if (!known(ctx, x->query[i].key))
+			return x->query[i].key;
+	return NULL;
+}
+
 const char *hs_http_header(const struct hs_http_exchange *x, const char *key)
 {
 	return find(x->headers, x->nr_headers, key);
@@ -129,7 +138,9 @@ static const struct hs_model *ask_model(void *ctx)
 static const struct hs_history *ask_history(void *ctx)
 {
 	static struct hs_history_point points[4];
-	static const struct hs_history h = { .points = points, .room = 4, .first = 3, .nr = 4, .resolution_s = 60 };
+	static const struct hs_history h = {
+		.points = points, .room = 4, .first = 3, .nr = 4, .taken = 9, .resolution_s = 60
+	};
 
 	(void)ctx;
 	return &h;
