@@ -175,12 +175,22 @@ struct hs_done {
 	void *arg;
 };
 
+/* An answer that grows with the number of guests: put together from the model on a thread of its own. */
+struct hs_work {
+	void (*run)(void *arg, const struct hs_model *m); /* on that thread */
+	/* On the main thread; false: it was not run, there is no memory or the end has come. Called exactly once. */
+	void (*done)(void *arg, bool was_run);
+	void *arg;
+};
+
 /* What the endpoint asks of the daemon; all on the main thread. Text arguments are copied where they are kept. */
 struct hs_control {
 	void *ctx;
 	/* Valid until the loop goes on. */
 	const struct hs_model *(*model)(void *ctx);
 	const struct hs_history *(*history)(void *ctx);
+	/* Has it run soon, with the model of then. */
+	void (*work)(void *ctx, const struct hs_work *work);
 	void (*set_mode)(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done);
 	/* What becomes of the sharing when a request for this mode does not say. */
 	enum hs_after (*after_default)(void *ctx, enum hs_mode mode);

@@ -163,6 +163,9 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 
 	if (rc)
 		return hs_error_set(err, rc, "out of memory for the history");
+	rc = hs_daemon_answers_start(d, err);
+	if (rc)
+		return rc;
 	hs_daemon_control_init(d);
 	/* Nobody can connect before the loop runs, but a second daemon is found out now. */
 	rc = hs_http_start(&d->http, &http, d->loop, hs_api_handle, &d->control, err);
@@ -190,8 +193,10 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 static void stop_parts(struct hs_daemon *d)
 {
 	hs_daemon_diagnose_stop(d);
+	hs_daemon_answers_stop(d);
 	hs_virt_stop(d->virt);
 	d->virt = NULL;
+	hs_scan_thread_release(&d->snap);
 	if (d->abandon)
 		hs_scan_thread_leave(d->scan);
 	else
@@ -205,7 +210,6 @@ static void stop_parts(struct hs_daemon *d)
 	sd_event_unref(d->loop);
 	free(d->history.points);
 	free(d->model.guests);
-	free(d->snap.reports);
 	if (d->lock_fd >= 0)
 		(void)close(d->lock_fd);
 }

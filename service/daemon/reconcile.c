@@ -5,11 +5,9 @@
  */
 #include "daemon_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "service/common/log.h"
 
@@ -24,7 +22,9 @@ static enum hs_reason reason_of(int rc, const char *text)
 	case -ENODATA:
 		return HS_REASON_TOO_SMALL;
 	case -EMEDIUMTYPE:
-		return strstr(text, "hugetlbfs") ? HS_REASON_HUGETLBFS : HS_REASON_SHARED_MEMORY;
+		return strstr(text, "hugetlbfs")        ? HS_REASON_HUGETLBFS
+		       : strstr(text, "passed through") ? HS_REASON_PASSTHROUGH
+							: HS_REASON_SHARED_MEMORY;
 	case -EPERM:
 	case -EACCES:
 		return HS_REASON_NO_PERMISSION;
@@ -118,28 +118,6 @@ static void on_limited(void *arg, int rc, const char *text)
 
 /* ---- reconcile ---- */
 
-/* A device that is passed through pins all of the guest's memory: KSM cannot merge a pinned page. */
-static bool has_vfio(const struct hs_host *host, pid_t pid)
-{
-	char path[4200], target[64];
-	bool found = false;
-	struct dirent *e;
-	DIR *dir;
-
-	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return false;
-	while (!found && (e = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
-
-		target[n > 0 ? n : 0] = '\0';
-		found = strncmp(target, "/dev/vfio/", 10) == 0 || strcmp(target, "anon_inode:[vfio-device]") == 0;
-	}
-	(void)closedir(dir);
-	return found;
-}
-
 static bool post(struct hs_daemon_guest *g, enum hs_job_kind kind, pid_t pid, bool undo,
 		 void (*done)(void *arg, int rc, const char *text))
 {
@@ -161,16 +139,8 @@ static bool wanted_in(const struct hs_daemon *d, const struct hs_daemon_guest *g
 	       d->effective != HS_MODE_OFF && !d->ending;
 }
 
-static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
+static void take_in(struct hs_daemon_guest *g)
 {
-	if (has_vfio(&d->host, g->pid)) {
-		refuse(g, -EMEDIUMTYPE,
-		       "a device is passed through to it, which pins its memory: KSM cannot merge that; without the "
-		       "device "
-		       "it could be shared");
-		g->refusal.reason = HS_REASON_PASSTHROUGH;
-		return;
-	}
 	if (!post(g, HS_JOB_ADD, g->pid, false, on_added))
 		return;
 	g->place = HS_PLACE_COMING;
@@ -187,21 +157,14 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
  */
 static void find_lost(struct hs_daemon *d)
 {
-	struct hs_scan_thread_snapshot snap;
-
-	if (hs_scan_thread_snapshot(d->scan, &snap) == 0 && snap.has_totals)
-		for (struct hs_daemon_guest *g = d->guests; g; g = g->next) {
-			size_t i = 0;
-
-			if (g->lost || g->place != HS_PLACE_IN || g->jobs || snap.nr_jobs < g->last_job)
-				continue;
-			while (i < snap.nr && (snap.reports[i].gone || snap.reports[i].pid != g->scan_pid))
-				i++;
-			g->lost = i == snap.nr;
-			if (g->lost && g->pid)
-				hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
-		}
-	free(snap.reports);
+	hs_scan_thread_snapshot(d->scan, &d->snap);
+	for (struct hs_daemon_guest *g = d->snap.has_totals ? d->guests : NULL; g; g = g->next) {
+		if (g->lost || g->place != HS_PLACE_IN || g->jobs || d->snap.nr_jobs < g->last_job)
+			continue;
+		g->lost = hs_scan_thread_report_of(&d->snap, g->scan_pid) == NULL;
+		if (g->lost && g->pid)
+			hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
+	}
 }
 
 static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
@@ -215,7 +178,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		if (want)
 			g->undo_text[0] = '\0'; /* it is to share: nothing is to be undone */
 		if (want && due)
-			take_in(d, g);
+			take_in(g);
 		else if (!want && g->pid && !g->left_checked && !d->ending && !g->jobs &&
 			 hs_daemon_now_us(d) >= g->retry_at_us && (!g->opt_in.on || g->obstacle.reason || d->off_undo))
 			g->left_checked = post(g, HS_JOB_CHECK_LEFT, g->pid, true, on_left_checked);
@@ -250,6 +213,10 @@ void hs_daemon_reconcile(struct hs_daemon *d)
 {
 	struct hs_daemon_guest *next;
 
+	if (d->opt_ins_changed) {
+		d->opt_ins_changed = false;
+		(void)hs_daemon_save_opt_ins(d);
+	}
 	find_lost(d);
 	for (struct hs_daemon_guest *g = d->guests; g; g = next) {
 		next = g->next;

@@ -6,10 +6,12 @@
  */
 #include "scan_thread_internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/times.h"
 #include "service/common/descriptors.h"
@@ -144,6 +146,28 @@ static int give_back(struct hs_scan_thread *w, pid_t pid, struct hs_error *err)
 	return rc;
 }
 
+/* A device that is passed through pins all of the guest's memory: KSM cannot merge a pinned page. */
+static bool has_vfio(const struct hs_host *host, pid_t pid)
+{
+	char path[4200], target[64];
+	bool found = false;
+	struct dirent *e;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (!found && (e = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1);
+
+		target[n > 0 ? n : 0] = '\0';
+		found = strncmp(target, "/dev/vfio/", 10) == 0 || strcmp(target, "anon_inode:[vfio-device]") == 0;
+	}
+	(void)closedir(dir);
+	return found;
+}
+
 static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
 	const struct hs_guest_options opt = { .name = job->name,
@@ -151,6 +175,10 @@ static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_err
 					      .max_shared_bytes = job->opt_in.max_shared_bytes };
 	int rc = hs_descriptors_for_guest(&w->cfg.host, err);
 
+	if (!rc && has_vfio(&w->cfg.host, job->pid))
+		rc = hs_error_set(err, -EMEDIUMTYPE,
+				  "a device is passed through to it, which pins its memory: KSM cannot merge that; "
+				  "without the device it could be shared");
 	if (!rc)
 		rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
 	if (!rc)

@@ -164,31 +164,39 @@ void hs_scan_thread_obstacle(struct hs_scan_thread *w, enum hs_reason reason, co
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const struct hs_guest_report *x = a, *y = b;
+
+	return x->pid != y->pid ? (x->pid < y->pid ? -1 : 1) : (int)x->gone - (int)y->gone;
+}
+
 void hs_scan_thread_publish(struct hs_scan_thread *w)
 {
-	struct hs_guest_report *reports = NULL, *old;
+	struct hs_scan_reports *reports = NULL, *old;
 	struct hs_pipeline_totals totals = { 0 };
-	size_t nr = 0;
+	size_t nr;
 
 	if (w->pipeline) {
 		nr = hs_pipeline_report(w->pipeline, NULL, 0);
-		reports = calloc(nr ? nr : 1, sizeof(*reports));
+		reports = calloc(1, sizeof(*reports) + nr * sizeof(reports->of[0]));
 		if (!reports)
 			return; /* the last ones stay */
-		nr = hs_pipeline_report(w->pipeline, reports, nr);
+		reports->nr_users = 1;
+		reports->nr = nr ? hs_pipeline_report(w->pipeline, reports->of, nr) : 0;
+		qsort(reports->of, reports->nr, sizeof(reports->of[0]), by_pid);
 		hs_pipeline_totals(w->pipeline, &totals);
 	}
 	(void)pthread_mutex_lock(&w->lock);
 	old = w->snap.reports;
 	w->snap.reports = reports;
-	w->snap.nr = nr;
 	w->snap.totals = totals;
 	w->snap.has_totals = w->pipeline != NULL;
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
 	w->snap.cpu_us = hs_cpu_thread_us();
 	w->snap.nr_jobs = w->nr_done;
 	(void)pthread_mutex_unlock(&w->lock);
-	free(old);
+	hs_scan_thread_drop_reports(old);
 	hs_thread_poke(w->event_fd);
 }
 

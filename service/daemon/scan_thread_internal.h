@@ -94,4 +94,7 @@ void hs_scan_thread_sign_of_life(struct hs_scan_thread *w);
 
 void hs_scan_thread_publish(struct hs_scan_thread *w);
 
+/* One user less; the last one frees. Takes NULL. */
+void hs_scan_thread_drop_reports(struct hs_scan_reports *reports);
+
 #endif

@@ -1,11 +1,8 @@
 /* What is only asked of the daemon, and answered at once from its model. */
 #include "api_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "accept_header.h"
-#include "metrics.h"
 #include "service/common/json.h"
 
 static json_int_t num(uint64_t v)
@@ -13,7 +10,7 @@ static json_int_t num(uint64_t v)
 	return (json_int_t)v;
 }
 
-static json_t *guest_summary(const struct hs_model_guest *g)
+json_t *hs_api_guest_summary(const struct hs_model_guest *g)
 {
 	const struct hs_guest_report *r = &g->report;
 	const struct hs_ledger *l = &r->ledger;
@@ -71,16 +68,6 @@ void hs_api_get_status(struct hs_api_request *r)
 	hs_api_answer(r->x, 200, out, NULL);
 }
 
-void hs_api_get_guests(struct hs_api_request *r)
-{
-	const struct hs_model *m = r->control->model(r->control->ctx);
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < m->nr_guests; i++)
-		(void)json_array_append_new(list, guest_summary(&m->guests[i]));
-	hs_api_answer(r->x, 200, json_pack("{s:o}", "guests", list), NULL);
-}
-
 /* By name, UUID, or "pid-N", which a domain's process has as well. */
 static const struct hs_model_guest *find(const struct hs_model *m, const char *guest)
 {
@@ -105,59 +92,10 @@ void hs_api_get_guest(struct hs_api_request *r)
 		hs_api_fail(r->x, 404, "no-such-guest", "there is no such guest; /v1/guests lists them");
 		return;
 	}
-	out = guest_summary(g);
+	out = hs_api_guest_summary(g);
 	if (g->has_report)
 		(void)json_object_set_new(out, "report", hs_json_guest(&g->report));
 	hs_api_answer(r->x, 200, out, NULL);
-}
-
-/* What would be saved, by guest and by group. */
-void hs_api_get_report(struct hs_api_request *r)
-{
-	const struct hs_model *m = r->control->model(r->control->ctx);
-	json_t *guests = json_array(), *groups = json_object();
-	uint64_t could = 0, saved = 0, memory = 0;
-
-	for (size_t i = 0; i < m->nr_guests; i++) {
-		const struct hs_model_guest *g = &m->guests[i];
-		const struct hs_guest_report *p = &g->report;
-		json_t *group;
-
-		if (!g->opt_in.on)
-			continue;
-		(void)json_array_append_new(
-		    guests,
-		    json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id", g->id, "group", g->opt_in.group,
-			      "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text,
-			      "memory_bytes", num(p->bytes), "could_save_bytes", num(p->could_save_bytes),
-			      "saved_bytes", num(p->ledger.saved_bytes), "zero_pages", num(p->zero_pages),
-			      "duplicate_pages", num(p->duplicate_pages), "cold_identical_pages",
-			      num(p->cold_identical), "known_pages", num(p->hashed_pages)));
-		group = json_object_get(groups, g->opt_in.group);
-		if (!group) {
-			group = json_pack("{s:I,s:I,s:I,s:I}", "guests", (json_int_t)0, "memory_bytes", (json_int_t)0,
-					  "could_save_bytes", (json_int_t)0, "saved_bytes", (json_int_t)0);
-			(void)json_object_set_new(groups, g->opt_in.group, group);
-		}
-		json_integer_set(json_object_get(group, "guests"),
-				 json_integer_value(json_object_get(group, "guests")) + 1);
-		json_integer_set(json_object_get(group, "memory_bytes"),
-				 json_integer_value(json_object_get(group, "memory_bytes")) + num(p->bytes));
-		json_integer_set(json_object_get(group, "could_save_bytes"),
-				 json_integer_value(json_object_get(group, "could_save_bytes")) +
-				     num(p->could_save_bytes));
-		json_integer_set(json_object_get(group, "saved_bytes"),
-				 json_integer_value(json_object_get(group, "saved_bytes")) +
-				     num(p->ledger.saved_bytes));
-		could += p->could_save_bytes;
-		saved += p->ledger.saved_bytes;
-		memory += p->bytes;
-	}
-	hs_api_answer(r->x, 200,
-		      json_pack("{s:s,s:I,s:I,s:I,s:I,s:o,s:o}", "effective", hs_mode_name(m->effective), "cycles",
-				num(m->cycles), "memory_bytes", num(memory), "could_save_bytes", num(could),
-				"saved_bytes", num(saved), "groups", groups, "guests", guests),
-		      NULL);
 }
 
 void hs_api_get_mode(struct hs_api_request *r)
@@ -182,20 +120,4 @@ static void on_diagnosed(void *arg, int rc, const char *text)
 void hs_api_get_diagnose(struct hs_api_request *r)
 {
 	r->control->diagnose(r->control->ctx, (struct hs_done){ on_diagnosed, r->x });
-}
-
-void hs_api_get_metrics(struct hs_api_request *r)
-{
-	const bool open = hs_accept_header_openmetrics(hs_http_header(r->x, "Accept"));
-	size_t len;
-	char *text = hs_metrics_text(r->control->model(r->control->ctx), open, &len);
-
-	if (text)
-		hs_http_reply(r->x, 200,
-			      open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-				   : "text/plain; version=0.0.4; charset=utf-8",
-			      text, len, NULL);
-	else
-		hs_api_fail(r->x, 500, "out-of-memory", "out of memory");
-	free(text);
 }

@@ -33,11 +33,15 @@ bool hs_api_query_number(struct hs_api_request *r, const char *key, uint64_t lea
 /* ---- api_get.c: what is only asked ---- */
 
 void hs_api_get_status(struct hs_api_request *r);
-void hs_api_get_guests(struct hs_api_request *r);
 void hs_api_get_guest(struct hs_api_request *r);
-void hs_api_get_report(struct hs_api_request *r);
 void hs_api_get_mode(struct hs_api_request *r);
 void hs_api_get_diagnose(struct hs_api_request *r);
+json_t *hs_api_guest_summary(const struct hs_model_guest *g); /* a new reference */
+
+/* ---- api_large.c ---- */
+
+void hs_api_get_guests(struct hs_api_request *r);
+void hs_api_get_report(struct hs_api_request *r);
 void hs_api_get_metrics(struct hs_api_request *r);
 
 /* ---- api_history.c ---- */

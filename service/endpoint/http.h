@@ -57,6 +57,10 @@ const char *hs_http_header(const struct hs_http_exchange *x, const char *key);
 const char *hs_http_body(const struct hs_http_exchange *x, size_t *len);
 bool hs_http_read_only(const struct hs_http_exchange *x);
 
+/* Takes the body over: malloc'ed, and freed when it was sent or cannot be. */
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len);
+
 /* Copies the body. `headers`: further ones as "Name: value" lines, or NULL. */
 void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
 		   size_t len, const char *headers);

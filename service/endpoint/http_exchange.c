@@ -39,20 +39,30 @@ static void add_headers(struct MHD_Response *r, const char *headers)
 	free(copy);
 }
 
-static void give_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
-		       size_t len, const char *headers)
+struct reply {
+	unsigned int status;
+	const char *content_type, *headers;
+	const char *body;
+	size_t len;
+	bool ours; /* the body is malloc'ed, and goes with the answer */
+};
+
+static void give_reply(struct hs_http_exchange *x, const struct reply *reply)
 {
 	x->replied = true;
 	if (x->client)
 		x->client->since_us =
 		    hs_http_now_us(x->listener->http); /* to take the answer it has as long as to ask */
-	x->status = status;
-	x->response = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
+	x->status = reply->status;
+	x->response = MHD_create_response_from_buffer(reply->len, (void *)(uintptr_t)reply->body,
+						      reply->ours ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+	if (!x->response && reply->ours)
+		free((void *)(uintptr_t)reply->body);
 	if (x->response) {
-		(void)MHD_add_response_header(x->response, "Content-Type", content_type);
+		(void)MHD_add_response_header(x->response, "Content-Type", reply->content_type);
 		(void)MHD_add_response_header(x->response, "Cache-Control", "no-store");
 		(void)MHD_add_response_header(x->response, "X-Content-Type-Options", "nosniff");
-		add_headers(x->response, headers);
+		add_headers(x->response, reply->headers);
 	}
 	if (x->suspended) {
 		hs_http_unsuspend(x);
@@ -63,20 +73,39 @@ static void give_reply(struct hs_http_exchange *x, unsigned int status, const ch
 	}
 }
 
+static void reply_by_handler(struct hs_http_exchange *x, const struct reply *reply)
+{
+	const bool wanted = x->unanswered && !x->orphan && !x->replied;
+
+	if (x->unanswered) {
+		x->unanswered = false;
+		x->listener->http->nr_unanswered--;
+		*x->at = x->next;
+		if (x->next)
+			x->next->at = x->at;
+		if (x->orphan)
+			hs_http_free_exchange(x);
+	}
+	if (wanted)
+		give_reply(x, reply);
+	else if (reply->ours)
+		free((void *)(uintptr_t)reply->body);
+}
+
 void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
 		   size_t len, const char *headers)
 {
-	if (!x->unanswered)
-		return;
-	x->unanswered = false;
-	x->listener->http->nr_unanswered--;
-	*x->at = x->next;
-	if (x->next)
-		x->next->at = x->at;
-	if (x->orphan)
-		hs_http_free_exchange(x);
-	else if (!x->replied)
-		give_reply(x, status, content_type, body, len, headers);
+	reply_by_handler(
+	    x, &(struct reply){
+		   .status = status, .content_type = content_type, .headers = headers, .body = body, .len = len });
+}
+
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len)
+{
+	reply_by_handler(
+	    x,
+	    &(struct reply){ .status = status, .content_type = content_type, .body = body, .len = len, .ours = true });
 }
 
 bool hs_http_is_look(const struct hs_http_exchange *x)
@@ -92,10 +121,12 @@ void hs_http_answer_for(struct hs_http_exchange *x)
 	static const char busy[] = "{\"error\":{\"code\":\"timeout\",\"message\":\"the answer takes too long, or too "
 				   "many wait for one: ask again later\"}}";
 
-	if (hs_http_is_look(x))
-		give_reply(x, 503, "application/json", busy, sizeof(busy) - 1, NULL);
-	else
-		give_reply(x, 202, "application/json", under_way, sizeof(under_way) - 1, NULL);
+	const bool look = hs_http_is_look(x);
+
+	give_reply(x, &(struct reply){ .status = look ? 503 : 202,
+				       .content_type = "application/json",
+				       .body = look ? busy : under_way,
+				       .len = look ? sizeof(busy) - 1 : sizeof(under_way) - 1 });
 }
 
 /* ---- who waits for an answer ---- */

@@ -111,6 +111,13 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 		FUZZ_CHECK(status == 200 && len && body[len - 1] == '\n', "%s", content_type);
 }
 
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len)
+{
+	hs_http_reply(x, status, content_type, body, len, NULL);
+	free(body);
+}
+
 /* ---- the daemon behind ---- */
 
 static struct {
@@ -133,6 +140,13 @@ static const struct hs_model *ask_model(void *ctx)
 	guests[0].report.bytes = UINT64_C(1) << 40;
 	guests[0].report.ledger.net_saved_bytes = -1;
 	return &m;
+}
+
+/* On this thread, at once. */
+static void ask_work(void *ctx, const struct hs_work *work)
+{
+	work->run(work->arg, ask_model(ctx));
+	work->done(work->arg, true);
 }
 
 static const struct hs_history *ask_history(void *ctx)
@@ -236,6 +250,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const int rcs[] = { 0, 0, -ENOENT, -EINVAL, -ENOTCONN, -EBUSY, -ENOMEM, -EIO };
 	static const struct hs_control control = { .model = ask_model,
 						   .history = ask_history,
+						   .work = ask_work,
 						   .set_mode = set_mode,
 						   .after_default = after_default,
 						   .opt_in = opt_in,

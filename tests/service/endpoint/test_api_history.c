@@ -86,6 +86,13 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 	x->answer = json_loadb(body, len, 0, NULL);
 }
 
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len)
+{
+	hs_http_reply(x, status, content_type, body, len, NULL);
+	free(body);
+}
+
 /* ---- the daemon behind ---- */
 
 static struct hs_history_point points[HS_HISTORY_MAX_POINTS];

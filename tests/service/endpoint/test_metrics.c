@@ -151,6 +151,33 @@ START_TEST(test_service_metrics_values)
 }
 END_TEST
 
+/* As many groups as there may be, each in pieces; they come in the order of their first guests. */
+START_TEST(test_service_metrics_many_groups)
+{
+	const size_t nr = 5000;
+	struct hs_model_guest *many = calloc(nr, sizeof(*many));
+	char *all, *first, *second;
+
+	ck_assert_ptr_nonnull(many);
+	make();
+	for (size_t i = 0; i < nr; i++) {
+		many[i] = guests[0];
+		(void)snprintf(many[i].opt_in.group, sizeof(many[i].opt_in.group), "n%zu", (i * 7) % (nr / 2));
+		many[i].opt_in.on = i != nr - 1;
+	}
+	m.guests = many;
+	m.nr_guests = nr;
+	all = text(true);
+	first = strstr(all, "\nhs_share_group_guests{group=\"n0\"} 2\n");
+	second = strstr(all, "\nhs_share_group_guests{group=\"n7\"} 2\n");
+	ck_assert(first && second && first < second);
+	ck_assert_ptr_nonnull(strstr(all, "\nhs_share_group_guests{group=\"n2493\"} 1\n")); /* of the last guest */
+	ck_assert_ptr_nonnull(strstr(all, "\nhs_share_group_memory_bytes{group=\"n1234\"} 2147483648\n"));
+	free(all);
+	free(many);
+}
+END_TEST
+
 START_TEST(test_service_metrics_formats)
 {
 	char *all;
@@ -179,6 +206,7 @@ int main(void)
 	tcase_add_test(c, test_service_metrics_unknown_is_absent);
 	tcase_add_test(c, test_service_metrics_stopped_ksmd);
 	tcase_add_test(c, test_service_metrics_values);
+	tcase_add_test(c, test_service_metrics_many_groups);
 	tcase_add_test(c, test_service_metrics_formats);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
