@@ -20,6 +20,8 @@
 #define SCHED_EVERY_MS 50
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
+/* Between jobs, at most one part in so many of the time goes into reports. */
+#define PUBLISH_SHARE 5
 
 void hs_scan_thread_push(struct job_queue *q, struct job_item *item)
 {
@@ -173,6 +175,7 @@ static int by_pid(const void *a, const void *b)
 
 void hs_scan_thread_publish(struct hs_scan_thread *w)
 {
+	const uint64_t begin_us = hs_monotonic_us();
 	struct hs_scan_reports *reports = NULL, *old;
 	struct hs_pipeline_totals totals = { 0 };
 	size_t nr;
@@ -198,6 +201,8 @@ void hs_scan_thread_publish(struct hs_scan_thread *w)
 	(void)pthread_mutex_unlock(&w->lock);
 	hs_scan_thread_drop_reports(old);
 	hs_thread_poke(w->event_fd);
+	w->published_at_us = hs_monotonic_us();
+	w->publish_us = w->published_at_us - begin_us;
 }
 
 /* ---- the thread ---- */
@@ -221,10 +226,15 @@ static void retry_undo(struct hs_scan_thread *w)
 	hs_scan_thread_publish(w);
 }
 
+static bool has_work(const struct hs_scan_thread *w)
+{
+	return w->effective != HS_MODE_OFF && w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+}
+
 /* Does what is asked for; true when the thread is to end. */
 static bool do_jobs(struct hs_scan_thread *w)
 {
-	bool quit = false, any = false;
+	bool quit = false, any = false, urgent = false;
 
 	for (;;) {
 		struct job_item *item;
@@ -236,6 +246,7 @@ static bool do_jobs(struct hs_scan_thread *w)
 				w->nr_urgent--;
 			else
 				w->nr_patient--;
+			urgent |= hs_scan_thread_job_is_urgent(item->job.kind);
 		}
 		quit |= w->stop;
 		(void)pthread_mutex_unlock(&w->lock);
@@ -256,7 +267,12 @@ static bool do_jobs(struct hs_scan_thread *w)
 		(void)pthread_mutex_unlock(&w->lock);
 		hs_thread_poke(w->event_fd);
 	}
-	if (any && !quit)
+	/*
+	 * Reports of thousands of guests take a while: where one after the other comes in, most of the time is for
+	 * that. The end of the cycle publishes what is passed over here.
+	 */
+	if (any && !quit &&
+	    (urgent || !has_work(w) || hs_monotonic_us() - w->published_at_us >= w->publish_us * PUBLISH_SHARE))
 		hs_scan_thread_publish(w);
 	return quit;
 }
@@ -295,7 +311,7 @@ void *hs_scan_thread_run(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "hs-scan");
 	while (!do_jobs(w)) {
-		const bool work = w->effective != HS_MODE_OFF && w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+		const bool work = has_work(w);
 		uint64_t sleep_us = 60000000;
 
 		retry_undo(w);

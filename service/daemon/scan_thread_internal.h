@@ -28,6 +28,8 @@ struct hs_scan_thread {
 	uint64_t retry_engage_at_us;
 	uint64_t rest_ms;
 	uint64_t nr_done;                /* jobs */
+	uint64_t published_at_us;        /* when the reports were last made... */
+	uint64_t publish_us;             /* ...and how long that took */
 	int urgency;                     /* what may interrupt the running stage: enum scan_urgency */
 	enum hs_sched_class sched_class; /* among the host's threads */
 	struct hs_priority priority;     /* which of them, while the work may wait */
