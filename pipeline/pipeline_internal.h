@@ -11,7 +11,7 @@
 #include "hs/owners.h"
 #include "hs/pipeline.h"
 
-#define HS_MAX_GUESTS 1024
+#define HS_MAX_GUESTS 8192
 
 /* What is remembered of one huge page between rounds. */
 struct page_record {

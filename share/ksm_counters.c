@@ -44,7 +44,7 @@ static uint64_t cpu_us(const struct hs_host *host, pid_t ksmd)
 	return UINT64_MAX;
 }
 
-int hs_ksm_counters_of(const struct hs_host *host, pid_t *ksmd, struct hs_ksm_counters *out, struct hs_error *err)
+int hs_ksm_pages(const struct hs_host *host, struct hs_ksm_counters *out, struct hs_error *err)
 {
 	const struct {
 		const char *name;
@@ -57,6 +57,8 @@ int hs_ksm_counters_of(const struct hs_host *host, pid_t *ksmd, struct hs_ksm_co
 		{ "ksm_zero_pages", &out->zero_pages, true }, /* both came with 6.6 */
 	};
 
+	uint64_t run;
+
 	memset(out, 0, sizeof(*out));
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
 		int rc = hs_hostfile_u64(host->ksm_dir, files[i].name, files[i].value);
@@ -65,6 +67,17 @@ int hs_ksm_counters_of(const struct hs_host *host, pid_t *ksmd, struct hs_ksm_co
 			return hs_error_set(err, rc, "cannot read %s/%s: %s", host->ksm_dir, files[i].name,
 					    strerror(-rc));
 	}
+	out->ksmd_runs = hs_hostfile_u64(host->ksm_dir, "run", &run) == 0 && run == 1;
+	out->ksmd_cpu_us = UINT64_MAX;
+	return 0;
+}
+
+int hs_ksm_counters_of(const struct hs_host *host, pid_t *ksmd, struct hs_ksm_counters *out, struct hs_error *err)
+{
+	int rc = hs_ksm_pages(host, out, err);
+
+	if (rc)
+		return rc;
 	if (!*ksmd) {
 		struct find find = { .host = host };
 

@@ -13,9 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/times.h"
 #include "ksm.h"
 
-#define NAME "ksm.lock"
+#define NAME       "ksm.lock"
+#define REMOVED_US 1000000 /* somebody who removes the lock file again and again is not waited for longer */
 
 static const char *lock_dir(const struct hs_host *host)
 {
@@ -70,6 +72,7 @@ static int write_owner(int fd, const struct hs_host *host)
 int hs_ksm_lock_take(const struct hs_host *host, struct hs_ksm_lock *out, struct hs_error *err)
 {
 	char path[PATH_MAX];
+	const uint64_t until_us = hs_monotonic_us() + REMOVED_US;
 	int rc = make_dir(host, err);
 
 	out->fd = -1;
@@ -82,6 +85,8 @@ int hs_ksm_lock_take(const struct hs_host *host, struct hs_ksm_lock *out, struct
 			rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
 		else if (is_still_there(out->fd, path))
 			break;
+		if (!rc && hs_monotonic_us() >= until_us)
+			rc = -ESTALE;
 		if (!rc) {
 			(void)close(out->fd);
 			rc = make_dir(host, err);

@@ -64,7 +64,10 @@ void hs_plan_finish(struct hs_plan *p);
 
 struct hs_ksm;
 
+/* pages_shared, pages_sharing, pages_unshared and pages_volatile are as ksmd's last pass left them: what has ended or
+ * was unshared since is still in them. Only while ksmd runs do they follow what happens. */
 struct hs_ksm_counters {
+	bool ksmd_runs;
 	uint64_t pages_shared, pages_sharing, pages_unshared, pages_volatile, pages_scanned, full_scans, zero_pages;
 	uint64_t ksmd_cpu_us; /* since boot, of the kernel thread ksmd; UINT64_MAX when it cannot be read */
 };
@@ -84,6 +87,8 @@ void hs_ksm_release(struct hs_ksm *k);
  * owner lives. */
 HS_MUST_USE int hs_ksm_recover(const struct hs_host *host, struct hs_error *err);
 
+/* hs_ksm_pages leaves ksmd_cpu_us unknown: finding ksmd takes a walk over all processes of the host. */
+HS_MUST_USE int hs_ksm_pages(const struct hs_host *host, struct hs_ksm_counters *out, struct hs_error *err);
 HS_MUST_USE int hs_ksm_counters(const struct hs_host *host, struct hs_ksm_counters *out, struct hs_error *err);
 
 /* Somebody's mergeable memory. */

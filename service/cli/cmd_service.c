@@ -23,7 +23,8 @@ enum {
 	OPT_INTERVAL,
 	OPT_COUNT,
 	OPT_SECONDS,
-	OPT_LOOK
+	OPT_LOOK,
+	OPT_STEP
 };
 
 struct command {
@@ -121,12 +122,42 @@ static int run_show(const struct hs_ctl_options *o)
 	return status;
 }
 
+/* The next page's points come behind those that are there. */
+static void append_page(json_t *all, json_t *page)
+{
+	(void)json_array_extend(json_object_get(all, "points"), json_object_get(page, "points"));
+	(void)json_object_set(all, "more", json_object_get(page, "more"));
+	(void)json_object_set(all, "next", json_object_get(page, "next"));
+	json_decref(page);
+}
+
+/* All of it, page by page: each is bounded, and so is what the daemon keeps. */
 static int run_history(const struct hs_ctl_options *o)
 {
-	char path[64];
+	struct hs_client_call call = { .method = "GET", .timeout_s = 30 };
+	json_t *all = NULL, *page;
+	char seconds[32] = "", path[256];
+	int status = 0;
 
-	(void)snprintf(path, sizeof(path), o->seconds ? "/v1/history?seconds=%u" : "/v1/history", o->seconds);
-	return hs_ctl_get(o, path, hs_show_history);
+	if (o->seconds)
+		(void)snprintf(seconds, sizeof(seconds), "&seconds=%u", o->seconds);
+	do {
+		const char *next = json_string_value(json_object_get(all, "next"));
+
+		(void)snprintf(path, sizeof(path), "/v1/history?limit=1000&step=%u%s%s%.80s", o->step ? o->step : 1,
+			       all ? "" : seconds, next ? "&after=" : "", next ? next : "");
+		call.path = path;
+		page = hs_ctl_ask(o, &call, &status);
+		if (!page) {
+			json_decref(all);
+			return status;
+		}
+		if (all)
+			append_page(all, page);
+		else
+			all = page;
+	} while (json_is_true(json_object_get(all, "more")));
+	return hs_ctl_show(o, all, &status, hs_show_history);
 }
 
 /* Through the daemon, which knows its guests; without one, as well as it goes. */
@@ -188,6 +219,7 @@ static const struct argp_option all_options[] = {
 	  "and "
 	  "brought back. Nothing is shared for it, in no mode.",
 	  0 },
+	{ "step", OPT_STEP, "SECONDS", 0, "Between two points. Default: as they were taken.", 0 },
 };
 #define NR_OPTIONS (sizeof(all_options) / sizeof(all_options[0]))
 
@@ -245,6 +277,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_SECONDS:
 		o->seconds = hs_parse_u32(state, "--seconds", arg, 1, 31536000);
 		break;
+	case OPT_STEP:
+		o->step = hs_parse_u32(state, "--step", arg, 1, 31536000);
+		break;
 	case ARGP_KEY_ARG:
 		if (!p->command->word_allowed || o->word)
 			argp_error(state, "\"%s\" is one word too many", arg);
@@ -279,7 +314,7 @@ static const int for_opt_out[] = { OPT_PID, OPT_NO_WAIT, 0 };
 static const int for_unshare[] = { OPT_ALL, 0 };
 static const int for_watch[] = { OPT_INTERVAL, OPT_COUNT, 0 };
 static const int for_report[] = { OPT_LOOK, OPT_NO_WAIT, 0 };
-static const int for_history[] = { OPT_SECONDS, 0 };
+static const int for_history[] = { OPT_SECONDS, OPT_STEP, 0 };
 
 static const struct command commands[] = {
 	{ "status", "What the daemon does and what that saves.", NULL, false, false, none, run_status },

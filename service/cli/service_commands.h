@@ -17,7 +17,7 @@ struct hs_ctl_options {
 	bool has_max_shared;
 	pid_t pid;
 	bool json, no_wait, all, keep, undo, look;
-	uint32_t interval_s, count, seconds;
+	uint32_t interval_s, count, seconds, step;
 };
 
 /* The guest as requests name it: the word, or "pid-N"; in a buffer of its own. */

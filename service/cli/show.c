@@ -115,8 +115,11 @@ void hs_show_stats(const json_t *s)
 	(void)printf("own memory  %s, of it the index %s\n", hs_human_bytes(a, num(t, "own_bytes")),
 		     hs_human_bytes(b, num(t, "index_bytes")));
 	if (ksm)
-		(void)printf("KSM         pages_shared %" PRId64 ", pages_sharing %" PRId64 " (the whole host)\n",
-			     num(ksm, "pages_shared"), num(ksm, "pages_sharing"));
+		(void)printf("KSM         pages_shared %" PRId64 ", pages_sharing %" PRId64 " (the whole host%s)\n",
+			     num(ksm, "pages_shared"), num(ksm, "pages_sharing"),
+			     yes(ksm, "current")
+				 ? ""
+				 : "; ksmd is stopped: as it left them, what has ended since is still counted");
 }
 
 static const char *state_colour(const char *state)

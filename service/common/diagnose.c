@@ -12,7 +12,6 @@
 #include "hs/share.h"
 #include "model.h"
 #include "hs/types.h"
-#include "base/meminfo.h"
 
 #define DEFAULT_MAX_MAP_COUNT 65530 /* the kernel's (include/linux/mm.h) */
 
@@ -247,46 +246,6 @@ static void kvm(struct hs_findings *l)
 		    p->nested_fine ? "can be looked into" : "are not looked into, and stay whole");
 }
 
-/* What all of the host's merged memory would take once it is not merged any more, in kB. */
-static unsigned long long to_unshare_kib(const struct hs_host *host)
-{
-	struct hs_ksm_counters c;
-
-	return hs_ksm_counters(host, &c, NULL) ? 0 : (c.pages_sharing + c.zero_pages) * HS_BASE_SIZE / 1024;
-}
-
-static void memory(struct hs_findings *l)
-{
-	unsigned long long total, available, swap_total, swap_free, needed = to_unshare_kib(l->host);
-	struct hs_meminfo mem;
-
-	if (hs_meminfo_read(l->host, &mem))
-		return;
-	total = mem.total_bytes >> 10;
-	available = mem.available_bytes >> 10;
-	swap_total = mem.swap_total_bytes >> 10;
-	swap_free = mem.swap_free_bytes >> 10;
-	if (total)
-		hs_found(l, available * 20 < total ? HS_FINDING_WARNING : HS_FINDING_OK, "memory",
-			 available * 20 < total ? "unsharing needs memory: make room before turning the service off"
-						: "",
-			 "%llu MiB of %llu MiB are available", available >> 10, total >> 10);
-	if (total)
-		hs_found(l, needed > available ? HS_FINDING_WARNING : HS_FINDING_OK, "memory-to-unshare",
-			 needed > available ? "make room, or migrate guests away one by one, before sharing is ended"
-					    : "",
-			 "ending all sharing on this host would take %llu MiB; %llu MiB are available", needed >> 10,
-			 available >> 10);
-	if (swap_total)
-		hs_found(l, HS_FINDING_NOTE, "swap", "",
-			 "there is swap (%llu MiB, %llu MiB of it in use): what of a guest is swapped out is left "
-			 "alone, and "
-			 "swap may hide that memory is short",
-			 swap_total >> 10, (swap_total - swap_free) >> 10);
-	else
-		hs_found(l, HS_FINDING_OK, "swap", "", "there is no swap");
-}
-
 static void limits(struct hs_findings *l)
 {
 	unsigned long long max;
@@ -339,7 +298,7 @@ int hs_diagnose(const struct hs_diagnose_request *request, struct hs_finding **o
 	hs_find_processes(&l);
 	hs_find_foreign(&l, request->pids, request->nr_pids);
 	limits(&l);
-	memory(&l);
+	hs_find_memory(&l);
 	state(&l);
 	*out = l.f;
 	*nr = l.nr;

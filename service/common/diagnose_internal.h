@@ -22,6 +22,10 @@ __attribute__((format(printf, 5, 6))) void hs_found(struct hs_findings *l, enum 
 /* The file's first bytes, without the last newlines; false: it cannot be read. */
 bool hs_slurp(const char *dir, const char *name, char *buf, size_t size);
 
+/* ---- diagnose_memory.c ---- */
+
+void hs_find_memory(struct hs_findings *l);
+
 /* ---- diagnose_processes.c: what a walk over all processes finds ---- */
 
 /* Those that have a say in KSM or in accessed bits, and guests under KVM. */

@@ -160,11 +160,16 @@ struct hs_history_point {
 	uint64_t process_cpu_us, ksmd_cpu_us; /* since the start */
 };
 
+/* More points than that the configuration may not ask for: 6.9 MiB. A day of seconds fits. */
+#define HS_HISTORY_MAX_POINTS 100000
+
 /* The last hours. points[(first + i) % room] for i in 0 .. nr - 1, oldest first. */
 struct hs_history {
-	struct hs_history_point *points;
+	struct hs_history_point *points; /* [room] */
 	size_t room, first, nr;
-	uint32_t resolution_s;
+	uint64_t taken; /* points since the start of the service, which have their number by that; nr or more */
+	int64_t started_at_s;
+	uint32_t resolution_s; /* never 0 */
 };
 
 /* It was accepted, and what it asks for does not hold yet; the text says why. It goes on by itself. */
@@ -177,12 +182,22 @@ struct hs_done {
 	void *arg;
 };
 
+/* An answer that grows with the number of guests: put together from the model on a thread of its own. */
+struct hs_work {
+	void (*run)(void *arg, const struct hs_model *m); /* on that thread */
+	/* On the main thread; false: it was not run, there is no memory or the end has come. Called exactly once. */
+	void (*done)(void *arg, bool was_run);
+	void *arg;
+};
+
 /* What the endpoint asks of the daemon; all on the main thread. Text arguments are copied where they are kept. */
 struct hs_control {
 	void *ctx;
 	/* Valid until the loop goes on. */
 	const struct hs_model *(*model)(void *ctx);
 	const struct hs_history *(*history)(void *ctx);
+	/* Has it run soon, with the model of then. */
+	void (*work)(void *ctx, const struct hs_work *work);
 	void (*set_mode)(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done);
 	/* What becomes of the sharing when a request for this mode does not say. */
 	enum hs_after (*after_default)(void *ctx, enum hs_mode mode);

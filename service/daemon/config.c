@@ -238,6 +238,11 @@ static int check_whole(struct reader *r)
 	if (c->pressure.off_psi_some_avg10 >= c->pressure.on_psi_some_avg10)
 		return COMPLAIN_OF(r, "[auto] off_psi is not below on_psi: it would flap", "auto off_psi",
 				   "auto on_psi");
+	if ((uint64_t)c->history_hours * 3600 / c->history_resolution_s >= HS_HISTORY_MAX_POINTS)
+		return COMPLAIN_OF(r,
+				   "[service] history_hours at history_resolution_s would take 100000 points or more: "
+				   "go back less far, or take points less often",
+				   "service history_hours", "service history_resolution_s");
 	if (c->socket[0] != '/')
 		return COMPLAIN_OF(r, "[service] socket is no absolute path", "service socket");
 	if (c->state_dir[0] != '/')

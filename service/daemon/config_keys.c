@@ -59,7 +59,7 @@ static const struct hs_config_key own_keys[] = {
 	NUMBER("service", "history_resolution_s", RESTART, history_resolution_s, 1, 3600,
 	       "seconds between two points of the history"),
 	NUMBER("service", "history_hours", RESTART, history_hours, 1, 168,
-	       "hours that the history goes back; 72 bytes a point"),
+	       "hours that the history goes back; 72 bytes a point, fewer than 100000"),
 
 	STRING("libvirt", "uri", RESTART, libvirt_uri, "connection to libvirt; empty: only processes, by request"),
 	STRING("libvirt", "pid_dir", RESTART, libvirt_pid_dir, "where libvirt keeps its domains' pid files"),

@@ -24,6 +24,11 @@ static const struct hs_history *ask_history(void *ctx)
 	return &((struct hs_daemon *)ctx)->history;
 }
 
+static void ask_work(void *ctx, const struct hs_work *work)
+{
+	hs_daemon_answer(ctx, work);
+}
+
 /* ---- the mode ---- */
 
 /* A request for a mode, until it can be said what holds. */
@@ -428,6 +433,7 @@ void hs_daemon_control_init(struct hs_daemon *d)
 	d->control = (struct hs_control){ .ctx = d,
 					  .model = ask_model,
 					  .history = ask_history,
+					  .work = ask_work,
 					  .set_mode = set_mode,
 					  .after_default = after_default,
 					  .opt_in = opt_in,

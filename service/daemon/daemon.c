@@ -23,6 +23,7 @@
 #define HTTP_TIMEOUT_S    10
 #define HTTP_REQUEST_S    30
 #define HTTP_ANSWER_S     600 /* undoing all of a large host takes minutes */
+#define HTTP_LOOK_S       60  /* as long as hs-share waits for a diagnosis */
 #define HTTP_MAX_WAITING  48
 #define HTTP_MAX_BODY     16384 /* the largest request is a mode or an opt-in of some hundred bytes */
 #define RECONNECT_MS      1000
@@ -140,6 +141,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.request_s = HTTP_REQUEST_S,
 		.max_body_bytes = HTTP_MAX_BODY,
 		.answer_s = HTTP_ANSWER_S,
+		.look_s = HTTP_LOOK_S,
 		.max_waiting = HTTP_MAX_WAITING,
 	};
 	const struct hs_scan_thread_config scan = {
@@ -161,6 +163,9 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 
 	if (rc)
 		return hs_error_set(err, rc, "out of memory for the history");
+	rc = hs_daemon_answers_start(d, err);
+	if (rc)
+		return rc;
 	hs_daemon_control_init(d);
 	/* Nobody can connect before the loop runs, but a second daemon is found out now. */
 	rc = hs_http_start(&d->http, &http, d->loop, hs_api_handle, &d->control, err);
@@ -188,8 +193,10 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 static void stop_parts(struct hs_daemon *d)
 {
 	hs_daemon_diagnose_stop(d);
+	hs_daemon_answers_stop(d);
 	hs_virt_stop(d->virt);
 	d->virt = NULL;
+	hs_scan_thread_release(&d->snap);
 	if (d->abandon)
 		hs_scan_thread_leave(d->scan);
 	else
@@ -204,7 +211,6 @@ static void stop_parts(struct hs_daemon *d)
 	sd_event_unref(d->loop);
 	free(d->history.points);
 	free(d->model.guests);
-	free(d->snap.reports);
 	if (d->lock_fd >= 0)
 		(void)close(d->lock_fd);
 }

@@ -26,7 +26,8 @@ struct hs_daemon_guest {
 	char id[HS_NAME_MAX];
 	char uuid[37];
 	enum hs_guest_source source;
-	pid_t pid; /* 0: not running */
+	pid_t pid;        /* 0: not running */
+	uint64_t started; /* the process, as hs_start_time has it */
 	int pid_fd;
 	sd_event_source *end;    /* watches pid_fd */
 	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
@@ -78,8 +79,10 @@ struct hs_daemon {
 	sd_event_source *tick, *history_timer, *watchdog, *reconcile;
 	uint64_t watchdog_us;
 	struct hs_model_look look;
+	struct hs_daemon_answers *answers;
 	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
 	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
+	bool opt_ins_changed;                  /* the next reconcile saves them */
 	bool ending;
 	uint64_t end_at_us; /* ending: it takes no longer */
 	bool abandon;       /* the scan's thread does not come to its end: it is left */
@@ -167,8 +170,18 @@ void hs_daemon_diagnose_stop(struct hs_daemon *d);
 /* As struct hs_control has it; ctx: the daemon. In mode off the guests are taken in for it, and leave afterwards. */
 void hs_daemon_look(void *ctx, struct hs_done done);
 
+/* ---- answers.c ---- */
+
+HS_MUST_USE int hs_daemon_answers_start(struct hs_daemon *d, struct hs_error *err);
+/* As struct hs_control has it. */
+void hs_daemon_answer(struct hs_daemon *d, const struct hs_work *work);
+/* Ends what waits; nothing is taken any more. */
+void hs_daemon_answers_stop(struct hs_daemon *d);
+
 /* ---- model_fill.c ---- */
 
+/* What is known now. *room: of m->guests, which grows; without memory for it there are as many as there were. */
+void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room);
 const struct hs_model *hs_daemon_model(struct hs_daemon *d);
 HS_MUST_USE int hs_daemon_history_init(struct hs_daemon *d);
 void hs_daemon_history_add(struct hs_daemon *d);

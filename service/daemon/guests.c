@@ -10,6 +10,7 @@
 
 #include "service/common/descriptors.h"
 #include "service/common/log.h"
+#include "base/procstat.h"
 
 /* ---- finding and keeping ---- */
 
@@ -114,7 +115,7 @@ static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 	/* It was asked for of this process, not of the next one of its domain. */
 	g->by_request.on = false;
 	hs_daemon_settle_opt_in(g);
-	(void)hs_daemon_save_opt_ins(g->daemon);
+	g->daemon->opt_ins_changed = true; /* saved with others that end now */
 	hs_daemon_reconcile_soon(g->daemon);
 	return 0;
 }
@@ -142,6 +143,7 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 		return rc;
 	}
 	g->pid = pid;
+	g->started = hs_start_time(&g->daemon->host, pid);
 	return 0;
 }
 

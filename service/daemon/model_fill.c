@@ -13,14 +13,6 @@
 #include "base/procstat.h"
 #include "base/times.h"
 
-static const struct hs_guest_report *report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
-{
-	for (size_t i = 0; pid && i < snap->nr; i++)
-		if (snap->reports[i].pid == pid && !snap->reports[i].gone)
-			return &snap->reports[i];
-	return NULL;
-}
-
 static void because(struct hs_model_guest *m, enum hs_reason reason, const char *text)
 {
 	hs_model_obstacle_set(&m->obstacle, reason, text);
@@ -59,7 +51,7 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 
 static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *g, struct hs_model_guest *m)
 {
-	const struct hs_guest_report *r = report_of(&d->snap, g->scan_pid);
+	const struct hs_guest_report *r = hs_scan_thread_report_of(&d->snap, g->scan_pid);
 
 	memset(m, 0, sizeof(*m));
 	memcpy(m->id, g->id, sizeof(m->id));
@@ -115,26 +107,30 @@ static int by_id(const void *a, const void *b)
 	return strcmp(((const struct hs_model_guest *)a)->id, ((const struct hs_model_guest *)b)->id);
 }
 
-static int fill_guests(struct hs_daemon *d)
+static int fill_guests(struct hs_daemon *d, struct hs_model *m, size_t *room)
 {
-	struct hs_model *m = &d->model;
+	bool sorted = true;
 	size_t nr = 0;
 
 	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		nr += !g->forgotten;
-	if (nr > d->model_room) {
+	if (nr > *room) {
 		struct hs_model_guest *grown = reallocarray(m->guests, nr, sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
 		m->guests = grown;
-		d->model_room = nr;
+		*room = nr;
 	}
 	m->nr_guests = 0;
 	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (!g->forgotten)
+		if (!g->forgotten) {
 			fill_guest(d, g, &m->guests[m->nr_guests++]);
-	if (m->nr_guests)
+			sorted &= m->nr_guests < 2 ||
+				  strcmp(m->guests[m->nr_guests - 2].id, m->guests[m->nr_guests - 1].id) <= 0;
+		}
+	/* They are kept so; a name that was mended may have another place. */
+	if (!sorted)
 		qsort(m->guests, m->nr_guests, sizeof(*m->guests), by_id);
 	return 0;
 }
@@ -162,9 +158,8 @@ static void note_silence(struct hs_daemon *d)
 	d->silence_reported = silent;
 }
 
-static void fill_undo_pending(struct hs_daemon *d)
+static void fill_undo_pending(struct hs_daemon *d, struct hs_model *m)
 {
-	struct hs_model *m = &d->model;
 	const struct hs_daemon_guest *g = d->guests;
 
 	memcpy(m->undo_pending, d->snap.undo_pending, sizeof(m->undo_pending));
@@ -175,18 +170,10 @@ static void fill_undo_pending(struct hs_daemon *d)
 	hs_text_mend(m->undo_pending);
 }
 
-const struct hs_model *hs_daemon_model(struct hs_daemon *d)
+void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
 {
-	struct hs_model *m = &d->model;
-	struct hs_scan_thread_snapshot snap;
-
-	if (hs_scan_thread_snapshot(d->scan, &snap) == 0) {
-		free(d->snap.reports);
-		d->snap = snap;
-		note_silence(d);
-	} else {
-		free(snap.reports);
-	}
+	hs_scan_thread_snapshot(d->scan, &d->snap);
+	note_silence(d);
 	m->version = HS_VERSION;
 	m->started_at_s = d->started_at_s;
 	m->uptime_ms = (hs_daemon_now_us(d) - d->started_us) / 1000;
@@ -196,7 +183,7 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	m->nr_mode_changes = d->nr_mode_changes;
 	m->engaged = d->snap.engaged;
 	m->obstacle = d->snap.obstacle;
-	fill_undo_pending(d);
+	fill_undo_pending(d, m);
 	m->look = d->look;
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
@@ -219,9 +206,14 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
-	m->has_ksm = hs_ksm_counters(&d->host, &m->ksm, NULL) == 0;
-	(void)fill_guests(d); /* without memory for them, as many as there were */
-	return m;
+	m->has_ksm = hs_ksm_pages(&d->host, &m->ksm, NULL) == 0;
+	(void)fill_guests(d, m, room); /* without memory for them, as many as there were */
+}
+
+const struct hs_model *hs_daemon_model(struct hs_daemon *d)
+{
+	hs_daemon_fill_model(d, &d->model, &d->model_room);
+	return &d->model;
 }
 
 /* ---- history ---- */
@@ -232,6 +224,7 @@ int hs_daemon_history_init(struct hs_daemon *d)
 
 	h->resolution_s = d->cfg.history_resolution_s;
 	h->room = (size_t)d->cfg.history_hours * 3600 / h->resolution_s + 1;
+	h->started_at_s = d->started_at_s;
 	h->points = calloc(h->room, sizeof(*h->points));
 	return h->points ? 0 : -ENOMEM;
 }
@@ -255,6 +248,7 @@ void hs_daemon_history_add(struct hs_daemon *d)
 		if (m->guests[i].has_report)
 			p->could_save_bytes += m->guests[i].report.could_save_bytes;
 	}
+	h->taken++;
 	if (h->nr < h->room)
 		h->nr++;
 	else

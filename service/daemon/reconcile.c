@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/passthrough.h"
 #include "service/common/log.h"
 
 #define RETRY_SOON_US (5 * UINT64_C(1000000))   /* held by a debugger, no memory free: passes soon */
@@ -24,7 +22,9 @@ static enum hs_reason reason_of(int rc, const char *text)
 	case -ENODATA:
 		return HS_REASON_TOO_SMALL;
 	case -EMEDIUMTYPE:
-		return strstr(text, "hugetlbfs") ? HS_REASON_HUGETLBFS : HS_REASON_SHARED_MEMORY;
+		return strstr(text, "hugetlbfs")        ? HS_REASON_HUGETLBFS
+		       : strstr(text, "passed through") ? HS_REASON_PASSTHROUGH
+							: HS_REASON_SHARED_MEMORY;
 	case -EPERM:
 	case -EACCES:
 		return HS_REASON_NO_PERMISSION;
@@ -139,17 +139,8 @@ static bool wanted_in(const struct hs_daemon *d, const struct hs_daemon_guest *g
 	       (d->effective != HS_MODE_OFF || d->look.state == HS_LOOK_WAITING) && !d->ending;
 }
 
-static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
+static void take_in(struct hs_daemon_guest *g)
 {
-	struct hs_error err = { "" };
-	int rc = hs_passthrough_look(&d->host, g->pid, &err);
-
-	if (rc) {
-		refuse(g, rc < 0 ? rc : -EMEDIUMTYPE, err.text);
-		if (rc > 0)
-			g->refusal.reason = HS_REASON_PASSTHROUGH;
-		return;
-	}
 	if (!post(g, HS_JOB_ADD, g->pid, false, on_added))
 		return;
 	g->place = HS_PLACE_COMING;
@@ -166,21 +157,14 @@ static void take_in(struct hs_daemon *d, struct hs_daemon_guest *g)
  */
 static void find_lost(struct hs_daemon *d)
 {
-	struct hs_scan_thread_snapshot snap;
-
-	if (hs_scan_thread_snapshot(d->scan, &snap) == 0 && snap.has_totals)
-		for (struct hs_daemon_guest *g = d->guests; g; g = g->next) {
-			size_t i = 0;
-
-			if (g->lost || g->place != HS_PLACE_IN || g->jobs || snap.nr_jobs < g->last_job)
-				continue;
-			while (i < snap.nr && (snap.reports[i].gone || snap.reports[i].pid != g->scan_pid))
-				i++;
-			g->lost = i == snap.nr;
-			if (g->lost && g->pid)
-				hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
-		}
-	free(snap.reports);
+	hs_scan_thread_snapshot(d->scan, &d->snap);
+	for (struct hs_daemon_guest *g = d->snap.has_totals ? d->guests : NULL; g; g = g->next) {
+		if (g->lost || g->place != HS_PLACE_IN || g->jobs || d->snap.nr_jobs < g->last_job)
+			continue;
+		g->lost = hs_scan_thread_report_of(&d->snap, g->scan_pid) == NULL;
+		if (g->lost && g->pid)
+			hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
+	}
 }
 
 static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
@@ -194,7 +178,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 		if (want)
 			g->undo_text[0] = '\0'; /* it is to share: nothing is to be undone */
 		if (want && due)
-			take_in(d, g);
+			take_in(g);
 		else if (!want && g->pid && !g->left_checked && !d->ending && !g->jobs &&
 			 hs_daemon_now_us(d) >= g->retry_at_us && (!g->opt_in.on || g->obstacle.reason || d->off_undo))
 			g->left_checked = post(g, HS_JOB_CHECK_LEFT, g->pid, true, on_left_checked);
@@ -229,6 +213,10 @@ void hs_daemon_reconcile(struct hs_daemon *d)
 {
 	struct hs_daemon_guest *next;
 
+	if (d->opt_ins_changed) {
+		d->opt_ins_changed = false;
+		(void)hs_daemon_save_opt_ins(d);
+	}
 	find_lost(d);
 	for (struct hs_daemon_guest *g = d->guests; g; g = next) {
 		next = g->next;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/times.h"
@@ -103,25 +104,76 @@ uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w)
 	return w->nr_posted;
 }
 
-int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *out)
-{
-	uint64_t now_ms;
-	int rc = 0;
+/* As patient as an answer may be. */
+#define SNAPSHOT_WAIT_NS 2000000
 
-	(void)pthread_mutex_lock(&w->lock);
-	now_ms = hs_monotonic_us() / 1000; /* not before: the thread may have written a later moment meanwhile */
-	*out = w->snap;
-	out->reports = calloc(w->snap.nr ? w->snap.nr : 1, sizeof(*out->reports));
-	if (!out->reports) {
-		out->nr = 0;
-		rc = -ENOMEM;
-	} else if (w->snap.nr) {
-		memcpy(out->reports, w->snap.reports, w->snap.nr * sizeof(*out->reports));
+static bool lock_soon(pthread_mutex_t *lock)
+{
+	struct timespec until;
+
+	if (pthread_mutex_trylock(lock) == 0)
+		return true;
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += SNAPSHOT_WAIT_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
 	}
-	out->stage_ms = now_ms - w->snap.stage_ms;
-	out->alive_ms = now_ms - w->snap.alive_ms;
+	return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until) == 0;
+}
+
+void hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *snap)
+{
+	const bool have = lock_soon(&w->lock);
+	struct hs_scan_reports *old = snap->reports;
+	const uint64_t now_ms = hs_monotonic_us() / 1000;
+
+	if (!have && snap->stage) {
+		snap->stage_ms += now_ms - snap->read_ms;
+		snap->alive_ms += now_ms - snap->read_ms;
+		snap->read_ms = now_ms;
+		return;
+	}
+	if (!have) /* the first one has to be */
+		(void)pthread_mutex_lock(&w->lock);
+	*snap = w->snap;
+	if (snap->reports)
+		snap->reports->nr_users++;
 	(void)pthread_mutex_unlock(&w->lock);
-	return rc;
+	snap->read_ms = hs_monotonic_us() / 1000;
+	snap->stage_ms = snap->read_ms - snap->stage_ms;
+	snap->alive_ms = snap->read_ms - snap->alive_ms;
+	hs_scan_thread_drop_reports(old);
+}
+
+void hs_scan_thread_drop_reports(struct hs_scan_reports *reports)
+{
+	if (reports && --reports->nr_users == 0)
+		free(reports);
+}
+
+void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap)
+{
+	hs_scan_thread_drop_reports(snap->reports);
+	snap->reports = NULL;
+}
+
+const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
+{
+	size_t from = 0, to = snap->reports ? snap->reports->nr : 0;
+
+	while (from < to) {
+		const size_t mid = from + (to - from) / 2;
+		const struct hs_guest_report *r = &snap->reports->of[mid];
+
+		if (r->pid == pid && !r->gone)
+			return r;
+		if (r->pid < pid)
+			from = mid + 1;
+		else
+			to = mid;
+	}
+	return NULL;
 }
 
 void hs_scan_thread_leave(struct hs_scan_thread *w)
@@ -150,7 +202,7 @@ void hs_scan_thread_destroy(struct hs_scan_thread *w)
 	sd_event_source_unref(w->source);
 	if (w->event_fd >= 0)
 		(void)close(w->event_fd);
-	free(w->snap.reports);
+	hs_scan_thread_drop_reports(w->snap.reports);
 	(void)pthread_cond_destroy(&w->wake);
 	(void)pthread_mutex_destroy(&w->lock);
 	free(w);

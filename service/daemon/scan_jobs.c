@@ -10,7 +10,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/passthrough.h"
 #include "base/times.h"
 #include "service/common/descriptors.h"
 #include "service/common/log.h"
@@ -152,6 +154,9 @@ static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_err
 					      .max_shared_bytes = job->opt_in.max_shared_bytes };
 	int rc = hs_descriptors_for_guest(&w->cfg.host, err);
 
+	if (!rc)
+		rc = hs_passthrough_look(&w->cfg.host, job->pid, err);
+	rc = rc > 0 ? -EMEDIUMTYPE : rc; /* a pinned page cannot be merged */
 	if (!rc)
 		rc = hs_pipeline_add(w->pipeline, job->pid, &opt, err);
 	if (!rc)

@@ -20,6 +20,8 @@
 #define SCHED_EVERY_MS 50
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
+/* Between jobs, at most one part in so many of the time goes into reports. */
+#define PUBLISH_SHARE 5
 
 void hs_scan_thread_push(struct job_queue *q, struct job_item *item)
 {
@@ -164,32 +166,43 @@ void hs_scan_thread_obstacle(struct hs_scan_thread *w, enum hs_reason reason, co
 	(void)pthread_mutex_unlock(&w->lock);
 }
 
+static int by_pid(const void *a, const void *b)
+{
+	const struct hs_guest_report *x = a, *y = b;
+
+	return x->pid != y->pid ? (x->pid < y->pid ? -1 : 1) : (int)x->gone - (int)y->gone;
+}
+
 void hs_scan_thread_publish(struct hs_scan_thread *w)
 {
-	struct hs_guest_report *reports = NULL, *old;
+	const uint64_t begin_us = hs_monotonic_us();
+	struct hs_scan_reports *reports = NULL, *old;
 	struct hs_pipeline_totals totals = { 0 };
-	size_t nr = 0;
+	size_t nr;
 
 	if (w->pipeline) {
 		nr = hs_pipeline_report(w->pipeline, NULL, 0);
-		reports = calloc(nr ? nr : 1, sizeof(*reports));
+		reports = calloc(1, sizeof(*reports) + nr * sizeof(reports->of[0]));
 		if (!reports)
 			return; /* the last ones stay */
-		nr = hs_pipeline_report(w->pipeline, reports, nr);
+		reports->nr_users = 1;
+		reports->nr = nr ? hs_pipeline_report(w->pipeline, reports->of, nr) : 0;
+		qsort(reports->of, reports->nr, sizeof(reports->of[0]), by_pid);
 		hs_pipeline_totals(w->pipeline, &totals);
 	}
 	(void)pthread_mutex_lock(&w->lock);
 	old = w->snap.reports;
 	w->snap.reports = reports;
-	w->snap.nr = nr;
 	w->snap.totals = totals;
 	w->snap.has_totals = w->pipeline != NULL;
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
 	w->snap.cpu_us = hs_cpu_thread_us();
 	w->snap.nr_jobs = w->nr_done;
 	(void)pthread_mutex_unlock(&w->lock);
-	free(old);
+	hs_scan_thread_drop_reports(old);
 	hs_thread_poke(w->event_fd);
+	w->published_at_us = hs_monotonic_us();
+	w->publish_us = w->published_at_us - begin_us;
 }
 
 /* ---- the thread ---- */
@@ -237,10 +250,16 @@ static void end_looks(struct hs_scan_thread *w, int rc, const char *text)
 	}
 }
 
+/* A look that was asked for is work in mode off, too. */
+static bool has_work(const struct hs_scan_thread *w)
+{
+	return (w->effective != HS_MODE_OFF || w->looks.first) && w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
+}
+
 /* Does what is asked for; true when the thread is to end. */
 static bool do_jobs(struct hs_scan_thread *w)
 {
-	bool quit = false, any = false;
+	bool quit = false, any = false, urgent = false;
 
 	for (;;) {
 		struct job_item *item;
@@ -252,6 +271,7 @@ static bool do_jobs(struct hs_scan_thread *w)
 				w->nr_urgent--;
 			else
 				w->nr_patient--;
+			urgent |= hs_scan_thread_job_is_urgent(item->job.kind);
 		}
 		quit |= w->stop;
 		(void)pthread_mutex_unlock(&w->lock);
@@ -273,7 +293,12 @@ static bool do_jobs(struct hs_scan_thread *w)
 		}
 		deliver(w, item);
 	}
-	if (any && !quit)
+	/*
+	 * Reports of thousands of guests take a while: where one after the other comes in, most of the time is for
+	 * that. The end of the cycle publishes what is passed over here.
+	 */
+	if (any && !quit &&
+	    (urgent || !has_work(w) || hs_monotonic_us() - w->published_at_us >= w->publish_us * PUBLISH_SHARE))
 		hs_scan_thread_publish(w);
 	return quit;
 }
@@ -314,8 +339,7 @@ void *hs_scan_thread_run(void *arg)
 
 	(void)pthread_setname_np(pthread_self(), "hs-scan");
 	while (!do_jobs(w)) {
-		const bool guests = w->pipeline && hs_pipeline_nr_guests(w->pipeline) > 0;
-		const bool work = guests && (w->effective != HS_MODE_OFF || w->looks.first);
+		const bool work = has_work(w);
 		uint64_t sleep_us = 60000000;
 
 		retry_undo(w);

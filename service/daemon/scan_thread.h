@@ -53,9 +53,16 @@ struct hs_scan_thread_snapshot {
 	uint64_t cpu_us;
 	bool has_totals;
 	struct hs_pipeline_totals totals;
-	uint64_t nr_jobs;                /* done when the reports were made */
-	struct hs_guest_report *reports; /* [nr], the caller frees */
+	uint64_t nr_jobs; /* done when the reports were made */
+	/* Of the guests, by process id; they are the scan's thread's and everybody's who has a snapshot of then. */
+	struct hs_scan_reports *reports; /* NULL: none were made yet */
+	uint64_t read_ms;                /* monotonic, of the snapshot */
+};
+
+struct hs_scan_reports {
+	_Atomic unsigned int nr_users;
 	size_t nr;
+	struct hs_guest_report of[];
 };
 
 struct hs_scan_thread_config {
@@ -74,8 +81,17 @@ HS_MUST_USE int hs_scan_thread_post(struct hs_scan_thread *w, const struct hs_jo
 /* Jobs taken so far: the number of the last one. A snapshot with as many nr_jobs knows of it. */
 uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w);
 
-/* -ENOMEM. */
-HS_MUST_USE int hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *out);
+/*
+ * Brings *snap, which may be filled with zeroes, up to date; copies no report, however many there are. The caller never
+ * waits: where the scan's thread, which gives way to everybody, was interrupted while it wrote, *snap stays as it was,
+ * but for its ages.
+ */
+void hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *snap);
+/* Gives its reports back. */
+void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap);
+
+/* Of the process, as long as it is there; NULL. */
+const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid);
 
 /* Leaves a thread that does not come to its end alone, with all that it uses: the process is about to end. */
 void hs_scan_thread_leave(struct hs_scan_thread *w);

@@ -28,6 +28,8 @@ struct hs_scan_thread {
 	uint64_t retry_engage_at_us;
 	uint64_t rest_ms;
 	uint64_t nr_done;                /* jobs */
+	uint64_t published_at_us;        /* when the reports were last made... */
+	uint64_t publish_us;             /* ...and how long that took */
 	int urgency;                     /* what may interrupt the running stage: enum scan_urgency */
 	enum hs_sched_class sched_class; /* among the host's threads */
 	struct hs_priority priority;     /* which of them, while the work may wait */
@@ -94,5 +96,8 @@ void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w);
 void hs_scan_thread_sign_of_life(struct hs_scan_thread *w);
 
 void hs_scan_thread_publish(struct hs_scan_thread *w);
+
+/* One user less; the last one frees. Takes NULL. */
+void hs_scan_thread_drop_reports(struct hs_scan_reports *reports);
 
 #endif

@@ -54,19 +54,26 @@ int hs_daemon_save_opt_ins(struct hs_daemon *d)
 {
 	char path[4200], tmp[4300];
 	json_t *list = json_array();
-	int fd = -1, rc = list ? 0 : -ENOMEM;
+	char *text = NULL;
+	size_t len;
+	int fd = -1, rc = 0;
 
 	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		if (g->pid && g->by_request.on && !g->forgotten)
 			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:s,s:I}", "pid", (int)g->pid, "started",
-								    (json_int_t)hs_start_time(&d->host, g->pid),
-								    "group", g->by_request.group, "max_shared_bytes",
+								    (json_int_t)g->started, "group",
+								    g->by_request.group, "max_shared_bytes",
 								    (json_int_t)g->by_request.max_shared_bytes));
+	/* As one piece: the library writes to a descriptor token by token. */
+	text = list ? json_dumps(list, JSON_INDENT(1)) : NULL;
+	len = text ? strlen(text) : 0;
+	if (!text)
+		rc = -ENOMEM;
 	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	errno = EIO; /* where the library says no more than that it failed */
+	errno = EIO; /* of a write that ends early */
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (!rc && (fd < 0 || json_dumpfd(list, fd, JSON_INDENT(1)) || fsync(fd)))
+	if (!rc && (fd < 0 || write(fd, text, len) != (ssize_t)len || fsync(fd)))
 		rc = -errno;
 	if (fd >= 0)
 		(void)close(fd);
@@ -79,6 +86,7 @@ int hs_daemon_save_opt_ins(struct hs_daemon *d)
 		    "cannot save in %s which processes are opted in (%s): after a restart it will be as it was before",
 		    path, strerror(-rc));
 	}
+	free(text);
 	json_decref(list);
 	return rc;
 }

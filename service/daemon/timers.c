@@ -87,13 +87,11 @@ static int on_history(sd_event_source *s, uint64_t us, void *arg)
 static int on_watchdog(sd_event_source *s, uint64_t us, void *arg)
 {
 	struct hs_daemon *d = arg;
-	struct hs_scan_thread_snapshot snap;
-	bool alive = true;
+	bool alive;
 
 	(void)us;
-	if (hs_scan_thread_snapshot(d->scan, &snap) == 0)
-		alive = snap.alive_ms < (d->ending ? HS_DAEMON_SILENT_MS : STUCK_MS);
-	free(snap.reports);
+	hs_scan_thread_snapshot(d->scan, &d->snap);
+	alive = d->snap.alive_ms < (d->ending ? HS_DAEMON_SILENT_MS : STUCK_MS);
 	if (alive)
 		(void)sd_notify(0, "WATCHDOG=1");
 	else if (!d->ending)

@@ -1,11 +1,8 @@
 /* What is only asked of the daemon, and answered at once from its model. */
 #include "api_internal.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "accept_header.h"
-#include "metrics.h"
 #include "service/common/json.h"
 
 static json_int_t num(uint64_t v)
@@ -13,7 +10,7 @@ static json_int_t num(uint64_t v)
 	return (json_int_t)v;
 }
 
-static json_t *guest_summary(const struct hs_model_guest *g)
+json_t *hs_api_guest_summary(const struct hs_model_guest *g)
 {
 	const struct hs_guest_report *r = &g->report;
 	const struct hs_ledger *l = &r->ledger;
@@ -68,21 +65,11 @@ void hs_api_get_status(struct hs_api_request *r)
 	if (m->has_ksm)
 		(void)json_object_set_new(
 		    out, "ksm",
-		    json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "pages_shared", num(m->ksm.pages_shared), "pages_sharing",
-			      num(m->ksm.pages_sharing), "pages_unshared", num(m->ksm.pages_unshared), "pages_scanned",
-			      num(m->ksm.pages_scanned), "full_scans", num(m->ksm.full_scans), "zero_pages",
-			      num(m->ksm.zero_pages)));
+		    json_pack("{s:b,s:I,s:I,s:I,s:I,s:I,s:I}", "current", m->ksm.ksmd_runs, "pages_shared",
+			      num(m->ksm.pages_shared), "pages_sharing", num(m->ksm.pages_sharing), "pages_unshared",
+			      num(m->ksm.pages_unshared), "pages_scanned", num(m->ksm.pages_scanned), "full_scans",
+			      num(m->ksm.full_scans), "zero_pages", num(m->ksm.zero_pages)));
 	hs_api_answer(r->x, 200, out, NULL);
-}
-
-void hs_api_get_guests(struct hs_api_request *r)
-{
-	const struct hs_model *m = r->control->model(r->control->ctx);
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < m->nr_guests; i++)
-		(void)json_array_append_new(list, guest_summary(&m->guests[i]));
-	hs_api_answer(r->x, 200, json_pack("{s:o}", "guests", list), NULL);
 }
 
 /* By name, UUID, or "pid-N", which a domain's process has as well. */
@@ -109,42 +96,10 @@ void hs_api_get_guest(struct hs_api_request *r)
 		hs_api_fail(r->x, 404, "no-such-guest", "there is no such guest; /v1/guests lists them");
 		return;
 	}
-	out = guest_summary(g);
+	out = hs_api_guest_summary(g);
 	if (g->has_report)
 		(void)json_object_set_new(out, "report", hs_json_guest(&g->report));
 	hs_api_answer(r->x, 200, out, NULL);
-}
-
-void hs_api_get_history(struct hs_api_request *r)
-{
-	const struct hs_history *h = r->control->history(r->control->ctx);
-	const char *text = hs_http_query(r->x, "seconds");
-	json_t *list;
-	size_t skip = 0;
-
-	if (text) {
-		char *end;
-		unsigned long long s = strtoull(text, &end, 10);
-
-		if (*text < '0' || *text > '9' || *end || s > 31536000) {
-			hs_api_fail(r->x, 400, "bad-request", "seconds: a number of seconds is wanted, such as 3600");
-			return;
-		}
-		skip = s / h->resolution_s < h->nr ? h->nr - (size_t)(s / h->resolution_s) : 0;
-	}
-	list = json_array();
-	for (size_t i = skip; i < h->nr; i++) {
-		const struct hs_history_point *p = &h->points[(h->first + i) % h->room];
-
-		(void)json_array_append_new(
-		    list, json_pack("{s:I,s:s,s:i,s:i,s:I,s:I,s:I,s:I,s:f,s:f}", "at", (json_int_t)p->at_s, "mode",
-				    hs_mode_name((enum hs_mode)p->mode), "guests", (int)p->nr_guests, "sharing",
-				    (int)p->nr_sharing, "saved_bytes", num(p->saved_bytes), "net_saved_bytes",
-				    (json_int_t)p->net_saved_bytes, "could_save_bytes", num(p->could_save_bytes),
-				    "memory_available_bytes", num(p->memory_available_bytes), "cpu_seconds",
-				    (double)p->process_cpu_us / 1e6, "ksmd_cpu_seconds", (double)p->ksmd_cpu_us / 1e6));
-	}
-	hs_api_answer(r->x, 200, json_pack("{s:i,s:o}", "resolution_s", (int)h->resolution_s, "points", list), NULL);
 }
 
 void hs_api_get_mode(struct hs_api_request *r)
@@ -169,20 +124,4 @@ static void on_diagnosed(void *arg, int rc, const char *text)
 void hs_api_get_diagnose(struct hs_api_request *r)
 {
 	r->control->diagnose(r->control->ctx, (struct hs_done){ on_diagnosed, r->x });
-}
-
-void hs_api_get_metrics(struct hs_api_request *r)
-{
-	const bool open = hs_accept_header_openmetrics(hs_http_header(r->x, "Accept"));
-	size_t len;
-	char *text = hs_metrics_text(r->control->model(r->control->ctx), open, &len);
-
-	if (text)
-		hs_http_reply(r->x, 200,
-			      open ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-				   : "text/plain; version=0.0.4; charset=utf-8",
-			      text, len, NULL);
-	else
-		hs_api_fail(r->x, 500, "out-of-memory", "out of memory");
-	free(text);
 }

@@ -23,19 +23,33 @@ void hs_api_fail(struct hs_http_exchange *x, unsigned int status, const char *co
 /* As struct hs_done has it; arg: the exchange. */
 void hs_api_on_done(void *arg, int rc, const char *text);
 
+/* ---- api_query.c: false: what was sent is wrong, and 400 was answered ---- */
+
+/* Nothing but these keys, which NULL ends, was sent. */
+bool hs_api_query_keys(struct hs_api_request *r, const char *const *keys);
+/* *out stays when the key was not sent. */
+bool hs_api_query_number(struct hs_api_request *r, const char *key, uint64_t least, uint64_t most, uint64_t *out);
+
 /* ---- api_get.c: what is only asked ---- */
 
 void hs_api_get_status(struct hs_api_request *r);
-void hs_api_get_guests(struct hs_api_request *r);
 void hs_api_get_guest(struct hs_api_request *r);
-void hs_api_get_history(struct hs_api_request *r);
 void hs_api_get_mode(struct hs_api_request *r);
 void hs_api_get_diagnose(struct hs_api_request *r);
+json_t *hs_api_guest_summary(const struct hs_model_guest *g); /* a new reference */
+
+/* ---- api_large.c ---- */
+
+void hs_api_get_guests(struct hs_api_request *r);
+void hs_api_get_report(struct hs_api_request *r);
 void hs_api_get_metrics(struct hs_api_request *r);
+
+/* ---- api_history.c ---- */
+
+void hs_api_get_history(struct hs_api_request *r);
 
 /* ---- api_report.c: what sharing would save ---- */
 
-void hs_api_get_report(struct hs_api_request *r);
 void hs_api_get_look(struct hs_api_request *r);
 
 #endif

@@ -103,11 +103,6 @@ json_t *hs_api_report(const struct hs_model *m)
 	return out;
 }
 
-void hs_api_get_report(struct hs_api_request *r)
-{
-	hs_api_answer(r->x, 200, hs_api_report(r->control->model(r->control->ctx)), NULL);
-}
-
 void hs_api_get_look(struct hs_api_request *r)
 {
 	const struct hs_model_look *l = &r->control->model(r->control->ctx)->look;

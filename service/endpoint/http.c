@@ -8,7 +8,6 @@
 #include "http_internal.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -90,24 +89,16 @@ static int on_timer(sd_event_source *s, uint64_t us, void *arg)
 	return 0;
 }
 
-/* Closed on both sides: the library does not look at a connection that it does not read from. */
-static bool has_gone(const struct hs_http_exchange *x)
-{
-	const union MHD_ConnectionInfo *info =
-	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct pollfd p = { .fd = info ? info->connect_fd : -1 };
-
-	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
-}
-
-/* Those that wait for the handler: whose client has gone, or who has waited for long enough, waits no more. */
+/* Those that wait for the handler: who has waited for long enough waits no more. */
 static void sweep_waiting(struct hs_http *h, uint64_t now)
 {
 	struct hs_http_exchange *next;
 
 	for (struct hs_http_exchange *x = h->waiting; x; x = next) {
+		const uint32_t limit_s = hs_http_is_look(x) ? h->cfg.look_s : h->cfg.answer_s;
+
 		next = x->next;
-		if (x->suspended && (has_gone(x) || now >= x->since_us + h->cfg.answer_s * UINT64_C(1000000)))
+		if (x->suspended && now >= x->since_us + limit_s * UINT64_C(1000000))
 			hs_http_answer_for(x);
 	}
 }
@@ -186,7 +177,8 @@ int hs_http_start(struct hs_http **out, const struct hs_http_config *cfg, sd_eve
 	h->loop = sd_event_ref(loop);
 	h->handler = handler;
 	h->ctx = ctx;
-	rc = sd_event_add_time_relative(loop, &h->timer, CLOCK_MONOTONIC, 0, 0, on_timer, h);
+	/* To the microsecond: with the accuracy that 0 stands for, each step of a request may wait 250 ms. */
+	rc = sd_event_add_time_relative(loop, &h->timer, CLOCK_MONOTONIC, 0, 1, on_timer, h);
 	if (rc >= 0)
 		rc = sd_event_add_time_relative(loop, &h->sweep, CLOCK_MONOTONIC, SWEEP_US, 0, on_sweep, h);
 	if (rc < 0)
@@ -217,7 +209,7 @@ void hs_http_stop(struct hs_http *h)
 		(void)unlink(h->socket_path);
 	for (struct hs_http_client *c = h->clients; c; c = c->next)
 		if (c->exchange && c->exchange->suspended) {
-			c->exchange->suspended = false;
+			hs_http_unsuspend(c->exchange);
 			MHD_resume_connection(c->connection);
 		}
 	run(h);

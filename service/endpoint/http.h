@@ -27,7 +27,8 @@ struct hs_http_config {
 	uint32_t timeout_s;       /* a connection on which nothing moves for so long is dropped */
 	uint32_t request_s;       /* so is one that takes longer to send a request, or to take its answer */
 	uint32_t max_body_bytes;  /* more: 413 */
-	uint32_t answer_s;        /* a request that is not answered by then is answered for the handler: it goes on */
+	uint32_t answer_s;        /* a change that is not done by then is answered for the handler: it goes on */
+	uint32_t look_s;          /* the same for GET and HEAD, which nothing goes on for */
 	uint32_t max_waiting;     /* of the connections of one listener, that wait for an answer: so that others find
 				     room. What would wait beyond is answered at once, in the same way */
 };
@@ -49,9 +50,16 @@ void hs_http_stop(struct hs_http *h);
 const char *hs_http_method(const struct hs_http_exchange *x);                 /* "GET" */
 const char *hs_http_path(const struct hs_http_exchange *x);                   /* decoded, without query */
 const char *hs_http_query(const struct hs_http_exchange *x, const char *key); /* NULL: not given */
+/* The first key of the query for which `known` is false; NULL: there is none. */
+const char *hs_http_other_query(const struct hs_http_exchange *x, bool (*known)(const void *ctx, const char *key),
+				const void *ctx);
 const char *hs_http_header(const struct hs_http_exchange *x, const char *key);
 const char *hs_http_body(const struct hs_http_exchange *x, size_t *len);
 bool hs_http_read_only(const struct hs_http_exchange *x);
+
+/* Takes the body over: malloc'ed, and freed when it was sent or cannot be. */
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len);
 
 /* Copies the body. `headers`: further ones as "Name: value" lines, or NULL. */
 void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 
 /* For each connection that may wait, so many that nobody waits for any more, before further ones are refused. */
 #define UNANSWERED_EACH 16
@@ -37,24 +39,33 @@ static void add_headers(struct MHD_Response *r, const char *headers)
 	free(copy);
 }
 
-static void give_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
-		       size_t len, const char *headers)
+struct reply {
+	unsigned int status;
+	const char *content_type, *headers;
+	const char *body;
+	size_t len;
+	bool ours; /* the body is malloc'ed, and goes with the answer */
+};
+
+static void give_reply(struct hs_http_exchange *x, const struct reply *reply)
 {
 	x->replied = true;
 	if (x->client)
 		x->client->since_us =
 		    hs_http_now_us(x->listener->http); /* to take the answer it has as long as to ask */
-	x->status = status;
-	x->response = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, MHD_RESPMEM_MUST_COPY);
+	x->status = reply->status;
+	x->response = MHD_create_response_from_buffer(reply->len, (void *)(uintptr_t)reply->body,
+						      reply->ours ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+	if (!x->response && reply->ours)
+		free((void *)(uintptr_t)reply->body);
 	if (x->response) {
-		(void)MHD_add_response_header(x->response, "Content-Type", content_type);
+		(void)MHD_add_response_header(x->response, "Content-Type", reply->content_type);
 		(void)MHD_add_response_header(x->response, "Cache-Control", "no-store");
 		(void)MHD_add_response_header(x->response, "X-Content-Type-Options", "nosniff");
-		add_headers(x->response, headers);
+		add_headers(x->response, reply->headers);
 	}
 	if (x->suspended) {
-		x->suspended = false;
-		x->listener->nr_waiting--;
+		hs_http_unsuspend(x);
 		MHD_resume_connection(x->connection);
 		/* The library sees to a resumed connection in its next run, and does not ask for one. */
 		(void)sd_event_source_set_time_relative(x->listener->http->timer, 0);
@@ -62,24 +73,42 @@ static void give_reply(struct hs_http_exchange *x, unsigned int status, const ch
 	}
 }
 
+static void reply_by_handler(struct hs_http_exchange *x, const struct reply *reply)
+{
+	const bool wanted = x->unanswered && !x->orphan && !x->replied;
+
+	if (x->unanswered) {
+		x->unanswered = false;
+		x->listener->http->nr_unanswered--;
+		*x->at = x->next;
+		if (x->next)
+			x->next->at = x->at;
+		if (x->orphan)
+			hs_http_free_exchange(x);
+	}
+	if (wanted)
+		give_reply(x, reply);
+	else if (reply->ours)
+		free((void *)(uintptr_t)reply->body);
+}
+
 void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,
 		   size_t len, const char *headers)
 {
-	if (!x->unanswered)
-		return;
-	x->unanswered = false;
-	x->listener->http->nr_unanswered--;
-	*x->at = x->next;
-	if (x->next)
-		x->next->at = x->at;
-	if (x->orphan)
-		hs_http_free_exchange(x);
-	else if (!x->replied)
-		give_reply(x, status, content_type, body, len, headers);
+	reply_by_handler(
+	    x, &(struct reply){
+		   .status = status, .content_type = content_type, .headers = headers, .body = body, .len = len });
 }
 
-/* It changes nothing. */
-static bool is_look(const struct hs_http_exchange *x)
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len)
+{
+	reply_by_handler(
+	    x,
+	    &(struct reply){ .status = status, .content_type = content_type, .body = body, .len = len, .ours = true });
+}
+
+bool hs_http_is_look(const struct hs_http_exchange *x)
 {
 	return strcmp(x->method, "GET") == 0 || strcmp(x->method, "HEAD") == 0;
 }
@@ -92,10 +121,53 @@ void hs_http_answer_for(struct hs_http_exchange *x)
 	static const char busy[] = "{\"error\":{\"code\":\"timeout\",\"message\":\"the answer takes too long, or too "
 				   "many wait for one: ask again later\"}}";
 
-	if (is_look(x))
-		give_reply(x, 503, "application/json", busy, sizeof(busy) - 1, NULL);
-	else
-		give_reply(x, 202, "application/json", under_way, sizeof(under_way) - 1, NULL);
+	const bool look = hs_http_is_look(x);
+
+	give_reply(x, &(struct reply){ .status = look ? 503 : 202,
+				       .content_type = "application/json",
+				       .body = look ? busy : under_way,
+				       .len = look ? sizeof(busy) - 1 : sizeof(under_way) - 1 });
+}
+
+/* ---- who waits for an answer ---- */
+
+void hs_http_unsuspend(struct hs_http_exchange *x)
+{
+	if (!x->suspended)
+		return;
+	x->suspended = false;
+	x->listener->nr_waiting--;
+	x->gone = sd_event_source_disable_unref(x->gone);
+}
+
+/* The library does not look at a suspended connection: who hangs up is noticed here, and its place is free again. */
+static int on_gone(sd_event_source *s, int fd, uint32_t revents, void *arg)
+{
+	struct hs_http_exchange *x = arg;
+
+	(void)s;
+	(void)revents;
+	(void)shutdown(fd, SHUT_RDWR);
+	hs_http_answer_for(x); /* for nobody: with that the library sees that the line is cut */
+	return 0;
+}
+
+/*
+ * On the UNIX socket a client that has closed only its sending side still waits; over TCP that and a close look alike
+ * until something is sent, so there it counts as gone.
+ */
+static void suspend(struct hs_http_exchange *x)
+{
+	const union MHD_ConnectionInfo *info =
+	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	const uint32_t hangs_up = x->listener->read_only ? EPOLLRDHUP : 0; /* EPOLLHUP and EPOLLERR always */
+
+	x->suspended = true;
+	x->listener->nr_waiting++;
+	/* Without memory for it, the limits of time hold. */
+	if (info)
+		(void)sd_event_add_io(x->listener->http->loop, &x->gone, info->connect_fd, hangs_up, on_gone, x);
+	MHD_suspend_connection(x->connection);
 }
 
 void hs_http_free_exchange(struct hs_http_exchange *x)
@@ -245,7 +317,7 @@ enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const ch
 			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
 	if (!x->dispatched) {
 		/* Asking to look is answered at once, or has a limit of its own. */
-		if (!is_look(x) && l->http->nr_unanswered >= l->http->cfg.max_waiting * UNANSWERED_EACH)
+		if (!hs_http_is_look(x) && l->http->nr_unanswered >= l->http->cfg.max_waiting * UNANSWERED_EACH)
 			return refuse(c, 503,
 				      "{\"error\":{\"code\":\"timeout\",\"message\":\"too many requests before this "
 				      "one are not done yet: ask again later\"}}");
@@ -257,9 +329,7 @@ enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const ch
 		if (x->replied)
 			return send_reply(x);
 	} /* else woken up without an answer */
-	x->suspended = true;
-	l->nr_waiting++;
-	MHD_suspend_connection(c);
+	suspend(x);
 	return MHD_YES;
 }
 
@@ -277,9 +347,7 @@ void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, e
 	*con_cls = NULL;
 	if (!x)
 		return;
-	if (x->suspended)
-		l->nr_waiting--;
-	x->suspended = false;
+	hs_http_unsuspend(x);
 	x->client = NULL;
 	x->connection = NULL;
 	if (!x->unanswered) {
@@ -335,6 +403,33 @@ const char *hs_http_path(const struct hs_http_exchange *x)
 const char *hs_http_query(const struct hs_http_exchange *x, const char *key)
 {
 	return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, key);
+}
+
+struct other {
+	bool (*known)(const void *ctx, const char *key);
+	const void *ctx;
+	const char *found;
+};
+
+static enum MHD_Result look_at_key(void *cls, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct other *o = cls;
+
+	(void)kind;
+	(void)value;
+	if (o->known(o->ctx, key))
+		return MHD_YES;
+	o->found = key;
+	return MHD_NO;
+}
+
+const char *hs_http_other_query(const struct hs_http_exchange *x, bool (*known)(const void *ctx, const char *key),
+				const void *ctx)
+{
+	struct other o = { .known = known, .ctx = ctx };
+
+	(void)MHD_get_connection_values(x->connection, MHD_GET_ARGUMENT_KIND, look_at_key, &o);
+	return o.found;
 }
 
 const char *hs_http_header(const struct hs_http_exchange *x, const char *key)

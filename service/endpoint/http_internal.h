@@ -36,6 +36,7 @@ struct hs_http_exchange {
 	size_t len;
 	uint64_t received; /* of the body, bytes, kept or not */
 	bool too_large, dispatched, replied, suspended;
+	sd_event_source *gone; /* suspended: reports when the client hangs up */
 	unsigned int status;
 	struct MHD_Response *response;
 };
@@ -61,6 +62,12 @@ uint64_t hs_http_now_us(const struct hs_http *h);
 
 int hs_http_listen_unix(struct hs_http *h, struct hs_error *err);
 int hs_http_listen_tcp(struct hs_http *h, struct hs_error *err);
+
+/* It changes nothing. */
+bool hs_http_is_look(const struct hs_http_exchange *x);
+
+/* Its connection is not suspended any more, or has ended. */
+void hs_http_unsuspend(struct hs_http_exchange *x);
 
 /* Answers what waits in place of its handler, and lets its connection go on. */
 void hs_http_answer_for(struct hs_http_exchange *x);

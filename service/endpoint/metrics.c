@@ -204,10 +204,13 @@ static void of_host(struct out *o, const struct hs_model *m)
 		    "Share of the last 10 s in which some task waited for memory.", m->psi_some_avg10 / 100);
 	if (!m->has_ksm)
 		return;
-	one(o, GAUGE, "hs_share_kernel_ksm_pages_shared", NULL, "KSM's own count of frames, of the whole host.",
-	    (double)m->ksm.pages_shared);
-	one(o, GAUGE, "hs_share_kernel_ksm_pages_sharing", NULL, "KSM's own count of further mappings of them.",
-	    (double)m->ksm.pages_sharing);
+	/* While ksmd is stopped they are as it left them, whatever has ended since. */
+	if (m->ksm.ksmd_runs) {
+		one(o, GAUGE, "hs_share_kernel_ksm_pages_shared", NULL,
+		    "KSM's own count of frames, of the whole host, while ksmd runs.", (double)m->ksm.pages_shared);
+		one(o, GAUGE, "hs_share_kernel_ksm_pages_sharing", NULL,
+		    "KSM's own count of further mappings of them, while ksmd runs.", (double)m->ksm.pages_sharing);
+	}
 	one(o, COUNTER, "hs_share_kernel_ksm_full_scans", NULL, "Passes of ksmd.", (double)m->ksm.full_scans);
 }
 
@@ -256,62 +259,117 @@ static void guests(struct out *o, const struct hs_model *m)
 
 /* ---- of each trust group ---- */
 
-/* A group is reported at the first guest, in the model's order, that is opted in to it. */
-static bool is_first_of_group(const struct hs_model *m, size_t i)
+/* Which guests are opted in to which group; found once, since there may be as many groups as guests. */
+struct groups {
+	size_t *of;         /* [nr_guests]: the group's number; NO_GROUP: not opted in */
+	const char **names; /* [nr], in the order of each group's first guest in the model */
+	double *sums;       /* [nr] */
+	size_t *counts;     /* [nr]: guests in the sum */
+	size_t nr;
+};
+#define NO_GROUP SIZE_MAX
+
+static int by_group(const void *a, const void *b, void *arg)
 {
-	if (!m->guests[i].opt_in.on)
+	const struct hs_model *m = arg;
+	const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+	const int order = strcmp(m->guests[x].opt_in.group, m->guests[y].opt_in.group);
+
+	return order ? order : (x > y) - (x < y);
+}
+
+static void groups_finish(struct groups *g)
+{
+	free(g->of);
+	free(g->names);
+	free(g->sums);
+	free(g->counts);
+}
+
+/* false: out of memory */
+static bool groups_init(struct groups *g, const struct hs_model *m)
+{
+	const size_t room = m->nr_guests ? m->nr_guests : 1;
+	size_t *sorted = calloc(room, sizeof(*sorted)), nr = 0;
+
+	*g = (struct groups){ .of = calloc(room, sizeof(*g->of)),
+			      .names = calloc(room, sizeof(*g->names)),
+			      .sums = calloc(room, sizeof(*g->sums)),
+			      .counts = calloc(room, sizeof(*g->counts)) };
+	if (!sorted || !g->of || !g->names || !g->sums || !g->counts) {
+		free(sorted);
 		return false;
-	for (size_t k = 0; k < i; k++)
-		if (m->guests[k].opt_in.on && strcmp(m->guests[k].opt_in.group, m->guests[i].opt_in.group) == 0)
-			return false;
+	}
+	for (size_t i = 0; i < m->nr_guests; i++) {
+		g->of[i] = NO_GROUP;
+		if (m->guests[i].opt_in.on)
+			sorted[nr++] = i;
+	}
+	qsort_r(sorted, nr, sizeof(*sorted), by_group, (void *)(uintptr_t)m);
+	/* For now the number of a group is that of its first guest. */
+	for (size_t k = 0; k < nr; k++)
+		g->of[sorted[k]] =
+		    k && strcmp(m->guests[sorted[k]].opt_in.group, m->guests[sorted[k - 1]].opt_in.group) == 0
+			? g->of[sorted[k - 1]]
+			: sorted[k];
+	free(sorted);
+	for (size_t i = 0; i < m->nr_guests; i++) {
+		if (g->of[i] == NO_GROUP)
+			continue;
+		if (g->of[i] == i) {
+			g->names[g->nr] = m->guests[i].opt_in.group;
+			g->of[i] = g->nr++;
+		} else {
+			g->of[i] = g->of[g->of[i]]; /* which stands before it, and has its number */
+		}
+	}
 	return true;
 }
 
-/* The sum over the group's guests of which it is known; f NULL: their number. */
-static size_t sum_group(const struct hs_model *m, const char *group, const struct hs_report_field *f, double *sum)
+/* The sum over each group's guests of which it is known; f NULL: their number. */
+static void group_samples(struct out *o, const struct hs_model *m, struct groups *g, const struct hs_report_field *f)
 {
-	size_t nr = 0;
-
-	*sum = 0;
+	memset(g->sums, 0, g->nr * sizeof(*g->sums));
+	memset(g->counts, 0, g->nr * sizeof(*g->counts));
 	for (size_t i = 0; i < m->nr_guests; i++) {
-		const struct hs_model_guest *g = &m->guests[i];
+		const struct hs_model_guest *guest = &m->guests[i];
 
-		if (!g->opt_in.on || strcmp(g->opt_in.group, group) != 0 || (f && !is_known(m, g, f)))
+		if (g->of[i] == NO_GROUP || (f && !is_known(m, guest, f)))
 			continue;
-		*sum += f ? scaled(f, &g->report, &g->report.ledger) : 1;
-		nr++;
+		g->sums[g->of[i]] += f ? scaled(f, &guest->report, &guest->report.ledger) : 1;
+		g->counts[g->of[i]]++;
 	}
-	return nr;
-}
-
-static void group_samples(struct out *o, const struct hs_model *m, const struct hs_report_field *f)
-{
-	double sum;
-
-	for (size_t i = 0; i < m->nr_guests; i++) {
-		const char *group = m->guests[i].opt_in.group;
-
-		if (!is_first_of_group(m, i) || !sum_group(m, group, f, &sum))
+	for (size_t k = 0; k < g->nr; k++) {
+		if (!g->counts[k])
 			continue;
-		open_sample(o, NULL, group);
-		number(o, sum);
+		open_sample(o, NULL, g->names[k]);
+		number(o, g->sums[k]);
 	}
 }
 
-static void groups(struct out *o, const struct hs_model *m)
+/* false: out of memory */
+static bool groups(struct out *o, const struct hs_model *m)
 {
-	family(o, GAUGE, "hs_share_group_guests", NULL, "Guests that are opted in to the trust group.");
-	group_samples(o, m, NULL);
-	for (const struct hs_report_field *f = NULL; (f = next_field(GROUP, f));) {
+	struct groups g;
+	const bool there = groups_init(&g, m);
+
+	if (there) {
+		family(o, GAUGE, "hs_share_group_guests", NULL, "Guests that are opted in to the trust group.");
+		group_samples(o, m, &g, NULL);
+	}
+	for (const struct hs_report_field *f = NULL; there && (f = next_field(GROUP, f));) {
 		begin_field(o, f, GROUP);
-		group_samples(o, m, f);
+		group_samples(o, m, &g, f);
 	}
+	groups_finish(&g);
+	return there;
 }
 
 char *hs_metrics_text(const struct hs_model *m, bool openmetrics, size_t *len)
 {
 	struct out o = { .open = openmetrics };
 	char *text = NULL;
+	bool whole;
 
 	o.f = open_memstream(&text, len);
 	if (!o.f)
@@ -321,10 +379,10 @@ char *hs_metrics_text(const struct hs_model *m, bool openmetrics, size_t *len)
 	of_host(&o, m);
 	of_totals(&o, m);
 	guests(&o, m);
-	groups(&o, m);
+	whole = groups(&o, m);
 	if (openmetrics)
 		(void)fputs("# EOF\n", o.f);
-	if (fclose(o.f)) {
+	if (fclose(o.f) || !whole) {
 		free(text);
 		return NULL;
 	}

@@ -4,7 +4,7 @@ set -euo pipefail
 keeper=$(dirname "$(readlink -f "$0")")/../ksm.sh
 cd "$(dirname "$keeper")/../build/release/tests/bench"
 
-names=(hash index view live)
+names=(hash index view live guests)
 # The one that uses KSM leaves it as it was, also when it is interrupted.
 below() { case $1 in live) "$keeper" "./bench_$1" "${@:2}" ;; *) "./bench_$1" "${@:2}" ;; esac; }
 name=${1:-}

@@ -56,6 +56,15 @@ const char *hs_http_query(const struct hs_http_exchange *x, const char *key)
 	return find(x->query, x->nr_query, key);
 }
 
+const char *hs_http_other_query(const struct hs_http_exchange *x, bool (*known)(const void *ctx, const char *key),
+				const void *ctx)
+{
+	for (size_t i = 0; i < x->nr_query; i++)
+		if (!known(ctx, x->query[i].key))
+			return x->query[i].key;
+	return NULL;
+}
+
 const char *hs_http_header(const struct hs_http_exchange *x, const char *key)
 {
 	return find(x->headers, x->nr_headers, key);
@@ -102,6 +111,13 @@ void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *
 		FUZZ_CHECK(status == 200 && len && body[len - 1] == '\n', "%s", content_type);
 }
 
+void hs_http_reply_with(struct hs_http_exchange *x, unsigned int status, const char *content_type, char *body,
+			size_t len)
+{
+	hs_http_reply(x, status, content_type, body, len, NULL);
+	free(body);
+}
+
 /* ---- the daemon behind ---- */
 
 static struct {
@@ -126,10 +142,19 @@ static const struct hs_model *ask_model(void *ctx)
 	return &m;
 }
 
+/* On this thread, at once. */
+static void ask_work(void *ctx, const struct hs_work *work)
+{
+	work->run(work->arg, ask_model(ctx));
+	work->done(work->arg, true);
+}
+
 static const struct hs_history *ask_history(void *ctx)
 {
 	static struct hs_history_point points[4];
-	static const struct hs_history h = { .points = points, .room = 4, .first = 3, .nr = 4, .resolution_s = 60 };
+	static const struct hs_history h = {
+		.points = points, .room = 4, .first = 3, .nr = 4, .taken = 9, .resolution_s = 60
+	};
 
 	(void)ctx;
 	return &h;
@@ -225,6 +250,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const int rcs[] = { 0, 0, -ENOENT, -EINVAL, -ENOTCONN, -EBUSY, -ENOMEM, -EIO };
 	static const struct hs_control control = { .model = ask_model,
 						   .history = ask_history,
+						   .work = ask_work,
 						   .set_mode = set_mode,
 						   .after_default = after_default,
 						   .opt_in = opt_in,

@@ -206,7 +206,8 @@ int __wrap_open(const char *path, int flags, mode_t mode)
 
 	if (changes && step(A_FILE))
 		return answer(EMFILE);
-	return __real_open(changes && dead() ? "/dev/null" : path, flags, mode);
+	/* The lock is the kernel's, and goes with the process. */
+	return __real_open(changes && dead() && !strstr(path, "/ksm.lock") ? "/dev/null" : path, flags, mode);
 }
 
 int __wrap_fflush(FILE *f)

@@ -487,6 +487,13 @@ START_TEST(test_share_ksm_counters)
 	ck_assert_int_eq(hs_ksm_counters(&host, &c, &err), 0);
 	ck_assert_uint_eq(c.pages_shared, 5);
 	ck_assert_uint_eq(c.pages_sharing, 11);
+	ck_assert(!c.ksmd_runs);
+	put(ksm_dir, "run", "1\n");
+	ck_assert_int_eq(hs_ksm_pages(&host, &c, &err), 0);
+	ck_assert_uint_eq(c.pages_sharing, 11);
+	ck_assert(c.ksmd_runs);
+	put(ksm_dir, "run", "0\n");
+	ck_assert_int_eq(hs_ksm_counters(&host, &c, &err), 0);
 	ck_assert_uint_eq(c.zero_pages, 3);
 	ck_assert(c.ksmd_cpu_us == UINT64_MAX); /* no such thread */
 

@@ -95,6 +95,8 @@ static void make(void)
 	put("thp/enabled", "always [madvise] never\n");
 	put("thp/khugepaged/defrag", "1\n");
 	put("ksm/run", "0\n");
+	put("proc/1/ksm_stat", "ksm_rmap_items 300\nksm_zero_pages 256\nksm_merging_pages 256\n");
+	put("proc/1/smaps_rollup", "Rss: 9 kB\nKSM:                1024 kB\n");
 	put("ksm/advisor_mode", "[none] scan-time\n");
 	put("ksm/smart_scan", "0\n");
 	put("ksm/pages_shared", "10\n");
@@ -182,7 +184,8 @@ static const struct {
 	{ "proc/meminfo",
 	  "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\nSwapTotal: 2097152 kB\nSwapFree: 1048576 kB\n", "swap",
 	  "2048 MiB, 1024 MiB of it in use", HS_FINDING_NOTE },
-	{ "ksm/pages_sharing", "4194304\n", "memory-to-unshare", "would take 16385 MiB; 8192 MiB", HS_FINDING_WARNING },
+	{ "proc/1/smaps_rollup", "KSM: 16777216 kB\n", "memory-to-unshare", "would take at most 16385 MiB; 8192 MiB",
+	  HS_FINDING_WARNING },
 	{ "ksm/run", NULL, "ksm", "no KSM", HS_FINDING_OBSTACLE },
 	{ "ksm/run", "1\n", "ksm", "is running", HS_FINDING_NOTE },
 	{ "ksm/run", "2\n", "ksm", "unmerge", HS_FINDING_NOTE },
@@ -211,6 +214,32 @@ START_TEST(test_service_diagnose_files)
 	for (size_t i = 0; i < nr; i++)
 		others += found[i].level != HS_FINDING_OK && strcmp(found[i].name, changes[_i].name) != 0;
 	ck_assert_uint_eq(others, 0);
+}
+END_TEST
+
+/* What KSM's counters still hold of what has ended, or was unshared, since ksmd was stopped, is not told as a fact. */
+START_TEST(test_service_diagnose_stale_counters)
+{
+	static const struct {
+		const char *file, *content, *text;
+	} steps[] = {
+		/* A guest has ended: what it had stays in the host's counters. */
+		{ "ksm/pages_sharing", "58368\n", "would take at most 2 MiB;" },
+		/* The other was unshared: its own counter has not followed, its page tables have. */
+		{ "proc/1/smaps_rollup", "Rss: 9 kB\nKSM:                   0 kB\n", "would take 1 MiB;" },
+		{ "ksm/ksm_zero_pages", "0\n", "would take 0 MiB;" },
+		/* A kernel that does not say it of page tables, and one that says nothing of a process. */
+		{ "proc/1/smaps_rollup", "Rss: 9 kB\n", "would take at most 1 MiB;" },
+		{ "proc/1/ksm_stat", NULL, "would take at most 228 MiB, by the counters that ksmd left" },
+		/* ksmd works. */
+		{ "ksm/run", "1\n", "would take 228 MiB;" },
+	};
+
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		put(steps[i].file, steps[i].content);
+		look();
+		check("memory-to-unshare", HS_FINDING_OK, steps[i].text);
+	}
 }
 END_TEST
 
@@ -343,6 +372,7 @@ int main(void)
 	tcase_add_checked_fixture(c, make, unmake);
 	tcase_add_test(c, test_service_diagnose_well);
 	tcase_add_loop_test(c, test_service_diagnose_files, 0, sizeof(changes) / sizeof(changes[0]));
+	tcase_add_test(c, test_service_diagnose_stale_counters);
 	tcase_add_test(c, test_service_diagnose_probe);
 	tcase_add_test(c, test_service_diagnose_kvm_guests);
 	tcase_add_test(c, test_service_diagnose_names);

@@ -75,6 +75,10 @@ static const struct {
 	{ "[service]\nsocket =;/run/a\n", "file:2: [service] socket: a value cannot begin with ;" },
 	/* Keys that are right alone: the line that came last, and where the others stand. */
 	{ "[service]\nsocket = control.sock\n", "file:2: [service] socket is no absolute path" },
+	{ "[service]\nhistory_resolution_s = 1\nhistory_hours = 28\n",
+	  "file:3: [service] history_hours at history_resolution_s would take 100000 points or more: go back less far, "
+	  "or "
+	  "take points less often; history_hours = 28, line 3; history_resolution_s = 1, line 2" },
 	{ "[service]\n\nstate_dir = state\n", "file:3: [service] state_dir is no absolute path" },
 	{ "[service]\ntcp_port = 9100\ntcp_address = 0.0.0.0\n",
 	  "file:3: [service] tcp_address is no loopback address: 127.0.0.1 or ::1; tcp_address = 0.0.0.0, line 3; "

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "service/daemon/scan_thread.h"
+#include "service/daemon/scan_thread_internal.h"
 
 /* ---- the pipeline ---- */
 
@@ -329,7 +329,7 @@ END_TEST
 /* However long a job takes, it gives signs of life, and stays the job that it is. */
 START_TEST(test_service_scan_thread_long_job_lives)
 {
-	struct hs_scan_thread_snapshot snap;
+	struct hs_scan_thread_snapshot snap = { 0 };
 	unsigned int nr = 0;
 
 	add(10);
@@ -338,8 +338,7 @@ START_TEST(test_service_scan_thread_long_job_lives)
 	post((struct hs_job){ .kind = HS_JOB_UNSHARE });
 	UNTIL(p.nr_unshared == 1);
 	while (done.nr < 2) {
-		ck_assert_int_eq(hs_scan_thread_snapshot(scan, &snap), 0);
-		free(snap.reports);
+		hs_scan_thread_snapshot(scan, &snap);
 		if (strcmp(snap.stage, "job") == 0)
 			nr++;
 		else
@@ -349,6 +348,32 @@ START_TEST(test_service_scan_thread_long_job_lives)
 	}
 	ck_assert_msg(done.rc == 0, "%s", done.text);
 	ck_assert_uint_gt(nr, 10);
+	hs_scan_thread_release(&snap);
+}
+END_TEST
+
+/* The thread gives way to everybody, also while it writes what is known of it: whoever asks does not wait for that. */
+START_TEST(test_service_scan_thread_snapshot_does_not_wait)
+{
+	struct hs_scan_thread_snapshot snap = { 0 };
+	uint64_t alive_ms, read_ms;
+
+	add(10);
+	add(11);
+	UNTIL(done.nr == 2);
+	hs_scan_thread_snapshot(scan, &snap);
+	ck_assert_ptr_nonnull(snap.reports);
+	alive_ms = snap.alive_ms;
+	read_ms = snap.read_ms;
+	(void)pthread_mutex_lock(&scan->lock); /* as the thread has it, interrupted there */
+	nap_ms(50);
+	hs_scan_thread_snapshot(scan, &snap);
+	(void)pthread_mutex_unlock(&scan->lock);
+	ck_assert_ptr_nonnull(snap.reports);
+	ck_assert_uint_ge(snap.read_ms - read_ms, 50);
+	ck_assert_uint_eq(snap.alive_ms - alive_ms, snap.read_ms - read_ms);
+	hs_scan_thread_release(&snap);
+	hs_scan_thread_release(&snap);
 }
 END_TEST
 
@@ -538,6 +563,7 @@ int main(void)
 	tcase_set_timeout(c, 60);
 	tcase_add_test(c, test_service_scan_thread_quit_is_told_last);
 	tcase_add_test(c, test_service_scan_thread_long_job_lives);
+	tcase_add_test(c, test_service_scan_thread_snapshot_does_not_wait);
 	tcase_add_test(c, test_service_scan_thread_left_stays_out);
 	tcase_add_test(c, test_service_scan_thread_left_of_a_guest);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);

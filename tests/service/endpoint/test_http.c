@@ -4,8 +4,11 @@
  */
 #include "hs_test.h"
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -21,6 +24,7 @@
 #define IDLE_S          1
 #define REQUEST_S       2
 #define ANSWER_S        6
+#define LOOK_S          3
 #define MAX_WAITING     6 /* of MAX_CONNECTIONS */
 #define MAX_BODY        4096
 #define LARGE           (8U << 20)
@@ -34,12 +38,30 @@ static pid_t server;
 static struct hs_http_exchange *pending[MAX_PENDING];
 static size_t nr_pending;
 
+static size_t nr_open(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	size_t nr = 0;
+
+	while (d && readdir(d))
+		nr++;
+	if (d)
+		(void)closedir(d);
+	return nr;
+}
+
 static void handle(void *ctx, struct hs_http_exchange *x)
 {
 	static char *large;
+	char number[32];
 	size_t len;
 
 	(void)ctx;
+	if (strcmp(hs_http_path(x), "/descriptors") == 0) {
+		(void)snprintf(number, sizeof(number), "open=%zu", nr_open());
+		hs_http_reply(x, 200, "text/plain", number, strlen(number), NULL);
+		return;
+	}
 	if (strcmp(hs_http_path(x), "/pending") == 0) {
 		pending[nr_pending++] = x;
 		return;
@@ -63,7 +85,7 @@ static int on_end(sd_event_source *s, const struct signalfd_siginfo *si, void *a
 	return sd_event_exit(sd_event_source_get_event(s), 0);
 }
 
-static const struct hs_http_config server_config = {
+static struct hs_http_config server_config = {
 	.socket_path = sock,
 	.socket_mode = 0600,
 	.tcp_address = "127.0.0.1",
@@ -72,6 +94,7 @@ static const struct hs_http_config server_config = {
 	.request_s = REQUEST_S,
 	.max_body_bytes = MAX_BODY,
 	.answer_s = ANSWER_S,
+	.look_s = LOOK_S,
 	.max_waiting = MAX_WAITING,
 };
 
@@ -318,11 +341,130 @@ START_TEST(test_service_http_waiting_clients_go)
 		(void)close(fd);
 		for (size_t i = 0; i < MAX_WAITING; i++)
 			(void)close(fds[i]);
-		(void)usleep(1500000); /* two sweeps */
+		/* Noticed at once: the next ones find all places. */
 	}
 	/* All that were left behind are answered at once. */
 	(void)hs_raw_status(client(), "GET /release HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer));
 	ck_assert_int_eq(hs_raw_status(client(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)), 200);
+}
+END_TEST
+
+/* A port that nobody has now. */
+static uint16_t free_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(a);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+	(void)close(fd);
+	return ntohs(a.sin_port);
+}
+
+/* What the server has open, as it says on the socket. */
+static long descriptors(void)
+{
+	int fd = client();
+	const char *at;
+
+	ck_assert_int_eq(hs_raw_status(fd, "GET /descriptors HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)),
+			 200);
+	(void)close(fd);
+	at = strstr(answer, "open=");
+	ck_assert_ptr_nonnull(at);
+	return strtol(at + 5, NULL, 10);
+}
+
+static void descriptors_become(long nr)
+{
+	const uint64_t until = hs_raw_now_us() + 30000000;
+	long now;
+
+	while ((now = descriptors()) != nr) {
+		ck_assert_msg(hs_raw_now_us() < until, "%ld are open, not %ld", now, nr);
+		(void)usleep(10000);
+	}
+}
+
+/*
+ * Whoever hangs up while an answer is waited for is noticed then, and not by any limit of time (there is none here),
+ * over TCP as on the socket; also who has sent more, and who has closed the sending side only, over TCP.
+ */
+START_TEST(test_service_http_hangs_up)
+{
+	static const char *const more[] = { "", "", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" };
+	long before;
+	int fds[6];
+
+	server_config.answer_s = server_config.look_s = server_config.request_s = server_config.timeout_s = 3600;
+	server_config.tcp_port = free_port();
+	start();
+	(void)descriptors(); /* whoever saw whether it listens has left by now */
+	before = descriptors();
+	for (size_t i = 0; i < 6; i++) {
+		fds[i] = i < 3 ? hs_raw_tcp("127.0.0.1", server_config.tcp_port) : client();
+		ck_assert_int_ge(fds[i], 0);
+		ck_assert(hs_raw_say(fds[i], "GET /pending HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+		ck_assert(hs_raw_say(fds[i], more[i % 3]));
+	}
+	descriptors_become(before + 6);
+	(void)shutdown(fds[0], SHUT_WR);
+	for (size_t i = 1; i < 6; i++)
+		(void)close(fds[i]);
+	descriptors_become(before);
+	(void)close(fds[0]);
+	ck_assert_int_eq(hs_raw_status(client(), "GET /release HTTP/1.1\r\nHost: x\r\n\r\n", answer, sizeof(answer)),
+			 200);
+	stop();
+}
+END_TEST
+
+/* A question waits less long than a change. */
+START_TEST(test_service_http_looks_wait_less)
+{
+	const uint64_t began = hs_raw_now_us();
+	bool closed;
+	int fd = client();
+
+	ck_assert(hs_raw_say(fd, "GET /pending HTTP/1.1\r\nHost: x\r\n\r\n"));
+	(void)hs_raw_read(fd, answer, sizeof(answer), 30000, &closed);
+	ck_assert_msg(strncmp(answer, "HTTP/1.1 503", 12) == 0, "%s", answer);
+	ck_assert_uint_ge(hs_raw_now_us() - began, LOOK_S * UINT64_C(1000000));
+	(void)close(fd);
+}
+END_TEST
+
+/*
+ * No step of a request waits for the accuracy of a timer (250 ms, unless it is asked for): 100 requests of 12 KiB, in
+ * pieces, one after another. With one such wait each they would take 25 s, without it they take milliseconds.
+ */
+START_TEST(test_service_http_no_timer_waits)
+{
+	char request[160], piece[1024];
+	uint64_t began;
+	int fd;
+
+	server_config.max_body_bytes = 16384;
+	start();
+	began = hs_raw_now_us();
+	fd = client();
+	(void)snprintf(request, sizeof(request), "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n",
+		       12 * sizeof(piece));
+	memset(piece, 'a', sizeof(piece));
+	for (int i = 0; i < 100; i++) {
+		bool closed;
+
+		ck_assert(hs_raw_say(fd, request));
+		for (int k = 0; k < 12; k++)
+			ck_assert(hs_raw_send(fd, piece, sizeof(piece)));
+		ck_assert_uint_gt(hs_raw_read(fd, answer, sizeof(answer), 10000, &closed), 0);
+		ck_assert_msg(strncmp(answer, "HTTP/1.1 200", 12) == 0, "%s", answer);
+	}
+	(void)printf("http: 100 requests of 12 KiB in %llu ms\n", (unsigned long long)(hs_raw_now_us() - began) / 1000);
+	ck_assert_uint_lt(hs_raw_now_us() - began, 10000000);
+	(void)close(fd);
+	stop();
 }
 END_TEST
 
@@ -561,7 +703,7 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("service/http");
-	TCase *c = tcase_create("all");
+	TCase *c = tcase_create("all"), *own = tcase_create("own");
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	tcase_add_checked_fixture(c, start, stop);
@@ -580,7 +722,12 @@ int main(void)
 	tcase_add_test(c, test_service_http_answers);
 	tcase_add_test(c, test_service_http_garbage);
 	tcase_add_test(c, test_service_http_start);
+	tcase_add_test(c, test_service_http_looks_wait_less);
+	tcase_add_test(own, test_service_http_hangs_up);
+	tcase_add_test(own, test_service_http_no_timer_waits);
 	tcase_set_timeout(c, 60);
+	tcase_set_timeout(own, 60);
 	suite_add_tcase(s, c);
+	suite_add_tcase(s, own);
 	return hs_test_run(s);
 }

@@ -100,6 +100,23 @@ START_TEST(test_service_metrics_unknown_is_absent)
 }
 END_TEST
 
+/* KSM's own counters go on standing where ksmd left them: stopped, they say nothing of now. */
+START_TEST(test_service_metrics_stopped_ksmd)
+{
+	make();
+	m.has_ksm = true;
+	m.ksm.pages_shared = 3;
+	m.ksm.pages_sharing = 5;
+	m.ksm.full_scans = 7;
+	ck_assert(!has_sample("hs_share_kernel_ksm_pages_shared"));
+	ck_assert(!has_sample("hs_share_kernel_ksm_pages_sharing"));
+	ck_assert(has("hs_share_kernel_ksm_full_scans_total 7", false));
+	m.ksm.ksmd_runs = true;
+	ck_assert(has("hs_share_kernel_ksm_pages_shared 3", false));
+	ck_assert(has("hs_share_kernel_ksm_pages_sharing 5", false));
+}
+END_TEST
+
 START_TEST(test_service_metrics_values)
 {
 	make();
@@ -134,6 +151,33 @@ START_TEST(test_service_metrics_values)
 }
 END_TEST
 
+/* As many groups as there may be, each in pieces; they come in the order of their first guests. */
+START_TEST(test_service_metrics_many_groups)
+{
+	const size_t nr = 5000;
+	struct hs_model_guest *many = calloc(nr, sizeof(*many));
+	char *all, *first, *second;
+
+	ck_assert_ptr_nonnull(many);
+	make();
+	for (size_t i = 0; i < nr; i++) {
+		many[i] = guests[0];
+		(void)snprintf(many[i].opt_in.group, sizeof(many[i].opt_in.group), "n%zu", (i * 7) % (nr / 2));
+		many[i].opt_in.on = i != nr - 1;
+	}
+	m.guests = many;
+	m.nr_guests = nr;
+	all = text(true);
+	first = strstr(all, "\nhs_share_group_guests{group=\"n0\"} 2\n");
+	second = strstr(all, "\nhs_share_group_guests{group=\"n7\"} 2\n");
+	ck_assert(first && second && first < second);
+	ck_assert_ptr_nonnull(strstr(all, "\nhs_share_group_guests{group=\"n2493\"} 1\n")); /* of the last guest */
+	ck_assert_ptr_nonnull(strstr(all, "\nhs_share_group_memory_bytes{group=\"n1234\"} 2147483648\n"));
+	free(all);
+	free(many);
+}
+END_TEST
+
 START_TEST(test_service_metrics_formats)
 {
 	char *all;
@@ -160,7 +204,9 @@ int main(void)
 	TCase *c = tcase_create("all");
 
 	tcase_add_test(c, test_service_metrics_unknown_is_absent);
+	tcase_add_test(c, test_service_metrics_stopped_ksmd);
 	tcase_add_test(c, test_service_metrics_values);
+	tcase_add_test(c, test_service_metrics_many_groups);
 	tcase_add_test(c, test_service_metrics_formats);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
