@@ -189,7 +189,7 @@ static void stop(void)
 
 START_TEST(test_service_virt_test_driver)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 1 << 20 }, off = { .on = false };
+	const struct hs_opt_in_change on = { true, true, true, "web", 1 << 20, false }, off = { .on = false };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -253,7 +253,8 @@ END_TEST
 /* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
 START_TEST(test_service_virt_read_fails)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0 }, other = { true, true, true, "db", 0 };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0, false },
+				      other = { true, true, true, "db", 0, false };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -273,7 +274,7 @@ END_TEST
 
 START_TEST(test_service_virt_no_libvirtd)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0 };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0, false };
 
 	start("qemu:///system?socket=/nonexistent/socket");
 	UNTIL(t.text[0]);
@@ -292,7 +293,7 @@ END_TEST
 /* A libvirtd that takes the connection and never says a word: virConnectOpen has no limit of time. */
 START_TEST(test_service_virt_hangs)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0 };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0, false };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	char dir[] = "/tmp/hs-virt-XXXXXX", uri[256];
 	struct timespec begin, end;
