@@ -13,7 +13,7 @@ struct hs_ctl_options {
 	const char *socket;
 	const char *word; /* a guest, or a mode */
 	const char *group;
-	const char *config; /* of diagnose */
+	const char *config;  /* of diagnose */
 	uint64_t max_shared; /* 0: no limit */
 	bool has_max_shared;
 	pid_t pid;

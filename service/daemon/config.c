@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define MAX_FILE (UINT64_C(1) << 20)
-#define SPACE    " \t\r\n\v\f" /* what inih takes for space */
+#define BOM      "\xef\xbb\xbf" /* a mark that some editors put first; inih passes over it */
+#define SPACE    " \t\r\n\v\f"  /* what inih takes for space */
 
 void hs_config_defaults(struct hs_config *out)
 {
@@ -116,7 +117,7 @@ static char *next_line(char *buf, int size, void *stream)
 	memcpy(buf, r->text, len);
 	buf[len] = '\0';
 	r->text = stop;
-	check_section(r, buf);
+	check_section(r, r->line == 1 && strncmp(buf, BOM, strlen(BOM)) == 0 ? buf + strlen(BOM) : buf);
 	return r->rc ? NULL : buf;
 }
 

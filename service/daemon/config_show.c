@@ -92,6 +92,21 @@ void hs_config_keep_static(struct hs_config *fresh, const struct hs_config *old)
 	}
 }
 
+/* All of it as comments that no reader takes for keys. */
+static void print_rule_help(FILE *f)
+{
+	(void)fprintf(f, "\n# Rules that find guests, each in a section [discover NAME] with these keys:\n");
+	for (int k = 0; k < HS_RULE_NR_KEYS; k++) {
+		const struct hs_rule_key_doc *d = &hs_rule_key_docs[k];
+
+		(void)fprintf(f, "#   %s: %s (%s%s%s)\n", d->name, d->what, d->allowed, d->def[0] ? "; default " : "",
+			      d->def);
+	}
+	(void)fprintf(
+	    f, "# Ready ones, which hold when \"#  \" is taken away; docs/discovery.md says more of each:\n#\n%s",
+	    hs_rules_examples);
+}
+
 void hs_config_print(FILE *f, const struct hs_config *cfg, bool example)
 {
 	const char *section = "";
@@ -115,11 +130,7 @@ void hs_config_print(FILE *f, const struct hs_config *cfg, bool example)
 		}
 	}
 	if (example)
-		(void)fprintf(
-		    f,
-		    "\n# Rules that find guests, in sections [discover NAME]. Ready ones, to be taken over by "
-		    "taking \"#  \" away:\n#\n%s",
-		    hs_rules_examples);
+		print_rule_help(f);
 	else
 		hs_rules_print(f, &cfg->rules);
 }

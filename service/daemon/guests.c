@@ -146,6 +146,10 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 	g->refusal.reason = HS_REASON_NONE;
 	g->undo_text[0] = '\0';
 	g->left_checked = false;
+	if (g->of_process.found) { /* it was said of the process before */
+		memset(&g->of_process, 0, sizeof(g->of_process));
+		hs_daemon_settle_opt_in(g);
+	}
 	if (!pid)
 		return 0;
 	g->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0U);

@@ -95,9 +95,9 @@ const char *hs_discovery_pid_file_of(const struct hs_discovery_pid_files *files,
 
 /* ---- who it is ---- */
 
-bool hs_discovery_executable(int dir_fd, char out[PATH_MAX])
+bool hs_discovery_executable(int dir_fd, const char *exe, char out[PATH_MAX])
 {
-	const ssize_t n = readlinkat(dir_fd, "exe", out, PATH_MAX - 1);
+	const ssize_t n = readlinkat(dir_fd, exe, out, PATH_MAX - 1);
 	const size_t tail = strlen(DELETED);
 	struct stat st;
 
@@ -105,7 +105,7 @@ bool hs_discovery_executable(int dir_fd, char out[PATH_MAX])
 		return false;
 	out[n] = '\0';
 	/* An upgrade of the VMM deletes the file that its guests run. One that is only called so is still linked. */
-	if ((size_t)n > tail && strcmp(out + n - tail, DELETED) == 0 && fstatat(dir_fd, "exe", &st, 0) == 0 &&
+	if ((size_t)n > tail && strcmp(out + n - tail, DELETED) == 0 && fstatat(dir_fd, exe, &st, 0) == 0 &&
 	    !st.st_nlink)
 		out[(size_t)n - tail] = '\0';
 	return true;

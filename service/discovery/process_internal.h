@@ -22,8 +22,11 @@ struct hs_discovery_pid_files {
 HS_MUST_USE int hs_discovery_pid_files_read(struct hs_discovery_pid_files *out, const struct hs_rule *rule);
 const char *hs_discovery_pid_file_of(const struct hs_discovery_pid_files *files, pid_t pid);
 
-/* The file it runs, without what the kernel adds when that was deleted. False: it has none, or is gone. */
-bool hs_discovery_executable(int dir_fd, char out[PATH_MAX]);
+/*
+ * The file it runs, without what the kernel adds when that was deleted. exe: its link, from dir_fd. False: it has none,
+ * or is gone.
+ */
+bool hs_discovery_executable(int dir_fd, const char *exe, char out[PATH_MAX]);
 
 /* Why it is not safe to believe what this process says of itself; false: it is. */
 bool hs_discovery_unsafe(int dir_fd, const struct hs_host *host, const struct hs_rule *rule, char why[256]);

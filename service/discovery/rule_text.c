@@ -7,6 +7,7 @@
 #include "rules.h"
 
 #define SECTION "discover "
+#define BOM     "\xef\xbb\xbf" /* a mark that some editors put first */
 
 const struct hs_rule_key_doc hs_rule_key_docs[HS_RULE_NR_KEYS] = {
 	[HS_RULE_SOURCE] = { "source", "process", "process or libvirt",
@@ -147,6 +148,8 @@ static char *next_line(char *buf, int size, void *stream)
 		keep_first(r, hs_error_set(&why, -EINVAL, "the line is longer than %d characters", size - 1), &why);
 		return NULL;
 	}
+	if (r->line == 1 && strncmp(buf, BOM, strlen(BOM)) == 0)
+		memmove(buf, buf + strlen(BOM), strlen(buf + strlen(BOM)) + 1);
 	memmove(buf, buf + strspn(buf, " \t"), strlen(buf + strspn(buf, " \t")) + 1);
 	close = buf[0] == '[' ? strchr(buf, ']') : NULL;
 	if (!close)

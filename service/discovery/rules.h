@@ -1,5 +1,5 @@
 /*
- * Rules that find guests without being told of each: sections [discover NAME] of the configuration. A rule looks for
+ * Rules that find guests without a request for each: sections [discover NAME] of the configuration. A rule looks for
  * processes (by executable, command line, cgroup, pid file) or for libvirt's domains (by name, by what their XML says),
  * and says by which name, in which trust group and up to which limit what it finds is opted in.
  *

@@ -17,6 +17,7 @@ struct walk {
 	struct hs_discovery_guest *guest;
 	size_t nr, room;
 	bool complete;
+	int proc_fd;
 	int rc;
 };
 
@@ -90,6 +91,17 @@ static bool look_closer(struct walk *w, int dir_fd, size_t rule, const char *exe
 	return g->result.found && !is_our_trouble(rc);
 }
 
+static bool fits_any(const struct hs_rules *rules, const char *executable)
+{
+	struct hs_rule_captures c = { 0 };
+
+	for (size_t i = 0; i < rules->nr; i++)
+		if (!rules->rule[i].of_domains &&
+		    hs_rule_pattern_match(&rules->rule[i], HS_RULE_EXECUTABLE, executable, true, &c))
+			return true;
+	return false;
+}
+
 static int visit(void *ctx, pid_t pid)
 {
 	struct walk *w = ctx;
@@ -99,7 +111,10 @@ static int visit(void *ctx, pid_t pid)
 	struct hs_procstat st;
 	int dir_fd;
 
-	if (pid == getpid())
+	/* Most processes are nobody's guests: of these no more is asked than which file they run. */
+	(void)snprintf(path, sizeof(path), "%d/exe", (int)pid);
+	if (pid == getpid() || !hs_discovery_executable(w->proc_fd, path, executable) ||
+	    !fits_any(q->rules, executable))
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/%d", q->host->proc_dir, (int)pid);
 	dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -108,7 +123,7 @@ static int visit(void *ctx, pid_t pid)
 			w->complete = false;
 		return 0;
 	}
-	if (!hs_discovery_executable(dir_fd, executable))
+	if (!hs_discovery_executable(dir_fd, "exe", executable))
 		goto out;
 	for (size_t i = 0; i < q->rules->nr; i++) {
 		struct hs_rule_captures c = { 0 };
@@ -137,7 +152,7 @@ static int visit(void *ctx, pid_t pid)
 	if (refused.process.pid)
 		add(w, &refused);
 	/* The number was read by path: it is this one's if the folder that was opened still answers. */
-	if (w->nr && w->guest[w->nr - 1].process.pid == pid && !hs_discovery_executable(dir_fd, executable))
+	if (w->nr && w->guest[w->nr - 1].process.pid == pid && !hs_discovery_executable(dir_fd, "exe", executable))
 		w->nr--;
 out:
 	(void)close(dir_fd);
@@ -175,7 +190,10 @@ int hs_discovery_walk(const struct hs_discovery_request *request, struct hs_disc
 		(void)hs_error_set(err, rc, "cannot read pid files: %s", strerror(-rc));
 	} else if (hs_rules_of_processes(request->rules)) {
 		w.complete = !rc;
-		rc = hs_hostfile_each_pid(request->host, visit, &w);
+		w.proc_fd = open(request->host->proc_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		rc = w.proc_fd < 0 ? -errno : hs_hostfile_each_pid(request->host, visit, &w);
+		if (w.proc_fd >= 0)
+			(void)close(w.proc_fd);
 		if (rc)
 			(void)hs_error_set(err, rc, "cannot walk over the processes: %s", strerror(-rc));
 	}
