@@ -62,10 +62,10 @@ static const char *read_placeholder(const char *text, struct placeholder *out)
 		if (strncmp(text, name, strlen(name)) != 0)
 			continue;
 		if (rest == close)
-			out->key = captured[i];
+			out->key = (int)captured[i];
 		if (captured[i] != HS_RULE_METADATA && rest[0] == '.' && rest[1] >= '0' && rest[1] <= '9' &&
 		    rest + 2 == close) {
-			out->key = captured[i];
+			out->key = (int)captured[i];
 			out->capture = (unsigned int)(rest[1] - '0');
 		}
 	}

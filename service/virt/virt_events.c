@@ -193,8 +193,9 @@ int hs_virt_watch(virConnectPtr conn, struct hs_virt_inbox *in, int events[HS_VI
 	hs_virt_inbox_set_lost(in, false);
 	/* A driver inside our own process has no line that could go silent. */
 	(void)virConnectSetKeepAlive(conn, KEEPALIVE_S, KEEPALIVE_COUNT);
-	if (virConnectRegisterCloseCallback(conn, on_close, ref(in), hs_virt_inbox_unref) < 0)
-		hs_virt_inbox_unref(in);
+	/* No reference: unregistering waits for a call of it that is under way, and a driver that never calls it drops
+	 * none. */
+	(void)virConnectRegisterCloseCallback(conn, on_close, in, NULL);
 	events[0] = watch(conn, VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), in);
 	events[1] = watch(conn, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, VIR_DOMAIN_EVENT_CALLBACK(on_metadata), in);
 	events[2] = watch(conn, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED, VIR_DOMAIN_EVENT_CALLBACK(on_device), in);

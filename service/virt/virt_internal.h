@@ -61,7 +61,7 @@ struct hs_virt_noted {
 
 /* What libvirt's loop reports of one connection. */
 struct hs_virt_inbox {
-	atomic_uint refs; /* the connection's, and one for each callback that libvirt has */
+	atomic_uint refs; /* the connection's, and one for each event that libvirt reports to it */
 	int fd;           /* poked when something came, and by who has a job */
 	pthread_mutex_t lock;
 	/* ---- under lock ---- */

@@ -410,7 +410,7 @@ START_TEST(test_service_discovery_walk_real)
 	    { "executable", "(/opt/kata/bin|/usr/bin)/cloud-hypervisor" }, { "group", "g" });
 	printf("%zu processes, 3 rules of which none fits: %.1f ms of processor time\n", nr_children, walk_real(&q));
 	USE(RULE("a"), { "executable", "/.*/test_walk" }, { "mount_namespace", "any" }, { "command_line", "test_walk" },
-	    { "group", "g" }, { "min_memory", "1000G" });
+	    { "group", "g" }, { "min_memory", "200T" });
 	printf("%zu processes that a rule fits: %.1f ms\n", nr_children, walk_real(&q));
 	for (size_t i = 0; i < nr_children; i++) {
 		const struct hs_rule_result *r = of(child[i]);
