@@ -22,6 +22,13 @@ awk '
 			if (line ~ /^\[/) {
 				end_list()
 				print ".Sh SECTION " line "\n.Bl -tag -width Ds"
+			} else if (line ~ /^#   [a-z_]+: /) { # of a rule
+				if (!nr_rules++) {
+					end_list()
+					print ".Sh RULES\nA section\n.Li [discover NAME]\nis a rule that finds guests; it has these keys.\n.Bl -tag -width Ds"
+				}
+				key = substr(line, 5, index(line, ":") - 5)
+				print ".It Va " key "\n" text(substr(line, index(line, ":") + 2)) "."
 			} else if (line ~ /^# /) {
 				note[++notes] = substr(line, 3)
 			} else if (line ~ /^#[a-z]/) {

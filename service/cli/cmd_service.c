@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "service/common/diagnose.h"
 #include "service_commands.h"
 #include "terminal.h"
 
@@ -24,7 +23,8 @@ enum {
 	OPT_COUNT,
 	OPT_SECONDS,
 	OPT_LOOK,
-	OPT_STEP
+	OPT_STEP,
+	OPT_CONFIG
 };
 
 struct command {
@@ -160,43 +160,6 @@ static int run_history(const struct hs_ctl_options *o)
 	return hs_ctl_show(o, all, &status, hs_show_history);
 }
 
-/* Through the daemon, which knows its guests; without one, as well as it goes. */
-static int run_diagnose(const struct hs_ctl_options *o)
-{
-	const struct hs_client_call call = { .method = "GET", .path = "/v1/diagnose", .timeout_s = 60 };
-	const struct hs_host host = HS_HOST_DEFAULT;
-	struct hs_finding *found = NULL;
-	struct hs_error err = { "" };
-	struct hs_probe probe;
-	json_t *answer = NULL;
-	const int failed = HS_EXIT_FAILED;
-	int status = 0, obstacles;
-	size_t nr;
-
-	answer = hs_ctl_try(o, &call, &status, &err);
-	if (!answer && status != HS_EXIT_NO_DAEMON) {
-		hs_complain("%s", err.text);
-		return status;
-	}
-	if (!answer) {
-		char safe[520];
-
-		if (!o->json)
-			(void)printf("(looked at from here: %s)\n",
-				     hs_terminal_safe(safe, sizeof(safe), err.text, sizeof(safe) - 1));
-		hs_diagnose_probe(&host, &probe);
-		if (hs_diagnose(&(struct hs_diagnose_request){ .host = &host, .probe = &probe }, &found, &nr, &err)) {
-			hs_complain("%s", err.text);
-			return HS_EXIT_FAILED;
-		}
-		answer = hs_diagnose_json(found, nr);
-		free(found);
-	}
-	obstacles = (int)json_integer_value(json_object_get(answer, "obstacles"));
-	status = hs_ctl_show(o, answer, &failed, hs_show_diagnose);
-	return status ? status : obstacles ? HS_EXIT_FAILED : 0;
-}
-
 /* ---- options ---- */
 
 static const struct argp_option all_options[] = {
@@ -213,6 +176,8 @@ static const struct argp_option all_options[] = {
 	{ "undo", OPT_UNDO, NULL, 0, "Undo what is shared.", 0 },
 	{ "interval", OPT_INTERVAL, "SECONDS", 0, "Between two refreshes. Default: 2.", 0 },
 	{ "count", OPT_COUNT, "N", 0, "End after N refreshes. Default: go on until interrupted.", 0 },
+	{ "config", OPT_CONFIG, "FILE", 0,
+	  "Look from here, with the rules of this configuration, which may be one that is still to be tried.", 0 },
 	{ "seconds", OPT_SECONDS, "N", 0, "The last N seconds only.", 0 },
 	{ "look", OPT_LOOK, NULL, 0,
 	  "Look into hot huge pages first, once, which makes it exact: their mappings are split for a second or two "
@@ -258,6 +223,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_NO_WAIT:
 		o->no_wait = true;
+		break;
+	case OPT_CONFIG:
+		o->config = arg;
 		break;
 	case OPT_ALL:
 		o->all = true;
@@ -315,6 +283,7 @@ static const int for_unshare[] = { OPT_ALL, 0 };
 static const int for_watch[] = { OPT_INTERVAL, OPT_COUNT, 0 };
 static const int for_report[] = { OPT_LOOK, OPT_NO_WAIT, 0 };
 static const int for_history[] = { OPT_SECONDS, OPT_STEP, 0 };
+static const int for_diagnose[] = { OPT_CONFIG, 0 };
 
 static const struct command commands[] = {
 	{ "status", "What the daemon does and what that saves.", NULL, false, false, none, run_status },
@@ -338,8 +307,11 @@ static const struct command commands[] = {
 	  "across guests. SURE is by what was looked at, UP TO if all is cold that hot huge pages promise.",
 	  NULL, false, false, for_report, hs_ctl_report },
 	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
-	{ "diagnose", "What this host can do, and what stands in the way. Works without the daemon as well.", NULL,
-	  false, false, none, run_diagnose },
+	{ "diagnose",
+	  "What this host can do, what stands in the way, and which guests the configured rules find. Works without "
+	  "the "
+	  "daemon as well.",
+	  NULL, false, false, for_diagnose, hs_ctl_diagnose },
 	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, hs_ctl_reload },
 };
 

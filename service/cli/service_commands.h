@@ -13,6 +13,7 @@ struct hs_ctl_options {
 	const char *socket;
 	const char *word; /* a guest, or a mode */
 	const char *group;
+	const char *config;  /* of diagnose */
 	uint64_t max_shared; /* 0: no limit */
 	bool has_max_shared;
 	pid_t pid;
@@ -47,6 +48,9 @@ int hs_ctl_unshare(const struct hs_ctl_options *o);
 /* ---- cmd_report.c ---- */
 
 int hs_ctl_report(const struct hs_ctl_options *o);
+/* ---- cmd_diagnose.c ---- */
+
+int hs_ctl_diagnose(const struct hs_ctl_options *o);
 
 /* ---- how answers are shown ---- */
 

@@ -51,6 +51,8 @@ void hs_show_status(const json_t *s)
 	const json_t *memory = json_object_get(s, "memory"), *process = json_object_get(s, "process");
 	const bool other = strcmp(str(s, "mode"), str(s, "effective")) != 0;
 	char a[32], b[32], c[32], t[SAFE_MAX];
+	const json_t *link;
+	size_t i;
 
 	(void)printf("hs-shared %s, up %" PRId64 " s\n", safe(t, str(s, "version")), num(s, "uptime_ms") / 1000);
 	(void)printf("mode      %s", safe(t, str(s, "mode")));
@@ -73,8 +75,10 @@ void hs_show_status(const json_t *s)
 	(void)printf("could save %s\n", hs_human_bytes(c, num(saving, "could_save_bytes")));
 	(void)printf("memory    %s of %s available\n", hs_human_bytes(a, num(memory, "available_bytes")),
 		     hs_human_bytes(b, num(memory, "total_bytes")));
-	if (yes(virt, "configured"))
-		(void)printf("libvirt   %s\n", safe(t, str(virt, "text")));
+	json_array_foreach(json_object_get(virt, "connections"), i, link)
+	{
+		(void)printf("libvirt   %s\n", safe(t, str(link, "text")));
+	}
 	(void)printf("service   %.2f s CPU, %s of memory\n", json_number_value(json_object_get(process, "cpu_seconds")),
 		     hs_human_bytes(a, num(process, "rss_bytes")));
 }
@@ -236,6 +240,35 @@ void hs_show_guest(const json_t *g)
 	}
 }
 
+/* What rules find, where there are some. */
+static void show_found(const json_t *d)
+{
+	char name[SAFE_MAX], group[SAFE_MAX], rule[SAFE_MAX], t[SAFE_MAX], a[32];
+	const json_t *f;
+	size_t i, taken = 0;
+
+	if (*str(d, "error"))
+		(void)printf("%sguests by rules: %s%s\n", colour(RED), safe(t, str(d, "error")), colour(PLAIN));
+	json_array_foreach(json_object_get(d, "found"), i, f)
+	{
+		taken += yes(f, "taken");
+		(void)printf("%s%-7s%s rule %s: ", yes(f, "taken") ? colour(GREEN) : colour(YELLOW),
+			     yes(f, "taken") ? "found" : "refused", colour(PLAIN), safe(rule, str(f, "rule")));
+		(void)printf("%s", safe(name, str(f, "name")));
+		if (num(f, "pid"))
+			(void)printf(" (process %" PRId64 ")", num(f, "pid"));
+		if (*str(f, "group"))
+			(void)printf(", group %s", safe(group, str(f, "group")));
+		if (num(f, "max_shared_bytes"))
+			(void)printf(", at most %s", hs_human_bytes(a, num(f, "max_shared_bytes")));
+		(void)printf("\n");
+		if (!yes(f, "taken"))
+			(void)printf("         -> %s\n", safe(t, str(f, "reason")));
+	}
+	(void)printf("%zu rules find %zu guests", json_array_size(json_object_get(d, "rules")), taken);
+	(void)printf("; %zu are refused\n", json_array_size(json_object_get(d, "found")) - taken);
+}
+
 void hs_show_diagnose(const json_t *answer)
 {
 	const json_t *f;
@@ -257,6 +290,8 @@ void hs_show_diagnose(const json_t *answer)
 	}
 	(void)printf("%" PRId64 " obstacles, %" PRId64 " warnings\n", num(answer, "obstacles"),
 		     num(answer, "warnings"));
+	if (json_object_get(answer, "discovery"))
+		show_found(json_object_get(answer, "discovery"));
 }
 
 void hs_show_history(const json_t *answer)

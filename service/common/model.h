@@ -36,6 +36,7 @@ struct hs_opt_in_change {
 	bool has_group, has_max_shared; /* the request names it */
 	char group[HS_GROUP_MAX];
 	uint64_t max_shared_bytes;
+	bool stay_off; /* out, whatever a rule says: it is written down as such */
 };
 void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change);
 
@@ -100,6 +101,7 @@ struct hs_model_guest {
 	enum hs_guest_source source;
 	pid_t pid; /* 0: not running */
 	struct hs_opt_in opt_in;
+	char rule[64]; /* of the configuration, that opts it in; "": none does */
 	enum hs_guest_state state;
 	struct hs_obstacle obstacle; /* why nothing is shared of it; "reason" to who asks */
 	bool has_report;             /* the pipeline has looked at it */
@@ -114,6 +116,14 @@ struct hs_model_look {
 	int64_t asked_at_s, ended_at_s; /* Unix time; 0: it was not, it has not */
 	char text[512];                 /* why it failed */
 	json_t *report;                 /* what /v1/report answered at its end; NULL: it is not done */
+};
+
+/* A connection to libvirt. */
+#define HS_MODEL_MAX_LINKS 8
+struct hs_model_link {
+	char uri[512];
+	bool connected;
+	char text[512]; /* the last thing that was said of it */
 };
 
 struct hs_model {
@@ -132,8 +142,8 @@ struct hs_model {
 	uint64_t silent_ms;          /* since the scan's thread last gave a sign of life */
 	uint64_t cycles;
 	uint64_t last_cycle_ms;
-	bool libvirt_configured, libvirt_connected;
-	char libvirt_uri[256], libvirt_text[512]; /* the last thing it said of the connection */
+	struct hs_model_link links[HS_MODEL_MAX_LINKS];
+	size_t nr_links; /* 0: no libvirt is configured */
 	uint64_t memory_total_bytes, memory_available_bytes;
 	double psi_some_avg10;                    /* percent; negative: the kernel does not say */
 	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */

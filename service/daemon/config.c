@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define MAX_FILE (UINT64_C(1) << 20)
-#define SPACE    " \t\r\n\v\f" /* what inih takes for space */
+#define BOM      "\xef\xbb\xbf" /* a mark that some editors put first; inih passes over it */
+#define SPACE    " \t\r\n\v\f"  /* what inih takes for space */
 
 void hs_config_defaults(struct hs_config *out)
 {
@@ -32,6 +33,7 @@ void hs_config_defaults(struct hs_config *out)
 	out->history_hours = 24;
 	(void)snprintf(out->libvirt_uri, sizeof(out->libvirt_uri), "qemu:///system");
 	(void)snprintf(out->libvirt_pid_dir, sizeof(out->libvirt_pid_dir), "/run/libvirt/qemu");
+	out->discover_interval_s = 30;
 	out->pipeline = hs_pipeline_config_default;
 	out->pipeline.share = hs_share_config_default;
 	out->pipeline.cpu_percent = 10;
@@ -72,15 +74,23 @@ static int complain(struct reader *r, const char *fmt, ...)
 	return 0;
 }
 
-/* inih takes no notice of what stands behind a section; only a comment may. */
+/* inih takes no notice of what stands behind a section, where only a comment may, nor of a section without keys. */
 static void check_section(struct reader *r, const char *line)
 {
 	const char *close = line[0] == '[' ? strchr(line, ']') : NULL;
-	const char *rest = close ? close + 1 + strspn(close + 1, SPACE) : "";
+	const char *rest = close ? close + 1 + strspn(close + 1, SPACE) : "", *rule;
+	struct hs_error why = { "" };
+	char section[200];
 
 	if (*rest && !(*rest == ';' && rest > close + 1))
 		(void)complain(r, "behind %.*s stands something else: \"%.*s\"", (int)(close + 1 - line), line,
 			       (int)strcspn(rest, "\r\n"), rest);
+	if (!close)
+		return;
+	(void)snprintf(section, sizeof(section), "%.*s", (int)(close - line - 1), line + 1);
+	rule = hs_rule_section(section);
+	if (rule && hs_rule_begin(&r->cfg->rules, rule, r->line, &why))
+		(void)complain(r, "%s", why.text);
 }
 
 /*
@@ -107,7 +117,7 @@ static char *next_line(char *buf, int size, void *stream)
 	memcpy(buf, r->text, len);
 	buf[len] = '\0';
 	r->text = stop;
-	check_section(r, buf);
+	check_section(r, r->line == 1 && strncmp(buf, BOM, strlen(BOM)) == 0 ? buf + strlen(BOM) : buf);
 	return r->rc ? NULL : buf;
 }
 
@@ -122,13 +132,28 @@ static bool known_section(const char *section)
 	return false;
 }
 
+static int on_rule_key(struct reader *r, const char *rule, const char *name, const char *value)
+{
+	struct hs_error why = { "" };
+
+	if (value[0] == ';')
+		return complain(r, "[discover %.60s] %.60s: a value cannot begin with ; which begins a comment", rule,
+				name);
+	if (hs_rule_set(&r->cfg->rules, rule, name, value, r->line, &why))
+		return complain(r, "%s", why.text);
+	return 1;
+}
+
 static int on_key(void *user, const char *section, const char *name, const char *value)
 {
 	struct reader *r = user;
 	char allowed[128];
 	size_t nr;
 	const struct hs_config_key *keys = hs_config_keys(&nr);
+	const char *rule = hs_rule_section(section);
 
+	if (rule)
+		return on_rule_key(r, rule, name, value);
 	for (size_t i = 0; i < nr; i++) {
 		const struct hs_config_key *k = &keys[i];
 
@@ -150,8 +175,8 @@ static int on_key(void *user, const char *section, const char *name, const char 
 		return complain(r, "%.60s stands before any [section]", name);
 	if (!known_section(section))
 		return complain(r,
-				"there is no section [%.60s]; the sections are service, libvirt, scan, fine, policy, "
-				"merge and auto",
+				"there is no section [%.60s]; the sections are service, libvirt, discovery, "
+				"discover NAME, scan, fine, policy, merge and auto",
 				section);
 	return complain(r, "there is no key %.60s in [%s]", name, section);
 }
@@ -194,6 +219,42 @@ static int complain_of(struct reader *r, const char *why, const char *const *key
 	return r->rc;
 }
 #define COMPLAIN_OF(r, why, ...) complain_of(r, why, (const char *const[]){ __VA_ARGS__, NULL })
+
+static size_t nr_words(const char *list)
+{
+	char word[HS_RULE_VALUE_MAX];
+	size_t n = 0;
+
+	while (hs_config_word(list, n, word, sizeof(word)))
+		n++;
+	return n;
+}
+
+static int check_uris(struct reader *r)
+{
+	const size_t nr_uris = nr_words(r->cfg->libvirt_uri), nr_dirs = nr_words(r->cfg->libvirt_pid_dir);
+
+	if (nr_uris > HS_CONFIG_MAX_URIS)
+		return COMPLAIN_OF(r, "[libvirt] uri names more than 8 connections", "libvirt uri");
+	if (nr_dirs > 1 && nr_dirs != nr_uris)
+		return COMPLAIN_OF(r, "[libvirt] pid_dir takes one folder for all connections, or one for each",
+				   "libvirt pid_dir", "libvirt uri");
+	return 0;
+}
+
+static int check_rules(struct reader *r)
+{
+	struct hs_rules *rules = NULL;
+	struct hs_error why = { "" };
+	int line = 0;
+
+	if (hs_rules_compile(&rules, &r->cfg->rules, &line, &why)) {
+		r->line = line;
+		(void)complain(r, "%s", why.text);
+	}
+	hs_rules_unref(rules);
+	return r->rc;
+}
 
 /* What several keys say together, and what a key's type does not say. */
 static int check_whole(struct reader *r)
@@ -243,6 +304,8 @@ static int check_whole(struct reader *r)
 				   "[service] history_hours at history_resolution_s would take 100000 points or more: "
 				   "go back less far, or take points less often",
 				   "service history_hours", "service history_resolution_s");
+	if (check_uris(r) || check_rules(r))
+		return r->rc;
 	if (c->socket[0] != '/')
 		return COMPLAIN_OF(r, "[service] socket is no absolute path", "service socket");
 	if (c->state_dir[0] != '/')
@@ -319,64 +382,4 @@ int hs_config_load(struct hs_config *out, const char *path, struct hs_error *err
 	free(text);
 	(void)close(fd);
 	return rc;
-}
-
-size_t hs_config_diff(const struct hs_config *a, const struct hs_config *b,
-		      void (*fn)(void *ctx, const char *key, const char *from, const char *to, bool live), void *ctx)
-{
-	char from[4200], to[4200], key[128];
-	size_t n = 0, nr;
-	const struct hs_config_key *keys = hs_config_keys(&nr);
-
-	for (size_t i = 0; i < nr; i++) {
-		const struct hs_config_key *k = &keys[i];
-
-		hs_config_key_text(k, a, from, sizeof(from));
-		hs_config_key_text(k, b, to, sizeof(to));
-		if (strcmp(from, to) == 0)
-			continue;
-		(void)snprintf(key, sizeof(key), "[%s] %s", k->section, k->name);
-		if (fn)
-			fn(ctx, key, from, to, k->live);
-		n++;
-	}
-	return n;
-}
-
-void hs_config_keep_static(struct hs_config *fresh, const struct hs_config *old)
-{
-	char text[4200];
-	size_t nr;
-	const struct hs_config_key *keys = hs_config_keys(&nr);
-
-	for (size_t i = 0; i < nr; i++) {
-		if (keys[i].live)
-			continue;
-		hs_config_key_text(&keys[i], old, text, sizeof(text));
-		(void)!hs_config_key_set(&keys[i], fresh, text);
-	}
-}
-
-void hs_config_print(FILE *f, const struct hs_config *cfg, bool example)
-{
-	const char *section = "";
-	char text[4200], allowed[128];
-	size_t nr;
-	const struct hs_config_key *keys = hs_config_keys(&nr);
-
-	for (size_t i = 0; i < nr; i++) {
-		const struct hs_config_key *k = &keys[i];
-
-		if (strcmp(section, k->section) != 0)
-			(void)fprintf(f, "%s[%s]\n", i ? "\n" : "", k->section);
-		section = k->section;
-		hs_config_key_text(k, cfg, text, sizeof(text));
-		if (example) {
-			hs_config_key_allowed(k, allowed, sizeof(allowed));
-			(void)fprintf(f, "\n# %s\n# %s%s\n#%s = %s\n", k->what, allowed,
-				      k->live ? "" : "; a change needs a restart", k->name, text);
-		} else {
-			(void)fprintf(f, "%s = %s\n", k->name, text);
-		}
-	}
 }

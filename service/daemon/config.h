@@ -4,6 +4,7 @@
 
 #include "service/common/log.h"
 #include "service/common/model.h"
+#include "service/discovery/rules.h"
 
 #define HS_CONFIG_PATH "/etc/hs-share/hs-share.conf"
 
@@ -22,8 +23,11 @@ struct hs_config {
 	enum hs_after on_off;    /* the same for mode off, when the request does not say; default undo */
 	uint32_t history_resolution_s, history_hours;
 	/* [libvirt] */
-	char libvirt_uri[256];      /* "": no libvirt */
-	char libvirt_pid_dir[4096]; /* /run/libvirt/qemu */
+	char libvirt_uri[512];      /* "": no libvirt; several, with spaces between */
+	char libvirt_pid_dir[4096]; /* /run/libvirt/qemu; one for all, or one for each uri */
+	/* [discovery], [discover NAME] */
+	uint32_t discover_interval_s; /* between two walks over all processes */
+	struct hs_rule_texts rules;
 	/* [scan], [policy], [merge] */
 	struct hs_pipeline_config pipeline; /* .share.foreign: refuse, claim, allow */
 	uint32_t rest_min_s, rest_max_s;    /* between cycles; doubles while nothing changes */
@@ -54,6 +58,13 @@ HS_MUST_USE int hs_config_parse(struct hs_config *out, const char *text, size_t 
  */
 size_t hs_config_diff(const struct hs_config *a, const struct hs_config *b,
 		      void (*fn)(void *ctx, const char *key, const char *from, const char *to, bool live), void *ctx);
+
+/*
+ * The n-th word of a list of `uri` or `pid_dir`, from 0; of pid_dir the last one when there are fewer. False: there is
+ * none.
+ */
+#define HS_CONFIG_MAX_URIS 8
+bool hs_config_word(const char *list, size_t n, char *out, size_t size);
 
 /* Takes over from `old` what only a restart can change. */
 void hs_config_keep_static(struct hs_config *fresh, const struct hs_config *old);

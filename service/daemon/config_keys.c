@@ -61,8 +61,13 @@ static const struct hs_config_key own_keys[] = {
 	NUMBER("service", "history_hours", RESTART, history_hours, 1, 168,
 	       "hours that the history goes back; 72 bytes a point, fewer than 100000"),
 
-	STRING("libvirt", "uri", RESTART, libvirt_uri, "connection to libvirt; empty: only processes, by request"),
-	STRING("libvirt", "pid_dir", RESTART, libvirt_pid_dir, "where libvirt keeps its domains' pid files"),
+	STRING("libvirt", "uri", RESTART, libvirt_uri,
+	       "connections to libvirt, with spaces between; empty: only processes"),
+	STRING("libvirt", "pid_dir", RESTART, libvirt_pid_dir,
+	       "where libvirt keeps its domains' pid files: one folder, or one for each uri"),
+
+	NUMBER("discovery", "interval_s", LIVE, discover_interval_s, 1, 86400,
+	       "seconds between two looks for processes that a rule finds; a look takes some 10 us a process"),
 
 	NUMBER("scan", "rest_min_s", LIVE, rest_min_s, 1, 86400, "rest after a cycle that changed something"),
 	NUMBER("scan", "rest_max_s", LIVE, rest_max_s, 1, 86400,
@@ -82,7 +87,7 @@ static const struct hs_config_key own_keys[] = {
 #define NR_OWN_KEYS (sizeof(own_keys) / sizeof(own_keys[0]))
 
 /* As the file has them. */
-static const char *const sections[] = { "service", "libvirt", "scan", "fine", "policy", "merge", "auto" };
+static const char *const sections[] = { "service", "libvirt", "discovery", "scan", "fine", "policy", "merge", "auto" };
 
 static const char *const bool_names[] = { "no", "yes", NULL };
 

@@ -177,21 +177,21 @@ static void refuse_unknown(struct hs_done done, const char *guest)
 	finish(done, -ENOENT, text);
 }
 
-/* A domain that was opted in as a process, before libvirt reported it, keeps what was asked for then. */
+/* A domain that was opted in as a process, before libvirt reported it, or by a rule, keeps what it has by that. */
 static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, const char *guest,
 			  const struct hs_opt_in_change *change, struct hs_done done)
 {
 	struct hs_opt_in_change whole = *change;
 
-	if (g && g->by_request.on && !g->in_metadata.on) {
-		struct hs_opt_in opt_in = g->by_request;
+	if (g && g->opt_in.on && !g->in_metadata.on) {
+		struct hs_opt_in opt_in = g->opt_in;
 
 		hs_opt_in_apply(&opt_in, change);
 		whole.has_group = whole.has_max_shared = true;
 		memcpy(whole.group, opt_in.group, sizeof(whole.group));
 		whole.max_shared_bytes = opt_in.max_shared_bytes;
 	}
-	hs_virt_set_opt_in(d->virt, g ? g->uuid : guest, &whole, done);
+	hs_daemon_set_domain_opt_in(d, g, guest, &whole, done);
 }
 
 static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done)
@@ -200,6 +200,7 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 	struct hs_error err = { "" };
 	struct hs_opt_in before;
+	bool was_out;
 	int rc;
 
 	if (change->has_group && !hs_group_valid(change->group)) {
@@ -207,7 +208,7 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 		return;
 	}
 	if (g ? g->source == HS_SOURCE_LIBVIRT : !hs_daemon_named_pid(guest)) {
-		if (d->virt)
+		if (d->nr_links)
 			opt_in_domain(d, g, guest, change, done);
 		else
 			refuse_unknown(done, guest);
@@ -219,12 +220,18 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 		return;
 	}
 	before = g->by_request;
+	was_out = g->out_by_request;
+	/* A rule may have put it into a group: there it stays unless the request names another. */
+	if (!g->by_request.on && g->of_process.opt_in.on)
+		g->by_request = g->of_process.opt_in;
 	hs_opt_in_apply(&g->by_request, change);
+	(void)!hs_daemon_set_out(g, false);
 	rc = hs_daemon_save_opt_ins(d);
 	if (rc) {
 		char text[512];
 
 		g->by_request = before;
+		(void)!hs_daemon_set_out(g, was_out);
 		(void)snprintf(text, sizeof(text), "nothing was changed, as it could not be stored in %.300s: %s",
 			       d->host.state_dir, strerror(-rc));
 		finish(done, rc, text);
@@ -240,15 +247,16 @@ static void opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *
 
 static void opt_out(void *ctx, const char *guest, struct hs_done done)
 {
-	const struct hs_opt_in_change off = { .on = false };
 	struct hs_daemon *d = ctx;
 	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
+	/* Without rules nobody else opts it in: there its element is taken away, as it was before. */
+	const struct hs_opt_in_change off = { .on = false, .stay_off = hs_rules_nr(d->rules) != 0 };
 	char text[512];
 	int rc;
 
 	if (!g) {
-		if (d->virt && !hs_daemon_named_pid(guest))
-			hs_virt_set_opt_in(d->virt, guest, &off, done);
+		if (d->nr_links && !hs_daemon_named_pid(guest))
+			hs_daemon_set_domain_opt_in(d, NULL, guest, &off, done);
 		else
 			refuse_unknown(done, guest);
 		return;
@@ -256,17 +264,19 @@ static void opt_out(void *ctx, const char *guest, struct hs_done done)
 	if (g->by_request.on)
 		hs_log(HS_LOG_INFO, "process %d is opted out", (int)g->pid);
 	g->by_request.on = false;
+	rc = hs_daemon_set_out(g, true);
 	hs_daemon_settle_opt_in(g);
 	g->retry_at_us = 0;
-	rc = hs_daemon_save_opt_ins(d);
+	if (!rc)
+		rc = hs_daemon_save_opt_ins(d);
 	hs_daemon_reconcile_soon(d);
 	(void)snprintf(
 	    text, sizeof(text),
 	    "it is opted out and being undone, but that could not be stored in %.300s (%s): the next start of "
 	    "hs-shared would have it opted in again",
 	    d->host.state_dir, strerror(-rc));
-	if (g->source == HS_SOURCE_LIBVIRT && d->virt)
-		hs_virt_set_opt_in(d->virt, g->uuid, &off, done);
+	if (g->source == HS_SOURCE_LIBVIRT)
+		hs_daemon_set_domain_opt_in(d, g, guest, &off, done);
 	else
 		finish(done, rc, rc ? text : "");
 }
@@ -404,6 +414,7 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 	d->cfg = fresh;
 	hs_log_level(fresh.log_level);
 	hs_daemon_retime(d);
+	hs_daemon_discover_again(d);
 	rc = same_scan(&fresh, &old) ? 1 : configure(d, &old, text, done);
 	if (rc < 0) {
 		keep_scan(&d->cfg, &old);

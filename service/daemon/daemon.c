@@ -19,15 +19,13 @@
 #include "service/endpoint/api.h"
 #include "service/common/log.h"
 
-#define HTTP_CONNECTIONS  64
-#define HTTP_TIMEOUT_S    10
-#define HTTP_REQUEST_S    30
-#define HTTP_ANSWER_S     600 /* undoing all of a large host takes minutes */
-#define HTTP_LOOK_S       60  /* as long as hs-share waits for a diagnosis */
-#define HTTP_MAX_WAITING  48
-#define HTTP_MAX_BODY     16384 /* the largest request is a mode or an opt-in of some hundred bytes */
-#define RECONNECT_MS      1000
-#define LIBVIRT_ANSWER_MS 20000 /* below hs-share's own patience with a request */
+#define HTTP_CONNECTIONS 64
+#define HTTP_TIMEOUT_S   10
+#define HTTP_REQUEST_S   30
+#define HTTP_ANSWER_S    600 /* undoing all of a large host takes minutes */
+#define HTTP_LOOK_S      60  /* as long as hs-share waits for a diagnosis */
+#define HTTP_MAX_WAITING 48
+#define HTTP_MAX_BODY    16384 /* the largest request is a mode or an opt-in of some hundred bytes */
 
 static int on_reconcile(sd_event_source *s, void *arg)
 {
@@ -151,14 +149,6 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		.rest_max_s = d->cfg.rest_max_s,
 		.loop = d->loop,
 	};
-	const struct hs_virt_config virt = {
-		.uri = d->cfg.libvirt_uri,
-		.pid_dir = d->cfg.libvirt_pid_dir,
-		.host = d->host,
-		.answer_ms = LIBVIRT_ANSWER_MS,
-		.reconnect_ms = RECONNECT_MS,
-	};
-	struct hs_virt_callbacks callbacks = hs_daemon_virt_callbacks;
 	int rc = hs_daemon_history_init(d);
 
 	if (rc)
@@ -181,21 +171,16 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 	if (rc)
 		return rc;
 	hs_daemon_load_opt_ins(d);
-	if (d->cfg.libvirt_uri[0]) {
-		callbacks.ctx = d;
-		/* Until it says something: connecting has no limit of time. */
-		(void)snprintf(d->virt_text, sizeof(d->virt_text), "connecting to %s", d->cfg.libvirt_uri);
-		rc = hs_virt_start(&d->virt, &virt, d->loop, &callbacks, err);
-	}
-	return rc;
+	rc = hs_daemon_discover_start(d, err);
+	return rc ? rc : hs_daemon_links_start(d, err);
 }
 
 static void stop_parts(struct hs_daemon *d)
 {
 	hs_daemon_diagnose_stop(d);
 	hs_daemon_answers_stop(d);
-	hs_virt_stop(d->virt);
-	d->virt = NULL;
+	hs_daemon_discover_stop(d);
+	hs_daemon_links_stop(d);
 	hs_scan_thread_release(&d->snap);
 	if (d->abandon)
 		hs_scan_thread_leave(d->scan);
@@ -211,6 +196,8 @@ static void stop_parts(struct hs_daemon *d)
 	sd_event_unref(d->loop);
 	free(d->history.points);
 	free(d->model.guests);
+	free(d->outs);
+	hs_rules_unref(d->rules);
 	if (d->lock_fd >= 0)
 		(void)close(d->lock_fd);
 }

@@ -9,6 +9,7 @@
 
 #include "pressure.h"
 #include "config.h"
+#include "service/discovery/discovery.h"
 #include "service/endpoint/http.h"
 #include "service/virt/virt.h"
 #include "scan_thread.h"
@@ -21,19 +22,34 @@ enum hs_guest_place {
 	HS_PLACE_LEAVING, /* HS_JOB_REMOVE is posted */
 };
 
+/* One connection to libvirt. */
+struct hs_daemon_link {
+	struct hs_daemon *daemon;
+	struct hs_virt *virt;
+	char uri[sizeof(((struct hs_config *)NULL)->libvirt_uri)];
+	bool up;
+	char text[512]; /* the last thing that was said of it */
+};
+
 struct hs_daemon_guest {
 	struct hs_daemon *daemon;
+	struct hs_daemon_link *link; /* which has reported it; NULL: a process */
 	char id[HS_NAME_MAX];
 	char uuid[37];
 	enum hs_guest_source source;
 	pid_t pid;        /* 0: not running */
 	uint64_t started; /* the process, as hs_start_time has it */
 	int pid_fd;
-	sd_event_source *end;    /* watches pid_fd */
-	struct hs_opt_in opt_in; /* the desired state: of these two the metadata's, where that says to share */
+	sd_event_source *end;                     /* watches pid_fd */
+	struct hs_opt_in opt_in;                  /* the desired state, of the five below by hs_daemon_settle_opt_in */
 	struct hs_opt_in in_metadata, by_request; /* the domain's own, and what was asked for of this process alone */
-	struct hs_opt_in taken;                   /* as it was when the scan's thread got it */
-	struct hs_obstacle obstacle;              /* known before the scan's thread is asked */
+	bool has_element;                         /* in_metadata says so, be it to stay out */
+	bool out_by_request;                      /* it was asked to stay out, whatever a rule says */
+	struct hs_rule_result of_domain, of_process; /* what rules say of the domain, and of its process */
+	uint64_t start_ticks;                        /* of the process, where a rule has found it */
+	bool seen;                                   /* in the walk that is being looked through */
+	struct hs_opt_in taken;                      /* as it was when the scan's thread got it */
+	struct hs_obstacle obstacle;                 /* known before the scan's thread is asked */
 	enum hs_guest_place place;
 	pid_t scan_pid;             /* the process that the scan's thread knows it by; 0: OUT */
 	uint64_t last_job;          /* the number of the last one posted for it */
@@ -58,7 +74,8 @@ struct hs_daemon {
 	sd_event *loop;
 	int lock_fd;
 	struct hs_scan_thread *scan;
-	struct hs_virt *virt;
+	struct hs_daemon_link links[HS_CONFIG_MAX_URIS];
+	size_t nr_links;
 	struct hs_http *http;
 	struct hs_control control;
 	struct hs_daemon_guest *guests;
@@ -67,8 +84,13 @@ struct hs_daemon {
 	uint64_t nr_mode_changes;
 	struct hs_pressure_state pressure_state;
 	struct hs_pressure pressure;
-	bool virt_up;
-	char virt_text[512];
+	struct hs_rules *rules;                /* of cfg.rules */
+	struct hs_daemon_walk *walk;           /* over the processes, under way; NULL: none */
+	sd_event_source *discover;             /* begins the next one */
+	unsigned int nr_refused[HS_RULES_MAX]; /* by each rule in the last one */
+	char discover_text[512];               /* why the last one took somebody not in; "": it did */
+	char (*outs)[HS_NAME_MAX]; /* [nr_outs] guests that were asked to stay out: a domain's UUID, or a rule's name */
+	size_t nr_outs;
 	struct hs_scan_thread_snapshot snap;
 	bool silence_reported; /* that the scan's thread hangs */
 	struct hs_model model; /* made from all of this on demand */
@@ -120,7 +142,11 @@ struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest);
 /* "pid-N": the number; 0: it is none. */
 pid_t hs_daemon_named_pid(const char *guest);
 
-/* After in_metadata or by_request has changed. */
+/*
+ * After something that opts it in or out has changed. What was asked for of this guest alone counts before any rule:
+ * its element in libvirt's metadata that says to share, a request for its process, an element or a request to stay out;
+ * then a rule for domains, then one for processes.
+ */
 void hs_daemon_settle_opt_in(struct hs_daemon_guest *g);
 
 /* One that is not running. NULL: out of memory. */
@@ -136,7 +162,31 @@ HS_MUST_USE int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_da
 
 /* ---- domains.c ---- */
 
-extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* without ctx */
+extern const struct hs_virt_callbacks hs_daemon_virt_callbacks; /* ctx: struct hs_daemon_link */
+
+/* Starts a thread for each connection of the configuration. */
+HS_MUST_USE int hs_daemon_links_start(struct hs_daemon *d, struct hs_error *err);
+void hs_daemon_links_stop(struct hs_daemon *d);
+
+/* Of a domain that is known, or may be to one of the connections: asks one after the other. */
+void hs_daemon_set_domain_opt_in(struct hs_daemon *d, const struct hs_daemon_guest *g, const char *domain,
+				 const struct hs_opt_in_change *change, struct hs_done done);
+
+/* ---- discover.c ---- */
+
+/* The rules of the configuration are in effect from now on; the first walk begins at once, with the loop. */
+HS_MUST_USE int hs_daemon_discover_start(struct hs_daemon *d, struct hs_error *err);
+/* The configuration has changed. */
+void hs_daemon_discover_again(struct hs_daemon *d);
+void hs_daemon_discover_stop(struct hs_daemon *d);
+
+/* ---- opt_outs.c ---- */
+
+/* What was asked for of a guest that comes and goes. An opt-out lasts until it is opted in by request. */
+bool hs_daemon_is_out(const struct hs_daemon *d, const struct hs_daemon_guest *g);
+/* Of one that is not known now, by its key. -ENOMEM. */
+HS_MUST_USE int hs_daemon_out_add(struct hs_daemon *d, const char *key);
+HS_MUST_USE int hs_daemon_set_out(struct hs_daemon_guest *g, bool out);
 
 /* ---- reconcile.c ---- */
 

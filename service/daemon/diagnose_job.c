@@ -24,6 +24,13 @@ struct hs_daemon_diagnosis {
 	struct hs_host host;
 	pid_t *pids; /* [nr_pids] */
 	size_t nr_pids;
+	struct hs_rules *rules;
+	struct hs_discovery_process *known; /* [nr_pids]: the same, for the rules */
+	struct diagnosed_domain {
+		char name[HS_NAME_MAX];
+		struct hs_rule_result result;
+	} * domains; /* [nr_domains]: what rules say of them */
+	size_t nr_domains;
 	int event_fd;
 
 	/* ---- the thread's, until event_fd reports its end ---- */
@@ -38,6 +45,22 @@ struct hs_daemon_diagnosis {
 	struct hs_done waiting[MAX_WAITING];
 	size_t nr_waiting;
 };
+
+/* What the rules find, where there are some. */
+static void add_found(const struct hs_daemon_diagnosis *x, json_t *json)
+{
+	const struct hs_discovery_request q = {
+		.host = &x->host, .rules = x->rules, .known = x->known, .nr_known = x->nr_pids
+	};
+	json_t *found;
+
+	if (!json || !hs_rules_nr(x->rules))
+		return;
+	found = hs_discovery_json(&q);
+	for (size_t i = 0; found && i < x->nr_domains; i++)
+		hs_discovery_json_domain(found, x->domains[i].name, &x->domains[i].result);
+	(void)json_object_set_new(json, "discovery", found);
+}
 
 static void *look(void *arg)
 {
@@ -54,6 +77,7 @@ static void *look(void *arg)
 	    &found, &nr, &x->err);
 	if (!x->rc) {
 		json = hs_diagnose_json(found, nr);
+		add_found(x, json);
 		x->text = json ? json_dumps(json, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
 		json_decref(json);
 		if (!x->text)
@@ -70,7 +94,10 @@ static void free_diagnosis(struct hs_daemon_diagnosis *x)
 	if (x->event_fd >= 0)
 		(void)close(x->event_fd);
 	free(x->text);
+	hs_rules_unref(x->rules);
 	free(x->pids);
+	free(x->known);
+	free(x->domains);
 	free(x);
 }
 
@@ -107,25 +134,35 @@ static int wait_for(struct hs_daemon_diagnosis *x, struct hs_done done)
 	return 0;
 }
 
-/* The processes of the guests that are ours: their mergeable memory is no other's. */
-static int copy_pids(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
+/* The processes of the guests that are ours: their mergeable memory is no other's. And what rules say of domains. */
+static int copy_guests(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
 {
 	size_t nr = 0;
 
 	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		nr++;
+	x->rules = hs_rules_ref(d->rules);
 	x->pids = calloc(nr ? nr : 1, sizeof(*x->pids));
-	if (!x->pids)
+	x->known = calloc(nr ? nr : 1, sizeof(*x->known));
+	x->domains = calloc(nr ? nr : 1, sizeof(*x->domains));
+	if (!x->pids || !x->known || !x->domains)
 		return -ENOMEM;
-	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (g->pid && g->opt_in.on)
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next) {
+		if (g->pid && g->opt_in.on) {
+			x->known[x->nr_pids] = (struct hs_discovery_process){ g->pid, g->start_ticks };
 			x->pids[x->nr_pids++] = g->pid;
+		}
+		if (g->of_domain.found) {
+			memcpy(x->domains[x->nr_domains].name, g->id, sizeof(g->id));
+			x->domains[x->nr_domains++].result = g->of_domain;
+		}
+	}
 	return 0;
 }
 
 static int start(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
 {
-	int rc = copy_pids(d, x);
+	int rc = copy_guests(d, x);
 
 	x->daemon = d;
 	x->host = d->host;

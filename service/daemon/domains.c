@@ -11,8 +11,9 @@
  * domain, that guest becomes the domain's, with all that is under way for it. A record that the domain had before is of
  * an earlier process of it, and goes.
  */
-static struct hs_daemon_guest *guest_of(struct hs_daemon *d, const struct hs_virt_domain *dom)
+static struct hs_daemon_guest *guest_of(struct hs_daemon_link *link, const struct hs_virt_domain *dom)
 {
+	struct hs_daemon *d = link->daemon;
 	struct hs_daemon_guest *known = hs_daemon_find(d, dom->uuid), *g = d->guests;
 
 	while (g && (g->forgotten || g->source != HS_SOURCE_PID || !dom->running || !dom->pid || g->pid != dom->pid))
@@ -28,31 +29,70 @@ static struct hs_daemon_guest *guest_of(struct hs_daemon *d, const struct hs_vir
 	return g;
 }
 
+/*
+ * A name stands for one guest. One that would stand for a process is none, and of two connections' domains of one name
+ * the second goes by its UUID; a process that a rule has given it goes by its number again.
+ */
+static void set_name(struct hs_daemon_guest *g, const struct hs_virt_domain *dom)
+{
+	bool taken = hs_daemon_named_pid(dom->name) != 0;
+
+	for (struct hs_daemon_guest *other = g->daemon->guests; other; other = other->next) {
+		if (other == g || other->forgotten || strcmp(other->id, dom->name) != 0)
+			continue;
+		if (other->source == HS_SOURCE_PID)
+			(void)snprintf(other->id, sizeof(other->id), "pid-%d", (int)other->pid);
+		else
+			taken = true;
+	}
+	(void)snprintf(g->id, sizeof(g->id), "%s", taken ? dom->uuid : dom->name);
+}
+
+/* A domain that two connections have is one guest, of the connection that reported it first, unless that is lost. */
+static bool is_anothers(const struct hs_daemon_link *link, const char *uuid)
+{
+	const struct hs_daemon_guest *g = hs_daemon_find(link->daemon, uuid);
+
+	return g && g->link && g->link != link && g->link->up;
+}
+
 static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 {
-	struct hs_daemon *d = ctx;
-	struct hs_daemon_guest *g = guest_of(d, dom);
-	/* libvirt may not find the process that it runs in; we know it already. */
-	const bool keep_pid = g && g->by_request.on && dom->running && !dom->pid;
-	bool was_on;
+	struct hs_daemon_link *link = ctx;
+	struct hs_daemon *d = link->daemon;
+	struct hs_daemon_guest *g;
+	bool was_on, keep_pid;
 	int rc;
 
+	if (is_anothers(link, dom->uuid)) {
+		hs_log(HS_LOG_DEBUG, "domain %s of %s is known by another connection", dom->name, link->uri);
+		return;
+	}
+	g = guest_of(link, dom);
 	if (!g) {
 		hs_log(HS_LOG_ERROR, "out of memory: domain %s is left alone", dom->name);
 		return;
 	}
+	/* libvirt may not find the process that it runs in; we know it already. */
+	keep_pid = (g->by_request.on || g->of_process.found) && dom->running && !dom->pid;
+	g->link = link;
 	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", dom->uuid);
-	/* A name that would stand for a process is no name here: the UUID is. */
-	(void)snprintf(g->id, sizeof(g->id), "%s", hs_daemon_named_pid(dom->name) ? dom->uuid : dom->name);
+	set_name(g, dom);
 	was_on = g->opt_in.on;
 	g->in_metadata = dom->opt_in;
-	if (g->in_metadata.on && g->by_request.on) {
+	g->has_element = dom->has_element;
+	g->of_domain = dom->rule;
+	g->out_by_request = g->out_by_request || hs_daemon_is_out(d, g);
+	if (g->in_metadata.on && (g->by_request.on || g->out_by_request)) {
 		g->by_request.on = false; /* libvirt keeps it now */
+		(void)!hs_daemon_set_out(g, false);
 		(void)hs_daemon_save_opt_ins(d);
 	}
 	hs_daemon_settle_opt_in(g);
 	if (g->opt_in.on != was_on)
-		hs_log(HS_LOG_INFO, "domain %s is %s", g->id, g->opt_in.on ? "opted in" : "not opted in");
+		hs_log(HS_LOG_INFO, "domain %s is %s%s%s", g->id, g->opt_in.on ? "opted in" : "not opted in",
+		       g->opt_in.on && !g->has_element && g->of_domain.found ? ", by rule " : "",
+		       g->opt_in.on && !g->has_element && g->of_domain.found ? g->of_domain.rule : "");
 	hs_model_obstacle_set(&g->obstacle,
 			      keep_pid && dom->obstacle.reason == HS_REASON_NO_PROCESS ? HS_REASON_NONE
 										       : dom->obstacle.reason,
@@ -66,23 +106,28 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 
 static void on_gone(void *ctx, const char *uuid)
 {
-	struct hs_daemon_guest *g = hs_daemon_find(ctx, uuid);
+	const struct hs_daemon_link *link = ctx;
+	struct hs_daemon_guest *g = hs_daemon_find(link->daemon, uuid);
 
-	if (!g)
+	if (!g || g->link != link)
 		return;
 	(void)hs_daemon_guest_set_pid(g, 0);
 	g->forgotten = true;
-	hs_daemon_reconcile_soon(ctx);
+	hs_daemon_reconcile_soon(link->daemon);
+	/* Another connection may have it: a host that goes over from libvirtd to virtqemud. */
+	for (size_t i = 0; i < link->daemon->nr_links; i++)
+		if (&link->daemon->links[i] != link)
+			hs_virt_set_rules(link->daemon->links[i].virt, link->daemon->rules);
 }
 
 static void on_connection(void *ctx, bool up, const char *text)
 {
-	struct hs_daemon *d = ctx;
+	struct hs_daemon_link *link = ctx;
 
-	if (up != d->virt_up || strcmp(text, d->virt_text) != 0)
+	if (up != link->up || strcmp(text, link->text) != 0)
 		hs_log(up ? HS_LOG_INFO : HS_LOG_WARNING, "libvirt: %s", text);
-	d->virt_up = up;
-	(void)snprintf(d->virt_text, sizeof(d->virt_text), "%s", text);
+	link->up = up;
+	(void)snprintf(link->text, sizeof(link->text), "%s", text);
 }
 
 const struct hs_virt_callbacks hs_daemon_virt_callbacks = { .domain = on_domain,

@@ -37,12 +37,26 @@ struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest)
 	return NULL;
 }
 
+static const struct hs_opt_in *whose_word(const struct hs_daemon_guest *g)
+{
+	const struct hs_opt_in *own = g->source == HS_SOURCE_PID ? &g->by_request : &g->in_metadata;
+
+	if (g->in_metadata.on)
+		return &g->in_metadata;
+	if (g->by_request.on)
+		return &g->by_request;
+	if (g->has_element || g->out_by_request)
+		return own;
+	if (g->of_domain.found)
+		return &g->of_domain.opt_in;
+	return g->of_process.found ? &g->of_process.opt_in : own;
+}
+
 void hs_daemon_settle_opt_in(struct hs_daemon_guest *g)
 {
-	const bool asked = g->source == HS_SOURCE_PID || (g->by_request.on && !g->in_metadata.on);
 	const bool was_on = g->opt_in.on;
 
-	g->opt_in = asked ? g->by_request : g->in_metadata;
+	g->opt_in = *whose_word(g);
 	/* Until it is known that there is nothing to undo in it, it has not left. */
 	if (was_on && !g->opt_in.on && g->pid && !g->undo_text[0] &&
 	    (g->place == HS_PLACE_COMING || (g->place == HS_PLACE_OUT && (!g->left_checked || g->jobs)))) {
@@ -114,6 +128,7 @@ static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 	g->forgotten = g->source == HS_SOURCE_PID;
 	/* It was asked for of this process, not of the next one of its domain. */
 	g->by_request.on = false;
+	memset(&g->of_process, 0, sizeof(g->of_process));
 	hs_daemon_settle_opt_in(g);
 	g->daemon->opt_ins_changed = true; /* saved with others that end now */
 	hs_daemon_reconcile_soon(g->daemon);
@@ -132,6 +147,10 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 	g->refusal.reason = HS_REASON_NONE;
 	g->undo_text[0] = '\0';
 	g->left_checked = false;
+	if (g->of_process.found) { /* it was said of the process before */
+		memset(&g->of_process, 0, sizeof(g->of_process));
+		hs_daemon_settle_opt_in(g);
+	}
 	if (!pid)
 		return 0;
 	g->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0U);

@@ -60,6 +60,8 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	m->source = g->source;
 	m->pid = g->pid;
 	m->opt_in = g->opt_in;
+	if (g->opt_in.on && !g->in_metadata.on && !g->by_request.on)
+		memcpy(m->rule, g->of_domain.found ? g->of_domain.rule : g->of_process.rule, HS_RULE_NAME_MAX);
 	if (r) {
 		m->has_report = true;
 		m->report = *r;
@@ -85,7 +87,9 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 		because(m, g->obstacle.reason, g->obstacle.text);
 	} else if (!g->opt_in.on) {
 		m->state = HS_GUEST_NOT_OPTED_IN;
-		because(m, HS_REASON_NOT_OPTED_IN, "it is not opted in: `hs-share opt-in` does that");
+		because(m, HS_REASON_NOT_OPTED_IN,
+			g->of_domain.refused[0] ? g->of_domain.refused
+						: "it is not opted in: `hs-share opt-in` does that");
 	} else if (d->effective == HS_MODE_OFF) {
 		m->state = HS_GUEST_WAITING;
 		because(m, HS_REASON_MODE_OFF,
@@ -170,6 +174,20 @@ static void fill_undo_pending(struct hs_daemon *d, struct hs_model *m)
 	hs_text_mend(m->undo_pending);
 }
 
+static void fill_links(const struct hs_daemon *d, struct hs_model *m)
+{
+	m->nr_links = d->nr_links;
+	for (size_t i = 0; i < d->nr_links; i++) {
+		struct hs_model_link *l = &m->links[i];
+
+		memcpy(l->uri, d->links[i].uri, sizeof(l->uri));
+		memcpy(l->text, d->links[i].text, sizeof(l->text));
+		l->connected = d->links[i].up;
+		hs_text_mend(l->uri);
+		hs_text_mend(l->text);
+	}
+}
+
 void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
 {
 	hs_scan_thread_snapshot(d->scan, &d->snap);
@@ -190,13 +208,8 @@ void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
 	m->silent_ms = d->snap.alive_ms;
 	m->cycles = d->snap.cycles;
 	m->last_cycle_ms = d->snap.last_cycle_ms;
-	m->libvirt_configured = d->virt != NULL;
-	m->libvirt_connected = d->virt_up;
-	memcpy(m->libvirt_uri, d->cfg.libvirt_uri, sizeof(m->libvirt_uri));
-	memcpy(m->libvirt_text, d->virt_text, sizeof(m->libvirt_text));
-	hs_text_mend(m->libvirt_text);
+	fill_links(d, m);
 	hs_text_mend(m->obstacle.text);
-	hs_text_mend(m->libvirt_uri);
 	m->memory_total_bytes = d->pressure.total_bytes;
 	m->memory_available_bytes = d->pressure.available_bytes;
 	m->psi_some_avg10 = d->pressure.psi_some_avg10;

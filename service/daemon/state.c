@@ -64,6 +64,12 @@ int hs_daemon_save_opt_ins(struct hs_daemon *d)
 								    (json_int_t)g->started, "group",
 								    g->by_request.group, "max_shared_bytes",
 								    (json_int_t)g->by_request.max_shared_bytes));
+	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (g->pid && g->out_by_request && !hs_daemon_is_out(d, g) && !g->forgotten)
+			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:b}", "pid", (int)g->pid, "started",
+								    (json_int_t)g->started, "out", 1));
+	for (size_t i = 0; i < d->nr_outs; i++)
+		(void)json_array_append_new(list, json_pack("{s:s,s:b}", "guest", d->outs[i], "out", 1));
 	/* As one piece: the library writes to a descriptor token by token. */
 	text = list ? json_dumps(list, JSON_INDENT(1)) : NULL;
 	len = text ? strlen(text) : 0;
@@ -112,13 +118,18 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 	{
 		struct hs_error err = { "" };
 		struct hs_daemon_guest *g;
-		const char *group = "";
+		const char *group = "", *key = NULL;
 		json_int_t started = 0, max = 0;
-		int pid = 0;
+		int pid = 0, out = 0;
 
-		if (json_unpack(item, "{s:i,s:I,s:s,s:I}", "pid", &pid, "started", &started, "group", &group,
-				"max_shared_bytes", &max) ||
-		    pid <= 0 || max < 0 || !hs_group_valid(group))
+		if (json_unpack(item, "{s?s,s?b}", "guest", &key, "out", &out) == 0 && key && out) {
+			(void)!hs_daemon_out_add(d, key);
+			continue;
+		}
+		if (json_unpack(item, "{s:i,s:I}", "pid", &pid, "started", &started) || pid <= 0)
+			continue;
+		if (!out && (json_unpack(item, "{s:s,s:I}", "group", &group, "max_shared_bytes", &max) || max < 0 ||
+			     !hs_group_valid(group)))
 			continue;
 		/* Another process may have the number by now. */
 		if (hs_start_time(&d->host, pid) != (uint64_t)started || !started)
@@ -128,7 +139,8 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 			       err.text);
 			continue;
 		}
-		g->by_request.on = true;
+		g->out_by_request = out;
+		g->by_request.on = !out;
 		(void)snprintf(g->by_request.group, sizeof(g->by_request.group), "%s", group);
 		g->by_request.max_shared_bytes = (uint64_t)max;
 		hs_daemon_settle_opt_in(g);

@@ -15,16 +15,37 @@ json_t *hs_api_guest_summary(const struct hs_model_guest *g)
 	const struct hs_guest_report *r = &g->report;
 	const struct hs_ledger *l = &r->ledger;
 
-	return json_pack("{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
-			 g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process",
+	return json_pack("{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
+			 "id", g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process",
 			 "pid", (int)g->pid, "opted_in", g->opt_in.on, "group", g->opt_in.group, "max_shared_bytes",
-			 num(g->opt_in.max_shared_bytes), "state", hs_guest_state_name(g->state), "reason",
-			 hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text, "memory_bytes",
-			 num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero), "saved_bytes",
-			 num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes, "could_save_bytes",
-			 num(r->could_save_bytes), "could_save_at_most_bytes", num(r->could_save_at_most_bytes),
-			 "hot_huge_pages", num(r->hot), "hot_huge_pages_still_huge", num(r->hot_still_huge),
-			 "cold_huge_pages", num(r->cold), "huge_pages", num(r->nr_huge));
+			 num(g->opt_in.max_shared_bytes), "rule", g->rule, "state", hs_guest_state_name(g->state),
+			 "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text,
+			 "memory_bytes", num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero),
+			 "saved_bytes", num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes,
+			 "could_save_bytes", num(r->could_save_bytes), "could_save_at_most_bytes",
+			 num(r->could_save_at_most_bytes), "hot_huge_pages", num(r->hot), "hot_huge_pages_still_huge",
+			 num(r->hot_still_huge), "cold_huge_pages", num(r->cold), "huge_pages", num(r->nr_huge));
+}
+
+/* One for all: of several connections the first that is down, or else the first. */
+static json_t *libvirt(const struct hs_model *m)
+{
+	json_t *list = json_array();
+	size_t shown = 0;
+	bool all = m->nr_links != 0;
+
+	for (size_t i = 0; i < m->nr_links; i++) {
+		const struct hs_model_link *l = &m->links[i];
+
+		if (all && !l->connected)
+			shown = i;
+		all = all && l->connected;
+		(void)json_array_append_new(
+		    list, json_pack("{s:s,s:b,s:s}", "uri", l->uri, "connected", l->connected, "text", l->text));
+	}
+	return json_pack("{s:b,s:b,s:s,s:s,s:o}", "configured", m->nr_links != 0, "connected", all, "uri",
+			 m->nr_links ? m->links[shown].uri : "", "text", m->nr_links ? m->links[shown].text : "",
+			 "connections", list);
 }
 
 void hs_api_get_status(struct hs_api_request *r)
@@ -47,19 +68,17 @@ void hs_api_get_status(struct hs_api_request *r)
 			hs_guest_reason_name(m->obstacle.reason), "undo_pending", m->undo_pending);
 	(void)json_object_update_new(
 	    out,
-	    json_pack(
-		"{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I,s:I},s:{s:b,s:b,s:s,s:s},s:{s:I,s:I,s:f},s:"
-		"{s:f,s:f,s:I}}",
-		"scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "silent_ms", num(m->silent_ms), "cycles",
-		num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests,
-		"opted_in", (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
-		num(m->totals.ledger.saved_bytes), "net_saved_bytes", (json_int_t)m->totals.ledger.net_saved_bytes,
-		"could_save_bytes", num(could), "could_save_at_most_bytes", num(at_most), "libvirt", "configured",
-		m->libvirt_configured, "connected", m->libvirt_connected, "uri", m->libvirt_uri, "text",
-		m->libvirt_text, "memory", "total_bytes", num(m->memory_total_bytes), "available_bytes",
-		num(m->memory_available_bytes), "psi_some_avg10", m->psi_some_avg10, "process", "cpu_seconds",
-		(double)m->process_cpu_us / 1e6, "scan_cpu_seconds", (double)m->scan_cpu_us / 1e6, "rss_bytes",
-		num(m->rss_bytes)));
+	    json_pack("{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I,s:I},s:o,s:{s:I,s:I,s:f},s:"
+		      "{s:f,s:f,s:I}}",
+		      "scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "silent_ms", num(m->silent_ms), "cycles",
+		      num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests,
+		      "opted_in", (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
+		      num(m->totals.ledger.saved_bytes), "net_saved_bytes",
+		      (json_int_t)m->totals.ledger.net_saved_bytes, "could_save_bytes", num(could),
+		      "could_save_at_most_bytes", num(at_most), "libvirt", libvirt(m), "memory", "total_bytes",
+		      num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes), "psi_some_avg10",
+		      m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
+		      (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
 	if (m->has_totals)
 		(void)json_object_set_new(out, "totals", hs_json_totals(&m->totals));
 	if (m->has_ksm)

@@ -165,9 +165,13 @@ static void of_mode(struct out *o, const struct hs_model *m)
 	    "1 while something that is to be unshared could not be yet: it is tried again.",
 	    m->undo_pending[0] != '\0');
 	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
-	if (m->libvirt_configured)
-		one(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while libvirt can be reached.",
-		    m->libvirt_connected);
+	if (m->nr_links)
+		family(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while this connection to libvirt is there.");
+	for (size_t i = 0; i < m->nr_links; i++) {
+		(void)fprintf(o->f, "%s{", o->name);
+		label(o, "uri", m->links[i].uri, true);
+		(void)fprintf(o->f, "} %d\n", m->links[i].connected);
+	}
 }
 
 static void of_process(struct out *o, const struct hs_model *m)

@@ -3,7 +3,6 @@
  * way, in order.
  */
 #include <errno.h>
-#include <libvirt/virterror.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -16,12 +15,6 @@
 #include "virt_internal.h"
 
 #define STOP_WAIT_S 5
-
-static void quiet(void *arg, virErrorPtr e)
-{
-	(void)arg;
-	(void)e;
-}
 
 /* ---- requests ---- */
 
@@ -161,8 +154,8 @@ static void free_all(struct hs_virt *v)
 	answer_all(v, "hs-shared is about to end, and had not begun with it");
 	sd_event_source_disable_unref(v->source);
 	sd_event_source_disable_unref(v->deadline);
-	if (v->job_fd >= 0)
-		(void)close(v->job_fd);
+	hs_virt_inbox_unref(v->inbox);
+	hs_rules_unref(v->rules);
 	if (v->message_fd >= 0)
 		(void)close(v->message_fd);
 	(void)pthread_mutex_destroy(&v->lock);
@@ -174,7 +167,6 @@ static void free_all(struct hs_virt *v)
 int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_event *loop,
 		  const struct hs_virt_callbacks *cb, struct hs_error *err)
 {
-	static bool registered; /* libvirt's loop is one for the process, for good */
 	struct hs_virt *v = calloc(1, sizeof(*v));
 	int rc = -ENOMEM;
 
@@ -188,11 +180,12 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 	v->last_message = &v->messages;
 	v->last_request = &v->requests;
 	(void)pthread_mutex_init(&v->lock, NULL);
-	v->job_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	v->rules = hs_rules_ref(cfg->rules);
+	v->inbox = hs_virt_inbox_new();
 	v->message_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	v->uri = strdup(cfg->uri);
 	v->pid_dir = strdup(cfg->pid_dir ? cfg->pid_dir : "");
-	if (!v->uri || !v->pid_dir || v->job_fd < 0 || v->message_fd < 0)
+	if (!v->uri || !v->pid_dir || !v->inbox || v->message_fd < 0)
 		goto fail;
 	v->cfg.uri = v->uri;
 	v->cfg.pid_dir = v->pid_dir;
@@ -202,14 +195,8 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 	if (rc < 0)
 		goto fail;
 	set_deadline(v);
-	rc = -EIO;
-	if (!registered && (virInitialize() < 0 || virEventRegisterDefaultImpl() < 0))
-		goto fail;
-	registered = true;
-	virSetErrorFunc(NULL, quiet);
-	v->watch = virEventAddHandle(v->job_fd, VIR_EVENT_HANDLE_READABLE, hs_virt_on_job_fd, v, NULL);
-	v->timer = virEventAddTimeout(-1, hs_virt_on_retry, v, NULL);
-	if (v->watch < 0 || v->timer < 0)
+	rc = hs_virt_loop_start();
+	if (rc)
 		goto fail;
 	rc = hs_thread_start(&v->thread, hs_virt_run, v);
 	if (rc)
@@ -230,7 +217,7 @@ void hs_virt_stop(struct hs_virt *v)
 	(void)pthread_mutex_lock(&v->lock);
 	v->stop = true;
 	(void)pthread_mutex_unlock(&v->lock);
-	hs_thread_poke(v->job_fd);
+	hs_thread_poke(v->inbox->fd);
 	(void)clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_S;
 	if (pthread_timedjoin_np(v->thread, NULL, &until)) {
@@ -270,5 +257,18 @@ void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_o
 	*v->last_job = j;
 	v->last_job = &j->next;
 	(void)pthread_mutex_unlock(&v->lock);
-	hs_thread_poke(v->job_fd);
+	hs_thread_poke(v->inbox->fd);
+}
+
+void hs_virt_set_rules(struct hs_virt *v, struct hs_rules *rules)
+{
+	struct hs_rules *old;
+
+	(void)pthread_mutex_lock(&v->lock);
+	old = v->rules;
+	v->rules = hs_rules_ref(rules);
+	v->reread = true;
+	(void)pthread_mutex_unlock(&v->lock);
+	hs_rules_unref(old);
+	hs_thread_poke(v->inbox->fd);
 }

@@ -1,7 +1,7 @@
 /*
- * Guests of libvirt. All of libvirt lives on a thread of its own with libvirt's event loop: a libvirtd that hangs or
- * restarts is never felt by the daemon's main thread. What it finds out is handed over by queues; every callback below
- * is called on the main thread, from the sd-event loop.
+ * Guests of libvirt, of one connection; there may be several. All calls of a connection are made on a thread of its
+ * own: a libvirtd that hangs or restarts is never felt by the daemon's main thread, nor by another connection. What it
+ * finds out is handed over by queues; every callback below is called on the main thread, from the sd-event loop.
  */
 #ifndef HS_SERVICE_VIRT_VIRT_H
 #define HS_SERVICE_VIRT_VIRT_H
@@ -10,6 +10,7 @@
 
 #include "hs/host.h"
 #include "service/common/model.h"
+#include "service/discovery/rules.h"
 
 #define HS_VIRT_NAMESPACE "urn:hs-share:domain:1"
 
@@ -23,16 +24,19 @@ struct hs_virt_domain {
 	bool persistent;
 	pid_t
 	    pid; /* from libvirt's pid file, checked against the process; 0: not running, or not known (see obstacle) */
-	struct hs_opt_in opt_in; /* all off when there is no element of ours */
+	bool has_element;           /* of ours, in its metadata: it says whether to share, and no rule does */
+	struct hs_opt_in opt_in;    /* all off when there is none */
+	struct hs_rule_result rule; /* what the rules say */
 	/* That its XML shows (nosharepages, hugetlbfs, shared memory, passthrough), bad metadata, no process. */
 	struct hs_obstacle obstacle;
 };
 
 struct hs_virt_config {
-	const char *uri;       /* "qemu:///system" */
-	const char *pid_dir;   /* where libvirt keeps NAME.pid: "/run/libvirt/qemu"; */
-	struct hs_host host;   /* for /proc */
-	uint32_t answer_ms;    /* a request that libvirt has not answered by then is answered with -ETIMEDOUT */
+	const char *uri;        /* "qemu:///system" */
+	const char *pid_dir;    /* where libvirt keeps NAME.pid: "/run/libvirt/qemu"; */
+	struct hs_host host;    /* for /proc */
+	uint32_t answer_ms;     /* a request that libvirt has not answered by then is answered with -ETIMEDOUT */
+	struct hs_rules *rules; /* a reference is taken; NULL: none */
 	uint32_t reconnect_ms; /* after the connection is lost, and between tries; doubles up to a minute. A domain that
 				  could not be read is read again after it */
 };
@@ -64,6 +68,9 @@ void hs_virt_stop(struct hs_virt *v);
  */
 void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in_change *change,
 			struct hs_done done);
+
+/* From now on these rules; every domain is read again, and reported. NULL: none. */
+void hs_virt_set_rules(struct hs_virt *v, struct hs_rules *rules);
 
 /*
  * Our element's text to a desired state; pure, for tests and the fuzzer. `xml`: the element as libvirt returns it, of

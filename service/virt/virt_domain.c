@@ -7,6 +7,7 @@
 #include <libxml/xpath.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "virt_internal.h"
@@ -65,7 +66,7 @@ void hs_virt_obstacle(const char *xml, struct hs_obstacle *out)
 
 /* ---- its process ---- */
 
-static ssize_t read_file(const char *path, char *buf, size_t size)
+static ssize_t read_file(const char *path, char *buf, size_t size, struct stat *st)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t len = 0;
@@ -73,6 +74,8 @@ static ssize_t read_file(const char *path, char *buf, size_t size)
 
 	if (fd < 0)
 		return -errno;
+	if (st && fstat(fd, st))
+		st->st_uid = UINT32_MAX; /* nobody's */
 	while (len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
 		len += (size_t)n;
 	(void)close(fd);
@@ -89,23 +92,35 @@ static bool runs_domain(const struct hs_host *host, pid_t pid, const char *uuid)
 
 	(void)snprintf(path, sizeof(path), "%s/%d/cmdline", host->proc_dir, (int)pid);
 	if (buf)
-		len = read_file(path, buf, 65536);
+		len = read_file(path, buf, 65536, NULL);
 	for (ssize_t at = 0; buf && at < len && !found; at += (ssize_t)strlen(buf + at) + 1)
 		found = strcmp(buf + at, uuid) == 0;
 	free(buf);
 	return found;
 }
 
+static bool runs_as(const struct hs_host *host, pid_t pid, uid_t uid)
+{
+	char path[4200], text[2048];
+	unsigned int real = UINT32_MAX;
+	const char *line;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/status", host->proc_dir, (int)pid);
+	line = read_file(path, text, sizeof(text), NULL) > 0 ? strstr(text, "\nUid:") : NULL;
+	return line && sscanf(line, " Uid: %u", &real) == 1 && real == uid;
+}
+
 static pid_t pid_of(const struct hs_virt_config *cfg, const struct hs_virt_domain *d, char text[256])
 {
 	char path[4400], number[32];
+	struct stat st = { 0 };
 	ssize_t n;
 	long pid;
 
 	if (!cfg->pid_dir || !cfg->pid_dir[0] || strchr(d->name, '/'))
 		return 0;
 	(void)snprintf(path, sizeof(path), "%s/%s.pid", cfg->pid_dir, d->name);
-	n = read_file(path, number, sizeof(number));
+	n = read_file(path, number, sizeof(number), &st);
 	if (n <= 0) {
 		(void)snprintf(text, 256, "its process cannot be told: %.120s: %s (see pid_dir in the configuration)",
 			       path, n < 0 ? strerror((int)-n) : "empty");
@@ -116,6 +131,12 @@ static pid_t pid_of(const struct hs_virt_config *cfg, const struct hs_virt_domai
 		(void)snprintf(text, 256,
 			       "its process cannot be told: %.120s names %.20s, which does not run this domain", path,
 			       number);
+		return 0;
+	}
+	/* A session's folder is its user's, who might name another user's guest there. */
+	if (st.st_uid != 0 && !runs_as(&cfg->host, (pid_t)pid, st.st_uid)) {
+		(void)snprintf(text, 256, "its process cannot be told: %.120s is user %u's, and process %ld is not",
+			       path, (unsigned int)st.st_uid, pid);
 		return 0;
 	}
 	return (pid_t)pid;
@@ -140,6 +161,7 @@ static int read_opt_in(virDomainPtr dom, struct hs_virt_domain *out, struct hs_e
 
 	if (!xml)
 		return virGetLastErrorCode() == VIR_ERR_NO_DOMAIN_METADATA ? 0 : libvirt_failed(out->name, why);
+	out->has_element = true; /* one that cannot be understood may say no */
 	if (hs_virt_parse_metadata(xml, strlen(xml), &out->opt_in, &err)) {
 		memset(&out->opt_in, 0, sizeof(out->opt_in));
 		out->obstacle.reason = HS_REASON_BAD_METADATA;
@@ -166,8 +188,8 @@ int hs_virt_read_opt_in(virDomainPtr dom, struct hs_opt_in *out, struct hs_error
 	return rc;
 }
 
-int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
-			struct hs_error *err)
+int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, const struct hs_rules *rules,
+			struct hs_virt_domain *out, struct hs_error *err)
 {
 	const char *name = virDomainGetName(dom);
 	char *xml, text[256] = "";
@@ -190,6 +212,7 @@ int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, stru
 	out->running = active == 1;
 	out->persistent = persistent == 1;
 	hs_virt_obstacle(xml, &out->obstacle);
+	hs_rules_match_domain(rules, name, xml, &out->rule);
 	free(xml);
 	rc = read_opt_in(dom, out, err);
 	if (rc)

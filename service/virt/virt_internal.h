@@ -4,6 +4,7 @@
 
 #include <libvirt/libvirt.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "virt.h"
 
@@ -43,11 +44,41 @@ struct hs_virt_request {
 struct hs_virt_known {
 	char uuid[37];
 	bool stale, listed;
+	bool again;  /* to be read again after a while */
 	bool failed; /* it could not be read, which was logged; it is tried again */
 	struct hs_virt_known *next;
 };
 
-#define HS_VIRT_MAX_EVENTS 5
+#define HS_VIRT_MAX_EVENTS 4
+
+/* ---- virt_events.c ---- */
+
+/* A domain of which something changed. */
+struct hs_virt_noted {
+	char uuid[37];
+	struct hs_virt_noted *next;
+};
+
+/* What libvirt's loop reports of one connection. */
+struct hs_virt_inbox {
+	atomic_uint refs; /* the connection's, and one for each event that libvirt reports to it */
+	int fd;           /* poked when something came, and by who has a job */
+	pthread_mutex_t lock;
+	/* ---- under lock ---- */
+	bool lost; /* the connection is gone */
+	struct hs_virt_noted *noted;
+};
+
+HS_MUST_USE int hs_virt_loop_start(void);
+struct hs_virt_inbox *hs_virt_inbox_new(void);
+void hs_virt_inbox_unref(void *inbox); /* takes NULL */
+struct hs_virt_noted *hs_virt_inbox_take(struct hs_virt_inbox *in);
+bool hs_virt_inbox_lost(struct hs_virt_inbox *in);
+void hs_virt_inbox_set_lost(struct hs_virt_inbox *in, bool lost);
+
+/* Has all events of the connection reported to the inbox. -EIO: it does not report them. */
+HS_MUST_USE int hs_virt_watch(virConnectPtr conn, struct hs_virt_inbox *in, int events[HS_VIRT_MAX_EVENTS]);
+void hs_virt_unwatch(virConnectPtr conn, const int events[HS_VIRT_MAX_EVENTS]);
 
 struct hs_virt {
 	struct hs_virt_config cfg;
@@ -60,29 +91,28 @@ struct hs_virt {
 	uint64_t last_id;
 	sd_event_source *source, *deadline;
 
-	/* ---- libvirt's thread ---- */
+	/* ---- the connection's thread ---- */
 	virConnectPtr conn;
 	int events[HS_VIRT_MAX_EVENTS];
-	bool lost;
-	int watch, timer;
 	uint32_t wait_ms;
-	uint64_t retry_at_ms;
+	uint64_t retry_at_ms; /* not connected: when it is tried again */
+	uint64_t again_at_ms; /* when what could not be read is read again; 0: nothing is to */
 	struct hs_virt_known *known;
 
 	/* ---- under lock ---- */
 	pthread_mutex_t lock;
 	struct hs_virt_job *jobs, **last_job;
 	struct hs_virt_message *messages, **last_message;
-	bool stop;
+	struct hs_rules *rules;
+	bool stop, reread;
 
-	int job_fd, message_fd;
+	struct hs_virt_inbox *inbox;
+	int message_fd;
 };
 
-/* ---- virt_thread.c: libvirt's thread, and what libvirt's loop calls on it ---- */
+/* ---- virt_thread.c ---- */
 
 void *hs_virt_run(void *v);
-void hs_virt_on_job_fd(int watch, int fd, int events, void *arg);
-void hs_virt_on_retry(int timer, void *arg);
 
 /* ---- virt_domain.c ---- */
 
@@ -90,8 +120,8 @@ void hs_virt_on_retry(int timer, void *arg);
  * All that libvirt, and the process itself, say of a domain. -ENOENT: it is neither running nor defined any more; -EIO:
  * libvirt failed (text in err), nothing is known of it now; -ENAMETOOLONG: its name has no room in ours.
  */
-HS_MUST_USE int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, struct hs_virt_domain *out,
-				    struct hs_error *err);
+HS_MUST_USE int hs_virt_read_domain(virDomainPtr dom, const struct hs_virt_config *cfg, const struct hs_rules *rules,
+				    struct hs_virt_domain *out, struct hs_error *err);
 
 /* What holds of the domain now; as default where our element is missing or cannot be understood. -EIO: libvirt failed.
  */

@@ -1,12 +1,12 @@
 /*
- * libvirt's thread. It runs libvirt's default event loop; a descriptor in that loop wakes it for jobs. Callbacks of
- * libvirt only note what is to be read again: calls are made outside of them, from the thread's own loop.
+ * A connection's thread. Its inbox wakes it: for jobs, for what libvirt's loop has reported, and to end.
  */
 #include <errno.h>
 #include <libvirt/virterror.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/times.h"
@@ -14,8 +14,6 @@
 #include "service/common/thread.h"
 #include "virt_internal.h"
 
-#define KEEPALIVE_S      5
-#define KEEPALIVE_COUNT  3
 #define RECONNECT_MAX_MS 60000
 
 /* ---- messages ---- */
@@ -107,13 +105,18 @@ static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 	virDomainPtr dom = virDomainLookupByUUIDString(v->conn, k->uuid);
 	struct hs_virt_message *m = message_new(HS_VIRT_MESSAGE_DOMAIN);
 	struct hs_error err = { "" };
+	struct hs_rules *rules;
 	int rc = m ? -ENOENT : -ENOMEM;
 
-	k->stale = false;
+	k->stale = k->again = false;
+	(void)pthread_mutex_lock(&v->lock);
+	rules = hs_rules_ref(v->rules);
+	(void)pthread_mutex_unlock(&v->lock);
 	if (dom && m)
-		rc = hs_virt_read_domain(dom, &v->cfg, &m->domain, &err);
+		rc = hs_virt_read_domain(dom, &v->cfg, rules, &m->domain, &err);
 	else if (m && virGetLastErrorCode() != VIR_ERR_NO_DOMAIN)
 		rc = hs_error_set(&err, -EIO, "libvirt: %s", virGetLastErrorMessage());
+	hs_rules_unref(rules);
 	if (dom)
 		(void)virDomainFree(dom);
 	if (rc == 0) {
@@ -131,9 +134,9 @@ static void refresh(struct hs_virt *v, struct hs_virt_known *k)
 		hs_log(HS_LOG_WARNING, "%s", err.text);
 	k->failed = true;
 	/* It stays as it was last heard, which may be out of date: an opt-in that was withdrawn must not be missed. */
-	if (rc != -ENAMETOOLONG && !v->lost) {
-		k->stale = true;
-		virEventUpdateTimeout(v->timer, (int)v->cfg.reconnect_ms);
+	if (rc != -ENAMETOOLONG && !hs_virt_inbox_lost(v->inbox)) {
+		k->again = true;
+		v->again_at_ms = hs_monotonic_us() / 1000 + v->cfg.reconnect_ms;
 	}
 }
 
@@ -141,57 +144,22 @@ static void refresh_stale(struct hs_virt *v)
 {
 	struct hs_virt_known *next;
 
-	for (struct hs_virt_known *k = v->known; k && v->conn && !v->lost; k = next) {
+	for (struct hs_virt_known *k = v->known; k && v->conn && !hs_virt_inbox_lost(v->inbox); k = next) {
 		next = k->next;
 		if (k->stale)
 			refresh(v, k);
 	}
 }
 
-static int on_lifecycle(virConnectPtr conn, virDomainPtr dom, int event, int detail, void *arg)
-{
-	(void)conn;
-	(void)event;
-	(void)detail;
-	note_domain(arg, dom);
-	return 0;
-}
-
-static void on_metadata(virConnectPtr conn, virDomainPtr dom, int type, const char *uri, void *arg)
-{
-	(void)conn;
-	(void)type;
-	(void)uri;
-	note_domain(arg, dom);
-}
-
-static void on_device(virConnectPtr conn, virDomainPtr dom, const char *alias, void *arg)
-{
-	(void)conn;
-	(void)alias;
-	note_domain(arg, dom);
-}
-
 /* ---- the connection ---- */
-
-static void on_close(virConnectPtr conn, int reason, void *arg)
-{
-	(void)conn;
-	(void)reason;
-	((struct hs_virt *)arg)->lost = true;
-}
 
 static void disconnect(struct hs_virt *v)
 {
 	if (!v->conn)
 		return;
-	for (int i = 0; i < HS_VIRT_MAX_EVENTS; i++)
-		if (v->events[i] >= 0)
-			(void)virConnectDomainEventDeregisterAny(v->conn, v->events[i]);
-	(void)virConnectUnregisterCloseCallback(v->conn, on_close);
+	hs_virt_unwatch(v->conn, v->events);
 	(void)virConnectClose(v->conn);
 	v->conn = NULL;
-	v->lost = false;
 }
 
 static void list_all(struct hs_virt *v)
@@ -201,7 +169,7 @@ static void list_all(struct hs_virt *v)
 	struct hs_virt_known *next;
 
 	if (n < 0) {
-		v->lost = true;
+		hs_virt_inbox_set_lost(v->inbox, true);
 		return;
 	}
 	for (struct hs_virt_known *k = v->known; k; k = k->next)
@@ -231,7 +199,6 @@ static void try_later(struct hs_virt *v, const char *text)
 	(void)snprintf(with_time, sizeof(with_time), "%.400s; trying again", text);
 	report_connection(v, false, with_time);
 	v->retry_at_ms = hs_monotonic_us() / 1000 + v->wait_ms;
-	virEventUpdateTimeout(v->timer, (int)v->wait_ms);
 	v->wait_ms = v->wait_ms * 2 > RECONNECT_MAX_MS ? RECONNECT_MAX_MS : v->wait_ms * 2;
 }
 
@@ -239,27 +206,13 @@ static void connect_now(struct hs_virt *v)
 {
 	char text[512];
 
-	virEventUpdateTimeout(v->timer, -1);
 	v->conn = virConnectOpen(v->uri);
 	if (!v->conn) {
 		(void)snprintf(text, sizeof(text), "cannot connect to %s: %s", v->uri, virGetLastErrorMessage());
 		try_later(v, text);
 		return;
 	}
-	v->lost = false;
-	/* A driver inside our own process has no line that could go silent. */
-	(void)virConnectSetKeepAlive(v->conn, KEEPALIVE_S, KEEPALIVE_COUNT);
-	(void)virConnectRegisterCloseCallback(v->conn, on_close, v, NULL);
-	v->events[0] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-							VIR_DOMAIN_EVENT_CALLBACK(on_lifecycle), v, NULL);
-	v->events[1] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_METADATA_CHANGE,
-							VIR_DOMAIN_EVENT_CALLBACK(on_metadata), v, NULL);
-	v->events[2] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_DEVICE_ADDED,
-							VIR_DOMAIN_EVENT_CALLBACK(on_device), v, NULL);
-	v->events[3] = virConnectDomainEventRegisterAny(v->conn, NULL, VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED,
-							VIR_DOMAIN_EVENT_CALLBACK(on_device), v, NULL);
-	v->events[4] = -1;
-	if (v->events[0] < 0 || v->events[1] < 0) {
+	if (hs_virt_watch(v->conn, v->inbox, v->events)) {
 		(void)snprintf(text, sizeof(text), "%s does not list its domains: %s", v->uri,
 			       virGetLastErrorMessage());
 		disconnect(v);
@@ -268,7 +221,7 @@ static void connect_now(struct hs_virt *v)
 	}
 	list_all(v);
 	refresh_stale(v);
-	if (v->lost)
+	if (hs_virt_inbox_lost(v->inbox))
 		return;
 	v->wait_ms = v->cfg.reconnect_ms;
 	(void)snprintf(text, sizeof(text), "connected to %s", v->uri);
@@ -287,7 +240,7 @@ static int write_opt_in(struct hs_virt *v, const struct hs_virt_job *j, char tex
 	char xml[512];
 	int rc = 0;
 
-	if (!v->conn || v->lost) {
+	if (!v->conn || hs_virt_inbox_lost(v->inbox)) {
 		(void)snprintf(text, 512, "libvirt cannot be reached at %s", v->uri);
 		return -ENOTCONN;
 	}
@@ -313,8 +266,8 @@ static int write_opt_in(struct hs_virt *v, const struct hs_virt_job *j, char tex
 		(void)snprintf(text, 512, "nothing was changed: %.480s", err.text);
 	else if (hs_virt_format_metadata(&opt_in, xml, sizeof(xml)))
 		rc = -EINVAL;
-	else if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, opt_in.on ? xml : NULL, "hs", HS_VIRT_NAMESPACE,
-				      flags) < 0) {
+	else if (virDomainSetMetadata(dom, VIR_DOMAIN_METADATA_ELEMENT, opt_in.on || j->change.stay_off ? xml : NULL,
+				      "hs", HS_VIRT_NAMESPACE, flags) < 0) {
 		/* Nothing to take away is as good as taken away. */
 		if (opt_in.on || virGetLastErrorCode() != VIR_ERR_NO_DOMAIN_METADATA) {
 			(void)snprintf(text, 512, "libvirt would not store it: %s", virGetLastErrorMessage());
@@ -356,46 +309,63 @@ static void do_jobs(struct hs_virt *v)
 
 /* ---- the thread ---- */
 
-void hs_virt_on_job_fd(int watch, int fd, int events, void *arg)
+/* What was reported, and what is due: to be read again. Whether it is to end. */
+static bool look_around(struct hs_virt *v)
 {
-	uint64_t count;
+	struct hs_virt_noted *list = hs_virt_inbox_take(v->inbox), *next;
+	const bool due = v->again_at_ms && hs_monotonic_us() / 1000 >= v->again_at_ms;
+	bool stop, all;
 
-	(void)watch;
-	(void)events;
-	(void)arg;
-	(void)!read(fd, &count, sizeof(count));
+	for (; list; list = next) {
+		next = list->next;
+		if (!note(v, list->uuid))
+			hs_log(HS_LOG_ERROR, "out of memory: a domain is left alone");
+		free(list);
+	}
+	(void)pthread_mutex_lock(&v->lock);
+	stop = v->stop;
+	all = v->reread;
+	v->reread = false;
+	(void)pthread_mutex_unlock(&v->lock);
+	for (struct hs_virt_known *k = v->known; k && (due || all); k = k->next)
+		k->stale |= all || k->again;
+	if (due)
+		v->again_at_ms = 0;
+	return stop;
 }
 
-void hs_virt_on_retry(int timer, void *arg)
+static void sleep_until_something(struct hs_virt *v)
 {
-	(void)arg;
-	virEventUpdateTimeout(timer, -1);
+	struct pollfd p = { .fd = v->inbox->fd, .events = POLLIN };
+	const uint64_t now_ms = hs_monotonic_us() / 1000, at_ms = v->conn ? v->again_at_ms : v->retry_at_ms;
+	uint64_t count;
+	int wait_ms = -1;
+
+	if (at_ms)
+		wait_ms = at_ms <= now_ms ? 0 : at_ms - now_ms > INT_MAX ? INT_MAX : (int)(at_ms - now_ms);
+	(void)poll(&p, 1, wait_ms);
+	(void)!read(v->inbox->fd, &count, sizeof(count));
 }
 
 void *hs_virt_run(void *arg)
 {
 	struct hs_virt *v = arg;
-	bool stop = false;
+	char lost[300];
 
 	(void)pthread_setname_np(pthread_self(), "hs-libvirt");
-	while (!stop) {
-		if (v->conn && v->lost) {
+	(void)snprintf(lost, sizeof(lost), "the connection to %.200s was lost", v->uri);
+	while (!look_around(v)) {
+		if (v->conn && hs_virt_inbox_lost(v->inbox)) {
 			disconnect(v);
 			v->wait_ms = v->cfg.reconnect_ms;
-			try_later(v, "the connection to libvirt was lost");
+			try_later(v, lost);
 		}
 		if (!v->conn && hs_monotonic_us() / 1000 >= v->retry_at_ms)
 			connect_now(v);
 		do_jobs(v);
 		refresh_stale(v);
-		if (!v->lost && virEventRunDefaultImpl() < 0)
-			hs_log(HS_LOG_ERROR, "libvirt's event loop: %s", virGetLastErrorMessage());
-		(void)pthread_mutex_lock(&v->lock);
-		stop = v->stop;
-		(void)pthread_mutex_unlock(&v->lock);
+		sleep_until_something(v);
 	}
 	disconnect(v);
-	virEventRemoveTimeout(v->timer);
-	virEventRemoveHandle(v->watch);
 	return NULL;
 }

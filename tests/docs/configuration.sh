@@ -21,3 +21,8 @@ written=$(awk -F ' [|] ' '
 	}' "$2")
 [ -n "$offered" ] && diff <(echo "$offered") <(echo "$written") || { echo 'FAILED: the program has (<) and the page says (>)'; exit 1; }
 echo "$(wc -l <<<"$offered") keys agree"
+# The keys of a rule, whose page is beside it.
+offered=$("$1" --example-config | sed -nE 's/^#   ([a-z_]+): .*/\1/p' | sort)
+written=$(sed -nE '/^## The keys/,/^## Who/s/^[|] `([a-z_]+)` .*/\1/p' "$(dirname "$2")/discovery.md" | sort)
+[ -n "$offered" ] && diff <(echo "$offered") <(echo "$written") || { echo 'FAILED: keys of a rule: the program has (<) and docs/discovery.md says (>)'; exit 1; }
+echo "$(wc -l <<<"$offered") keys of a rule agree"

@@ -47,9 +47,53 @@ START_TEST(test_service_config_values)
 }
 END_TEST
 
+/* Rules are read, printed, compared and live. */
+START_TEST(test_service_config_rules)
+{
+	static const char text[] = "\xef\xbb\xbf[discover vmm]\nexecutable = /x/(.*)\ngroup = "
+				   "{executable.1}\n[libvirt]\nuri = qemu:///system, "
+				   "test:///default\n";
+	struct hs_config old;
+	char *printed = NULL, word[100];
+	size_t len;
+	FILE *f;
+
+	ck_assert_msg(parse(text) == 0, "%s", err.text);
+	ck_assert_uint_eq(cfg.rules.nr, 1);
+	ck_assert_str_eq(cfg.rules.rule[0].value[HS_RULE_GROUP], "{executable.1}");
+	ck_assert(hs_config_word(cfg.libvirt_uri, 1, word, sizeof(word)));
+	ck_assert_str_eq(word, "test:///default");
+	ck_assert(!hs_config_word(cfg.libvirt_uri, 2, word, sizeof(word)));
+	old = cfg;
+	f = open_memstream(&printed, &len);
+	hs_config_print(f, &cfg, false);
+	ck_assert_int_eq(fclose(f), 0);
+	ck_assert_msg(parse(printed) == 0, "%s", err.text);
+	free(printed);
+	ck_assert_uint_eq(hs_config_diff(&old, &cfg, NULL, NULL), 0);
+	ck_assert_msg(parse("[discover vmm]\nexecutable = /x/(.*)\ngroup = g\n[libvirt]\nuri = qemu:///system, "
+			    "test:///default\n") == 0,
+		      "%s", err.text);
+	ck_assert_uint_eq(hs_config_diff(&old, &cfg, NULL, NULL), 1);
+	ck_assert_msg(parse("[libvirt]\nuri = qemu:///system, test:///default\n") == 0, "%s", err.text);
+	ck_assert_uint_eq(hs_config_diff(&old, &cfg, NULL, NULL), 1);
+	hs_config_keep_static(&cfg, &old);
+	ck_assert_uint_eq(cfg.rules.nr, 0);
+}
+END_TEST
+
 static const struct {
 	const char *text, *names;
 } bad[] = {
+	{ "[discover]\n", "file:1: [discover ]: a rule's name has 1 to 40" },
+	{ "[discover a b]\n", "file:1: [discover a b]: a rule's name" },
+	{ "[discover a]\nexecutable = /x\n", "file:1: [discover a] group: it is missing" },
+	{ "[discover a]\ngroup = g\nexecutable = /x(\n", "file:3: [discover a] executable: at character 3: " },
+	{ "[discover a]\ngroup = g\nexecutable = /x\n[discover a]\n", "file:4: [discover a] is there a second time" },
+	{ "[discover a]\ncolour = red\n", "file:2: there is no key colour in [discover a]" },
+	{ "[discover a]\n[service]\nmode = off\n", "file:1: [discover a] executable: it is missing" },
+	{ "[libvirt]\nuri = a b c\npid_dir = /x /y\n", "file:3: [libvirt] pid_dir takes one folder for all" },
+	{ "[libvirt]\nuri = a b c d e f g h i\n", "file:2: [libvirt] uri names more than 8" },
 	{ "[service]\nmode = sometimes\n", "file:2: [service] mode: \"sometimes\"" },
 	{ "[service]\n\nmod = off\n", "file:3: there is no key mod in [service]" },
 	{ "[sevice]\nmode = off\n", "file:2: there is no section [sevice]" },
@@ -250,6 +294,7 @@ int main(void)
 
 	tcase_add_test(c, test_service_config_empty_is_the_default);
 	tcase_add_test(c, test_service_config_values);
+	tcase_add_test(c, test_service_config_rules);
 	tcase_add_loop_test(c, test_service_config_bad, 0, sizeof(bad) / sizeof(bad[0]));
 	tcase_add_test(c, test_service_config_windows_are_taken);
 	tcase_add_test(c, test_service_config_not_text);

@@ -26,7 +26,12 @@ write_conf() {
 		tcp_port = $port
 		history_resolution_s = 1
 		[libvirt]
-		uri =
+		uri = test:///default
+		[discover shells]
+		executable = .*/(ba|da)sh
+		mount_namespace = any
+		group = none
+		min_memory = 1000G
 		[scan]
 		interval_ms = 60
 		cpu_percent = 50

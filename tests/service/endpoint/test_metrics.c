@@ -86,7 +86,8 @@ START_TEST(test_service_metrics_unknown_is_absent)
 		for (size_t s = 0; s < 3; s++)
 			for (size_t i = 0; i < sets[s].nr; i++)
 				ck_assert_msg(has_sample(sets[s].names[i]) == known, "%s", sets[s].names[i]);
-		m.has_totals = m.engaged = m.libvirt_configured = true;
+		m.has_totals = m.engaged = true;
+		m.nr_links = 1;
 		m.memory_total_bytes = m.rss_bytes = m.cycles = 1;
 	}
 	/* Without the engine the scan's own figures stay. */

@@ -189,7 +189,7 @@ static void stop(void)
 
 START_TEST(test_service_virt_test_driver)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 1 << 20 }, off = { .on = false };
+	const struct hs_opt_in_change on = { true, true, true, "web", 1 << 20, false }, off = { .on = false };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -250,10 +250,44 @@ START_TEST(test_service_virt_changes_what_is_named)
 }
 END_TEST
 
+/* A rule opts a domain in, unless its own element says otherwise; a change of the rules is noticed. */
+START_TEST(test_service_virt_rules)
+{
+	const struct hs_opt_in_change out = { .on = false, .stay_off = true }, off = { .on = false };
+	static struct hs_rule_texts texts;
+	struct hs_rules *rules;
+	int line;
+
+	ck_assert_int_eq(hs_rule_begin(&texts, "r", 1, &err), 0);
+	ck_assert_int_eq(hs_rule_set(&texts, "r", "source", "libvirt", 2, &err), 0);
+	ck_assert_int_eq(hs_rule_set(&texts, "r", "domain", "te(s)t", 3, &err), 0);
+	ck_assert_int_eq(hs_rule_set(&texts, "r", "group", "g-{domain.1}", 4, &err), 0);
+	ck_assert_msg(hs_rules_compile(&rules, &texts, &line, &err) == 0, "%s", err.text);
+	start("test:///default");
+	UNTIL(t.up);
+	ck_assert(!t.last.rule.found && !t.last.has_element);
+	hs_virt_set_rules(t.v, rules);
+	hs_rules_unref(rules);
+	UNTIL(t.last.rule.found);
+	ck_assert_str_eq(t.last.rule.opt_in.group, "g-s");
+	ck_assert(t.last.rule.opt_in.on && !t.last.has_element);
+	/* To stay out is written down, and is more than to have no element. */
+	hs_virt_set_opt_in(t.v, "test", &out, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 1 && t.last.has_element);
+	ck_assert(!t.last.opt_in.on);
+	hs_virt_set_opt_in(t.v, "test", &off, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 2 && !t.last.has_element);
+	hs_virt_set_rules(t.v, NULL);
+	UNTIL(!t.last.rule.found);
+	stop();
+}
+END_TEST
+
 /* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
 START_TEST(test_service_virt_read_fails)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0 }, other = { true, true, true, "db", 0 };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0, false },
+				      other = { true, true, true, "db", 0, false };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -273,7 +307,7 @@ END_TEST
 
 START_TEST(test_service_virt_no_libvirtd)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0 };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0, false };
 
 	start("qemu:///system?socket=/nonexistent/socket");
 	UNTIL(t.text[0]);
@@ -292,10 +326,15 @@ END_TEST
 /* A libvirtd that takes the connection and never says a word: virConnectOpen has no limit of time. */
 START_TEST(test_service_virt_hangs)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0 };
+	const struct hs_opt_in_change on = { true, true, true, "web", 0, false };
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	char dir[] = "/tmp/hs-virt-XXXXXX", uri[256];
 	struct timespec begin, end;
+	const struct hs_virt_config cfg = {
+		.uri = "test:///default", .pid_dir = "", .host = HS_HOST_DEFAULT, .answer_ms = 1000, .reconnect_ms = 100
+	};
+	const struct hs_virt_callbacks cb = { NULL, on_domain, on_gone, on_connection };
+	struct hs_virt *other;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -304,6 +343,10 @@ START_TEST(test_service_virt_hangs)
 	ck_assert_int_eq(listen(fd, 4), 0);
 	(void)snprintf(uri, sizeof(uri), "qemu+unix:///system?socket=%s", addr.sun_path);
 	start(uri);
+	/* Another connection is not held up. */
+	ck_assert_msg(hs_virt_start(&other, &cfg, t.loop, &cb, &err) == 0, "%s", err.text);
+	UNTIL(t.up && t.nr_domains == 1);
+	hs_virt_stop(other);
 	hs_virt_set_opt_in(t.v, "test", &on, (struct hs_done){ on_done, NULL });
 	UNTIL(t.nr_done == 1);
 	ck_assert_int_eq(t.rc, -ETIMEDOUT);
@@ -335,6 +378,7 @@ int main(void)
 	tcase_add_loop_test(c, test_service_virt_obstacles, 0, sizeof(domains) / sizeof(domains[0]));
 	tcase_add_test(c, test_service_virt_test_driver);
 	tcase_add_test(c, test_service_virt_changes_what_is_named);
+	tcase_add_test(c, test_service_virt_rules);
 	tcase_add_test(c, test_service_virt_read_fails);
 	tcase_add_test(c, test_service_virt_no_libvirtd);
 	tcase_add_test(c, test_service_virt_hangs);
