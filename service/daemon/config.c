@@ -21,6 +21,7 @@ void hs_config_defaults(struct hs_config *out)
 	memset(out, 0, sizeof(*out));
 	out->mode = HS_MODE_OBSERVE;
 	(void)snprintf(out->socket, sizeof(out->socket), "/run/hs-share/control.sock");
+	out->remember_mode = true;
 	out->socket_mode = 0660;
 	(void)snprintf(out->tcp_address, sizeof(out->tcp_address), "127.0.0.1");
 	out->log_level = HS_LOG_INFO;

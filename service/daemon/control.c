@@ -111,9 +111,8 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 	}
 }
 
-static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done)
+void hs_daemon_set_mode(struct hs_daemon *d, enum hs_mode mode, enum hs_after after, struct hs_done done)
 {
-	struct hs_daemon *d = ctx;
 	char why[256];
 
 	if (d->ending) {
@@ -407,8 +406,10 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 	}
 	/* A mode that was set by request, or on the command line, stays, unless the file itself now says something
 	 * else than it did. */
-	if (fresh.mode != old.mode)
-		set_mode(d, fresh.mode, after_default(d, fresh.mode), (struct hs_done){ NULL, NULL });
+	if (fresh.mode != old.mode) {
+		hs_daemon_forget_mode(d);
+		hs_daemon_set_mode(d, fresh.mode, after_default(d, fresh.mode), (struct hs_done){ NULL, NULL });
+	}
 	if (rc > 0)
 		finish(done, 0, text);
 }
@@ -428,7 +429,7 @@ void hs_daemon_control_init(struct hs_daemon *d)
 	d->control = (struct hs_control){ .ctx = d,
 					  .model = ask_model,
 					  .history = ask_history,
-					  .set_mode = set_mode,
+					  .set_mode = hs_daemon_request_mode,
 					  .after_default = after_default,
 					  .opt_in = opt_in,
 					  .opt_out = opt_out,

@@ -27,8 +27,8 @@ static const struct argp_option option_list[] = {
 	  "Read the configuration, print it in full, and end: 0 it is right, 1 it is not.", 0 },
 	{ "example-config", OPT_EXAMPLE, NULL, 0,
 	  "Print a configuration with every key at its default and what it is for, and end.", 0 },
-	{ "mode", OPT_MODE, "MODE", 0, "Start in this mode instead of the configured one: off, observe, save, auto.",
-	  0 },
+	{ "mode", OPT_MODE, "MODE", 0,
+	  "Start in this mode instead of the configured or the remembered one: off, observe, save, auto.", 0 },
 	{ 0 },
 };
 
@@ -107,5 +107,5 @@ int main(int argc, char **argv)
 		return EXIT_FAILED;
 	}
 	hs_descriptors_raise();
-	return hs_daemon_run(&cfg, mode, path, o.config != NULL);
+	return hs_daemon_run(&cfg, o.mode ? &mode : NULL, path, o.config != NULL);
 }

@@ -204,10 +204,8 @@ static void report_undo_pending(struct hs_scan_thread *w)
 }
 
 /* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
-static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
+static int note_undo(struct hs_scan_thread *w, int rc, const struct hs_error *err)
 {
-	int rc = give_back(w, 0, err);
-
 	if (rc && strcmp(w->undo_text, err->text) != 0)
 		hs_log(HS_LOG_WARNING, "not everything is unshared yet, and is tried again: %s", err->text);
 	else if (!rc && w->undo_pending)
@@ -220,6 +218,21 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 		w->retry_undo_us = RETRY_UNDO_MAX_US;
 	w->retry_undo_at_us = hs_monotonic_us() + w->retry_undo_us;
 	return rc;
+}
+
+static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
+{
+	return note_undo(w, give_back(w, 0, err), err);
+}
+
+/* A guest that has come shares what an earlier life left, and the mode is to leave nothing shared. */
+static void undo_earlier(struct hs_scan_thread *w, pid_t pid)
+{
+	struct hs_error err = { "" };
+	const int rc = w->leave_nothing ? give_back(w, pid, &err) : 0;
+
+	if (rc)
+		(void)note_undo(w, rc, &err);
 }
 
 void hs_scan_thread_retry_undo(struct hs_scan_thread *w)
@@ -247,6 +260,7 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	w->retry_engage_at_us = 0;
 	w->rest_ms = 0;
 	w->undo_pending = false;
+	w->leave_nothing = job->undo && job->effective == HS_MODE_OBSERVE;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
 	report_undo_pending(w);
@@ -321,6 +335,8 @@ void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item)
 	switch (job->kind) {
 	case HS_JOB_ADD:
 		rc = add(w, job, &err);
+		if (!rc)
+			undo_earlier(w, job->pid);
 		break;
 	case HS_JOB_REMOVE:
 		rc = leave(w, job, &err);

@@ -50,11 +50,31 @@ int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err)
 	return 0;
 }
 
+int hs_daemon_write_json(const char *path, json_t *what)
+{
+	char tmp[4300];
+	int fd, rc = what ? 0 : -ENOMEM;
+
+	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
+	errno = EIO; /* where the library says no more than that it failed */
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (!rc && (fd < 0 || json_dumpfd(what, fd, JSON_INDENT(1)) || fsync(fd)))
+		rc = -errno;
+	if (fd >= 0)
+		(void)close(fd);
+	if (!rc && rename(tmp, path))
+		rc = -errno;
+	if (rc)
+		(void)unlink(tmp);
+	json_decref(what);
+	return rc;
+}
+
 int hs_daemon_save_opt_ins(struct hs_daemon *d)
 {
-	char path[4200], tmp[4300];
+	char path[4200];
 	json_t *list = json_array();
-	int fd = -1, rc = list ? 0 : -ENOMEM;
+	int rc;
 
 	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		if (g->pid && g->by_request.on && !g->forgotten)
@@ -63,23 +83,12 @@ int hs_daemon_save_opt_ins(struct hs_daemon *d)
 								    "group", g->by_request.group, "max_shared_bytes",
 								    (json_int_t)g->by_request.max_shared_bytes));
 	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
-	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	errno = EIO; /* where the library says no more than that it failed */
-	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (!rc && (fd < 0 || json_dumpfd(list, fd, JSON_INDENT(1)) || fsync(fd)))
-		rc = -errno;
-	if (fd >= 0)
-		(void)close(fd);
-	if (!rc && rename(tmp, path))
-		rc = -errno;
-	if (rc) {
-		(void)unlink(tmp);
+	rc = hs_daemon_write_json(path, list);
+	if (rc)
 		hs_log(
 		    HS_LOG_ERROR,
 		    "cannot save in %s which processes are opted in (%s): after a restart it will be as it was before",
 		    path, strerror(-rc));
-	}
-	json_decref(list);
 	return rc;
 }
 
