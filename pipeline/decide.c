@@ -93,7 +93,7 @@ static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	n = hs_bits_count(&more);
 	if (n && g->max_shared_bytes && (*wanted + n) * HS_BASE_SIZE > g->max_shared_bytes)
 		return true;
-	if (!hs_owed_take(p, g, n))
+	if (!hs_overcommit_take(p, g, n))
 		return true;
 	*wanted += n;
 	return false;
@@ -173,7 +173,7 @@ out:
 static int widen(struct hs_pipeline *p, struct guest *g)
 {
 	/* A gap could be merged too, beyond the limit; and of whom nothing is mergeable, it spares nothing. */
-	if (g->max_shared_bytes || p->totals.owes_all || g->scope == HS_SCOPE_ZERO)
+	if (g->max_shared_bytes || p->totals.overcommit_full || g->scope == HS_SCOPE_ZERO)
 		return 0;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		const struct page_record *pg = &g->pages[h];
@@ -225,7 +225,7 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 		reported = hs_content_learn_owners(p, err);
 	if (reported)
 		return reported;
-	hs_owed_update(p);
+	hs_overcommit_update(p);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		int rc;

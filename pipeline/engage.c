@@ -67,8 +67,8 @@ void hs_pipeline_disengage(struct hs_pipeline *p)
 	p->merge_given = p->unsettled = false;
 	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is reported of it. */
 	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
-	p->totals.owed_bytes = p->totals.may_owe_bytes = 0;
-	p->totals.owes_all = 0;
+	p->totals.overcommit_bytes = p->totals.max_overcommit_bytes = 0;
+	p->totals.overcommit_full = 0;
 }
 
 bool hs_pipeline_engaged(const struct hs_pipeline *p)

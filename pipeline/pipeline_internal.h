@@ -2,8 +2,8 @@
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
- * order: settings pace refused merge_ops merge_engine merge_scoped owed split_journal observer guest_state content
- * order: content_owners policy_input fine_look merge decide engage guests report report_fields pipeline
+ * order: settings pace refused merge_ops merge_engine merge_scoped overcommit split_journal observer guest_state
+ * content order: content_owners policy_input fine_look merge decide engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
@@ -61,12 +61,12 @@ struct guest {
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
 	uint64_t dropped;
-	bool owes_all;       /* see owed.c */
-	struct guest *limit; /* who keeps, below, what those owe that are below the same limit of memory; in the
-				decisions of one cycle. NULL: no such limit is to be kept */
-	uint64_t limit_owed, limit_may; /* bytes */
-	char limit_where[256];          /* which one */
-	bool all_marked;                /* by the last apply: all that is wanted of it is mergeable */
+	bool overcommit_full; /* see overcommit.c */
+	struct guest *limit;  /* who keeps, below, the sum of those that are below the same limit of memory; in the
+				 decisions of one cycle. NULL: no such limit is to be kept */
+	uint64_t limit_available, limit_saved, limit_pending; /* bytes */
+	char limit_where[256];                                /* which one */
+	bool all_marked; /* by the last apply: all that is wanted of it is mergeable */
 };
 
 struct hs_pipeline {
@@ -89,10 +89,10 @@ struct hs_pipeline {
 	bool paced;      /* once: the two after it are set */
 	uint64_t paced_wall_us, paced_cpu_us;
 	uint32_t next_group_nr, next_number;
-	bool several_groups;  /* kept right as guests come and go: it is asked for each base page */
-	uint32_t round;       /* of the coarse window that is under way; 0: none */
-	uint64_t left_to_owe; /* bytes, in the decisions of one cycle; UINT64_MAX: no limit */
-	bool unsettled;       /* the last burst ended before everything was merged */
+	bool several_groups;      /* kept right as guests come and go: it is asked for each base page */
+	uint32_t round;           /* of the coarse window that is under way; 0: none */
+	uint64_t overcommit_left; /* bytes, in the decisions of one cycle; UINT64_MAX: no limit */
+	bool unsettled;           /* the last burst ended before everything was merged */
 	struct hs_pipeline_totals totals;
 };
 
@@ -159,13 +159,13 @@ HS_MUST_USE int hs_merge_scoped_open(struct hs_merge *out, const struct hs_host 
 				     const struct hs_pipeline_config *cfg, hs_share_progress *progress, void *ctx,
 				     struct hs_error *err);
 
-/* ---- owed.c: what it would take to end all sharing at once, and how much that may be ---- */
+/* ---- overcommit.c: what it would take to end all sharing at once, and how much that may be ---- */
 
 /* Once a cycle, before anything is wanted anew. */
-void hs_owed_update(struct hs_pipeline *p);
+void hs_overcommit_update(struct hs_pipeline *p);
 
 /* Whether so many base pages more may be wanted of the guest; yes takes them from what is left of the limits. */
-bool hs_owed_take(struct hs_pipeline *p, struct guest *g, unsigned int pages);
+bool hs_overcommit_take(struct hs_pipeline *p, struct guest *g, unsigned int pages);
 
 /* ---- split_journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
 

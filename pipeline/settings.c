@@ -20,7 +20,7 @@ const char *const hs_scope_names[] = {
 
 int hs_scope_parse(const char *name, uint8_t *out)
 {
-	for (uint8_t i = 0; i < HS_NR_SCOPES; i++)
+	for (uint8_t i = 0; i < HS_SCOPE_COUNT; i++)
 		if (strcmp(name, hs_scope_names[i]) == 0) {
 			*out = i;
 			return 0;
@@ -152,9 +152,9 @@ const struct hs_setting hs_settings[] = {
 	  .allowed = "group, guest or zero",
 	  .what = "with whom a guest may share: group (its trust group), guest (within itself), zero (its zero pages "
 		  "are freed, no content is compared)" },
-	{ KEY("merge", "max_owed"), .type = HS_SETTING_SIZE, AT(max_owed_bytes),
+	{ KEY("merge", "max_overcommit"), .type = HS_SETTING_SIZE, AT(max_overcommit_bytes),
 	  .what = "nothing further is shared once it would take so much memory to end all sharing; 0: no such limit" },
-	{ KEY("merge", "max_owed_percent"), NUMBER(max_owed_percent, 0, 100000),
+	{ KEY("merge", "max_overcommit_percent"), NUMBER(max_overcommit_percent, 0, 100000),
 	  .what = "the same in percent of the memory available, of the host and below each limit of a guest's cgroups; "
 		  "0: no such limit" },
 	{ KEY("merge", "foreign"), .type = HS_SETTING_NAME, AT(share.foreign), .names = foreign_names,

@@ -35,6 +35,7 @@ void hs_config_defaults(struct hs_config *out)
 	(void)snprintf(out->libvirt_pid_dir, sizeof(out->libvirt_pid_dir), "/run/libvirt/qemu");
 	out->pipeline = hs_pipeline_config_default;
 	out->pipeline.share = hs_share_config_default;
+	out->pipeline.max_overcommit_percent = 100;
 	out->pipeline.cpu_percent = 10;
 	out->pipeline.share.cpu_percent = 50;
 	out->rest_min_s = 5;

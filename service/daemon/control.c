@@ -181,9 +181,10 @@ static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, 
 		struct hs_opt_in opt_in = g->by_request;
 
 		hs_opt_in_apply(&opt_in, change);
-		whole.has_group = whole.has_max_shared = true;
+		whole.has_group = whole.has_max_shared = whole.has_scope = true;
 		memcpy(whole.group, opt_in.group, sizeof(whole.group));
 		whole.max_shared_bytes = opt_in.max_shared_bytes;
+		whole.scope = opt_in.scope;
 	}
 	hs_virt_set_opt_in(d->virt, g ? g->uuid : guest, &whole, done);
 }

@@ -78,10 +78,11 @@ int hs_daemon_save_opt_ins(struct hs_daemon *d)
 
 	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		if (g->pid && g->by_request.on && !g->forgotten)
-			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:s,s:I}", "pid", (int)g->pid, "started",
-								    (json_int_t)hs_start_time(&d->host, g->pid),
-								    "group", g->by_request.group, "max_shared_bytes",
-								    (json_int_t)g->by_request.max_shared_bytes));
+			(void)json_array_append_new(
+			    list, json_pack("{s:i,s:I,s:s,s:I,s:s}", "pid", (int)g->pid, "started",
+					    (json_int_t)hs_start_time(&d->host, g->pid), "group", g->by_request.group,
+					    "max_shared_bytes", (json_int_t)g->by_request.max_shared_bytes, "share",
+					    hs_opt_in_scope_name(g->by_request.scope)));
 	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
 	rc = hs_daemon_write_json(path, list);
 	if (rc)
@@ -113,13 +114,14 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 	{
 		struct hs_error err = { "" };
 		struct hs_daemon_guest *g;
-		const char *group = "";
+		const char *group = "", *share = hs_opt_in_scope_name(HS_SCOPE_GROUP); /* older files do not have it */
+		uint8_t scope;
 		json_int_t started = 0, max = 0;
 		int pid = 0;
 
-		if (json_unpack(item, "{s:i,s:I,s:s,s:I}", "pid", &pid, "started", &started, "group", &group,
-				"max_shared_bytes", &max) ||
-		    pid <= 0 || max < 0 || !hs_group_valid(group))
+		if (json_unpack(item, "{s:i,s:I,s:s,s:I,s?s}", "pid", &pid, "started", &started, "group", &group,
+				"max_shared_bytes", &max, "share", &share) ||
+		    hs_opt_in_scope_parse(share, &scope) || pid <= 0 || max < 0 || !hs_group_valid(group))
 			continue;
 		/* Another process may have the number by now. */
 		if (hs_start_time(&d->host, pid) != (uint64_t)started || !started)
@@ -132,6 +134,7 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 		g->by_request.on = true;
 		(void)snprintf(g->by_request.group, sizeof(g->by_request.group), "%s", group);
 		g->by_request.max_shared_bytes = (uint64_t)max;
+		g->by_request.scope = scope;
 		hs_daemon_settle_opt_in(g);
 	}
 	json_decref(list);

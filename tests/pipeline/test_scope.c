@@ -1,7 +1,7 @@
 /*
- * With whom guests may share, and how much that may owe, over simulated guests. The table here takes what is wanted for
- * done at once: what is asked of it is what could be merged. Only what is wanted as zero and is not it refuses, as the
- * kernel does.
+ * With whom guests may share, and how much that may overcommit, over simulated guests. The table here takes what is
+ * wanted for done at once: what is asked of it is what could be merged. Only what is wanted as zero and is not it
+ * refuses, as the kernel does.
  */
 #include "hs_test.h"
 
@@ -355,16 +355,16 @@ START_TEST(test_pipeline_scope_zero_written)
 }
 END_TEST
 
-/* ---- how much it may owe ---- */
+/* ---- how much it may overcommit ---- */
 
 #define PAGES_OF(bytes) ((bytes) / HS_BASE_SIZE)
 
 /* A fixed size: it is kept within a cycle, and over cycles; more room is used, less undoes nothing. */
-START_TEST(test_pipeline_scope_owed_bytes)
+START_TEST(test_pipeline_scope_used_bytes)
 {
 	uint64_t wanted;
 
-	cfg.max_owed_bytes = 5 * MIB;
+	cfg.max_overcommit_bytes = 5 * MIB;
 	create();
 	for (uint32_t g = 0; g < 2; g++)
 		add(g, HS_SCOPE_GROUP, 0, mixed);
@@ -373,61 +373,84 @@ START_TEST(test_pipeline_scope_owed_bytes)
 		wanted = nr_wanted(0) + nr_wanted(1);
 		ck_assert_uint_le(wanted, PAGES_OF(5 * MIB));
 		ck_assert_uint_gt(wanted, PAGES_OF(5 * MIB) - HS_BASE_PER_HUGE); /* huge page by huge page */
-		ck_assert_uint_eq(totals().owes_all, 1);
-		ck_assert_uint_eq(totals().may_owe_bytes, 5 * MIB);
-		ck_assert_uint_eq(totals().owed_bytes, wanted * HS_BASE_SIZE);
+		ck_assert_uint_eq(totals().overcommit_full, 1);
+		ck_assert_uint_eq(totals().max_overcommit_bytes, 5 * MIB);
+		ck_assert_uint_eq(totals().overcommit_bytes, wanted * HS_BASE_SIZE);
 	}
 }
 END_TEST
 
 /* A percentage of what is available on the host. */
-START_TEST(test_pipeline_scope_owed_percent)
+START_TEST(test_pipeline_scope_overcommit_percent)
 {
 	struct hs_guest_report r[NR_GUESTS];
 
-	cfg.max_owed_percent = 50;
+	cfg.max_overcommit_percent = 50;
 	create();
 	available(6);
 	for (uint32_t g = 0; g < 2; g++)
 		add(g, HS_SCOPE_GROUP, 0, mixed);
 	cycles(2);
-	ck_assert_uint_eq(totals().may_owe_bytes, 3 * MIB);
-	ck_assert_uint_eq(nr_wanted(0) + nr_wanted(1), HS_BASE_PER_HUGE); /* of 2 MiB each, one fits */
-	ck_assert_uint_eq(totals().owes_all, 1);
+	ck_assert_uint_eq(totals().max_overcommit_bytes, 3 * MIB);
+	/* Of 2 MiB each, three: 6 MiB are half of what is available then. */
+	ck_assert_uint_eq(nr_wanted(0) + nr_wanted(1), 3 * HS_BASE_PER_HUGE);
+	ck_assert_uint_eq(totals().overcommit_full, 1);
 	(void)hs_pipeline_report(pipeline, r, NR_GUESTS);
-	ck_assert(r[0].owes_all && r[1].owes_all);
+	ck_assert(r[0].overcommit_full && r[1].overcommit_full);
 	available(512);
 	cycles(1);
 	ck_assert_uint_eq(nr_wanted(0) + nr_wanted(1), 2 * NR_PAGES);
-	ck_assert_uint_eq(totals().owes_all, 0);
+	ck_assert_uint_eq(totals().overcommit_full, 0);
 	/* What is shared stays. */
 	available(1);
 	cycles(2);
 	ck_assert_uint_eq(nr_wanted(0) + nr_wanted(1), 2 * NR_PAGES);
-	ck_assert_uint_eq(totals().owes_all, 0); /* nothing further was asked for */
+	ck_assert_uint_eq(totals().overcommit_full, 0); /* nothing further was asked for */
+}
+END_TEST
+
+/* All of what is available: what sharing frees is available too, so it may begin on a host that is nearly full. When
+ * others take what was freed, it goes no further. */
+START_TEST(test_pipeline_scope_overcommit_all)
+{
+	cfg.max_overcommit_percent = 100;
+	create();
+	available(1);
+	for (uint32_t g = 0; g < 2; g++)
+		add(g, HS_SCOPE_GROUP, 0, mixed);
+	cycles(2);
+	ck_assert_uint_eq(nr_wanted(0) + nr_wanted(1), 2 * NR_PAGES);
+	ck_assert_uint_eq(totals().overcommit_full, 0);
+	add(2, HS_SCOPE_GROUP, 0, mixed);
+	cycles(2);
+	ck_assert_uint_eq(nr_wanted(2), 0);
+	ck_assert_uint_eq(totals().overcommit_full, 1);
+	available(2 * NR_HUGE * 2); /* as much as is saved */
+	cycles(1);
+	ck_assert_uint_eq(nr_wanted(2), NR_PAGES);
 }
 END_TEST
 
 /* What is available cannot be told: nothing is shared. */
-START_TEST(test_pipeline_scope_owed_unknown)
+START_TEST(test_pipeline_scope_overcommit_unknown)
 {
-	cfg.max_owed_percent = 100;
+	cfg.max_overcommit_percent = 100;
 	create();
 	put(proc_dir, "meminfo", "MemTotal: 1048576 kB\n");
 	add(0, HS_SCOPE_GROUP, 0, mixed);
 	cycles(2);
 	ck_assert_uint_eq(nr_wanted(0), 0);
-	ck_assert_uint_eq(totals().owes_all, 1);
+	ck_assert_uint_eq(totals().overcommit_full, 1);
 }
 END_TEST
 
 /* Two guests below one limit have it in common; the third is not below it, and goes on. */
-START_TEST(test_pipeline_scope_owed_cgroup)
+START_TEST(test_pipeline_scope_overcommit_cgroup)
 {
 	struct hs_guest_report r[NR_GUESTS];
 	char name[32];
 
-	cfg.max_owed_percent = 100;
+	cfg.max_overcommit_percent = 50;
 	create();
 	put(proc_dir, "mounts", "cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
 	put(sys_dir, "fs/cgroup/slice/memory.max", "8388608\n");
@@ -444,7 +467,7 @@ START_TEST(test_pipeline_scope_owed_cgroup)
 	ck_assert_uint_eq(nr_wanted(0) + nr_wanted(1), 2 * HS_BASE_PER_HUGE); /* of 2 MiB each, two fit */
 	ck_assert_uint_eq(nr_wanted(2), NR_PAGES);
 	(void)hs_pipeline_report(pipeline, r, NR_GUESTS);
-	ck_assert(r[0].owes_all && r[1].owes_all && !r[2].owes_all);
+	ck_assert(r[0].overcommit_full && r[1].overcommit_full && !r[2].overcommit_full);
 }
 END_TEST
 
@@ -459,10 +482,11 @@ int main(void)
 	tcase_add_test(c, test_pipeline_scope_zero);
 	tcase_add_loop_test(c, test_pipeline_scope_of_one, 0, 2);
 	tcase_add_test(c, test_pipeline_scope_zero_written);
-	tcase_add_test(c, test_pipeline_scope_owed_bytes);
-	tcase_add_test(c, test_pipeline_scope_owed_percent);
-	tcase_add_test(c, test_pipeline_scope_owed_unknown);
-	tcase_add_test(c, test_pipeline_scope_owed_cgroup);
+	tcase_add_test(c, test_pipeline_scope_used_bytes);
+	tcase_add_test(c, test_pipeline_scope_overcommit_percent);
+	tcase_add_test(c, test_pipeline_scope_overcommit_all);
+	tcase_add_test(c, test_pipeline_scope_overcommit_unknown);
+	tcase_add_test(c, test_pipeline_scope_overcommit_cgroup);
 	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
