@@ -17,7 +17,7 @@ function(hs_suite name)
   target_link_libraries(${name} PRIVATE ${S_LIBS} hs_contracts PkgConfig::CHECK)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${S_INCLUDES})
   if(NOT S_TIMEOUT)
-    set(S_TIMEOUT 120)
+    set(S_TIMEOUT 240)
   endif()
   # The sanitizers' builds are several times slower, and run beside other suites.
   if(HS_SANITIZE)

@@ -188,24 +188,27 @@ static int many(struct batch *b, struct hs_remote_session *s, size_t n)
 	return rc;
 }
 
-/* As much as a hold allows. */
+/*
+ * As much as a hold allows, and one call in any case: on a slow host what comes before the first takes longer than a
+ * hold may, and sessions without one would follow on each other to no end.
+ */
 static int hold(struct batch *b, struct hs_remote_session *s)
 {
 	bool vectored = b->r->vectored != HS_NO;
 
-	for (;;) {
-		uint64_t held = hs_remote_now_us() - s->start_us;
+	for (bool first = true;; first = false) {
+		uint64_t held = hs_remote_now_us() - s->start_us, left = held < HOLD_US ? HOLD_US - held : 0;
 		size_t limit, n;
 		int rc;
 
 		skip_trivial(b);
-		if (b->next == b->nr || held >= HOLD_US)
+		if (b->next == b->nr || (!left && !first))
 			return 0;
 		if (b->r->op_advice != b->ops[b->next].advice || !b->r->op_ns) {
 			b->r->op_advice = b->ops[b->next].advice;
 			b->r->op_ns = OP_NS_DEFAULT;
 		}
-		limit = (size_t)((HOLD_US - held) * 1000 / b->r->op_ns);
+		limit = (size_t)(left * 1000 / b->r->op_ns);
 		if (limit < VECTOR_LEAST)
 			limit = VECTOR_LEAST;
 		if (limit > VECTOR_MAX)

@@ -21,6 +21,26 @@ static inline int hs_test_skip(const char *suite, const char *why)
 	return HS_TEST_SKIPPED;
 }
 
+/*
+ * How far apart cases are that one loop has by the ten thousand: all of them in a usual build; under the sanitizers,
+ * where each takes ten times as long, one of `n` (a prime, so that the cases of every kind are met).
+ */
+#ifdef __SANITIZE_ADDRESS__
+#define HS_TEST_EACH(n) (n)
+#else
+#define HS_TEST_EACH(n) 1
+#endif
+
+/*
+ * Time limits are for what hangs, not for what is slow: Check's own default is 4 s, which a busy machine takes for
+ * anything. Set before main, as Check reads them when a case is made.
+ */
+__attribute__((constructor)) static inline void hs_test_time(void)
+{
+	(void)setenv("CK_DEFAULT_TIMEOUT", "60", 0);
+	(void)setenv("CK_TIMEOUT_MULTIPLIER", HS_TEST_EACH(5) > 1 ? "5" : "2", 0);
+}
+
 static inline int hs_test_run(Suite *s)
 {
 	SRunner *r = srunner_create(s);

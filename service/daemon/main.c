@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "daemon_internal.h"
+#include "hs/share.h"
 #include "service/common/descriptors.h"
 
 #define EXIT_FAILED 1
@@ -16,10 +17,10 @@ const char *argp_program_version = "hs-shared " HS_VERSION;
 struct options {
 	const char *config;
 	const char *mode;
-	bool check, example;
+	bool check, example, recover;
 };
 
-enum { OPT_CHECK = 256, OPT_EXAMPLE, OPT_MODE };
+enum { OPT_CHECK = 256, OPT_EXAMPLE, OPT_MODE, OPT_RECOVER };
 
 static const struct argp_option option_list[] = {
 	{ "config", 'c', "FILE", 0, "Configuration to read instead of " HS_CONFIG_PATH ".", 0 },
@@ -29,6 +30,11 @@ static const struct argp_option option_list[] = {
 	  "Print a configuration with every key at its default and what it is for, and end.", 0 },
 	{ "mode", OPT_MODE, "MODE", 0,
 	  "Start in this mode instead of the configured or the remembered one: off, observe, save, auto.", 0 },
+	{ "recover", OPT_RECOVER, NULL, 0,
+	  "Give back what a killed run left of KSM's settings and of others' marks, and end; what is shared stays. A "
+	  "start "
+	  "does so, too; this is for hosts where none follows.",
+	  0 },
 	{ 0 },
 };
 
@@ -52,6 +58,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--mode: \"%s\" is no mode; the modes are off, observe, save and auto", arg);
 		o->mode = arg;
 		break;
+	case OPT_RECOVER:
+		o->recover = true;
+		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "\"%s\" is not an option", arg);
 		break;
@@ -59,6 +68,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
+}
+
+static int recover(const struct hs_config *cfg)
+{
+	struct hs_host host = HS_HOST_DEFAULT;
+	struct hs_error err = { "" };
+	int rc;
+
+	host.state_dir = cfg->state_dir;
+	rc = hs_ksm_recover(&host, &err);
+	if (rc < 0) {
+		(void)fprintf(stderr, "hs-shared: %s\n", err.text);
+		return EXIT_FAILED;
+	}
+	(void)puts(rc ? "what a killed run had left is given back" : "nothing was left to give back");
+	return fflush(stdout) ? EXIT_FAILED : 0;
 }
 
 int main(int argc, char **argv)
@@ -106,6 +131,8 @@ int main(int argc, char **argv)
 		    stderr, "hs-shared: it needs root (page tables, ptrace, KSM); as a service systemd starts it so\n");
 		return EXIT_FAILED;
 	}
+	if (o.recover)
+		return recover(&cfg);
 	hs_descriptors_raise();
 	return hs_daemon_run(&cfg, o.mode ? &mode : NULL, path, o.config != NULL);
 }

@@ -11,16 +11,16 @@
 #include "vmm.h"
 #include "base/wallclock.h"
 
-#define NR_HUGE  20
-#define NR_EVEN  4 /* the first ones: all base pages hot */
-#define NR_HOT   7 /* the next ones: hot, but only BLOAT base pages of each */
+#define NR_HUGE  10
+#define NR_EVEN  2 /* the first ones: all base pages hot */
+#define NR_HOT   4 /* the next ones: hot, but only BLOAT base pages of each */
 #define BLOAT    8
 #define NR_PAGES (NR_HUGE * HS_BASE_PER_HUGE)
 
 static const struct vmm_config config = {
 	.nr_huge = NR_HUGE,
 	.nr_slots = 2,
-	.slots = { { 0x40000000, 0, 12 }, { 0x10000000, 12, 8 } },
+	.slots = { { 0x40000000, 0, 6 }, { 0x10000000, 6, 4 } },
 	.two_spaces = true,
 };
 static struct vmm guests[2];
@@ -80,7 +80,7 @@ START_TEST(test_kvm_pipeline_shares)
 
 	start();
 	cfg.share = hs_share_config_default;
-	cfg.min_bytes = UINT64_C(16) << 20; /* more than a thread's stack */
+	cfg.min_bytes = UINT64_C(10) << 20; /* more than a thread's stack */
 	cfg.coarse.interval_ms = 100;
 	cfg.fine.samples = 3;
 	cfg.fine.interval_ms = 100;

@@ -5,6 +5,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "ept/host_internal.h"
+#include "ept/nested_internal.h"
 #include "hs/view.h"
 #include "hs_test.h"
 #include "vmm.h"
@@ -42,9 +44,14 @@ static void close_view(void)
 	vmm_stop(&guest);
 }
 
+/* Without the rest that a slow host's clear_refs is followed by (host_age.c): rounds follow on each other here. */
 static void age(void)
 {
-	int rc = hs_view_age(view, &err);
+	struct hs_host_view *inner = hs_nested_host((struct hs_nested_view *)(void *)view);
+	int rc;
+
+	memset(inner->next_clear_us, 0, sizeof(inner->next_clear_us));
+	rc = hs_view_age(view, &err);
 
 	ck_assert_msg(!rc, "%s", err.text);
 }

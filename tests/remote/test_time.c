@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -412,6 +413,42 @@ START_TEST(test_remote_time_starved)
 }
 END_TEST
 
+/* The first look at a held thread takes longer than a hold may. */
+static long slow_to_hold(enum __ptrace_request request, pid_t tid, void *addr, void *data)
+{
+	if (request == PTRACE_GETREGS)
+		(void)usleep(5000);
+	return hs_remote_sys_kernel.ptrace(request, tid, addr, data);
+}
+
+/* However slow the host is, each hold gets something done. */
+START_TEST(test_remote_time_slow_host)
+{
+	struct rg_guest g = rg_start(rg_body_parked, NULL);
+	struct hs_remote_sys sys = hs_remote_sys_kernel;
+	struct hs_remote_op ops[16];
+	struct hs_error err = { "" };
+	struct hs_remote *r;
+	int rc;
+
+	rg_wait_ready(&g, true);
+	r = must_open(g.pid);
+	hs_remote_set_deadline_ms(r, 5000);
+	for (size_t i = 0; i < 16; i++)
+		ops[i] = (struct hs_remote_op){ g.report->area + 2 * i * PAGE, g.report->area + (2 * i + 1) * PAGE,
+						i % 2 ? MADV_DONTDUMP : MADV_MERGEABLE, 1 };
+	sys.ptrace = slow_to_hold;
+	hs_remote_sys = &sys;
+	rc = hs_remote_madvise(r, ops, 16, &err);
+	hs_remote_sys = &hs_remote_sys_kernel;
+	ck_assert_msg(rc == 0, "%d: %s", rc, err.text);
+	for (size_t i = 0; i < 16; i++)
+		ck_assert_int_eq(ops[i].result, 0);
+	hs_remote_close(r);
+	ck_assert_int_eq(rg_finish(&g), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("remote/time");
@@ -426,6 +463,7 @@ int main(void)
 	tcase_add_loop_test(t, test_remote_time_stuck, 0, 2);
 	tcase_add_test(t, test_remote_time_call_blocks);
 	tcase_add_test(t, test_remote_time_starved);
+	tcase_add_test(t, test_remote_time_slow_host);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

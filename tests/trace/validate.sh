@@ -3,7 +3,7 @@
 # by a program of its own: less than 5% apart. Guests that go on doing the same (the demo's process guests) are recorded
 # without merging, hs-lab replays the trace under HS-Share, and then hs-share run merges them. Guests that do not (redis under a
 # load, virtual machines under software emulation) are held in one run that is recorded while it merges.
-# usage: validate.sh guests|programs|machines HS_SHARE HS_LAB HS_FRAMES HS_GUEST HS_MACHINES HS_TRACE_CHECK
+# usage: validate.sh guests|mixes|programs|machines HS_SHARE HS_LAB HS_FRAMES HS_GUEST HS_MACHINES HS_TRACE_CHECK
 set -u
 [ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 kind=$1 share=$2 lab=$3 frames=$4 guest=$5 machines=$6 check=$7
@@ -148,10 +148,12 @@ case $kind in
 guests)
 	start_guests 3
 	validate 'the demo'"'"'s mix'
-	start_guests 3 --bloat=0 --shuffle=1
-	validate 'no bloat, identical pages elsewhere in each guest'
 	start_guests 2 --scatter=1 --cold-dup=20 --write=20
 	validate 'classes mixed, copies inside a guest, many writes'
+	;;
+mixes)
+	start_guests 3 --bloat=0 --shuffle=1
+	validate 'no bloat, identical pages elsewhere in each guest'
 	start_guests 2 --hot=10 --bloat=60 --bloat-hot=60
 	validate 'mostly bloat'
 	;;
