@@ -3,7 +3,7 @@
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
  * order: settings pace refused merge_ops merge_engine merge_scoped overcommit split_journal observer guest_state
- * content order: content_owners policy_input fine_look merge decide engage guests report report_fields pipeline
+ * order: content content_owners policy_input fine_look merge decide engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
