@@ -1,6 +1,7 @@
 #include "procstat.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,25 @@ uint64_t hs_start_time(const struct hs_host *host, pid_t pid)
 	struct hs_procstat st;
 
 	return hs_procstat_read(host, pid, &st) ? 0 : st.start_ticks;
+}
+
+uint64_t hs_exec_id(const struct hs_host *host, pid_t pid)
+{
+	uint64_t sum = UINT64_C(0xcbf29ce484222325);
+	unsigned char auxv[1024];
+	char path[PATH_MAX];
+	size_t n;
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/%d/auxv", host->proc_dir, (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	n = fread(auxv, 1, sizeof(auxv), f);
+	(void)fclose(f);
+	for (size_t i = 0; i < n; i++)
+		sum = (sum ^ auxv[i]) * UINT64_C(0x100000001b3); /* FNV-1a */
+	return n ? sum | 1 : 0;
 }
 
 uint64_t hs_resident_bytes(const struct hs_host *host)

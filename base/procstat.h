@@ -24,6 +24,13 @@ HS_MUST_USE int hs_procstat_read(const struct hs_host *host, pid_t pid, struct h
 uint64_t hs_start_time(const struct hs_host *host, pid_t pid);
 
 /*
+ * Tells the programs apart that a process runs one after another: exec keeps pid and start time, and makes a new
+ * address space. A digest of the auxiliary vector, which the kernel writes at exec with the places of the new stack,
+ * program and vDSO; without address space randomisation the same program anew may have the same. 0: it cannot be read.
+ */
+uint64_t hs_exec_id(const struct hs_host *host, pid_t pid);
+
+/*
  * False: it was started by another user than root, who may have given it any name. True where that cannot be told. (The
  * owner of its folder in /proc does not tell it: root owns that of a process that may not be dumped.)
  */

@@ -1,5 +1,6 @@
 /* What the kernel says of page frames, from /proc/kpageflags: one 64-bit word a frame. */
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "host_internal.h"
@@ -16,6 +17,52 @@ int hs_host_page_flags(int kpageflags_fd, uint64_t pfn, size_t nr, uint64_t *fla
 	if (got < 0)
 		return -errno;
 	return got == want ? 0 : -EIO; /* short: past the end of memory, so it was no frame */
+}
+
+struct framed {
+	uint64_t pfn;
+	unsigned int page;
+};
+
+static int by_pfn(const void *a, const void *b)
+{
+	const struct framed *x = a, *y = b;
+
+	return (x->pfn > y->pfn) - (x->pfn < y->pfn);
+}
+
+#define FLAGS_GAP  64U   /* frames that cost as much to read for nothing as a read of its own */
+#define FLAGS_MOST 1024U /* frames a read */
+
+int hs_host_frame_flags(int kpageflags_fd, const uint64_t pfn[HS_BASE_PER_HUGE], uint64_t flags[HS_BASE_PER_HUGE],
+			struct hs_bits512 *bad)
+{
+	struct framed order[HS_BASE_PER_HUGE];
+	uint64_t words[FLAGS_MOST];
+	size_t nr = 0;
+
+	hs_bits_clear_all(bad);
+	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
+		if (pfn[b])
+			order[nr++] = (struct framed){ pfn[b], b };
+	qsort(order, nr, sizeof(order[0]), by_pfn);
+	for (size_t i = 0, end; i < nr; i = end) {
+		const uint64_t first = order[i].pfn;
+		int rc;
+
+		for (end = i + 1; end < nr && order[end].pfn - order[end - 1].pfn <= FLAGS_GAP &&
+				  order[end].pfn - first < FLAGS_MOST;)
+			end++;
+		rc = hs_host_page_flags(kpageflags_fd, first, (size_t)(order[end - 1].pfn - first) + 1, words);
+		if (rc && rc != -EIO)
+			return rc;
+		for (size_t k = i; k < end; k++)
+			if (rc)
+				hs_bits_set(bad, order[k].page);
+			else
+				flags[order[k].page] = words[order[k].pfn - first];
+	}
+	return 0;
 }
 
 /*

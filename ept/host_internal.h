@@ -121,6 +121,13 @@ bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge);
 #define HS_KPF_KSM        (UINT64_C(1) << 21)
 #define HS_KPF_ZERO       (UINT64_C(1) << 24)
 int hs_host_page_flags(int kpageflags_fd, uint64_t pfn, size_t nr, uint64_t *flags);
+/*
+ * Flags of the frames of one huge page's base pages (0: none), in as few reads as they lie together on this host.
+ * Shared ones lie anywhere: one by one they would be 512 reads. *bad: what lies past the end of memory, so it was no
+ * frame.
+ */
+HS_MUST_USE int hs_host_frame_flags(int kpageflags_fd, const uint64_t pfn[HS_BASE_PER_HUGE],
+				    uint64_t flags[HS_BASE_PER_HUGE], struct hs_bits512 *bad);
 /* Whether a huge entry maps the kernel's huge zero page. */
 bool hs_host_is_zero_entry(struct hs_host_view *v, uint64_t entry);
 

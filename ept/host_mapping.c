@@ -324,7 +324,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 			break;
 		if (is_given_over(v, &smaps, h))
 			continue;
-		if (hs_host_restore(&v->view, &h, 1, &result, NULL))
+		if (hs_view_restore(&v->view, &h, 1, &result, NULL))
 			break;
 		if (result && result != -ENOENT) {
 			failed++;

@@ -372,6 +372,7 @@ int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS
 	struct frame_job before = { .phys_mask = hs_walk_base(v->walk)->phys_mask };
 	struct frame_job after = before;
 	uint64_t flags[HS_BASE_PER_HUGE];
+	struct hs_bits512 bad;
 	int rc;
 
 	if (hs_bit_test(v->gone, huge))
@@ -379,21 +380,14 @@ int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &before);
 	if (rc)
 		return hs_host_error(v, rc, "read its page tables", err);
-	for (unsigned int b = 0, run; b < HS_BASE_PER_HUGE; b += run) {
-		run = 1;
-		if (!before.pfn[b])
+	rc = hs_host_frame_flags(v->kpageflags_fd, before.pfn, flags, &bad);
+	if (rc)
+		return hs_host_error(v, rc, "read the flags of its page frames", err);
+	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++) {
+		if (!before.pfn[b] || hs_bits_test(&bad, b))
 			continue;
-		while (b + run < HS_BASE_PER_HUGE && before.pfn[b + run] == before.pfn[b] + run)
-			run++;
-		rc = hs_host_page_flags(v->kpageflags_fd, before.pfn[b], run, flags);
-		if (rc == -EIO)
-			memset(&before.pfn[b], 0, run * sizeof(before.pfn[0]));
-		else if (rc)
-			return hs_host_error(v, rc, "read the flags of its page frames", err);
-		for (unsigned int i = 0; i < run && !rc; i++) {
-			out[b + i].pfn = before.pfn[b + i];
-			put_flags(&out[b + i], flags[i], hs_bits_test(&before.own, b + i));
-		}
+		out[b].pfn = before.pfn[b];
+		put_flags(&out[b], flags[b], hs_bits_test(&before.own, b));
 	}
 	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &after);
 	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)

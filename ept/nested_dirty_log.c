@@ -359,7 +359,8 @@ int hs_nested_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, i
 
 	for (size_t i = 0; i < nr; i++)
 		nr_ours += hs_bit_test(v->split, huge[i]);
-	/* What is not ours was split in the host's tables, by an earlier run or for sharing. */
+	/* What is not ours was split in the host's tables, by an earlier run or for sharing: that takes memory. */
+	hs_view_on_huge(v->inner, view->room, view->room_ctx);
 	if (!nr_ours)
 		return hs_view_restore(v->inner, huge, nr, results, err);
 	for (size_t i = 0; i < nr && !rc; i++) {

@@ -89,6 +89,22 @@ bool hs_view_can_split(const struct hs_view *v)
 	return v->ops->split != NULL;
 }
 
+void hs_view_on_huge(struct hs_view *v, hs_view_room *room, void *ctx)
+{
+	v->room = room;
+	v->room_ctx = ctx;
+}
+
+/* False: each result says so. */
+static bool has_room(struct hs_view *v, size_t nr, int *results)
+{
+	if (!v->room || v->room(v->room_ctx, v))
+		return true;
+	for (size_t i = 0; i < nr && results; i++)
+		results[i] = -ENOMEM;
+	return false;
+}
+
 int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
 {
 	int rc = check_numbers(v, huge, nr, err);
@@ -97,7 +113,7 @@ int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *res
 		return rc;
 	if (!v->ops->split)
 		return hs_error_set(err, -ENOTSUP, "huge pages cannot be looked into through %s", v->ops->name);
-	return v->ops->split(v, huge, nr, results, err);
+	return has_room(v, nr, results) ? v->ops->split(v, huge, nr, results, err) : 0;
 }
 
 int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
@@ -106,7 +122,7 @@ int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *r
 
 	if (rc || !nr)
 		return rc;
-	return v->ops->restore(v, huge, nr, results, err);
+	return has_room(v, nr, results) ? v->ops->restore(v, huge, nr, results, err) : 0;
 }
 
 int hs_view_split_page(struct hs_view *v, hs_huge_nr huge, unsigned int base, struct hs_error *err)

@@ -31,12 +31,15 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 		struct hs_base_sample s;
 		int rc;
 
+		if (!p->round)
+			hs_bits_clear_all(&pg->recent);
 		switch ((enum hs_map_state)r->state) {
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();
 			hs_bits_clear_all(&pg->accessed);
 			if (!r->nr_accessed && r->nr_known)
 				continue;
+			pg->recent = hs_bits_full();
 			break;
 		case HS_MAP_SPLIT:
 		case HS_MAP_PARTIAL:
@@ -49,13 +52,14 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 				return rc;
 			if (!r->nr_known || (s.state != HS_MAP_SPLIT && s.state != HS_MAP_PARTIAL)) {
 				/* Any of them may have been accessed. That makes none hot: the policy waits. */
-				pg->accessed = hs_bits_full();
+				pg->accessed = pg->recent = hs_bits_full();
 				if (s.state == HS_MAP_UNKNOWN)
 					hs_coarse_forget(g->coarse, h);
 				break;
 			}
 			pg->present = s.present;
 			pg->accessed = s.accessed;
+			pg->recent = hs_bits_or(pg->recent, s.accessed);
 			/* What was accessed is stale; a zero page too: it may be zero no longer. */
 			pg->hashed = hs_bits_andnot(hs_bits_and(pg->hashed, s.present), s.accessed);
 			pg->zero = hs_bits_andnot(hs_bits_and(pg->zero, s.present), s.accessed);
@@ -326,6 +330,36 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 		}
 	}
 	return 0;
+}
+
+static bool was_marked(struct hs_pipeline *p, const struct guest *g, struct hs_page page)
+{
+	struct hs_shared_huge now;
+	struct guest *og;
+
+	(void)record_of(p, page, &og);
+	if (og->gone || !og->shareable || !og->all_marked || og->group_nr != g->group_nr)
+		return false;
+	hs_merge_state(p, og, page.page / HS_BASE_PER_HUGE, &now);
+	return hs_bits_test(&now.wanted, page.page % HS_BASE_PER_HUGE);
+}
+
+void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
+				    struct hs_bits512 *pages)
+{
+	const struct hs_bits512 ask = hs_bits_andnot(*pages, g->pages[h].zero);
+
+	hs_bits_for_each (i, &ask) {
+		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
+		struct hs_page same[MAX_HOLDERS];
+		const size_t n = hs_index_same(p->index, mine, same, MAX_HOLDERS);
+		bool any = false;
+
+		for (size_t k = 0; k < n && !any; k++)
+			any = was_marked(p, g, same[k]);
+		if (!any)
+			hs_bits_clear(pages, i);
+	}
 }
 
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page)

@@ -35,7 +35,7 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 		else if (pg->fine && !pg->fine->gave_up && pg->fine->nr_hot <= p->cfg.policy.max_hot)
 			pg->candidate = pg->hashed; /* rehash_cold left out what is hot */
 		else if ((r->state == HS_MAP_SPLIT || r->state == HS_MAP_PARTIAL) && heat != HS_HEAT_UNKNOWN)
-			pg->candidate = hs_bits_andnot(pg->hashed, pg->accessed);
+			pg->candidate = hs_bits_andnot(pg->hashed, pg->recent); /* as cold as a huge page has to be */
 		/* Nobody is to wait for a partner that never merges. */
 		pg->candidate = hs_bits_andnot(pg->candidate, hs_refused_pages(pg));
 	}
@@ -186,7 +186,7 @@ static int widen(struct hs_pipeline *p, struct guest *g)
 		hs_merge_state(p, g, h, &now);
 		if (hs_bits_none(&now.wanted))
 			continue;
-		allowed = hs_bits_or(hs_bits_or(pg->candidate, pg->zero), now.wanted);
+		allowed = hs_bits_or(hs_bits_or(pg->candidate, hs_pipeline_cold_zero(g, h)), now.wanted);
 		allowed = hs_bits_andnot(allowed, hs_refused_pages(pg));
 		hs_content_leave_to_others(p, g, h, &allowed);
 		rc = hs_merge_want(p, g, h, &now.wanted, &allowed);

@@ -40,13 +40,19 @@ static void on_unshare(void *ctx, uint64_t done, uint64_t total)
 	hs_pipeline_note_progress(ctx, HS_STAGE_UNSHARE, done, total);
 }
 
+static int pace(void *ctx)
+{
+	return hs_pipeline_pace(ctx);
+}
+
 int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 {
+	const struct hs_merge_engine_hooks hooks = { .progress = on_unshare, .pace = pace, .ctx = p };
 	int rc;
 
 	if (p->merge_given)
 		return hs_error_set(err, -EBUSY, "this pipeline's decisions go elsewhere: it takes no merge engine");
-	rc = p->merge.ops->merges ? 0 : hs_merge_scoped_open(&p->merge, &p->host, &p->cfg, on_unshare, p, err);
+	rc = p->merge.ops->merges ? 0 : hs_merge_scoped_open(&p->merge, &p->host, &p->cfg, &hooks, err);
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < p->nr_guests; i++) {

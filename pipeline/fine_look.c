@@ -10,6 +10,25 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/room.h"
+
+/* The same parts of the host's memory and of the limits above the guest stay free as when sharing ends. */
+static bool has_room(void *ctx, const struct hs_view *v)
+{
+	const struct hs_pipeline *p = ctx;
+	struct hs_room room;
+
+	/* A simulated guest takes no memory of this host, and nested entries none to speak of. */
+	if (!v->pid || hs_view_splits_nested(v))
+		return true;
+	return !hs_room_of(&p->host, v->pid, p->cfg.share.min_free_percent, &room, NULL) && room.bytes >= HS_HUGE_SIZE;
+}
+
+void hs_fine_look_ask_for_room(struct hs_pipeline *p, struct hs_view *v)
+{
+	hs_view_on_huge(v, has_room, p);
+}
+
 /*
  * Cycles until a huge page is split again for a look, after looks that could not tell: the next one, as a busy moment
  * passes; then 2, 4, ... and as for what never changes.

@@ -19,8 +19,10 @@ static void count_groups(struct hs_pipeline *p)
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
 static int records_new(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = hs_observer_opened(p, g, err);
+	int rc;
 
+	hs_fine_look_ask_for_room(p, g->view);
+	rc = hs_observer_opened(p, g, err);
 	if (rc)
 		return rc;
 	g->pages = calloc(g->view->nr_huge, sizeof(*g->pages));
@@ -126,6 +128,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 	rc = view_open(p, g, &g->view, err);
 	if (rc)
 		goto fail;
+	hs_fine_look_ask_for_room(p, g->view);
 	(void)hs_split_journal_recover(&p->host, g->view, p->fine);
 	rc = guest_attach(p, g, err);
 	if (rc)
@@ -165,8 +168,10 @@ int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options
  */
 int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
+	struct hs_error why = { "" };
 	struct guest fresh = *g;
 	size_t left = 0, at = 0;
+	bool renewed;
 	int rc;
 
 	if ((!g->remote && !hs_view_can_reopen(g->view)) ||
@@ -187,16 +192,28 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 		hs_guest_records_free(p, &fresh);
 		return rc;
 	}
-	hs_pipeline_share_leave(p, g);
+	/* Were it let go first and not taken again, what is marked in it would be nobody's, and keep ksmd from running
+	 * for anybody. */
+	renewed = g->shareable && p->merge.ops->renew;
+	rc = hs_merge_renew(p, &fresh, &why);
+	if (rc) {
+		hs_guest_index_forget(p, &fresh);
+		hs_guest_records_free(p, &fresh);
+		g->reopened = p->totals.cycles;
+		return rc == -ESRCH ? rc : 0; /* the old view still serves */
+	}
+	if (!renewed)
+		hs_pipeline_share_leave(p, g);
 	hs_guest_index_forget(p, g);
 	hs_guest_records_free(p, g);
 	*g = fresh;
-	g->shareable = false;
+	g->shareable = renewed;
+	g->all_marked = false;
 	g->reopened = p->totals.cycles;
 	while (p->guests[at] != g)
 		at++;
 	p->guest_of_index[g->index_id] = (uint32_t)at;
-	return hs_pipeline_share_enter_or_note(p, g) ? 0 : -ESRCH;
+	return g->shareable || hs_pipeline_share_enter_or_note(p, g) ? 0 : -ESRCH;
 }
 
 uint32_t hs_pipeline_nr_guests(const struct hs_pipeline *p)
@@ -300,6 +317,7 @@ int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out
 		out->nr_huge += one.nr_huge;
 		out->nr_collapsed += one.nr_collapsed;
 		out->nr_failed += one.nr_failed;
+		out->nr_base += one.nr_base;
 		if (one_rc && !hs_pipeline_guest_failed(p, g, one_rc))
 			rc = one_rc;
 	}

@@ -25,8 +25,8 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
 /*
  * What ksmd left alone in a burst that settled is not what it was taken for, or cannot be merged.
  *
- * It is noted, so that what never merges is given up (refused.c). Where ksmd did not run (a dry run), or not all that
- * is wanted was marked, a page may have been left for want of its partner: that proves nothing.
+ * It is noted, so that what never merges is given up (refused.c). Where ksmd did not run (a dry run), or the page or
+ * all of its partners may not have been marked, it was left for want of a partner: that proves nothing.
  *
  * And it is doubted. Between two cycles a page may be written unseen: the first ageing of the next one clears its bit,
  * and a look before that could not tell the guest's accesses from our own reads. A stale digest is found out by the
@@ -35,10 +35,6 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
  */
 static void note_unmerged(struct hs_pipeline *p, bool scanned)
 {
-	bool proves = scanned;
-
-	for (size_t i = 0; i < p->nr_guests; i++)
-		proves &= p->guests[i]->gone || !p->guests[i]->shareable || p->guests[i]->all_marked;
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 
@@ -50,8 +46,10 @@ static void note_unmerged(struct hs_pipeline *p, bool scanned)
 			hs_merge_state(p, g, h, &now);
 			left = hs_bits_andnot(now.wanted, now.shared);
 			proven = hs_bits_and(left, hs_bits_or(pg->same, pg->zero));
-			if (proves)
+			if (scanned && g->all_marked) {
+				hs_content_with_marked_partner(p, g, h, &proven);
 				hs_refused_note_burst(pg, &proven, p->totals.cycles);
+			}
 			pg->same = hs_bits_andnot(pg->same, left);
 			pg->zero = hs_bits_andnot(pg->zero, left);
 		}
@@ -85,6 +83,8 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		g->all_marked = !rc && !applied.pages_dropped && applied.nr_applied == applied.nr_tried;
 		marked += applied.pages_marked;
 		g->dropped = applied.pages_dropped;
+		g->pending = applied.pages_pending;
+		memcpy(g->pending_reason, applied.pending_reason, sizeof(g->pending_reason));
 	}
 	if (!marked && !p->unsettled && !hs_guests_need_burst(p)) {
 		*news = 0;
@@ -106,8 +106,10 @@ int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err)
 		rc = verify_all(p, err);
 	if (rc)
 		return rc;
-	if (burst.settled)
+	if (burst.settled) {
+		hs_observer_settled(p, burst.pages_scanned != 0);
 		note_unmerged(p, burst.pages_scanned != 0);
+	}
 	(void)hs_merge_ledger(p, NULL, &after);
 	*news = after.shared + after.zero > before.shared + before.zero
 		    ? after.shared + after.zero - before.shared - before.zero

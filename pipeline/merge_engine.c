@@ -28,6 +28,11 @@ static int engine_enter(void *ctx, const struct hs_merge_guest *guest, uint32_t 
 	return rc;
 }
 
+static int engine_renew(void *ctx, uint32_t id, const struct hs_merge_guest *guest, struct hs_error *err)
+{
+	return hs_share_renew_guest(ctx, id, guest->view, err);
+}
+
 static void engine_leave(void *ctx, uint32_t id)
 {
 	hs_share_remove_guest(ctx, id);
@@ -90,6 +95,7 @@ static const struct hs_merge_ops engine_ops = {
 	.merges = true,
 	.close = engine_close,
 	.enter = engine_enter,
+	.renew = engine_renew,
 	.leave = engine_leave,
 	.want = engine_want,
 	.forgo = engine_forgo,
@@ -104,14 +110,15 @@ static const struct hs_merge_ops engine_ops = {
 };
 
 int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host, const struct hs_share_config *cfg,
-			 hs_share_progress *progress, void *ctx, struct hs_error *err)
+			 const struct hs_merge_engine_hooks *hooks, struct hs_error *err)
 {
 	struct hs_share *share;
 	int rc = hs_share_create(&share, host, cfg, err);
 
 	if (rc)
 		return rc;
-	hs_share_on_progress(share, progress, ctx);
+	hs_share_on_progress(share, hooks->progress, hooks->ctx);
+	hs_share_on_pace(share, hooks->pace, hooks->ctx);
 	*out = (struct hs_merge){ &engine_ops, share };
 	return 0;
 }

@@ -33,6 +33,17 @@ int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 	return rc;
 }
 
+int hs_merge_renew(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
+{
+	const struct hs_merge_guest guest = {
+		.name = g->name, .view = g->view, .remote = g->remote, .group = g->group_nr, .number = g->number
+	};
+
+	if (!g->shareable || !p->merge.ops->renew)
+		return 0;
+	return p->merge.ops->renew(p->merge.ctx, g->merge_id, &guest, err);
+}
+
 void hs_merge_leave(struct hs_pipeline *p, struct guest *g)
 {
 	if (g->shareable && p->merge.ops->leave)

@@ -21,8 +21,7 @@ struct slot {
 struct scoped {
 	struct hs_host host;
 	struct hs_share_config cfg;
-	hs_share_progress *progress;
-	void *progress_ctx;
+	struct hs_merge_engine_hooks hooks;
 	struct hs_merge engine; /* ops NULL: there is none */
 	struct hs_zero *zero;   /* NULL: until a guest asks for it, or this kernel cannot */
 	struct slot slots[HS_MAX_GUESTS];
@@ -59,7 +58,7 @@ static int undo_without_engine(struct scoped *s, const struct hs_merge_guest *gu
 
 	if (rc || !bytes)
 		return rc;
-	rc = hs_merge_engine_open(&engine, &s->host, &s->cfg, s->progress, s->progress_ctx, err);
+	rc = hs_merge_engine_open(&engine, &s->host, &s->cfg, &s->hooks, err);
 	if (rc)
 		return rc;
 	rc = engine.ops->enter(engine.ctx, guest, &id, err);
@@ -280,7 +279,7 @@ static const struct hs_merge_ops scoped_ops = {
 };
 
 int hs_merge_scoped_open(struct hs_merge *out, const struct hs_host *host, const struct hs_pipeline_config *cfg,
-			 hs_share_progress *progress, void *ctx, struct hs_error *err)
+			 const struct hs_merge_engine_hooks *hooks, struct hs_error *err)
 {
 	struct scoped *s = calloc(1, sizeof(*s));
 	int rc;
@@ -289,9 +288,8 @@ int hs_merge_scoped_open(struct hs_merge *out, const struct hs_host *host, const
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	s->host = *host;
 	s->cfg = cfg->share;
-	s->progress = progress;
-	s->progress_ctx = ctx;
-	rc = cfg->scope == HS_SCOPE_ZERO ? 0 : hs_merge_engine_open(&s->engine, host, &cfg->share, progress, ctx, err);
+	s->hooks = *hooks;
+	rc = cfg->scope == HS_SCOPE_ZERO ? 0 : hs_merge_engine_open(&s->engine, host, &cfg->share, hooks, err);
 	if (rc) {
 		free(s);
 		return rc;

@@ -59,6 +59,16 @@ static int report_merged(struct hs_pipeline *p, struct guest *g)
 	return 0;
 }
 
+void hs_observer_settled(struct hs_pipeline *p, bool scanned)
+{
+	for (size_t i = 0; i < p->nr_guests && p->observer.settled; i++) {
+		const struct guest *g = p->guests[i];
+
+		if (!g->gone && g->shareable)
+			p->observer.settled(p->observer.ctx, g->view, scanned, g->all_marked);
+	}
+}
+
 int hs_observer_decided(struct hs_pipeline *p, struct hs_error *err)
 {
 	int rc = 0;

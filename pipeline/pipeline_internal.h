@@ -20,6 +20,7 @@ struct page_record {
 	struct hs_bits512 zero_hint; /* was zero when last read, however long ago: a promise, no proof */
 	struct hs_bits512 present;   /* as of the last base sample or, when huge, full */
 	struct hs_bits512 accessed;  /* in the last round, where the mapping is split */
+	struct hs_bits512 recent;    /* in any round of this window; all, where they are not told apart */
 	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
 	struct hs_bits512
 	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
@@ -60,12 +61,13 @@ struct guest {
 	struct hs_coarse *coarse;
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
-	uint64_t dropped;
 	bool overcommit_full; /* see overcommit.c */
 	struct guest *limit;  /* who keeps, below, the sum of those that are below the same limit of memory; in the
 				 decisions of one cycle. NULL: no such limit is to be kept */
 	uint64_t limit_available, limit_saved, limit_pending; /* bytes */
 	char limit_where[256];                                /* which one */
+	uint64_t dropped, pending;                            /* base pages, by the last apply */
+	char pending_reason[256];                             /* as in struct hs_share_applied */
 	bool all_marked; /* by the last apply: all that is wanted of it is mergeable */
 };
 
@@ -123,6 +125,9 @@ size_t hs_refused_bytes(const struct page_record *pg);
 
 /* Offers a guest that is not shareable yet; `shareable` says whether it was taken. */
 HS_MUST_USE int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
+/* Of any guest, with its new view: a table without that operation has it leave and enter later. Errors as
+ * hs_share_renew_guest. */
+HS_MUST_USE int hs_merge_renew(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 /* Of any guest: it is not shareable afterwards, and what is shared of it stays. */
 void hs_merge_leave(struct hs_pipeline *p, struct guest *g);
 
@@ -145,9 +150,16 @@ bool hs_merge_ledger(const struct hs_pipeline *p, const struct guest *g, struct 
 
 /* ---- merge_engine.c: the engine of hs/share.h as a table ---- */
 
-/* `progress` as in hs_share_on_progress. Errors as hs_share_create. */
+/* As in hs_share_on_progress and hs_share_on_pace; ctx for both. */
+struct hs_merge_engine_hooks {
+	hs_share_progress *progress;
+	hs_share_pace *pace;
+	void *ctx;
+};
+
+/* Errors as hs_share_create. */
 HS_MUST_USE int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host,
-				     const struct hs_share_config *cfg, hs_share_progress *progress, void *ctx,
+				     const struct hs_share_config *cfg, const struct hs_merge_engine_hooks *hooks,
 				     struct hs_error *err);
 
 /* ---- merge_scoped.c: the engine for those who share, and zero pages alone for those who must not ---- */
@@ -156,7 +168,7 @@ HS_MUST_USE int hs_merge_engine_open(struct hs_merge *out, const struct hs_host 
  * for a moment to undo what was shared before. Errors of hs_share_create; a guest that must not share is refused where
  * the kernel cannot free zero pages otherwise. */
 HS_MUST_USE int hs_merge_scoped_open(struct hs_merge *out, const struct hs_host *host,
-				     const struct hs_pipeline_config *cfg, hs_share_progress *progress, void *ctx,
+				     const struct hs_pipeline_config *cfg, const struct hs_merge_engine_hooks *hooks,
 				     struct hs_error *err);
 
 /* ---- overcommit.c: what it would take to end all sharing at once, and how much that may be ---- */
@@ -184,6 +196,9 @@ size_t hs_split_journal_recover(const struct hs_host *host, struct hs_view *view
 HS_MUST_USE int hs_observer_opened(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 void hs_observer_cycle(struct hs_pipeline *p);
 void hs_observer_fine(struct hs_pipeline *p, const struct guest *g, const struct hs_fine_target *t);
+
+/* Of all guests: a burst settled. */
+void hs_observer_settled(struct hs_pipeline *p, bool scanned);
 
 /* Both of all guests. -ENOMEM, only where there is an observer. */
 HS_MUST_USE int hs_observer_decided(struct hs_pipeline *p, struct hs_error *err);
@@ -253,6 +268,11 @@ HS_MUST_USE int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_
 void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *of,
 			   struct hs_bits512 *any, struct hs_bits512 *cand);
 
+/* Leaves in `pages` those that another one was wanted with in the last burst, and mergeable for certain. A page of
+ * zeros needs none. */
+void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
+				    struct hs_bits512 *pages);
+
 /* How many pages of the guest's own group hold this page's content, itself included, counting at most 256. */
 uint32_t hs_content_copies(struct hs_pipeline *p, struct guest *g, hs_base_nr page);
 
@@ -275,6 +295,9 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 
 /* ---- policy_input.c ---- */
 
+/* Pages of zeros, not accessed since they were read, nor, where they are told apart, in this window. */
+struct hs_bits512 hs_pipeline_cold_zero(const struct guest *g, hs_huge_nr h);
+
 /* What is known of a huge page, but for which base pages have a duplicate. */
 struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h);
 
@@ -283,6 +306,9 @@ struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct gu
 void hs_pipeline_policy_promise(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_policy_input *in);
 
 /* ---- fine_look.c ---- */
+
+/* Has the view ask for room before it splits mappings for a look, and before it brings them back. */
+void hs_fine_look_ask_for_room(struct hs_pipeline *p, struct hs_view *v);
 
 /* Runs the fine phase for every huge page that the policy wants looked at. */
 HS_MUST_USE int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err);

@@ -1,6 +1,14 @@
 /* What is known of one huge page, put together for the policy. */
 #include "pipeline_internal.h"
 
+struct hs_bits512 hs_pipeline_cold_zero(const struct guest *g, hs_huge_nr h)
+{
+	const struct page_record *pg = &g->pages[h];
+
+	/* Of what is mapped huge, the fine phase knows which are hot. */
+	return hs_coarse_get(g->coarse, h)->state == HS_MAP_HUGE ? pg->zero : hs_bits_andnot(pg->zero, pg->recent);
+}
+
 struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
 {
 	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
@@ -13,7 +21,7 @@ struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct gu
 		.fine = pg->fine,
 		.present = pg->present,
 		.hashed = pg->hashed,
-		.zero = pg->zero,
+		.zero = hs_pipeline_cold_zero(g, h),
 		.accessed = pg->accessed,
 		.refused = hs_refused_pages(pg),
 		.nr_unshared = pg->nr_unshared,

@@ -30,6 +30,8 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 		break;
 	case HS_MAP_UNKNOWN:
 		out->unknown++;
+		if (!out->unknown_reason && hs_view_why(g->view, h) != HS_VIEW_NO_REASON)
+			out->unknown_reason = hs_view_reason_text(hs_view_why(g->view, h));
 		break;
 	}
 	switch (hs_coarse_heat(g->coarse, h)) {
@@ -94,6 +96,8 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
 				count_huge(p, g, h, r);
 			r->nr_vmas_dropped = g->dropped;
+			r->nr_pending = g->pending;
+			memcpy(r->pending_reason, g->pending_reason, sizeof(r->pending_reason));
 			(void)hs_merge_ledger(p, g, &r->ledger);
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);

@@ -53,6 +53,8 @@
 #include "base/hostfile.h"
 #include "runs.h"
 
+#define VERIFY_TURN 4096U /* 8 GiB: some 0.3 s of CPU time */
+
 const struct hs_share_config hs_share_config_default = {
 	.vma_percent = 50,          /* the guest's own use of VMAs has the other half */
 	.max_gap = 511,             /* as few VMAs as the hot pages allow, see above */
@@ -98,6 +100,7 @@ int hs_share_create(struct hs_share **out, const struct hs_host *host, const str
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	s->host = *host;
 	s->cfg = *cfg;
+	s->verify_turn = VERIFY_TURN;
 	rc = hs_ksm_acquire(&s->ksm, host, cfg->dry_run, err);
 	if (rc) {
 		hs_share_destroy(s);

@@ -60,12 +60,6 @@ int hs_engine_give_back_advice(const struct hs_engine_huge *h)
 
 /* ---- the plan ---- */
 
-/* Of pages that are barred, those that are asked for again are so no more. */
-static struct hs_bits512 barred(const struct hs_engine_huge *h)
-{
-	return hs_bits_and(hs_bits_andnot(h->barred, hs_bits_or(h->wanted, h->allowed)), h->marked);
-}
-
 /* One guest's marks on their way to what is wanted. */
 struct change {
 	struct hs_share *s;
@@ -229,8 +223,9 @@ static int fit_room(struct change *c)
 		for (hs_huge_nr nr = 0; nr < c->g->nr_huge && !rc; nr++) {
 			const struct hs_engine_huge *h = &c->g->huge[nr];
 			struct hs_bits512 lost = hs_bits_andnot(h->marked, c->target[nr]);
+			const struct hs_bits512 barred = hs_engine_barred_pages(h);
 
-			lost = rest ? hs_bits_andnot(lost, barred(h)) : hs_bits_and(lost, barred(h));
+			lost = rest ? hs_bits_andnot(lost, barred) : hs_bits_and(lost, barred);
 			if (hs_bits_any(&lost))
 				rc = fit_huge(c, nr, &lost, &room);
 		}

@@ -243,24 +243,25 @@ int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_s
 		.least_pages = s->cfg.cpu_percent ? MIN_PAGES : 0,
 		.most_pages = s->cfg.cpu_percent ? s->cfg.burst_pages : 0,
 	};
-	const struct hs_engine_guest *barred;
 	struct hs_ksm_counters after;
 	int rc, stop;
 
 	memset(out, 0, sizeof(*out));
 	rc = hs_engine_clear_way(s, err); /* may take marks away */
+	if (!rc && hs_engine_barred(s))
+		rc = hs_engine_go_round_stuck(s, err); /* the same */
 	for (uint32_t i = 0; i < s->nr_guests; i++) {
 		if (!s->guests[i].used || s->guests[i].gone)
 			continue;
 		b.marked += hs_engine_marked(&s->guests[i]);
 		b.unmerged += s->guests[i].unmerged;
 	}
-	barred = rc ? NULL : hs_engine_barred(s);
-	if (barred)
+	/* What is on a frame of another group's may be wanted by more of them in the next burst. */
+	if (!rc && s->unparted[0] && hs_engine_has_several_groups(s))
 		rc = hs_error_set(err, -EAGAIN,
-				  "ksmd would merge memory of %s across trust groups: it could not be made unmergeable "
-				  "yet",
-				  barred->name);
+				  "ksmd does not run: whether it merged memory of %s across trust groups could not be "
+				  "looked at yet",
+				  s->unparted);
 	if (!rc)
 		rc = hs_ksm_sample(s->ksm, &b.before, err);
 	if (rc)

@@ -107,7 +107,7 @@ static uint32_t owner_of(const struct hs_share *s, const struct holder *list, si
 	return s->guests[first->guest].group;
 }
 
-static void bar(struct hs_engine_huge *h, const struct hs_bits512 *pages)
+void hs_engine_bar(struct hs_engine_huge *h, const struct hs_bits512 *pages)
 {
 	h->wanted = hs_bits_andnot(h->wanted, *pages);
 	h->allowed = hs_bits_andnot(h->allowed, *pages);
@@ -123,8 +123,13 @@ int hs_share_forgo(struct hs_share *s, uint32_t id, hs_huge_nr huge, const struc
 		return rc;
 	if (huge >= g->nr_huge)
 		return -EINVAL;
-	bar(&g->huge[huge], pages);
+	hs_engine_bar(&g->huge[huge], pages);
 	return 0;
+}
+
+struct hs_bits512 hs_engine_barred_pages(const struct hs_engine_huge *h)
+{
+	return hs_bits_and(hs_bits_andnot(h->barred, hs_bits_or(h->wanted, h->allowed)), h->marked);
 }
 
 static uint64_t nr_barred(const struct hs_engine_guest *g)
@@ -132,23 +137,27 @@ static uint64_t nr_barred(const struct hs_engine_guest *g)
 	uint64_t n = 0;
 
 	for (hs_huge_nr h = 0; g->used && !g->gone && h < g->nr_huge; h++) {
-		struct hs_bits512 left = hs_bits_and(g->huge[h].barred, g->huge[h].marked);
+		const struct hs_bits512 left = hs_engine_barred_pages(&g->huge[h]);
 
-		left = hs_bits_andnot(left, hs_bits_or(g->huge[h].wanted, g->huge[h].allowed));
 		n += hs_bits_count(&left);
 	}
 	return n;
 }
 
-const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s)
+bool hs_engine_barred_any(const struct hs_engine_guest *g)
+{
+	return nr_barred(g) != 0;
+}
+
+bool hs_engine_barred(const struct hs_share *s)
 {
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		if (nr_barred(&s->guests[i]))
-			return &s->guests[i];
-	return NULL;
+			return true;
+	return false;
 }
 
-static bool has_several_groups(const struct hs_share *s)
+bool hs_engine_has_several_groups(const struct hs_share *s)
 {
 	const struct hs_engine_guest *first = NULL;
 
@@ -182,7 +191,7 @@ static void bar_common(struct hs_share *s, struct holders *all)
 			if (g->gone || g->group == owner)
 				continue;
 			hs_bits_set(&page, all->list[k].page % HS_BASE_PER_HUGE);
-			bar(&g->huge[all->list[k].page / HS_BASE_PER_HUGE], &page);
+			hs_engine_bar(&g->huge[all->list[k].page / HS_BASE_PER_HUGE], &page);
 		}
 	}
 }
@@ -193,14 +202,17 @@ int hs_share_part_groups(struct hs_share *s, uint64_t *nr_broken, struct hs_erro
 	int rc = 0;
 
 	*nr_broken = 0;
-	if (!has_several_groups(s))
+	s->unparted[0] = '\0';
+	if (!hs_engine_has_several_groups(s))
 		return 0;
 	/* One guest that cannot be looked at, or be stopped, does not keep the others from being parted. */
 	for (uint32_t i = 0; i < s->nr_guests && rc != -ENOMEM; i++) {
 		int one = s->guests[i].used && !s->guests[i].gone ? gather(s, i, &all, err) : 0;
 
-		if (one && one != -ESRCH)
-			rc = one;
+		if (!one || one == -ESRCH)
+			continue;
+		rc = one;
+		(void)snprintf(s->unparted, sizeof(s->unparted), "%s", s->guests[i].name);
 	}
 	if (rc == -ENOMEM)
 		(void)hs_error_set(err, rc, "out of memory");

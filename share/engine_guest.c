@@ -65,17 +65,42 @@ static struct hs_engine_guest *new_slot(struct hs_share *s, uint32_t *id)
 	return &grown[s->nr_guests++];
 }
 
-int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, uint32_t *id, uint64_t *adopted,
-		       struct hs_error *err)
+/* Fills in a guest that is to be taken; after an error it is forgotten. */
+static int learn(struct hs_share *s, struct hs_engine_guest *g, const struct hs_share_guest *guest, uint64_t *adopted,
+		 struct hs_error *err)
 {
-	struct hs_view *view = guest->view;
-	struct hs_remote *remote = guest->remote;
-	const char *name = guest->name;
-	struct hs_engine_guest *g;
 	uint64_t none;
 	int rc;
 
-	if (!view->pid || !remote)
+	g->used = true;
+	g->view = guest->view;
+	g->remote = guest->remote;
+	g->nr_huge = guest->view->nr_huge;
+	g->sums.rmap_items = UINT64_MAX;
+	g->started = hs_start_time(&s->host, g->view->pid);
+	g->exec_id = hs_exec_id(&s->host, g->view->pid);
+	g->name = strdup(guest->name);
+	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
+	if (!adopted)
+		adopted = &none;
+	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
+	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
+	 * now is taken all the same, to be undone. */
+	if (!rc && *adopted && hs_engine_verify(s, g, HS_ENGINE_VERIFY_AT_ONCE, NULL) == -ESRCH)
+		rc = hs_error_set(err, -ESRCH, "%s is gone", guest->name);
+	if (rc)
+		hs_engine_forget(g);
+	return rc;
+}
+
+int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, uint32_t *id, uint64_t *adopted,
+		       struct hs_error *err)
+{
+	const struct hs_view *view = guest->view;
+	const char *name = guest->name;
+	struct hs_engine_guest *g;
+
+	if (!view->pid || !guest->remote)
 		return hs_error_set(err, -ENOTSUP, "%s has no process on this host: its memory cannot be shared", name);
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		if (s->guests[i].used && !s->guests[i].gone && s->guests[i].view->pid == view->pid)
@@ -84,23 +109,28 @@ int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, u
 	g = new_slot(s, id);
 	if (!g)
 		return hs_error_set(err, -ENOMEM, "out of memory");
-	*g = (struct hs_engine_guest){
-		.used = true, .view = view, .remote = remote, .nr_huge = view->nr_huge, .joined = s->nr_joined++
+	*g = (struct hs_engine_guest){ .joined = s->nr_joined++ };
+	return learn(s, g, guest, adopted, err);
+}
+
+int hs_share_renew_guest(struct hs_share *s, uint32_t id, struct hs_view *view, struct hs_error *err)
+{
+	int rc;
+	struct hs_engine_guest *g = hs_engine_guest(s, id, &rc, err);
+	struct hs_engine_guest fresh;
+
+	if (!g)
+		return rc;
+	fresh = (struct hs_engine_guest){
+		.group = g->group, .joined = g->joined, .own_vmas = g->own_vmas, .broken = g->broken
 	};
-	g->sums.rmap_items = UINT64_MAX;
-	g->started = hs_start_time(&s->host, view->pid);
-	g->name = strdup(name);
-	g->huge = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*g->huge));
-	if (!adopted)
-		adopted = &none;
-	rc = g->name && g->huge ? hs_engine_adopt(s, g, adopted, err) : hs_error_set(err, -ENOMEM, "out of memory");
-	/* What is asked for next is decided by what is shared: that is to be known before. A guest that cannot be read
-	 * now is taken all the same, to be undone. */
-	if (!rc && *adopted && hs_engine_verify(s, g, NULL) == -ESRCH)
-		rc = hs_error_set(err, -ESRCH, "%s is gone", name);
+	rc =
+	    learn(s, &fresh, &(struct hs_share_guest){ .name = g->name, .view = view, .remote = g->remote }, NULL, err);
 	if (rc)
-		hs_engine_forget(g);
-	return rc;
+		return hs_engine_note(g, rc);
+	hs_engine_forget(g);
+	*g = fresh;
+	return 0;
 }
 
 void hs_share_remove_guest(struct hs_share *s, uint32_t id)

@@ -19,6 +19,14 @@ enum hs_engine_thp {
 	HS_ENGINE_NOHUGEPAGE, /* the guest's own: left as it is */
 };
 
+/* Of one huge page, as of its last verify. */
+struct hs_engine_part {
+	uint64_t frame_parts;          /* as in struct hs_engine_sums */
+	uint16_t shared, zero, single; /* the same */
+	uint16_t marked, unmerged;     /* MERGEABLE; of them those that are not merged */
+	uint16_t broken;               /* shared before, and no more */
+};
+
 struct hs_engine_huge {
 	struct hs_bits512 wanted;
 	struct hs_bits512 allowed;
@@ -27,6 +35,7 @@ struct hs_engine_huge {
 	struct hs_bits512 shared;      /* as of the last verify; subset of wanted and marked ones */
 	struct hs_bits512 barred;      /* holds what another group owns: its mark goes, whatever else has to stay */
 	struct hs_bits512 zero_before; /* on the zero page already when they were marked: not our saving */
+	struct hs_engine_part part;
 	uint32_t breaks;
 	uint8_t thp;        /* enum hs_engine_thp */
 	bool nohuge;        /* NOHUGEPAGE now, by us */
@@ -56,10 +65,12 @@ struct hs_engine_guest {
 	uint64_t unmerged; /* marked pages that are not known to be merged: by the last verify, and marked since */
 	uint64_t broken;
 	struct hs_engine_sums sums;
+	hs_huge_nr verify_next;      /* where the next verify in turn begins */
 	struct hs_mark_record stray; /* ours by the record and by the kernel, but no guest memory to the view: pieces
 					too small. To be undone with the rest */
 	uint64_t record_digest;      /* of the record on the disk; 0: not known */
 	uint64_t started;            /* the process's start time: its number may be another's one day */
+	uint64_t exec_id;            /* as hs_exec_id */
 };
 
 /* Sizes of the kernel's structures, bytes. */
@@ -76,12 +87,16 @@ struct hs_share {
 	struct hs_engine_sizes sizes;
 	uint64_t nr_joined;
 	uint64_t group_conflicts; /* base pages that ksmd had merged across groups, in all */
+	char unparted[64];        /* the guest whose frames the last look for common ones could not read; empty: none */
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool claimed;             /* memory of others was made unmergeable: to be given back */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */
 	hs_share_progress *progress;
 	void *progress_ctx;
+	uint32_t verify_turn; /* huge pages that a verify reads in turn */
+	hs_share_pace *pace;
+	void *pace_ctx;
 };
 
 /* The guest, or NULL with the error set (-EINVAL: no such id, -ESRCH: gone). */
@@ -116,7 +131,15 @@ HS_MUST_USE int hs_engine_adopt(struct hs_share *s, struct hs_engine_guest *g, u
 /* The advice that gives a huge page back what it had; 0: none is needed. */
 int hs_engine_give_back_advice(const struct hs_engine_huge *h);
 
-HS_MUST_USE int hs_engine_verify(struct hs_share *s, struct hs_engine_guest *g, struct hs_error *err);
+enum hs_engine_verify_what {
+	HS_ENGINE_VERIFY_IN_TURN,   /* what may have come to be shared, and a part of the rest; paced */
+	HS_ENGINE_VERIFY_ALL_PACED, /* all of it */
+	HS_ENGINE_VERIFY_AT_ONCE,   /* the same, not paced */
+};
+HS_MUST_USE int hs_engine_verify(struct hs_share *s, struct hs_engine_guest *g, enum hs_engine_verify_what what,
+				 struct hs_error *err);
+
+bool hs_engine_has_several_groups(const struct hs_share *s);
 
 /* A growing list of operations; neighbouring ranges of one advice become one. */
 struct hs_engine_ops {
@@ -167,8 +190,15 @@ HS_MUST_USE int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, b
 HS_MUST_USE int hs_engine_fits(struct hs_share *s, struct hs_engine_guest *g, const struct hs_engine_ops *ops,
 			       bool *out, struct hs_error *err);
 
-/* A guest with a mark that is barred; NULL: there is none, so ksmd may run. */
-const struct hs_engine_guest *hs_engine_barred(const struct hs_share *s);
+/* Bars pages: they are no longer wanted nor allowed, and their marks go first. */
+void hs_engine_bar(struct hs_engine_huge *h, const struct hs_bits512 *pages);
+/* Of a huge page, a guest, all guests: what is barred, not asked for again, and mergeable still. */
+struct hs_bits512 hs_engine_barred_pages(const struct hs_engine_huge *h);
+bool hs_engine_barred_any(const struct hs_engine_guest *g);
+bool hs_engine_barred(const struct hs_share *s);
+/* Sees to it that ksmd merges nothing with what is barred and cannot be unmerged for want of room. -EAGAIN: it might;
+ * the text names the guest. -ENOMEM. */
+HS_MUST_USE int hs_engine_go_round_stuck(struct hs_share *s, struct hs_error *err);
 
 /*
  * Runs the operations in the guest, after what they mark has been put on record; when that cannot be done, those alone

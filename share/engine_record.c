@@ -97,7 +97,7 @@ static uint64_t digest_of(const struct hs_mark_record *r)
 
 static int write_record(struct hs_share *s, struct hs_engine_guest *g, const struct coming *c, struct hs_error *err)
 {
-	struct hs_mark_record r = { .pid = g->view->pid, .started = g->started };
+	struct hs_mark_record r = { .pid = g->view->pid, .started = g->started, .exec_id = g->exec_id };
 	int rc = build(&r, g, c);
 	uint64_t digest = digest_of(&r);
 

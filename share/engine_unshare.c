@@ -324,7 +324,8 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 		rc = undo_stray(&u);
 	if (!rc && all) {
 		g->nr_vmas = 0;
-		rc = hs_engine_verify(s, g, err); /* so that the ledger says what is left: nothing */
+		rc = hs_engine_verify(s, g, HS_ENGINE_VERIFY_AT_ONCE,
+				      err); /* so that the ledger says what is left: nothing */
 	}
 	free(all);
 	free(more);

@@ -2,7 +2,7 @@
  * Order, and what each step closes. Taking: look, record, take; a crash after the record and before the call makes the
  * next engine set a mark that is there already, which is nothing. Giving back: call, then remove the record; a crash in
  * between does the same. The record names the process by pid and start time: a number that was given to another process
- * since is never taken for it.
+ * since is never taken for it, nor is a program that the process has become by exec.
  */
 #include "foreign_claim.h"
 
@@ -127,7 +127,7 @@ static void record_path(const struct hs_host *host, pid_t pid, char out[PATH_MAX
 static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out)
 {
 	char path[PATH_MAX], line[256];
-	uint64_t ticks = 0, start, end;
+	uint64_t ticks = 0, exec_id = 0, exec_now, start, end;
 	bool whole = false, io;
 	int n = 0, rc = 0;
 	FILE *f;
@@ -139,8 +139,12 @@ static int read_record(const struct hs_host *host, pid_t pid, struct hs_foreign_
 	if (!f)
 		return errno == ENOENT ? -ENOENT : -EIO;
 	if (!fgets(line, sizeof(line), f) || strcmp(line, HEADER "\n") != 0 || !fgets(line, sizeof(line), f) ||
-	    sscanf(line, "pid %d started %" SCNu64, &n, &ticks) != 2 || n != pid || !ticks ||
+	    sscanf(line, "pid %d started %" SCNu64 " exec %" SCNx64, &n, &ticks, &exec_id) < 2 || n != pid || !ticks ||
 	    ticks != hs_start_time(host, pid))
+		rc = -ENOENT;
+	/* An older record has no exec. What was claimed went with the address space. */
+	exec_now = exec_id ? hs_exec_id(host, pid) : 0;
+	if (exec_now && exec_now != exec_id)
 		rc = -ENOENT;
 	while (!rc && !whole && fgets(line, sizeof(line), f)) {
 		whole = strcmp(line, "end\n") == 0;
@@ -195,7 +199,8 @@ int hs_foreign_claim_record(const struct hs_host *host, const struct hs_foreign_
 		hs_foreign_claim_finish(&old);
 		return hs_error_set(err, rc, "cannot write %s: %s", tmp, strerror(-rc));
 	}
-	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 "\n", (int)c->pid, ticks);
+	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 " exec %" PRIx64 "\n", (int)c->pid, ticks,
+		      hs_exec_id(host, c->pid));
 	for (size_t i = 0; i < old.nr; i++)
 		(void)fprintf(f, "%" PRIx64 " %" PRIx64 "\n", old.ranges[i].start, old.ranges[i].end);
 	/* Recorded and then not taken it comes again, in each cycle while the process is held by a debugger. */

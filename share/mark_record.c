@@ -135,7 +135,7 @@ static int parse_range(struct hs_mark_record *r, const char *line)
 static int parse(FILE *f, const struct hs_host *host, struct hs_mark_record *out)
 {
 	char *line = NULL, boot[BOOT_MAX] = "", now[BOOT_MAX];
-	uint64_t ticks = 0, count = 0;
+	uint64_t ticks = 0, exec_id = 0, exec_now, count = 0;
 	bool whole = false;
 	size_t size = 0;
 	ssize_t n;
@@ -151,7 +151,9 @@ static int parse(FILE *f, const struct hs_host *host, struct hs_mark_record *out
 		if (at == 0)
 			rc = strcmp(line, HEADER) ? -EBADMSG : 0;
 		else if (at == 1)
-			rc = sscanf(line, "pid %d started %" SCNu64 " boot %63s", &pid, &ticks, boot) == 3 &&
+			/* A record of an earlier version has no exec. */
+			rc = sscanf(line, "pid %d started %" SCNu64 " boot %63s exec %" SCNx64, &pid, &ticks, boot,
+				    &exec_id) >= 3 &&
 				     pid == out->pid && ticks
 				 ? 0
 				 : -EBADMSG;
@@ -168,7 +170,8 @@ static int parse(FILE *f, const struct hs_host *host, struct hs_mark_record *out
 	rc = whole ? arrange(out) : -EBADMSG;
 	if (rc)
 		return rc;
-	return strcmp(boot, now) != 0 || ticks != hs_start_time(host, out->pid);
+	exec_now = exec_id ? hs_exec_id(host, out->pid) : 0;
+	return strcmp(boot, now) != 0 || ticks != hs_start_time(host, out->pid) || (exec_now && exec_now != exec_id);
 }
 
 int hs_mark_record_read(const struct hs_host *host, pid_t pid, struct hs_mark_record *out, struct hs_error *err)
@@ -199,12 +202,16 @@ int hs_mark_record_read(const struct hs_host *host, pid_t pid, struct hs_mark_re
 			    (int)pid, path, rc == -EBADMSG ? "damaged" : strerror(-rc));
 }
 
-static int write_text(FILE *f, const struct hs_host *host, const struct hs_mark_record *r, uint64_t ticks)
+static int write_text(FILE *f, const struct hs_host *host, const struct hs_mark_record *r, uint64_t ticks,
+		      uint64_t exec_id)
 {
 	char boot[BOOT_MAX];
 
 	boot_of(host, boot);
-	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 " boot %s\n", (int)r->pid, ticks, boot);
+	(void)fprintf(f, HEADER "\npid %d started %" PRIu64 " boot %s", (int)r->pid, ticks, boot);
+	if (exec_id)
+		(void)fprintf(f, " exec %" PRIx64, exec_id);
+	(void)fputc('\n', f);
 	for (size_t i = 0; i < r->nr; i++) {
 		char kinds[sizeof(letters)], *k = kinds;
 
@@ -232,7 +239,7 @@ static void flush_dir(const char *dir)
 
 int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record *r, struct hs_error *err)
 {
-	const uint64_t ticks = hs_start_time(host, r->pid);
+	const uint64_t ticks = hs_start_time(host, r->pid), exec_id = hs_exec_id(host, r->pid);
 	char path[PATH_MAX], tmp[PATH_MAX + 8];
 	int fd, rc;
 	FILE *f;
@@ -240,6 +247,8 @@ int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record
 	path_of(host, r->pid, path);
 	if (ticks && r->started && r->started != ticks)
 		return hs_error_set(err, -ESRCH, "process %d is gone: another one has its number", (int)r->pid);
+	if (exec_id && r->exec_id && r->exec_id != exec_id)
+		return hs_error_set(err, -ESRCH, "process %d runs another program by now", (int)r->pid);
 	if (!r->nr) {
 		if (unlink(path) && errno != ENOENT)
 			return hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno));
@@ -259,7 +268,7 @@ int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record
 			(void)close(fd);
 		return hs_error_set(err, rc, "cannot write %s: %s", tmp, strerror(-rc));
 	}
-	rc = write_text(f, host, r, ticks);
+	rc = write_text(f, host, r, ticks, exec_id);
 	(void)fclose(f);
 	if (!rc && rename(tmp, path))
 		rc = -errno;

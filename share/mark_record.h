@@ -4,7 +4,8 @@
  *
  * A mark says by itself nothing about who made it: QEMU's postcopy and allocators under PR_SET_MEMORY_MERGE set
  * MERGEABLE with NOHUGEPAGE too. So after a restart only what is on record is ours, and only what it says was there
- * before is put back. The record is bound to the process by its start time and to this boot by its id. It may name more
+ * before is put back. The record is bound to the process by its start time, to the program that it runs by its exec
+ * (marks go with the address space), and to this boot by its id. It may name more
  * than there is (it is written before the marks are made, and made smaller after they were taken away), never less.
  *
  * The file is made anew beside the old one, flushed and renamed: at any instant there is a whole one, or none. One that
@@ -36,6 +37,7 @@ struct hs_mark_range {
 struct hs_mark_record {
 	pid_t pid;
 	uint64_t started; /* of a record to be written: the process's start time, or 0: that of who has the pid now */
+	uint64_t exec_id; /* the same of hs_exec_id */
 	struct hs_mark_range *ranges;
 	size_t nr, room;
 	size_t nr_mergeable; /* of a record that was read: the first ones, sorted, apart from one another; the rest is
@@ -48,7 +50,8 @@ void hs_mark_record_finish(struct hs_mark_record *r);
 HS_MUST_USE int hs_mark_record_add(struct hs_mark_record *r, uint64_t start, uint64_t end, uint32_t kind);
 
 /*
- * The process's record. nr 0: there is none, or it is about a process that had the number before. -EBADMSG: there is
+ * The process's record. nr 0: there is none, or it is about a process that had the number before, or about
+ * a program that this one ran before. -EBADMSG: there is
  * one, and it cannot be believed; the text names it. -ESRCH: no such process. *out is the caller's to finish, after an
  * error too.
  */
@@ -56,7 +59,8 @@ HS_MUST_USE int hs_mark_record_read(const struct hs_host *host, pid_t pid, struc
 				    struct hs_error *err);
 
 /* Puts the record on the disk in place of the one before; nr 0 removes it. Makes the state folder when it is not there.
- * -ESRCH: the process is gone; who has its number by now is left with what there is about him. */
+ * -ESRCH: the process is gone, or runs another program; who has its number by now is left with what there is about him.
+ */
 HS_MUST_USE int hs_mark_record_write(const struct hs_host *host, const struct hs_mark_record *r, struct hs_error *err);
 
 /* Removes the records of processes that are gone, and files half written. */

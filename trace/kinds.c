@@ -272,7 +272,7 @@ static void get_mapping(struct hs_get *g, struct hs_trace_record *r, struct hs_t
 
 /* ---- all kinds ---- */
 
-static const struct hs_trace_kind kinds[HS_TRACE_END] = {
+static const struct hs_trace_kind kinds[HS_TRACE_NR_TYPES] = {
 	[HS_TRACE_GUEST] = { "guest", HS_TRACE_MAX_REGIONS, put_guest, get_guest },
 	[HS_TRACE_GONE] = { "guest gone", 0, put_nothing, get_nothing },
 	[HS_TRACE_CYCLE] = { "cycle", 0, put_cycle, get_cycle },
@@ -288,9 +288,10 @@ static const struct hs_trace_kind kinds[HS_TRACE_END] = {
 	[HS_TRACE_DECISIONS] = { "decisions", HS_TRACE_MAX_DECISIONS, hs_put_decisions, hs_get_decisions },
 	[HS_TRACE_SHARED] = { "shared pages", HS_TRACE_MAX_SHARED, hs_put_shared, hs_get_shared },
 	[HS_TRACE_LEDGER] = { "ledger", 0, hs_put_ledger, hs_get_ledger },
+	[HS_TRACE_SETTLED] = { "settled burst", 0, hs_put_settled, hs_get_settled },
 };
 
 const struct hs_trace_kind *hs_trace_kind(uint8_t type)
 {
-	return type < HS_TRACE_END && kinds[type].name ? &kinds[type] : NULL;
+	return type < HS_TRACE_NR_TYPES && kinds[type].name ? &kinds[type] : NULL;
 }

@@ -140,3 +140,26 @@ void hs_get_ledger(struct hs_get *g, struct hs_trace_record *r, struct hs_trace_
 		*sums[i] = hs_get_u64(g);
 	l->net_saved_bytes = hs_get_signed(g);
 }
+
+#define SETTLED_SCANNED    0x01
+#define SETTLED_ALL_MARKED 0x02
+#define SETTLED_BITS       0x03
+
+void hs_put_settled(struct hs_put *p, const struct hs_trace_record *r, size_t from, size_t nr)
+{
+	(void)from;
+	(void)nr;
+	hs_put_byte(p, (uint8_t)((r->u.settled.scanned ? SETTLED_SCANNED : 0) |
+				 (r->u.settled.all_marked ? SETTLED_ALL_MARKED : 0)));
+}
+
+void hs_get_settled(struct hs_get *g, struct hs_trace_record *r, struct hs_trace_room *room)
+{
+	const uint8_t head = hs_get_byte(g);
+
+	(void)room;
+	if (head & ~SETTLED_BITS)
+		hs_get_fail(g, "the end of a burst is malformed");
+	r->u.settled.scanned = (head & SETTLED_SCANNED) != 0;
+	r->u.settled.all_marked = (head & SETTLED_ALL_MARKED) != 0;
+}

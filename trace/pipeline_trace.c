@@ -61,6 +61,11 @@ static void on_merged(void *ctx, const struct hs_view *view, const struct hs_led
 	hs_recorder_shared(ctx, view, ledger, shared, nr);
 }
 
+static void on_settled(void *ctx, const struct hs_view *view, bool scanned, bool all_marked)
+{
+	hs_recorder_settled(ctx, view, &(struct hs_trace_settled){ .scanned = scanned, .all_marked = all_marked });
+}
+
 void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
 {
 	const struct hs_pipeline_observer w = {
@@ -69,6 +74,7 @@ void hs_record_pipeline(struct hs_pipeline *p, struct hs_recorder *rec)
 		.cycle = on_cycle,
 		.fine = on_fine,
 		.decided = on_decided,
+		.settled = on_settled,
 		.merged = on_merged,
 	};
 
@@ -110,12 +116,28 @@ static int replay_unshare(void *ctx, uint32_t id, const hs_huge_nr *huge, size_t
 	return 0;
 }
 
-/* Whether the recorded burst settled is not in a trace: it did not, as far as is known. */
+/* What was recorded of the guest; something is always marked, so that there is a burst, which tells the rest. */
+static int replay_apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
+{
+	struct hs_trace_settled of;
+
+	hs_replay_merged(ctx);
+	(void)hs_replay_settled(ctx, id, &of);
+	*out = (struct hs_share_applied){ .nr_tried = 1, .nr_applied = of.all_marked, .pages_marked = 1 };
+	return hs_replay_error(ctx, err);
+}
+
 static int replay_burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
+	struct hs_trace_settled of = { 0 };
+
 	(void)clock;
-	*out = (struct hs_share_burst){ .settled = false };
+	*out = (struct hs_share_burst){ 0 };
 	hs_replay_merged(ctx);
+	for (uint32_t i = 0; i < HS_TRACE_MAX_GUESTS && !out->pages_scanned; i++) {
+		out->settled = hs_replay_settled(ctx, i, &of);
+		out->pages_scanned = of.scanned;
+	}
 	return hs_replay_error(ctx, err);
 }
 
@@ -125,6 +147,7 @@ static const struct hs_merge_ops replay_ops = {
 	.enter = replay_enter,
 	.state = replay_state,
 	.unshare = replay_unshare,
+	.apply = replay_apply,
 	.burst = replay_burst,
 };
 

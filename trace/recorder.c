@@ -379,6 +379,13 @@ void hs_recorder_shared(struct hs_recorder *r, const struct hs_view *v, const st
 	put(r, &sums);
 }
 
+void hs_recorder_settled(struct hs_recorder *r, const struct hs_view *v, const struct hs_trace_settled *settled)
+{
+	struct hs_trace_record rec = { .type = HS_TRACE_SETTLED, .guest = guest_of(v), .u.settled = *settled };
+
+	put(r, &rec);
+}
+
 /* ---- its life ---- */
 
 int hs_recorder_create(struct hs_recorder **out, struct hs_trace_writer *w, const struct hs_clock *clock,

@@ -122,15 +122,41 @@ static void take_shared(struct hs_replay *r, const struct hs_trace_record *rec, 
 		v->sharing[rec->u.shared[i].huge] = rec->u.shared[i];
 }
 
+static void take_settled(struct hs_replay *r, const struct hs_trace_record *rec)
+{
+	struct hs_replay_view *v = view_of(r, rec->guest);
+
+	r->settled = true;
+	if (v)
+		v->settled = rec->u.settled;
+}
+
+bool hs_replay_settled(const struct hs_replay *r, uint32_t guest, struct hs_trace_settled *out)
+{
+	const struct hs_replay_view *v = guest < r->nr_guests ? r->guests[guest] : NULL;
+
+	*out = v ? v->settled : (struct hs_trace_settled){ 0 };
+	return r->settled;
+}
+
 void hs_replay_merged(struct hs_replay *r)
 {
 	uint32_t last = UINT32_MAX;
 
+	if (r->taken)
+		return;
+	r->taken = true;
+	r->settled = false;
+	for (uint32_t i = 0; i < r->nr_guests; i++)
+		if (r->guests[i])
+			r->guests[i]->settled = (struct hs_trace_settled){ 0 };
 	/* The engine's own calls of the view and the clock are passed over with the rest. */
 	while (!r->error && r->ahead && r->ahead->type != HS_TRACE_CYCLE && r->ahead->type != HS_TRACE_GUEST &&
 	       r->ahead->type != HS_TRACE_GONE) {
 		if (r->ahead->type == HS_TRACE_SHARED)
 			take_shared(r, r->ahead, &last);
+		else if (r->ahead->type == HS_TRACE_SETTLED)
+			take_settled(r, r->ahead);
 		r->stats.nr_passed += hs_replay_is_call(r->ahead);
 		hs_replay_advance(r);
 	}
@@ -166,6 +192,7 @@ int hs_replay_create(struct hs_replay **out, struct hs_trace_reader *reader, str
 	}
 	r->reader = reader;
 	r->clock = (struct hs_clock){ .ctx = r, .now_us = replay_now_us, .sleep_us = replay_sleep_us };
+	r->taken = true; /* no cycle is under way */
 	hs_replay_advance(r);
 	if (r->error) {
 		rc = hs_replay_error(r, err);
@@ -192,6 +219,9 @@ const struct hs_trace_header *hs_replay_header(const struct hs_replay *r)
 int hs_replay_next(struct hs_replay *r, struct hs_replay_next *out, struct hs_error *err)
 {
 	memset(out, 0, sizeof(*out));
+	/* Nobody asked for it: all guests were put aside in that cycle. */
+	if (hs_replay_header(r)->merging)
+		hs_replay_merged(r);
 	while (!r->error && r->ahead && r->ahead->type != HS_TRACE_GUEST && r->ahead->type != HS_TRACE_CYCLE) {
 		r->stats.nr_passed += hs_replay_is_call(r->ahead);
 		hs_replay_advance(r);
@@ -213,6 +243,7 @@ int hs_replay_next(struct hs_replay *r, struct hs_replay_next *out, struct hs_er
 		out->step = HS_REPLAY_GUEST;
 	} else {
 		out->step = HS_REPLAY_CYCLE;
+		r->taken = false;
 	}
 	hs_replay_advance(r);
 	return 0;

@@ -15,6 +15,8 @@ struct hs_replay {
 	struct hs_replay_view
 	    *guests[HS_TRACE_MAX_GUESTS]; /* by the order of coming, each by its view of now; NULL: closed */
 	uint32_t nr_guests;
+	bool taken;   /* of the cycle that is under way, what was recorded at its end */
+	bool settled; /* the burst of that */
 	struct hs_replay_stats stats;
 	int error;
 	struct hs_error why;
@@ -24,9 +26,10 @@ struct hs_replay_view {
 	struct hs_view view;    /* first */
 	struct hs_view_ops ops; /* with the abilities of the recorded view */
 	struct hs_replay *replay;
-	uint32_t guest;                 /* its number in the trace */
-	uint32_t order;                 /* its place in replay->guests */
-	struct hs_shared_huge *sharing; /* [nr_huge]; NULL: nothing was recorded of it yet */
+	uint32_t guest;                  /* its number in the trace */
+	uint32_t order;                  /* its place in replay->guests */
+	struct hs_trace_settled settled; /* with replay->settled */
+	struct hs_shared_huge *sharing;  /* [nr_huge]; NULL: nothing was recorded of it yet */
 };
 
 /* Takes the record ahead, and reads the next one; an error of reading ends the replay. */

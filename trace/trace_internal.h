@@ -121,8 +121,8 @@ struct hs_trace_kind {
 	hs_get_kind *get;
 };
 
-hs_put_kind hs_put_fine, hs_put_decisions, hs_put_shared, hs_put_ledger;
-hs_get_kind hs_get_fine, hs_get_decisions, hs_get_shared, hs_get_ledger;
+hs_put_kind hs_put_fine, hs_put_decisions, hs_put_shared, hs_put_ledger, hs_put_settled;
+hs_get_kind hs_get_fine, hs_get_decisions, hs_get_shared, hs_get_ledger, hs_get_settled;
 
 /* NULL: there is no such kind, or it is the end. */
 const struct hs_trace_kind *hs_trace_kind(uint8_t type);

@@ -50,6 +50,8 @@ struct hs_merge_ops {
 	 * error. NULL: that is so of every guest. Errors as hs_share_add_guest.
 	 */
 	int (*enter)(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err);
+	/* As hs_share_renew_guest; guest->number is as it was. NULL: it leaves, and enters anew. */
+	int (*renew)(void *ctx, uint32_t id, const struct hs_merge_guest *guest, struct hs_error *err);
 	/* Forgets it; what is shared stays. Also right for a guest that is gone. */
 	void (*leave)(void *ctx, uint32_t id);
 

@@ -47,6 +47,7 @@ struct hs_guest_report {
 	uint64_t bytes; /* guest memory under view */
 	uint32_t nr_huge;
 	uint32_t mapped_huge, mapped_split, absent, unknown;
+	const char *unknown_reason; /* of the first of those that have one (hs_view_why); NULL: none has. Static */
 	uint32_t hot, warm, cold, undecided;
 	uint32_t hot_still_huge;
 	uint32_t hot_bloat; /* hot, known by the fine phase to be cold-dominated */
@@ -64,6 +65,8 @@ struct hs_guest_report {
 	uint32_t skew[11]; /* fine-tracked huge pages by hot base pages: 0, 1, 2-3, 4-7, 8-15, ... 256-511, 512 */
 	uint32_t fine_known;
 	uint64_t nr_vmas_dropped;
+	uint64_t nr_pending;      /* base pages: shared and not wanted any more; they stay so for want of memory */
+	char pending_reason[256]; /* where it is lacking; empty: nothing is pending */
 	struct hs_ledger ledger;
 	struct hs_remote_stats remote;
 };
@@ -171,6 +174,9 @@ struct hs_pipeline_observer {
 	void (*fine)(void *ctx, const struct hs_view *view, const struct hs_fine_result *results, size_t nr);
 	/* decisions[nr_huge], as the policy made them: before anything was done about them */
 	void (*decided)(void *ctx, const struct hs_view *view, const struct hs_policy_decision *decisions);
+	/* A burst settled. Of each guest that takes part: whether ksmd ran, and whether all that is wanted of the guest
+	 * was mergeable by then. Before `merged`. */
+	void (*settled)(void *ctx, const struct hs_view *view, bool scanned, bool all_marked);
 	/* What is shared of one guest at the end of a cycle, by page frames: huge pages of which anything is wanted or
 	 * shared, or was and broke. The ledger is the engine's; without one it is empty. */
 	void (*merged)(void *ctx, const struct hs_view *view, const struct hs_ledger *ledger,

@@ -44,6 +44,9 @@ void hs_recorder_decided(struct hs_recorder *r, const struct hs_view *v, const s
 void hs_recorder_shared(struct hs_recorder *r, const struct hs_view *v, const struct hs_ledger *ledger,
 			const struct hs_shared_huge *shared, size_t nr);
 
+/* A burst settled: of each guest that takes part in merging, before hs_recorder_shared. */
+void hs_recorder_settled(struct hs_recorder *r, const struct hs_view *v, const struct hs_trace_settled *settled);
+
 /* The first error of writing or for want of memory, or 0. After one nothing more is written; the views go on. */
 HS_MUST_USE int hs_recorder_error(const struct hs_recorder *r, struct hs_error *err);
 
@@ -91,9 +94,14 @@ void hs_replay_decided(struct hs_replay *r, const struct hs_view *v, const struc
 
 /*
  * Of a trace of a merging run, once a cycle's decisions are carried out: takes what was shared then, as it was recorded
- * at this place, for hs_replay_state to return until the next time.
+ * at this place, for hs_replay_state and hs_replay_settled to return until the next time. Once a cycle: further calls
+ * do nothing.
  */
 void hs_replay_merged(struct hs_replay *r);
+
+/* Whether the burst settled, and what was recorded of the guest with it. Of older traces it is not known:
+ * false. */
+bool hs_replay_settled(const struct hs_replay *r, uint32_t guest, struct hs_trace_settled *out);
 
 /* The state that hs_share_state returned. `guest`: in the order of coming; outs may be NULL. */
 void hs_replay_state(const struct hs_replay *r, uint32_t guest, hs_huge_nr huge, struct hs_bits512 *wanted,

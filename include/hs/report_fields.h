@@ -20,6 +20,7 @@ enum hs_field_kind {
 	HS_FIELD_PID,
 	HS_FIELD_BOOL,
 	HS_FIELD_TEXT,    /* const char *; NULL: "none" */
+	HS_FIELD_CHARS,   /* the text itself; empty: "none" */
 	HS_FIELD_REASONS, /* uint32_t[HS_NR_REASONS] */
 	HS_FIELD_SKEW,    /* uint32_t[11], of hot base pages: 0, 1, 2-3, ... 512 */
 	HS_FIELD_LEDGER,  /* struct hs_ledger */

@@ -153,6 +153,11 @@ HS_MUST_USE int hs_share_create(struct hs_share **out, const struct hs_host *hos
 typedef void hs_share_progress(void *ctx, uint64_t done, uint64_t total);
 void hs_share_on_progress(struct hs_share *s, hs_share_progress *fn, void *ctx);
 
+/* `fn` is called between the steps of hs_share_verify, and may sleep, to keep to a part of a core. What it answers ends
+ * the verify, when it is not 0. NULL: nobody. */
+typedef int hs_share_pace(void *ctx);
+void hs_share_on_pace(struct hs_share *s, hs_share_pace *fn, void *ctx);
+
 /* Sharing stays; KSM's knobs are given back. To undo it, unshare first. Takes NULL. */
 void hs_share_destroy(struct hs_share *s);
 
@@ -171,6 +176,13 @@ struct hs_share_guest {
  */
 HS_MUST_USE int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, uint32_t *id,
 				   uint64_t *adopted, struct hs_error *err);
+
+/*
+ * The guest has a new view of the same process, with memory that the old one does not show: it is learnt anew, as by
+ * hs_share_add_guest, and keeps its number, group and place. After an error all is as it was, with the old view, but
+ * for -ESRCH. The old view may be closed afterwards.
+ */
+HS_MUST_USE int hs_share_renew_guest(struct hs_share *s, uint32_t id, struct hs_view *view, struct hs_error *err);
 
 /* Forgets the guest; what is shared stays (unshare first to undo). Also right for a guest that is gone. */
 void hs_share_remove_guest(struct hs_share *s, uint32_t id);
@@ -232,12 +244,18 @@ struct hs_share_burst {
 /*
  * Runs ksmd until what is wanted has been merged as far as it can be, or until the deadline or the clock ends it; ksmd
  * is stopped again on every way out. -EBUSY: foreign mergeable memory (the text names the owners), nothing was run.
- * -EAGAIN: a page that was forgone, or is to be parted, is mergeable still: nothing was run.
+ * A page that was forgone, or is to be parted, and is merged still, for want of memory to unmerge it, keeps nobody from
+ * being merged: just what has the same content loses its mark before. -EAGAIN: such a page is not merged, so it would
+ * be, or the last hs_share_part_groups could not read the frames of every guest: nothing was run.
  */
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
 
-/* Reads the page frames of everything wanted of a guest and books what is really shared. */
+/*
+ * Reads page frames of a guest and books what is really shared: of all that is wanted and was not shared as far as is
+ * known, of all whose marks were changed, and of 8 GiB of the rest, in turn. With several trust groups, of everything.
+ * What hs_share_on_pace answers.
+ */
 HS_MUST_USE int hs_share_verify(struct hs_share *s, uint32_t id, struct hs_error *err);
 
 /* As of the last verify: which base pages are shared, and how many breaks (shared before, not any more) since they were

@@ -77,7 +77,9 @@ enum hs_trace_type {
 	HS_TRACE_SHARED, /* what is shared by page frames, of huge pages of which anything is wanted or shared: u.shared
 			  */
 	HS_TRACE_LEDGER, /* the same in sums: u.ledger */
-	HS_TRACE_END     /* the recording was ended in order; the reader takes it, and never gives it to its caller */
+	HS_TRACE_END,    /* the recording was ended in order; the reader takes it, and never gives it to its caller */
+	HS_TRACE_SETTLED, /* the cycle's burst settled, and what it left unmerged was judged: u.settled */
+	HS_TRACE_NR_TYPES
 };
 
 /* A stretch of guest memory. Host addresses stay out of the trace; only how far stretches lie apart is kept. */
@@ -108,6 +110,12 @@ struct hs_trace_content {
 	hs_huge_nr huge;
 	struct hs_bits512 want, got; /* base pages that were asked for, and that were read */
 	const uint32_t *numbers;     /* [512]: each got page's content; 0: all zero, or not got */
+};
+
+/* Of a guest, at the end of a cycle whose burst settled. */
+struct hs_trace_settled {
+	uint8_t scanned;    /* 1: ksmd ran */
+	uint8_t all_marked; /* 1: all that was wanted of the guest was mergeable */
 };
 
 struct hs_trace_decision {
@@ -142,6 +150,7 @@ struct hs_trace_record {
 		const struct hs_trace_decision *decisions; /* [nr] */
 		const struct hs_shared_huge *shared;       /* [nr] */
 		struct hs_ledger ledger;
+		struct hs_trace_settled settled;
 	} u;
 };
 

@@ -69,6 +69,9 @@ enum hs_view_reason {
 	HS_VIEW_VMM_LOGS,      /* the VMM logs writes to it (a display), or its nested entries cannot be found */
 };
 
+/* Whether the guest may take the memory of a huge page more for a moment, at this time. */
+typedef bool hs_view_room(void *ctx, const struct hs_view *v);
+
 struct hs_view_ops {
 	const char *name;   /* "host page tables", "simulated": for inspect and logs */
 	bool splits_nested; /* split parts nested entries alone: sharing has no use for a mapping that is left split */
@@ -100,8 +103,10 @@ struct hs_view {
 	const struct hs_view_ops *ops; /* read by the functions below alone */
 	struct hs_region *regions;     /* owned by the implementation */
 	size_t nr_regions;
-	uint32_t nr_huge; /* sum over the regions */
-	pid_t pid;        /* 0 when simulated */
+	uint32_t nr_huge;   /* sum over the regions */
+	pid_t pid;          /* 0 when simulated */
+	hs_view_room *room; /* NULL: nobody is asked */
+	void *room_ctx;
 };
 
 /*
@@ -195,16 +200,17 @@ HS_MUST_USE int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_fra
  * Splits the mapping (not the page) of each named huge page, so that each base page has an accessed bit of its own.
  * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge). Returns 0 when the batch
  * was attempted, otherwise nothing was touched. Callers keep batches within their budget. -ENOTSUP: this view cannot;
- * as hs_view_can_split says beforehand, as far as it is known then.
+ * as hs_view_can_split says beforehand, as far as it is known then. Without room (hs_view_on_huge) each result is
+ * -ENOMEM: it could not be brought back.
  */
 bool hs_view_can_split(const struct hs_view *v);
 HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 
 /*
  * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, try later;
- * -ENOMEM: no free huge page; -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing is present there, or it is no
- * guest memory any more, as hs_view_refresh found). A huge page that is mapped huge already counts as restored; one
- * that is partly present gets memory for the rest.
+ * -ENOMEM: no free huge page, or no room (hs_view_on_huge); -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing
+ * is present there, or it is no guest memory any more, as hs_view_refresh found). A huge page that is mapped huge
+ * already counts as restored; one that is partly present gets memory for the rest.
  */
 HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results,
 				struct hs_error *err);
@@ -217,6 +223,12 @@ HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_
  * (hs_view_why); -ENOTSUP.
  */
 HS_MUST_USE int hs_view_split_page(struct hs_view *v, hs_huge_nr huge, unsigned int base, struct hs_error *err);
+
+/*
+ * `room` is asked before each batch of hs_view_restore, since the kernel copies into a new huge page before it frees
+ * the old one, and before each batch of hs_view_split, which is to be followed by a restore. NULL: nobody is asked.
+ */
+void hs_view_on_huge(struct hs_view *v, hs_view_room *room, void *ctx);
 
 /*
  * Copies the wanted base pages of one huge page into buf (HS_HUGE_SIZE bytes; page i at i * 4096; what is not got is

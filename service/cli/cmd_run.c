@@ -147,16 +147,16 @@ static int report(struct hs_pipeline *p, const struct run_options *o, const stru
 	list = json_array();
 	for (size_t i = 0; i < nr; i++)
 		json_array_append_new(list, hs_json_guest(&guests[i]));
-	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I},s:o}", "version",
-			HS_VERSION, "duration_seconds", r->seconds, "interrupted", r->interrupted, "dry_run",
+	out = json_pack("{s:s,s:f,s:b,s:b,s:b,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:{s:I,s:I,s:I,s:I},s:o}",
+			"version", HS_VERSION, "duration_seconds", r->seconds, "interrupted", r->interrupted, "dry_run",
 			o->look.cfg.share.dry_run, "kept", o->keep, "saved_bytes", (json_int_t)t.ledger.saved_bytes,
 			"net_saved_bytes", (json_int_t)t.ledger.net_saved_bytes, "cold_identical_pages",
 			(json_int_t)cold_identical, "shared_pages", (json_int_t)t.ledger.shared, "zero_pages",
 			(json_int_t)t.ledger.zero, "hot_huge_pages", (json_int_t)hot, "hot_huge_pages_still_huge",
 			(json_int_t)hot_huge, "service_cpu_seconds", hs_own_cpu_seconds(), "ksmd_cpu_seconds",
 			(double)t.ksmd_cpu_us / 1e6, "totals", hs_json_totals(&t), "unshared", "huge_pages",
-			(json_int_t)undone->nr_huge, "huge_again", (json_int_t)undone->nr_collapsed, "failed",
-			(json_int_t)undone->nr_failed, "guests", list);
+			(json_int_t)undone->nr_huge, "huge_again", (json_int_t)undone->nr_collapsed, "base_as_before",
+			(json_int_t)undone->nr_base, "failed", (json_int_t)undone->nr_failed, "guests", list);
 	return hs_json_print(out);
 }
 

@@ -116,9 +116,10 @@ int hs_cmd_unshare(int argc, char **argv)
 				     o.pids.pids[i], (unsigned long long)out.adopted,
 				     (unsigned long long)out.un.nr_huge, (unsigned long long)out.un.nr_collapsed);
 		json_array_append_new(
-		    list, json_pack("{s:i,s:I,s:I,s:I,s:I}", "pid", (int)o.pids.pids[i], "adopted_pages",
+		    list, json_pack("{s:i,s:I,s:I,s:I,s:I,s:I}", "pid", (int)o.pids.pids[i], "adopted_pages",
 				    (json_int_t)out.adopted, "huge_pages", (json_int_t)out.un.nr_huge, "huge_again",
-				    (json_int_t)out.un.nr_collapsed, "failed", (json_int_t)out.un.nr_failed));
+				    (json_int_t)out.un.nr_collapsed, "base_as_before", (json_int_t)out.un.nr_base,
+				    "failed", (json_int_t)out.un.nr_failed));
 	}
 	if (o.json && hs_json_print(json_pack("{s:O}", "guests", list)))
 		status = HS_EXIT_FAILED;

@@ -44,6 +44,8 @@ static json_t *value(const struct hs_report_field *f, const void *record)
 		return json_boolean(*(const bool *)at);
 	case HS_FIELD_TEXT:
 		return json_string(*(const char *const *)at ? *(const char *const *)at : "none");
+	case HS_FIELD_CHARS:
+		return json_string(*at ? at : "none");
 	case HS_FIELD_REASONS:
 		return reasons((const uint32_t *)at);
 	case HS_FIELD_SKEW:

@@ -13,7 +13,7 @@
 #   HS_KVM_APPEND   to the kernel's command line
 #   HS_KVM_ENV      NAME=VALUE for the program
 #   HS_KVM_OPTIONS  of the module kvm; HS_KVM_VENDOR_OPTIONS: of kvm-amd or kvm-intel
-#   HS_KVM_TIMEOUT  seconds (380)
+#   HS_KVM_TIMEOUT  seconds (700)
 #   HS_KVM_CPU      amd, or intel: one processor, of the Haswell kind, and slow (amd)
 #   HS_KVM_THREADS  for amd: single, multi (single)
 set -euo pipefail
@@ -78,7 +78,7 @@ rm -rf "$run/root"
 #  multi   A thread for each. Under load plain migrations without us broke (2 of 110): a QEMU inside gone, a stream of
 #          garbage, a panic while the kernel patched itself.
 # So: multi where guests are whole machines with a kernel, single elsewhere.
-limit=${HS_KVM_TIMEOUT:-380}
+limit=${HS_KVM_TIMEOUT:-700}
 append="console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}"
 
 emulate_amd() {

@@ -19,15 +19,15 @@
 
 static struct hs_sim_clock sim;
 static struct hs_clock sim_clock;
-static struct hs_view *views[NR_GUESTS];
+static struct hs_view *views[NR_GUESTS + 1];
 static struct hs_pipeline *pipeline;
 
 /* ---- the table ---- */
 
-static struct hs_shared_huge state[NR_GUESTS][NR_HUGE];
-static struct hs_bits512 marked[NR_GUESTS][NR_HUGE];
-static struct hs_bits512 held[NR_GUESTS][NR_HUGE];
-static uint32_t nr_unshared[NR_GUESTS][NR_HUGE];
+static struct hs_shared_huge state[NR_GUESTS + 1][NR_HUGE];
+static struct hs_bits512 marked[NR_GUESTS + 1][NR_HUGE];
+static struct hs_bits512 held[NR_GUESTS + 1][NR_HUGE];
+static uint32_t nr_unshared[NR_GUESTS + 1][NR_HUGE];
 static uint32_t nr_bursts, nr_applied, nr_verified;
 static bool settles, runs;
 static int apply_error;
@@ -94,6 +94,12 @@ static int apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs
 	(void)ctx;
 	nr_applied++;
 	*out = (struct hs_share_applied){ 0 };
+	if (id == NR_GUESTS) {
+		out->pages_dropped = 1;
+		out->pages_pending = 7;
+		(void)snprintf(out->pending_reason, sizeof(out->pending_reason), "no room in the test");
+		return 0;
+	}
 	if (apply_error)
 		return hs_error_set(err, apply_error, "as the test asked");
 	for (hs_huge_nr h = 0; h < NR_HUGE; h++) {
@@ -228,6 +234,46 @@ START_TEST(test_pipeline_merge_once)
 }
 END_TEST
 
+#define SWEPT 4 /* huge pages from 0 on */
+
+/* A guest whose turn round its memory takes eight rounds of the coarse phase. */
+static void sweep(void *ctx, uint64_t us)
+{
+	static hs_base_nr round;
+
+	(void)ctx;
+	(void)us;
+	for (hs_base_nr p = round++ % 8; p < SWEPT * HS_BASE_PER_HUGE; p += 8)
+		for (uint32_t g = 0; g < NR_GUESTS; g++)
+			hs_sim_access(views[g], p, p % 2);
+}
+
+/* Memory that is split is as hot as the same memory in huge pages: what is used in each window, though not in its last
+ * round, is not cold. */
+START_TEST(test_pipeline_merge_split_and_used)
+{
+	sim.run = sweep;
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+			hs_sim_break_huge(views[g], h);
+	for (hs_base_nr p = 0; p < SWEPT * HS_BASE_PER_HUGE; p += 3)
+		for (uint32_t g = 0; g < NR_GUESTS; g++)
+			hs_sim_set(views[g], p, 0);
+	for (int i = 0; i < 4; i++)
+		(void)cycle();
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+			ck_assert_uint_eq(nr_wanted(g, h), h < SWEPT ? 0 : HS_BASE_PER_HUGE);
+	/* When it rests, it is shared as well. */
+	sim.run = NULL;
+	for (int i = 0; i < 2; i++)
+		(void)cycle();
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		for (hs_huge_nr h = 0; h < NR_HUGE; h++)
+			ck_assert_uint_eq(nr_shared(g, h), HS_BASE_PER_HUGE);
+}
+END_TEST
+
 static void hold(void)
 {
 	for (unsigned int i = 0; i < NR_HELD; i++)
@@ -331,6 +377,32 @@ START_TEST(test_pipeline_merge_unsettled_proves_nothing)
 }
 END_TEST
 
+/* A guest without VMAs for all of its marks keeps nobody else's pages from being given up. */
+START_TEST(test_pipeline_merge_refused_guest_by_guest)
+{
+	struct hs_guest_report reports[NR_GUESTS + 1];
+	const struct hs_sim_config sc = { .nr_huge = NR_HUGE, .state = HS_MAP_HUGE, .guest = NR_GUESTS };
+
+	ck_assert_int_eq(hs_view_open_sim(&views[NR_GUESTS], &sc), 0);
+	for (hs_base_nr p = 0; p < NR_PAGES; p++)
+		hs_sim_set(views[NR_GUESTS], p, 9000000 + p);
+	ck_assert_int_eq(hs_pipeline_add_view(pipeline, "c", views[NR_GUESTS], NULL), 0);
+	hold();
+	for (int i = 0; i < 5; i++)
+		(void)cycle();
+	ck_assert_uint_eq(hs_pipeline_report(pipeline, reports, NR_GUESTS + 1), NR_GUESTS + 1);
+	ck_assert_uint_eq(reports[NR_GUESTS].nr_vmas_dropped, 1);
+	ck_assert_uint_eq(reports[NR_GUESTS].nr_pending, 7);
+	ck_assert_str_eq(reports[NR_GUESTS].pending_reason, "no room in the test");
+	ck_assert_uint_eq(reports[0].nr_pending, 0);
+	ck_assert_str_eq(reports[0].pending_reason, "");
+	ck_assert_uint_eq(nr_wanted(0, WHOLE), 0);
+	ck_assert_uint_eq(nr_wanted(1, WHOLE), 0);
+	ck_assert_uint_eq(nr_wanted(0, SOME), HS_BASE_PER_HUGE - NR_HELD);
+	ck_assert_uint_eq(nr_shared(0, SOME), HS_BASE_PER_HUGE - NR_HELD);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("pipeline/merge");
@@ -338,9 +410,11 @@ int main(void)
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_pipeline_merge_once);
+	tcase_add_test(c, test_pipeline_merge_split_and_used);
 	tcase_add_test(c, test_pipeline_merge_gives_back_what_never_merges);
 	tcase_add_test(c, test_pipeline_merge_tries_again_later);
 	tcase_add_test(c, test_pipeline_merge_needs_three_bursts);
+	tcase_add_test(c, test_pipeline_merge_refused_guest_by_guest);
 	tcase_add_loop_test(c, test_pipeline_merge_unsettled_proves_nothing, 0, 3);
 	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "hs/sim_view.h"
 #include "pipeline/pipeline_internal.h"
@@ -171,6 +172,51 @@ START_TEST(test_service_pipeline_rests_after_a_look_for_nothing)
 		ck_assert_uint_eq(fine_after_a_cycle().nr_split_failed, expect);
 	ck_assert_ptr_nonnull(pipeline->guests[0]->pages[victim].fine);
 	ck_assert_uint_eq(pipeline->guests[0]->pages[victim].fine_unclear, 0);
+}
+END_TEST
+
+static int room_for; /* huge pages that may be split, and brought back, before there is no room */
+
+static bool room_runs_out(void *ctx, const struct hs_view *v)
+{
+	(void)ctx;
+	(void)v;
+	return room_for-- > 0;
+}
+
+/* Guests of a host that has no memory to spare: nothing is split that could not be made huge again, and what is split
+ * when the room runs out comes back when there is some. */
+START_TEST(test_service_pipeline_no_look_without_room)
+{
+	char dir[] = "/tmp/hs-test-pipeline-XXXXXX";
+	struct hs_fine_stats st;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	pipeline->host.state_dir = dir;
+	for (int g = 0; g < 2; g++)
+		pipeline->guests[g]->pid = views[g]->pid = getpid();
+	pipeline->cfg.share.min_free_percent = 100;
+	st = fine_after_a_cycle();
+	ck_assert_uint_eq(st.nr_split, 0);
+	ck_assert_uint_ge(st.nr_split_failed, 2 * NR_BLOAT);
+	/* Room for the split, none for the way back. */
+	pipeline->cfg.share.min_free_percent = 0;
+	hs_view_on_huge(views[0], room_runs_out, NULL);
+	room_for = 1;
+	st = fine_after_a_cycle();
+	ck_assert_uint_gt(st.nr_split, 0);
+	ck_assert_uint_eq(hs_fine_pending(pipeline->fine, views[0], NULL, 0), NR_BLOAT);
+	ck_assert_uint_eq(hs_fine_pending(pipeline->fine, views[1], NULL, 0), 0);
+	for (hs_huge_nr h = 0; h < NR_BLOAT; h++)
+		ck_assert_int_eq(hs_sim_state(views[0], h), HS_MAP_SPLIT);
+	room_for = 1000;
+	(void)fine_after_a_cycle();
+	ck_assert_uint_eq(hs_fine_pending(pipeline->fine, views[0], NULL, 0), 0);
+	for (hs_huge_nr h = 0; h < NR_BLOAT; h++)
+		ck_assert_int_eq(hs_sim_state(views[0], h), HS_MAP_HUGE);
+	for (int g = 0; g < 2; g++)
+		pipeline->guests[g]->pid = views[g]->pid = 0;
+	ck_assert_int_eq(rmdir(dir), 0);
 }
 END_TEST
 
@@ -612,6 +658,7 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_service_pipeline_counts);
 	tcase_add_test(c, test_service_pipeline_no_look_without_time);
+	tcase_add_test(c, test_service_pipeline_no_look_without_room);
 	tcase_add_test(c, test_service_pipeline_rests_after_a_look_for_nothing);
 	tcase_add_test(c, test_service_pipeline_digests_once_a_cold_spell);
 	tcase_add_test(c, test_service_pipeline_all_guests_go);

@@ -186,8 +186,31 @@ START_TEST(test_share_engine_faults_full_folder)
 }
 END_TEST
 
+/* What is another group's by now, is mergeable and not merged, and cannot be unmarked: no burst until it can. */
+START_TEST(test_share_engine_faults_barred)
+{
+	const struct hs_bits512 some = { { 0xff } };
+	struct hs_share_burst b;
+
+	start_guests();
+	open_engine();
+	apply_all();
+	ck_assert_int_eq(hs_share_set_group(share, ids[1], 7), 0);
+	ck_assert_int_eq(hs_share_forgo(share, ids[1], HOT_HUGE, &some), 0);
+	fault = NOT_REACHED;
+	ck_assert_int_eq(hs_share_burst(share, &wall, &b, &err), -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(err.text, "across trust groups"));
+	ck_assert_uint_eq(ksm_run(), 0);
+	fault = NO_FAULT;
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 static void add(TCase *t)
 {
+	tcase_add_test(t, test_share_engine_faults_barred);
 	tcase_add_loop_test(t, test_share_engine_faults_marking, 0, 9);
 	tcase_add_loop_test(t, test_share_engine_faults_unmarking, 0, 2);
 	tcase_add_test(t, test_share_engine_faults_full_folder);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine_scene.h"
+#include "share/engine_internal.h"
 
 static char record[PATH_MAX];
 
@@ -215,10 +216,56 @@ START_TEST(test_share_engine_record_killed)
 }
 END_TEST
 
+/* A guest with a new view keeps what it shares; where it cannot be learnt anew, it stays as it was: it is never
+ * nobody's, so that its marks do not keep ksmd from running for the others. */
+START_TEST(test_share_engine_record_renewed)
+{
+	struct hs_ledger before, now;
+	struct hs_share_burst b;
+	char moved[PATH_MAX + 8];
+	struct hs_view *view;
+	FILE *f;
+
+	start_guests_with(TEST_GUEST_HUGEPAGE, false);
+	open_engine();
+	share_all();
+	hs_share_ledger(share, ids[0], &before);
+	ck_assert_int_eq(hs_share_set_group(share, ids[0], 0), 0);
+	ck_assert_msg(hs_view_open_host(&view, &host, guests[0].pid, guests[0].remote, HS_HUGE_SIZE, &err) == 0, "%s",
+		      err.text);
+	ck_assert_uint_eq(view->nr_huge, NR_HUGE);
+	(void)snprintf(moved, sizeof(moved), "%s.moved", record);
+	ck_assert_int_eq(rename(record, moved), 0);
+	f = fopen(record, "we");
+	ck_assert_ptr_nonnull(f);
+	(void)fputs("hs-share marks 1\npid 1 st", f);
+	ck_assert_int_eq(fclose(f), 0);
+	ck_assert_int_eq(hs_share_renew_guest(share, ids[0], view, &err), -EBADMSG);
+	ck_assert_ptr_eq(share->guests[ids[0]].view, guests[0].view);
+	hs_share_ledger(share, ids[0], &now);
+	ck_assert_uint_eq(now.shared, before.shared);
+	ck_assert_int_eq(rename(moved, record), 0);
+
+	ck_assert_msg(hs_share_renew_guest(share, ids[0], view, &err) == 0, "%s", err.text);
+	hs_view_close(guests[0].view);
+	guests[0].view = view;
+	hs_share_ledger(share, ids[0], &now);
+	ck_assert_uint_eq(now.shared, before.shared);
+	ck_assert_uint_eq(now.marked, before.marked);
+	for (uint32_t i = 0; i < NR_GUESTS; i++)
+		ck_assert_msg(hs_share_verify(share, ids[i], &err) == 0, "%s", err.text);
+	ck_assert_msg(hs_share_burst(share, &wall, &b, &err) == 0, "%s", err.text);
+	unshare_all();
+	check_intact();
+	close_engine();
+}
+END_TEST
+
 /* A record that cannot be believed: the guest is left as it is, and the error names the record. */
 START_TEST(test_share_engine_record_damaged)
 {
 	struct test_smaps before, now;
+	struct hs_share_burst b;
 	char moved[PATH_MAX + 8];
 	uint32_t id;
 	uint64_t bytes;
@@ -240,6 +287,12 @@ START_TEST(test_share_engine_record_damaged)
 	ck_assert_int_eq(hs_share_find_marked(&host, guests[0].pid, &bytes, &err), -EBADMSG);
 	now = test_guest_smaps(&guests[0]);
 	ck_assert_mem_eq(&now, &before, sizeof(now));
+	/* While it is so ksmd runs for nobody, and that is said with the reason. */
+	share->cfg.foreign = HS_FOREIGN_REFUSE;
+	ck_assert_int_eq(hs_share_burst(share, &wall, &b, &err), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(err.text, "ksmd may not run for anybody"));
+	ck_assert_ptr_nonnull(strstr(err.text, record));
+	share->cfg.foreign = HS_FOREIGN_ALLOW;
 	/* With the right one it is taken again. */
 	ck_assert_int_eq(rename(moved, record), 0);
 	ck_assert_msg(enter_guest(0, &ids[0], NULL) == 0, "%s", err.text);
@@ -356,6 +409,7 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_record_plain);
 	tcase_add_loop_test(t, test_share_engine_record_killed, 0, 12);
 	tcase_add_test(t, test_share_engine_record_damaged);
+	tcase_add_test(t, test_share_engine_record_renewed);
 	tcase_add_test(t, test_share_engine_record_of_the_dead);
 	tcase_add_test(t, test_share_engine_record_not_written);
 	tcase_add_test(t, test_share_engine_record_small_piece);

@@ -10,6 +10,7 @@
 #include "engine_scene.h"
 #include "base/hostfile.h"
 #include "hs_test.h"
+#include "share/engine_internal.h"
 
 START_TEST(test_share_engine_exactly_what_is_wanted)
 {
@@ -107,6 +108,62 @@ START_TEST(test_share_engine_writes_break)
 	burst_and_verify(); /* what was written is unique now */
 	hs_share_ledger(share, ids[0], &l);
 	ck_assert_uint_eq(l.shared, l.wanted - nr);
+	check_intact();
+	close_engine();
+}
+END_TEST
+
+static int nr_paces, pace_answer;
+
+static int count_pace(void *ctx)
+{
+	ck_assert_ptr_eq(ctx, &nr_paces);
+	nr_paces++;
+	return pace_answer;
+}
+
+/* Of what is shared already a verify reads a part, in turn, and all of it is read in the end; it is paced, and what
+ * ends it half way leaves what is known as it was. */
+START_TEST(test_share_engine_verify_in_turn)
+{
+	struct hs_ledger before, now;
+	const uint32_t nr_cold = NR_HUGE - HOT_HUGE;
+	uint64_t last = 0;
+
+	start_guests();
+	open_engine();
+	share_all();
+	hs_share_ledger(share, ids[0], &before);
+	for (hs_huge_nr h = HOT_HUGE; h < NR_HUGE; h++) {
+		struct hs_bits512 shared;
+
+		hs_share_state(share, ids[0], h, NULL, &shared, NULL);
+		test_guest_write(&guests[0], h * HS_BASE_PER_HUGE + hs_bits_next(&shared, 0), 2000000);
+	}
+	pace_answer = -ECANCELED;
+	hs_share_on_pace(share, count_pace, &nr_paces);
+	ck_assert_int_eq(hs_share_verify(share, ids[0], &err), -ECANCELED);
+	ck_assert_int_eq(nr_paces, 1);
+	hs_share_ledger(share, ids[0], &now);
+	ck_assert_uint_eq(now.shared, before.shared);
+	ck_assert_uint_eq(now.broken, before.broken);
+	pace_answer = 0;
+	share->verify_turn = 2;
+	for (uint32_t i = 0; i < nr_cold / 2; i++) {
+		ck_assert_msg(hs_share_verify(share, ids[0], &err) == 0, "%s", err.text);
+		hs_share_ledger(share, ids[0], &now);
+		/* What was not merged by then is read in any case. */
+		if (before.shared + before.zero == before.wanted)
+			ck_assert_uint_eq(now.broken, before.broken + 2 * (i + 1));
+		ck_assert_uint_ge(now.broken, before.broken + 2 * (i + 1));
+		ck_assert_uint_eq(now.shared + now.broken, before.shared + before.broken);
+		last = now.frames;
+	}
+	/* What was broken and is wanted still is read each time, and nothing is booked twice. */
+	ck_assert_int_eq(hs_share_verify(share, ids[0], &err), 0);
+	hs_share_ledger(share, ids[0], &now);
+	ck_assert_uint_eq(now.broken, before.broken + nr_cold);
+	ck_assert_uint_le(last, before.frames);
 	check_intact();
 	close_engine();
 }
@@ -252,6 +309,7 @@ static void add(TCase *t)
 {
 	tcase_add_test(t, test_share_engine_exactly_what_is_wanted);
 	tcase_add_test(t, test_share_engine_writes_break);
+	tcase_add_test(t, test_share_engine_verify_in_turn);
 	tcase_add_test(t, test_share_engine_single);
 	tcase_add_test(t, test_share_engine_zero_pages);
 	tcase_add_test(t, test_share_engine_want_less);

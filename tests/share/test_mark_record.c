@@ -2,11 +2,16 @@
 #include "hs_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/procstat.h"
 #include "share/mark_record.h"
 
 static char dir[64], path[128];
@@ -133,6 +138,47 @@ START_TEST(test_share_mark_record_other_process)
 }
 END_TEST
 
+/* A process that runs another program by now has neither the marks nor the record of the one before, though it kept pid
+ * and start time. */
+START_TEST(test_share_mark_record_exec)
+{
+	struct hs_mark_record r = { 0 }, now;
+	int go[2];
+	pid_t pid;
+	char c;
+
+	ck_assert_int_eq(pipe2(go, O_CLOEXEC), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(go[1]);
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)!read(go[0], &c, 1);
+		(void)execlp("sleep", "sleep", "1000", NULL);
+		_exit(1);
+	}
+	ck_assert_int_gt(pid, 0);
+	r = (struct hs_mark_record){ .pid = pid, .exec_id = hs_exec_id(&host, pid) };
+	ck_assert_uint_ne(r.exec_id, 0);
+	ck_assert_int_eq(hs_mark_record_add(&r, 0x200000, 0x201000, HS_MARK_MERGEABLE), 0);
+	ck_assert_msg(hs_mark_record_write(&host, &r, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(hs_mark_record_read(&host, pid, &now, &err), 0);
+	ck_assert_uint_eq(now.nr, 1);
+	hs_mark_record_finish(&now);
+	ck_assert_int_eq(close(go[1]), 0);
+	for (int i = 0; i < 3000 && hs_exec_id(&host, pid) == r.exec_id; i++)
+		(void)usleep(10000);
+	ck_assert_int_eq(hs_mark_record_read(&host, pid, &now, &err), 0);
+	ck_assert_uint_eq(now.nr, 0);
+	hs_mark_record_finish(&now);
+	ck_assert_int_eq(hs_mark_record_write(&host, &r, &err), -ESRCH);
+	ck_assert_ptr_nonnull(strstr(err.text, "another program"));
+	hs_mark_record_finish(&r);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	(void)close(go[0]);
+}
+END_TEST
+
 /* Cut at any byte it says nothing, and never less than what was written. */
 START_TEST(test_share_mark_record_cut)
 {
@@ -221,6 +267,7 @@ int main(void)
 	tcase_add_test(t, test_share_mark_record_round_trip);
 	tcase_add_test(t, test_share_mark_record_piece);
 	tcase_add_test(t, test_share_mark_record_other_process);
+	tcase_add_test(t, test_share_mark_record_exec);
 	tcase_add_test(t, test_share_mark_record_cut);
 	tcase_add_loop_test(t, test_share_mark_record_changed, 0, (int)(sizeof(changes) / sizeof(changes[0])));
 	tcase_add_test(t, test_share_mark_record_clean);

@@ -29,7 +29,7 @@ struct pages {
 /* What is counted of all records. */
 struct counts {
 	struct pages guests[HS_TRACE_MAX_GUESTS];
-	uint64_t types[HS_TRACE_END];
+	uint64_t types[HS_TRACE_NR_TYPES];
 	uint64_t pages_read, huge_pages, time_us;
 	uint64_t saved_bytes[HS_TRACE_MAX_GUESTS]; /* as the kernel had it, in the last ledger of each guest */
 	uint32_t shares, cycles;
@@ -169,7 +169,7 @@ static int read_trace(const char *path, struct counts *c, json_t *out)
 		}
 	}
 	hs_trace_reader_destroy(reader);
-	for (uint8_t t = HS_TRACE_GUEST; t < HS_TRACE_END; t++)
+	for (uint8_t t = HS_TRACE_GUEST; t < HS_TRACE_NR_TYPES; t++)
 		if (c->types[t])
 			json_object_set_new(types, hs_trace_type_name(t), json_integer((json_int_t)c->types[t]));
 	for (size_t g = 0; g < HS_TRACE_MAX_GUESTS; g++)

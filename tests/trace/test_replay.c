@@ -220,9 +220,20 @@ static void engine_merge_huge(struct scene *s, struct hs_view *v, hs_huge_nr h, 
 	if (hs_bits_count(&of->wanted))
 		hs_sim_break_huge(v, h);
 	of->shared = hs_bits_and(of->wanted, sample.present);
+	for (unsigned int k = 7; k < HS_BASE_PER_HUGE; k += 50) /* held by somebody */
+		hs_bits_clear(&of->shared, k);
 	for (unsigned int k = 0; k < HS_BASE_PER_HUGE; k++)
 		if (hs_bits_test(&of->shared, k))
 			hs_sim_merge(v, h * HS_BASE_PER_HUGE + k);
+}
+
+/* Not everything can be marked each time. */
+static int engine_apply(void *ctx, uint32_t guest, struct hs_share_applied *out, struct hs_error *err)
+{
+	(void)guest;
+	(void)err;
+	*out = (struct hs_share_applied){ .nr_tried = 1, .nr_applied = draw(ctx, 10) != 0, .pages_marked = 1 };
+	return 0;
 }
 
 static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
@@ -231,7 +242,7 @@ static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share
 
 	(void)clock;
 	(void)err;
-	*out = (struct hs_share_burst){ .settled = false };
+	*out = (struct hs_share_burst){ .settled = draw(s, 6) != 0, .pages_scanned = draw(s, 10) };
 	for (uint32_t g = 0; g < NR_GUESTS; g++)
 		for (hs_huge_nr h = 0; h < s->views[g]->nr_huge; h++)
 			if (hs_bits_count(&s->sharing[g][h].wanted))
@@ -261,6 +272,7 @@ static void record(struct scene *s, uint64_t seed, bool merging)
 						    .want = engine_want,
 						    .state = engine_state,
 						    .unshare = engine_unshare,
+						    .apply = engine_apply,
 						    .burst = engine_burst };
 	struct hs_pipeline_config cfg = config_of(seed);
 	const struct hs_host host = HS_HOST_DEFAULT;
@@ -366,7 +378,7 @@ END_TEST
 START_TEST(test_service_replay_scenes_are_eventful)
 {
 	uint64_t decisions = 0, splits = 0, compared = 0, gone = 0, troubled = 0, cancelled = 0, shares = 0;
-	uint64_t again = 0, unshared = 0, broken = 0;
+	uint64_t again = 0, unshared = 0, broken = 0, settled = 0, refused = 0;
 
 	for (uint64_t seed = 0; seed < NR_SEEDS; seed++) {
 		static struct scene s;
@@ -391,6 +403,13 @@ START_TEST(test_service_replay_scenes_are_eventful)
 		record(&s, seed, true);
 		unshared += s.nr_unshared;
 		broken += s.nr_broken;
+		ck_assert_int_eq(hs_trace_reader_create(&reader, fmemopen(s.bytes, s.nr_bytes, "r"), "m", NULL), 0);
+		while (hs_trace_next(reader, &rec, NULL) == 1) {
+			settled += rec->type == HS_TRACE_SETTLED;
+			for (size_t i = 0; rec->type == HS_TRACE_DECISIONS && i < rec->nr; i++)
+				refused += rec->u.decisions[i].decision.reason == HS_WHY_DOES_NOT_MERGE;
+		}
+		hs_trace_reader_destroy(reader);
 		free(s.bytes);
 	}
 	ck_assert_uint_gt(decisions, 700);
@@ -400,6 +419,8 @@ START_TEST(test_service_replay_scenes_are_eventful)
 	ck_assert_uint_gt(again, 3);
 	ck_assert_uint_gt(unshared, 3);
 	ck_assert_uint_gt(broken, 30);
+	ck_assert_uint_gt(settled, 100);
+	ck_assert_uint_gt(refused, 10);
 	ck_assert_uint_gt(gone, 3);
 	ck_assert_uint_gt(troubled, 3);
 	ck_assert_uint_gt(cancelled, 3);

@@ -216,6 +216,14 @@ static void make_sample(struct hs_trace_record *r, unsigned int i)
 		r->type = HS_TRACE_CONTENT; /* nothing could be read */
 		break;
 	case 20:
+		r->type = HS_TRACE_SETTLED;
+		r->u.settled = (struct hs_trace_settled){ .scanned = 1, .all_marked = 0 };
+		break;
+	case 21:
+		r->type = HS_TRACE_SETTLED;
+		r->u.settled = (struct hs_trace_settled){ .scanned = 0, .all_marked = 1 };
+		break;
+	case 22:
 		r->type = HS_TRACE_GONE;
 		break;
 	default:
@@ -376,6 +384,8 @@ bool trace_same_record(const struct hs_trace_record *a, const struct hs_trace_re
 		return same_decisions(a, b);
 	case HS_TRACE_SHARED:
 		return same_array(a->u.shared, b->u.shared, a->nr, sizeof(struct hs_shared_huge));
+	case HS_TRACE_SETTLED:
+		return memcmp(&a->u.settled, &b->u.settled, sizeof(a->u.settled)) == 0;
 	case HS_TRACE_LEDGER:
 		return memcmp(&a->u.ledger, &b->u.ledger, sizeof(a->u.ledger)) == 0;
 	default:

@@ -13,7 +13,7 @@ struct trace_bytes {
 struct hs_trace_header trace_sample_header(void);
 
 /* Records of every kind, in an order that a reader takes; those made by `trace_sample(i)`, i < TRACE_NR_SAMPLES. */
-#define TRACE_NR_SAMPLES 22
+#define TRACE_NR_SAMPLES 24
 #define TRACE_NR_HUGE    400 /* of the sample's guest 0; guest 1 has 3 */
 const struct hs_trace_record *trace_sample(unsigned int i);
 
