@@ -163,3 +163,10 @@ bool hs_facts_ksmd_is_blind(const char *release)
 
 	return sscanf(release, "%u.%u", &major, &minor) == 2 && major == 6 && minor < 6;
 }
+
+bool hs_facts_split_frees_zeros(const char *release)
+{
+	unsigned int major, minor;
+
+	return sscanf(release, "%u.%u", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 12));
+}

@@ -40,4 +40,8 @@ bool hs_facts_numa_balances(const struct hs_host *host);
 /* Whether ksmd of this kernel passes over PROT_NONE entries. `release`: as uname says it. */
 bool hs_facts_ksmd_is_blind(const char *release);
 
+/* Whether this kernel frees the zero pages of a huge page that it splits: Linux 6.12 and later. `release`: as uname
+ * says it. */
+bool hs_facts_split_frees_zeros(const char *release);
+
 #endif

@@ -166,6 +166,7 @@ int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+int hs_host_split_page(struct hs_view *view, hs_huge_nr huge, unsigned int base, struct hs_error *err);
 void hs_host_restore_all(struct hs_host_view *v);
 
 /* host_dontdump.c: the DONTDUMP flags that splitting uses */

@@ -266,6 +266,27 @@ int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int
 	return rc ? hs_host_error(v, rc, "restore its huge mappings", err) : 0;
 }
 
+/* ---- the page itself ---- */
+
+/*
+ * MADV_COLD on a part of a huge page splits it, since the kernel can age only whole pages; where several processes map
+ * it, or somebody holds it, it is left whole, which is no error.
+ */
+int hs_host_split_page(struct hs_view *view, hs_huge_nr huge, unsigned int base, struct hs_error *err)
+{
+	struct hs_host_view *v = hs_host_view(view);
+	const struct iovec page = { (void *)(uintptr_t)(hs_view_hva(view, huge).v + base * HS_BASE_SIZE),
+				    HS_BASE_SIZE };
+
+	if (hs_host_is_off_limits(v, huge))
+		return hs_error_set(err, -EAGAIN, "huge page %u of process %d is left alone: %s", huge, (int)view->pid,
+				    hs_view_reason_text(hs_view_why(view, huge)));
+	if (syscall(SYS_process_madvise, v->pidfd, &page, 1, MADV_COLD, 0) < 0)
+		return hs_host_error(v, errno == ENOMEM ? -EAGAIN : -errno, "split its huge pages", err);
+	hs_bit_put(v->split, huge, false); /* nothing is to be brought back when the view is closed */
+	return 0;
+}
+
 /* ---- closing ---- */
 
 /* Marked NOHUGEPAGE since: it was given over to sharing, which wants it split. */

@@ -259,6 +259,7 @@ static const struct hs_view_ops host_ops = {
 	.frames = hs_host_frames,
 	.split = hs_host_split,
 	.restore = hs_host_restore,
+	.split_page = hs_host_split_page,
 	.read = hs_host_read,
 	.reach = hs_host_reach,
 	.why = why,

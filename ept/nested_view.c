@@ -145,6 +145,11 @@ static int frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_
 	return hs_view_frames(hs_nested_view(view)->inner, huge, out, err);
 }
 
+static int split_page(struct hs_view *view, hs_huge_nr huge, unsigned int base, struct hs_error *err)
+{
+	return hs_view_split_page(hs_nested_view(view)->inner, huge, base, err);
+}
+
 static int read_bytes(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		      struct hs_bits512 *got, struct hs_error *err)
 {
@@ -174,6 +179,7 @@ static const struct hs_view_ops nested_ops = {
 	.splits_nested = true,
 	.split = hs_nested_split,
 	.restore = hs_nested_restore,
+	.split_page = split_page,
 	.read = read_bytes,
 	.reach = reach,
 	.why = why,

@@ -125,6 +125,19 @@ int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *r
 	return has_room(v, nr, results) ? v->ops->restore(v, huge, nr, results, err) : 0;
 }
 
+int hs_view_split_page(struct hs_view *v, hs_huge_nr huge, unsigned int base, struct hs_error *err)
+{
+	int rc = check_numbers(v, &huge, 1, err);
+
+	if (rc)
+		return rc;
+	if (base >= HS_BASE_PER_HUGE)
+		return hs_error_set(err, -EINVAL, "a huge page has no base page %u", base);
+	if (!v->ops->split_page)
+		return hs_error_set(err, -ENOTSUP, "huge pages cannot be split for good through %s", v->ops->name);
+	return v->ops->split_page(v, huge, base, err);
+}
+
 int hs_view_read(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf, struct hs_bits512 *got,
 		 struct hs_error *err)
 {

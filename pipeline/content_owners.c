@@ -203,6 +203,11 @@ static int learn_guest(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	return 0;
 }
 
+static bool may_have_marks(const struct guest *g)
+{
+	return !g->gone && g->shareable && g->scope != HS_SCOPE_ZERO;
+}
+
 int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *err)
 {
 	int rc;
@@ -221,7 +226,7 @@ int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *err)
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 
-		rc = !g->gone && g->shareable ? learn_guest(p, g, err) : 0;
+		rc = may_have_marks(g) ? learn_guest(p, g, err) : 0;
 		if (rc && !hs_pipeline_guest_failed(p, g, rc))
 			return rc;
 	}
@@ -229,7 +234,7 @@ int hs_content_learn_owners(struct hs_pipeline *p, struct hs_error *err)
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 
-		rc = !g->gone && g->shareable ? give_up_taken(p, g) : 0;
+		rc = may_have_marks(g) ? give_up_taken(p, g) : 0;
 		if (rc)
 			return hs_error_set(err, rc, "guest %s cannot give up what another group owns: %s", g->name,
 					    strerror(-rc));
@@ -242,7 +247,8 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 	const struct page_record *pg = &g->pages[h];
 	struct hs_bits512 mine, known, ask;
 
-	if (!p->several_groups)
+	/* Of whom nothing becomes mergeable, all is its own. */
+	if (!p->several_groups || g->scope == HS_SCOPE_ZERO)
 		return;
 	hs_merge_claims(p, g, h, &mine);
 	mine = hs_bits_andnot(mine, pg->taken);

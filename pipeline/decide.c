@@ -80,7 +80,7 @@ static uint64_t count_wanted(struct hs_pipeline *p, struct guest *g)
 	return n;
 }
 
-/* Whether the guest's limit forbids to want these pages; *wanted: base pages wanted of it by now. */
+/* Whether the guest's limit, or that of all, forbids to want these pages; *wanted: base pages wanted of it by now. */
 static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *pages,
 		       uint64_t *wanted)
 {
@@ -88,12 +88,12 @@ static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	struct hs_bits512 more;
 	unsigned int n;
 
-	if (!g->max_shared_bytes)
-		return false;
 	hs_merge_state(p, g, h, &now);
 	more = hs_bits_andnot(*pages, now.wanted);
 	n = hs_bits_count(&more);
-	if (n && (*wanted + n) * HS_BASE_SIZE > g->max_shared_bytes)
+	if (n && g->max_shared_bytes && (*wanted + n) * HS_BASE_SIZE > g->max_shared_bytes)
+		return true;
+	if (!hs_overcommit_take(p, g, n))
 		return true;
 	*wanted += n;
 	return false;
@@ -172,8 +172,8 @@ out:
  */
 static int widen(struct hs_pipeline *p, struct guest *g)
 {
-	/* A gap could be merged too, beyond the guest's limit. */
-	if (g->max_shared_bytes)
+	/* A gap could be merged too, beyond the limit; and of whom nothing is mergeable, it spares nothing. */
+	if (g->max_shared_bytes || p->totals.overcommit_full || g->scope == HS_SCOPE_ZERO)
 		return 0;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		const struct page_record *pg = &g->pages[h];
@@ -225,6 +225,7 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 		reported = hs_content_learn_owners(p, err);
 	if (reported)
 		return reported;
+	hs_overcommit_update(p);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
 		int rc;

@@ -52,7 +52,7 @@ int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err)
 
 	if (p->merge_given)
 		return hs_error_set(err, -EBUSY, "this pipeline's decisions go elsewhere: it takes no merge engine");
-	rc = p->merge.ops->merges ? 0 : hs_merge_engine_open(&p->merge, &p->host, &p->cfg.share, &hooks, err);
+	rc = p->merge.ops->merges ? 0 : hs_merge_scoped_open(&p->merge, &p->host, &p->cfg, &hooks, err);
 	if (rc)
 		return rc;
 	for (size_t i = 0; i < p->nr_guests; i++) {
@@ -73,6 +73,8 @@ void hs_pipeline_disengage(struct hs_pipeline *p)
 	p->merge_given = p->unsettled = false;
 	/* What stays shared is the kernel's from now on: nobody follows it, so nothing is reported of it. */
 	memset(&p->totals.ledger, 0, sizeof(p->totals.ledger));
+	p->totals.overcommit_bytes = p->totals.max_overcommit_bytes = 0;
+	p->totals.overcommit_full = 0;
 }
 
 bool hs_pipeline_engaged(const struct hs_pipeline *p)

@@ -61,10 +61,11 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 	return 0;
 }
 
-static uint32_t group_number(struct hs_pipeline *p, const char *group)
+/* Who may share with itself alone is a group of its own: so it is kept apart as groups are. */
+static uint32_t group_number(struct hs_pipeline *p, const char *group, uint8_t scope)
 {
-	for (size_t i = 0; i < p->nr_guests; i++)
-		if (strcmp(p->guests[i]->group, group) == 0)
+	for (size_t i = 0; i < p->nr_guests && scope == HS_SCOPE_GROUP; i++)
+		if (p->guests[i]->scope == HS_SCOPE_GROUP && strcmp(p->guests[i]->group, group) == 0)
 			return p->guests[i]->group_nr;
 	return p->next_group_nr++;
 }
@@ -85,7 +86,9 @@ static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_
 	(void)snprintf((*out)->name, sizeof((*out)->name), "%s", opt->name);
 	(void)snprintf((*out)->group, sizeof((*out)->group), "%s", group);
 	(*out)->max_shared_bytes = opt->max_shared_bytes;
-	(*out)->group_nr = group_number(p, group);
+	(*out)->own_scope = opt->scope;
+	(*out)->scope = opt->scope > p->cfg.scope ? opt->scope : p->cfg.scope;
+	(*out)->group_nr = group_number(p, group, (*out)->scope);
 	return 0;
 }
 

@@ -18,9 +18,12 @@ int hs_pipeline_set_merge(struct hs_pipeline *p, const struct hs_merge *merge)
 
 int hs_merge_enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	const struct hs_merge_guest guest = {
-		.name = g->name, .view = g->view, .remote = g->remote, .group = g->group_nr, .number = g->number
-	};
+	const struct hs_merge_guest guest = { .name = g->name,
+					      .view = g->view,
+					      .remote = g->remote,
+					      .group = g->group_nr,
+					      .scope = g->scope,
+					      .number = g->number };
 	int rc;
 
 	if (g->shareable || !p->merge.ops->enter)

@@ -2,8 +2,8 @@
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
- * order: settings pace refused merge_ops merge_engine split_journal observer guest_state content content_owners
- * order: policy_input fine_look merge decide saving engage guests report report_fields pipeline
+ * order: settings pace refused merge_ops merge_engine merge_scoped overcommit split_journal observer guest_state
+ * order: content content_owners policy_input fine_look merge decide saving engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
@@ -44,7 +44,8 @@ struct page_record {
 struct guest {
 	char name[HS_GUEST_NAME_MAX];
 	char group[HS_GUEST_GROUP_MAX];
-	uint32_t group_nr; /* the same number for the same group */
+	uint8_t scope, own_scope; /* enum hs_scope: what holds; what it was taken in with */
+	uint32_t group_nr;        /* the same number for those that may share with one another */
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
@@ -60,8 +61,13 @@ struct guest {
 	struct hs_coarse *coarse;
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
-	uint64_t dropped, pending;              /* base pages, by the last apply */
-	char pending_reason[256];               /* as in struct hs_share_applied */
+	bool overcommit_full; /* see overcommit.c */
+	struct guest *limit;  /* who keeps, below, the sum of those that are below the same limit of memory; in the
+				 decisions of one cycle. NULL: no such limit is to be kept */
+	uint64_t limit_available, limit_saved, limit_pending; /* bytes */
+	char limit_where[256];                                /* which one */
+	uint64_t dropped, pending;                            /* base pages, by the last apply */
+	char pending_reason[256];                             /* as in struct hs_share_applied */
 	bool all_marked;                        /* by the last apply: all that is wanted of it is mergeable */
 	struct hs_saving sure, at_most, looked; /* as in struct hs_guest_report */
 	uint32_t looked_cycle, nr_promising;
@@ -87,10 +93,11 @@ struct hs_pipeline {
 	bool paced;      /* once: the two after it are set */
 	uint64_t paced_wall_us, paced_cpu_us;
 	uint32_t next_group_nr, next_number;
-	bool several_groups; /* kept right as guests come and go: it is asked for each base page */
-	uint32_t round;      /* of the coarse window that is under way; 0: none */
-	bool unsettled;      /* the last burst ended before everything was merged */
-	bool look;           /* the fine phase is to run in the next cycle, whatever the engine */
+	bool several_groups;      /* kept right as guests come and go: it is asked for each base page */
+	uint32_t round;           /* of the coarse window that is under way; 0: none */
+	uint64_t overcommit_left; /* bytes, in the decisions of one cycle; UINT64_MAX: no limit */
+	bool unsettled;           /* the last burst ended before everything was merged */
+	bool look;                /* the fine phase is to run in the next cycle, whatever the engine */
 	struct hs_pipeline_totals totals;
 };
 
@@ -157,6 +164,23 @@ struct hs_merge_engine_hooks {
 HS_MUST_USE int hs_merge_engine_open(struct hs_merge *out, const struct hs_host *host,
 				     const struct hs_share_config *cfg, const struct hs_merge_engine_hooks *hooks,
 				     struct hs_error *err);
+
+/* ---- merge_scoped.c: the engine for those who share, and zero pages alone for those who must not ---- */
+
+/* In place of hs_merge_engine_open. Where nobody may share (the scope of all is HS_SCOPE_ZERO), KSM is not taken, but
+ * for a moment to undo what was shared before. Errors of hs_share_create; a guest that must not share is refused where
+ * the kernel cannot free zero pages otherwise. */
+HS_MUST_USE int hs_merge_scoped_open(struct hs_merge *out, const struct hs_host *host,
+				     const struct hs_pipeline_config *cfg, const struct hs_merge_engine_hooks *hooks,
+				     struct hs_error *err);
+
+/* ---- overcommit.c: what it would take to end all sharing at once, and how much that may be ---- */
+
+/* Once a cycle, before anything is wanted anew. */
+void hs_overcommit_update(struct hs_pipeline *p);
+
+/* Whether so many base pages more may be wanted of the guest; yes takes them from what is left of the limits. */
+bool hs_overcommit_take(struct hs_pipeline *p, struct guest *g, unsigned int pages);
 
 /* ---- split_journal.c: which mappings are split for a look, so that a run after a crash can bring them back ---- */
 

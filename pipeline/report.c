@@ -80,6 +80,9 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			r->merge_obstacle = g->merge_obstacle;
 			r->look_obstacle = g->look_obstacle;
 			r->max_shared_bytes = g->max_shared_bytes;
+			r->scope = g->scope;
+			r->own_scope = g->own_scope;
+			r->overcommit_full = g->overcommit_full;
 			r->view_name = hs_view_name(g->view);
 			r->nr_huge = g->view->nr_huge;
 			r->bytes = g->view->nr_huge * HS_HUGE_SIZE;
@@ -126,6 +129,7 @@ void hs_pipeline_totals(struct hs_pipeline *p, struct hs_pipeline_totals *out)
 					       hs_refused_bytes(&g->pages[h]);
 	}
 	if (hs_merge_ledger(p, NULL, &p->totals.ledger)) {
+		p->totals.overcommit_bytes = p->totals.ledger.saved_bytes;
 		/* Net of what we ourselves hold for it, too. */
 		p->totals.ledger.metadata_bytes += p->totals.own_bytes;
 		p->totals.ledger.net_saved_bytes -= (int64_t)p->totals.own_bytes;

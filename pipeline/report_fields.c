@@ -148,6 +148,10 @@ const struct hs_report_field hs_report_fields[] = {
 	{ TOTAL(fine.nr_out_of_time), .json = "fine.out_of_time", COUNTED,
 	  .whole = { "hs_share_fine_out_of_time", "Huge pages split for nothing: their window ended too early.", 11 } },
 	{ TOTAL(fine.split_ms), .json = "fine.split_huge_page_ms" },
+	/* Known with the engine alone: the metrics of these stand with what is (service/endpoint/metrics.c). */
+	{ TOTAL(overcommit_bytes), .json = "overcommit_bytes" },
+	{ TOTAL(max_overcommit_bytes), .json = "max_overcommit_bytes" },
+	{ TOTAL(overcommit_full), .json = "overcommit_full" },
 	{ OF(HS_FIELD_OF_TOTALS, hs_pipeline_totals, HS_FIELD_LEDGER, ledger), .json = "ledger" },
 
 	/* ---- what is shared, of a guest or of the whole ---- */

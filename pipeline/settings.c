@@ -1,6 +1,7 @@
 /* The table of settings. What each does stands with the members; docs/configuration.md has the reasons at length. */
 #include "hs/settings.h"
 
+#include <errno.h>
 #include <string.h>
 
 const struct hs_pipeline_config hs_pipeline_config_default = {
@@ -12,6 +13,20 @@ const struct hs_pipeline_config hs_pipeline_config_default = {
 	.hash_cold_rounds = 2,
 	.look_again = 8,
 };
+
+const char *const hs_scope_names[] = {
+	[HS_SCOPE_GROUP] = "group", [HS_SCOPE_GUEST] = "guest", [HS_SCOPE_ZERO] = "zero", NULL
+};
+
+int hs_scope_parse(const char *name, uint8_t *out)
+{
+	for (uint8_t i = 0; i < HS_SCOPE_COUNT; i++)
+		if (strcmp(name, hs_scope_names[i]) == 0) {
+			*out = i;
+			return 0;
+		}
+	return -EINVAL;
+}
 
 /* ---- what hangs on others ---- */
 
@@ -134,6 +149,15 @@ const struct hs_setting hs_settings[] = {
 	{ KEY("policy", "ban_cycles"), NUMBER(policy.ban_cycles, 1, 1000), .trace = "policy.ban_cycles",
 	  .what = "length of a first ban", SWEEP("ban_cycles", 1, 2, 4, 8, 16) },
 
+	{ KEY("merge", "share"), .type = HS_SETTING_NAME, AT(scope), .names = hs_scope_names,
+	  .allowed = "group, guest or zero",
+	  .what = "with whom a guest may share: group (its trust group), guest (within itself), zero (its zero pages "
+		  "are freed, no content is compared)" },
+	{ KEY("merge", "max_overcommit"), .type = HS_SETTING_SIZE, AT(max_overcommit_bytes),
+	  .what = "nothing further is shared once it would take so much memory to end all sharing; 0: no such limit" },
+	{ KEY("merge", "max_overcommit_percent"), NUMBER(max_overcommit_percent, 0, 100000),
+	  .what = "the same in percent of the memory available, of the host and below each limit of a guest's cgroups; "
+		  "0: no such limit" },
 	{ KEY("merge", "foreign"), .type = HS_SETTING_NAME, AT(share.foreign), .names = foreign_names,
 	  .allowed = "refuse, claim or allow",
 	  .what = "mergeable memory of others, which ksmd would merge blindly: refuse (share nothing), claim (take the "

@@ -2,7 +2,8 @@
  * The table of merge operations: what becomes of the pipeline's decisions. Nothing above this header knows which table
  * it has.
  *
- * Implementations: the merge engine of hs/share.h (pipeline/merge_engine.c), simulated hosts (lab/policies/hs_share.c),
+ * Implementations: the merge engine of hs/share.h (pipeline/merge_engine.c) beside the zero pages of hs/zero.h, each
+ * guest with the one that its scope asks for (pipeline/merge_scoped.c), simulated hosts (lab/policies/hs_share.c),
  * a trace that is replayed (trace/pipeline_trace.c), and the one that merges nothing (hs_merge_nothing), for a pipeline
  * that only observes.
  *
@@ -20,6 +21,7 @@
 #include "hs/clock.h"
 #include "hs/error.h"
 #include "hs/remote.h"
+#include "hs/settings.h"
 #include "hs/share.h"
 #include "hs/types.h"
 #include "hs/view.h"
@@ -30,6 +32,7 @@ struct hs_merge_guest {
 	struct hs_view *view;
 	struct hs_remote *remote; /* NULL: there is no way into its process */
 	uint32_t group;           /* trust group; the same number for the same group */
+	uint8_t scope;            /* enum hs_scope */
 	uint32_t number;          /* guests are counted in the order in which they were added; a new view keeps it */
 };
 

@@ -29,6 +29,7 @@ struct hs_guest_options {
 	const char *name;          /* for people; longer ones are cut */
 	const char *group;         /* trust group; NULL or "": HS_DEFAULT_GROUP */
 	uint64_t max_shared_bytes; /* nothing further is wanted of it once so much is; 0: no limit */
+	uint8_t scope;             /* enum hs_scope: counts where it is stricter than that of all */
 };
 
 /*
@@ -50,6 +51,8 @@ struct hs_guest_report {
 	char name[HS_GUEST_NAME_MAX];
 	char group[HS_GUEST_GROUP_MAX];
 	uint64_t max_shared_bytes;
+	uint8_t scope, own_scope; /* enum hs_scope: what holds; what it was taken in with */
+	bool overcommit_full; /* nothing further was wanted of it in the last cycle: a limit of overcommit is reached */
 	bool gone;
 	struct hs_obstacle merge_obstacle; /* why the engine will not have it; none: it has it, or there is no engine */
 	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
@@ -100,6 +103,14 @@ struct hs_pipeline_totals {
 	uint64_t own_bytes; /* index and records of pages, without libraries */
 	struct hs_fine_stats fine;
 	struct hs_ledger ledger; /* all 0 without the engine: what is shared is not known then */
+	/*
+	 * What it would take to end all sharing at once, and what that may be at most: the least of max_overcommit and
+	 * of max_overcommit_percent of what is available on the host; 0: there is no limit. As of the last cycle.
+	 * overcommit_full: nothing further is wanted of some guest, for that, or for the same below a limit of its
+	 * cgroups.
+	 */
+	uint64_t overcommit_bytes, max_overcommit_bytes;
+	uint32_t overcommit_full;
 };
 
 HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host,

@@ -10,6 +10,14 @@
 #include "hs/scan.h"
 #include "hs/share.h"
 
+/* With whom a guest may share; the larger, the stricter. */
+enum hs_scope {
+	HS_SCOPE_GROUP = 0, /* its trust group */
+	HS_SCOPE_GUEST,     /* itself: what is identical within it */
+	HS_SCOPE_ZERO,      /* nobody: its zero pages are freed, without KSM; no content is compared with another */
+	HS_SCOPE_COUNT
+};
+
 struct hs_pipeline_config {
 	struct hs_coarse_config coarse;
 	struct hs_fine_config fine;
@@ -19,11 +27,14 @@ struct hs_pipeline_config {
 	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
 	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
 	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
-	bool observe;              /* begin without an engine: scan and hash, merge nothing */
-	bool fine_all;             /* the fine phase looks at every hot huge page, whatever its content, engine or not
-				      (inspect, record); otherwise mappings are split only where they could be shared */
-	bool allow_empty;          /* a cycle without any guest is none, not an error (the service) */
-	bool no_fine;              /* mappings are never split (--no-fine, --dry-run) */
+	uint8_t scope;             /* enum hs_scope, of all guests; one of them may have a stricter one */
+	uint32_t max_overcommit_percent; /* see hs_pipeline_totals.max_overcommit_bytes; 0: no such limit */
+	uint64_t max_overcommit_bytes;   /* the same */
+	bool observe;                    /* begin without an engine: scan and hash, merge nothing */
+	bool fine_all;    /* the fine phase looks at every hot huge page, whatever its content, engine or not
+			     (inspect, record); otherwise mappings are split only where they could be shared */
+	bool allow_empty; /* a cycle without any guest is none, not an error (the service) */
+	bool no_fine;     /* mappings are never split (--no-fine, --dry-run) */
 };
 extern const struct hs_pipeline_config hs_pipeline_config_default;
 
@@ -34,6 +45,11 @@ extern const struct hs_pipeline_config hs_pipeline_config_default;
  */
 void hs_pipeline_config_set_rounds(struct hs_pipeline_config *cfg, uint32_t rounds);
 void hs_pipeline_config_set_max_hot(struct hs_pipeline_config *cfg, uint32_t max_hot);
+
+/* "group", "guest", "zero"; [HS_SCOPE_COUNT] is NULL. */
+extern const char *const hs_scope_names[];
+/* -EINVAL: it is none. */
+HS_MUST_USE int hs_scope_parse(const char *name, uint8_t *out);
 
 /* ---- the table ---- */
 

@@ -117,6 +117,16 @@ HS_MUST_USE int hs_ksm_find_foreign(const struct hs_host *host, const pid_t *pid
  */
 HS_MUST_USE int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err);
 
+/* What processes of this host share by our marks, whether an engine has them or not. */
+struct hs_share_kept {
+	uint32_t nr_processes; /* that share anything */
+	uint64_t bytes;        /* of them that are on KSM's frames, or on the zero page by KSM */
+};
+
+/* By the records in the state folder and by the kernel. Before Linux 6.8 `bytes` may be too high: it is KSM's own count
+ * then. Costs a walk over the page tables of the processes that are on record. -errno: it is not all known. */
+HS_MUST_USE int hs_share_find_kept(const struct hs_host *host, struct hs_share_kept *out);
+
 /* ---- the engine ---- */
 
 enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW, HS_FOREIGN_CLAIM };

@@ -98,6 +98,8 @@ struct hs_view_ops {
 	/* NULL: this view cannot split */
 	int (*split)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 	int (*restore)(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
+	/* NULL: this view cannot */
+	int (*split_page)(struct hs_view *v, hs_huge_nr huge, unsigned int base, struct hs_error *err);
 	int (*read)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *want, void *buf,
 		    struct hs_bits512 *got, struct hs_error *err);
 	/* NULL: there is nothing to do */
@@ -225,6 +227,15 @@ HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t 
  */
 HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results,
 				struct hs_error *err);
+
+/*
+ * Asks the kernel to split the huge page itself (the folio), from outside and for good: base page `base` of it (0 to
+ * 511) is named for that, and counts as not accessed afterwards. From Linux 6.12 on the kernel then maps those of its
+ * base pages that hold zeros alone to its zero page, and frees them; it compares them itself, while nobody can write
+ * them. hs_view_frames says what came of it. 0: it was asked; -EAGAIN: that memory is not to be touched now
+ * (hs_view_why); -ENOTSUP.
+ */
+HS_MUST_USE int hs_view_split_page(struct hs_view *v, hs_huge_nr huge, unsigned int base, struct hs_error *err);
 
 /*
  * `room` is asked before each batch of hs_view_restore, since the kernel copies into a new huge page before it frees

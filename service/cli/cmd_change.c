@@ -87,6 +87,8 @@ int hs_ctl_opt_in(const struct hs_ctl_options *o)
 		(void)json_object_set_new(body, "group", json_string(o->group));
 	if (o->has_max_shared)
 		(void)json_object_set_new(body, "max_shared_bytes", json_integer((json_int_t)o->max_shared));
+	if (o->share)
+		(void)json_object_set_new(body, "share", json_string(o->share));
 	status = show_change(
 	    o,
 	    hs_ctl_ask(o, &(struct hs_client_call){ .method = "PUT", .path = path, .body = body, .timeout_s = 30 },

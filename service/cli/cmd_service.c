@@ -14,6 +14,7 @@ enum {
 	OPT_JSON,
 	OPT_GROUP,
 	OPT_MAX,
+	OPT_SHARE,
 	OPT_PID,
 	OPT_NO_WAIT,
 	OPT_ALL,
@@ -169,6 +170,10 @@ static const struct argp_option all_options[] = {
 	  "Trust group: guests share only inside their group. Default: as it is; at first: default.", 0 },
 	{ "max-shared", OPT_MAX, "SIZE", 0,
 	  "Share at most so much of its memory; none: no limit. Default: as it is; at first: none.", 0 },
+	{ "share", OPT_SHARE, "SCOPE", 0,
+	  "With whom it may share, where that is stricter than the configuration: group, guest (within itself), zero "
+	  "(its zero pages alone). Default: as it is; at first: group.",
+	  0 },
 	{ "pid", OPT_PID, "PID", 0, "A process instead of a libvirt domain.", 0 },
 	{ "no-wait", OPT_NO_WAIT, NULL, 0, "Do not wait until it is done.", 0 },
 	{ "all", OPT_ALL, NULL, 0, "All guests.", 0 },
@@ -193,6 +198,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct parsing *p = state->input;
 	struct hs_ctl_options *o = &p->o;
 	struct hs_pid_list pids = { 0 };
+	uint8_t scope;
 
 	switch (key) {
 	case OPT_SOCKET:
@@ -212,6 +218,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_MAX:
 		o->max_shared = strcmp(arg, "none") == 0 ? 0 : hs_parse_bytes(state, "--max-shared", arg);
 		o->has_max_shared = true;
+		break;
+	case OPT_SHARE:
+		if (hs_opt_in_scope_parse(arg, &scope))
+			argp_error(state, "--share: \"%s\" is not allowed; it takes group, guest or zero", arg);
+		o->share = arg;
 		break;
 	case OPT_PID:
 		hs_parse_pid(state, "--pid", arg, &pids);
@@ -277,7 +288,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const int none[] = { 0 };
 static const int for_show[] = { OPT_PID, 0 };
 static const int for_mode[] = { OPT_KEEP, OPT_UNDO, 0 };
-static const int for_opt_in[] = { OPT_PID, OPT_GROUP, OPT_MAX, 0 };
+static const int for_opt_in[] = { OPT_PID, OPT_GROUP, OPT_MAX, OPT_SHARE, 0 };
 static const int for_opt_out[] = { OPT_PID, OPT_NO_WAIT, 0 };
 static const int for_unshare[] = { OPT_ALL, 0 };
 static const int for_watch[] = { OPT_INTERVAL, OPT_COUNT, 0 };

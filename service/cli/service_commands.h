@@ -15,6 +15,7 @@ struct hs_ctl_options {
 	const char *group;
 	const char *config;  /* of diagnose */
 	uint64_t max_shared; /* 0: no limit */
+	const char *share;   /* a scope; NULL: not named */
 	bool has_max_shared;
 	pid_t pid;
 	bool json, no_wait, all, keep, undo, look;

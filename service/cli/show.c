@@ -44,6 +44,35 @@ static const char *colour(const char *code)
 #define YELLOW "\033[33m"
 #define PLAIN  "\033[0m"
 
+/* What it would take to end all sharing at once. */
+static void show_overcommit(const json_t *o)
+{
+	const bool reached = yes(o, "limit_reached");
+	char a[32], b[32];
+
+	if (!o)
+		return;
+	(void)printf("overcommit %s", hs_human_bytes(a, num(o, "bytes")));
+	if (num(o, "max_bytes"))
+		(void)printf(" of %s at most", hs_human_bytes(b, num(o, "max_bytes")));
+	(void)printf("%s%s%s\n", reached ? colour(YELLOW) : "",
+		     reached ? "; the limit is reached, and some guests share nothing further" : "",
+		     reached ? colour(PLAIN) : "");
+}
+
+/* What stays shared though the mode does not share. */
+static void show_kept(const json_t *kept, const char *mode)
+{
+	char a[32], t[SAFE_MAX];
+
+	if (num(kept, "bytes"))
+		(void)printf("%skept      %s in %" PRId64
+			     " processes stay shared, and nothing follows them: `hs-share mode %s --undo` undoes "
+			     "it%s\n",
+			     colour(YELLOW), hs_human_bytes(a, num(kept, "bytes")), num(kept, "processes"),
+			     safe(t, mode), colour(PLAIN));
+}
+
 void hs_show_status(const json_t *s)
 {
 	const json_t *scan = json_object_get(s, "scan"), *guests = json_object_get(s, "guests");
@@ -56,6 +85,10 @@ void hs_show_status(const json_t *s)
 
 	(void)printf("hs-shared %s, up %" PRId64 " s\n", safe(t, str(s, "version")), num(s, "uptime_ms") / 1000);
 	(void)printf("mode      %s", safe(t, str(s, "mode")));
+	if (strcmp(str(s, "share"), "guest") == 0)
+		(void)printf(", within guests alone");
+	else if (strcmp(str(s, "share"), "zero") == 0)
+		(void)printf(", zero pages alone");
 	(void)printf("%s%s", other ? ", now " : "", other ? safe(t, str(s, "effective")) : "");
 	(void)printf(" (%s)\n", safe(t, str(s, "mode_reason")));
 	if (*str(s, "trouble"))
@@ -73,6 +106,8 @@ void hs_show_status(const json_t *s)
 	else
 		(void)printf("saved     known in mode save only; ");
 	(void)printf("could save %s\n", hs_human_bytes(c, num(saving, "could_save_bytes")));
+	show_overcommit(json_object_get(s, "overcommit"));
+	show_kept(json_object_get(s, "kept"), str(s, "mode"));
 	(void)printf("memory    %s of %s available\n", hs_human_bytes(a, num(memory, "available_bytes")),
 		     hs_human_bytes(b, num(memory, "total_bytes")));
 	json_array_foreach(json_object_get(virt, "connections"), i, link)
@@ -194,6 +229,10 @@ void hs_show_guest(const json_t *g)
 	(void)printf("%s", yes(g, "opted_in") ? safe(t, str(g, "group")) : "");
 	if (num(g, "max_shared_bytes"))
 		(void)printf(", at most %s", hs_human_bytes(a, num(g, "max_shared_bytes")));
+	if (yes(g, "opted_in") && strcmp(str(g, "share"), "guest") == 0)
+		(void)printf(", within itself alone");
+	else if (yes(g, "opted_in") && strcmp(str(g, "share"), "zero") == 0)
+		(void)printf(", zero pages alone");
 	(void)printf("\nstate     %s%s%s\n", state_colour(str(g, "state")), safe(t, str(g, "state")),
 		     *state_colour(str(g, "state")) ? colour(PLAIN) : "");
 	if (*str(g, "reason_text")) {

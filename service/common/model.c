@@ -22,6 +22,16 @@ int hs_mode_parse(const char *name, enum hs_mode *out)
 	return -EINVAL;
 }
 
+const char *hs_opt_in_scope_name(uint8_t scope)
+{
+	return scope < HS_SCOPE_COUNT ? hs_scope_names[scope] : "unknown";
+}
+
+int hs_opt_in_scope_parse(const char *name, uint8_t *scope)
+{
+	return hs_scope_parse(name, scope);
+}
+
 void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change)
 {
 	opt_in->on = change->on;
@@ -29,6 +39,8 @@ void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *ch
 		memcpy(opt_in->group, change->group, sizeof(opt_in->group));
 	if (change->has_max_shared)
 		opt_in->max_shared_bytes = change->max_shared_bytes;
+	if (change->has_scope)
+		opt_in->scope = change->scope;
 }
 
 bool hs_group_valid(const char *group)
@@ -73,6 +85,7 @@ const char *hs_guest_reason_name(enum hs_reason reason)
 		[HS_REASON_KSM_BUSY] = "ksm-busy",
 		[HS_REASON_LEARNING] = "learning",
 		[HS_REASON_NO_MAPPINGS] = "no-mappings",
+		[HS_REASON_OVERCOMMIT] = "overcommit-limit",
 		[HS_REASON_NOTHING_TO_GAIN] = "nothing-to-gain",
 		[HS_REASON_UNDO_PENDING] = "undo-pending",
 		[HS_REASON_TROUBLE] = "trouble",

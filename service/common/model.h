@@ -28,16 +28,22 @@ struct hs_opt_in {
 	bool on;
 	char group[HS_GROUP_MAX];  /* letters, digits, '.', '_', '-'; never empty: "default" */
 	uint64_t max_shared_bytes; /* share at most so much of it; 0: no limit */
+	uint8_t scope;             /* enum hs_scope; it counts where it is stricter than the configuration's */
 };
 
 /* What a request changes of it: what it does not name stays as it is. */
 struct hs_opt_in_change {
 	bool on;
-	bool has_group, has_max_shared; /* the request names it */
+	bool has_group, has_max_shared, has_scope; /* the request names it */
 	char group[HS_GROUP_MAX];
 	uint64_t max_shared_bytes;
 	bool stay_off; /* out, whatever a rule says: it is written down as such */
+	uint8_t scope;
 };
+/* "group", "guest", "zero" of enum hs_scope; -EINVAL: there is no such name. */
+const char *hs_opt_in_scope_name(uint8_t scope);
+HS_MUST_USE int hs_opt_in_scope_parse(const char *name, uint8_t *scope);
+
 void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *change);
 
 /*
@@ -85,6 +91,7 @@ enum hs_reason {
 	HS_REASON_KSM_BUSY,        /* somebody else drives KSM */
 	HS_REASON_LEARNING,        /* not watched for long enough yet */
 	HS_REASON_NO_MAPPINGS,     /* its own mappings leave none within the budget: nothing can be marked */
+	HS_REASON_OVERCOMMIT,      /* nothing further is shared: ending it all would take more memory than it may */
 	HS_REASON_NOTHING_TO_GAIN, /* watched, and nothing cold is identical to anything */
 	HS_REASON_UNDO_PENDING,    /* its sharing is to be undone, and could not be yet: see the text */
 	HS_REASON_TROUBLE,         /* something else: see the text */
@@ -102,6 +109,7 @@ struct hs_model_guest {
 	pid_t pid; /* 0: not running */
 	struct hs_opt_in opt_in;
 	char rule[64]; /* of the configuration, that opts it in; "": none does */
+	uint8_t scope; /* enum hs_scope: what holds, the configuration's or its own */
 	enum hs_guest_state state;
 	struct hs_obstacle obstacle; /* why nothing is shared of it; "reason" to who asks */
 	bool has_report;             /* the pipeline has looked at it */
@@ -137,6 +145,9 @@ struct hs_model {
 	bool engaged;                /* KSM is ours now */
 	struct hs_obstacle obstacle; /* what keeps the whole from sharing; "trouble" to who asks */
 	char undo_pending[512];      /* what was to be unshared and could not be yet, and why; "": nothing */
+	uint8_t scope;               /* enum hs_scope, of all guests */
+	bool has_kept;               /* not while KSM is ours: then what is shared is in the totals */
+	struct hs_share_kept kept;   /* what stays shared, and nobody follows */
 	const char *stage;           /* what the scan does now: "coarse", "rest", "idle", ... */
 	uint64_t stage_ms;           /* for how long */
 	uint64_t silent_ms;          /* since the scan's thread last gave a sign of life */

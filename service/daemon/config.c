@@ -22,6 +22,7 @@ void hs_config_defaults(struct hs_config *out)
 	memset(out, 0, sizeof(*out));
 	out->mode = HS_MODE_OBSERVE;
 	(void)snprintf(out->socket, sizeof(out->socket), "/run/hs-share/control.sock");
+	out->remember_mode = true;
 	out->socket_mode = 0660;
 	(void)snprintf(out->tcp_address, sizeof(out->tcp_address), "127.0.0.1");
 	out->log_level = HS_LOG_INFO;
@@ -36,6 +37,7 @@ void hs_config_defaults(struct hs_config *out)
 	out->discover_interval_s = 30;
 	out->pipeline = hs_pipeline_config_default;
 	out->pipeline.share = hs_share_config_default;
+	out->pipeline.max_overcommit_percent = 100;
 	out->pipeline.cpu_percent = 10;
 	out->pipeline.share.cpu_percent = 50;
 	out->rest_min_s = 5;

@@ -11,6 +11,7 @@
 struct hs_config {
 	/* [service] */
 	enum hs_mode mode;     /* at start; default observe: nothing is changed until the operator says so */
+	bool remember_mode;    /* one that is set by request lasts over a restart; default yes */
 	char socket[108];      /* /run/hs-share/control.sock */
 	char socket_group[64]; /* "": root alone */
 	uint32_t socket_mode;  /* octal; 0660 */
@@ -20,7 +21,8 @@ struct hs_config {
 	char state_dir[4096];    /* /run/hs-share */
 	enum hs_after on_exit;   /* keep or undo what is shared when the service ends; default keep */
 	uint32_t stop_timeout_s; /* the end takes no longer; what is not put back by then is left to the next start */
-	enum hs_after on_off;    /* the same for mode off, when the request does not say; default undo */
+	enum hs_after on_off;    /* the same for mode off, when the request does not say, and for a start in mode off or
+				    observe; default undo */
 	uint32_t history_resolution_s, history_hours;
 	/* [libvirt] */
 	char libvirt_uri[512];      /* "": no libvirt; several, with spaces between */

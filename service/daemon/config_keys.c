@@ -40,6 +40,8 @@ static const struct hs_config_key own_keys[] = {
 	OTHER("service", "mode", T_MODE, LIVE, mode,
 	      "what to do from the start: off, observe (look, change nothing), save (share), auto (save under memory "
 	      "pressure)"),
+	OTHER("service", "remember_mode", T_BOOL, LIVE, remember_mode,
+	      "a mode set by request lasts over a restart of the service, until mode is changed here"),
 	STRING("service", "socket", RESTART, socket,
 	       "UNIX socket for requests; who may write to it may control the service"),
 	STRING("service", "socket_group", RESTART, socket_group, "group of the socket; empty: root alone may connect"),
@@ -53,7 +55,8 @@ static const struct hs_config_key own_keys[] = {
 	       "what must survive a crash, but not a reboot: KSM's settings, split mappings, opted-in processes"),
 	OTHER("service", "on_exit", T_AFTER, LIVE, on_exit,
 	      "keep or undo what is shared when the service ends; keep: an upgrade must not need the memory"),
-	OTHER("service", "on_off", T_AFTER, LIVE, on_off, "the same for mode off, when the request does not say"),
+	OTHER("service", "on_off", T_AFTER, LIVE, on_off,
+	      "the same for mode off, when the request does not say, and for a start in mode off or observe"),
 	NUMBER("service", "stop_timeout_s", LIVE, stop_timeout_s, 1, 86400,
 	       "the end takes no longer: what is not put back by then is left to the next start"),
 	NUMBER("service", "history_resolution_s", RESTART, history_resolution_s, 1, 3600,

@@ -116,9 +116,8 @@ void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum h
 	}
 }
 
-static void set_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done)
+void hs_daemon_set_mode(struct hs_daemon *d, enum hs_mode mode, enum hs_after after, struct hs_done done)
 {
-	struct hs_daemon *d = ctx;
 	char why[256];
 
 	if (d->ending) {
@@ -187,9 +186,10 @@ static void opt_in_domain(struct hs_daemon *d, const struct hs_daemon_guest *g, 
 		struct hs_opt_in opt_in = g->opt_in;
 
 		hs_opt_in_apply(&opt_in, change);
-		whole.has_group = whole.has_max_shared = true;
+		whole.has_group = whole.has_max_shared = whole.has_scope = true;
 		memcpy(whole.group, opt_in.group, sizeof(whole.group));
 		whole.max_shared_bytes = opt_in.max_shared_bytes;
+		whole.scope = opt_in.scope;
 	}
 	hs_daemon_set_domain_opt_in(d, g, guest, &whole, done);
 }
@@ -423,8 +423,10 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 	}
 	/* A mode that was set by request, or on the command line, stays, unless the file itself now says something
 	 * else than it did. */
-	if (fresh.mode != old.mode)
-		set_mode(d, fresh.mode, after_default(d, fresh.mode), (struct hs_done){ NULL, NULL });
+	if (fresh.mode != old.mode) {
+		hs_daemon_forget_mode(d);
+		hs_daemon_set_mode(d, fresh.mode, after_default(d, fresh.mode), (struct hs_done){ NULL, NULL });
+	}
 	if (rc > 0)
 		finish(done, 0, text);
 }
@@ -445,7 +447,7 @@ void hs_daemon_control_init(struct hs_daemon *d)
 					  .model = ask_model,
 					  .history = ask_history,
 					  .work = ask_work,
-					  .set_mode = set_mode,
+					  .set_mode = hs_daemon_request_mode,
 					  .after_default = after_default,
 					  .opt_in = opt_in,
 					  .opt_out = opt_out,

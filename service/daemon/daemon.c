@@ -202,7 +202,7 @@ static void stop_parts(struct hs_daemon *d)
 		(void)close(d->lock_fd);
 }
 
-int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named)
+int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const char *config_path, bool config_named)
 {
 	struct hs_daemon d = {
 		.cfg = *cfg,
@@ -231,7 +231,7 @@ int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *co
 	d.started_us = hs_daemon_now_us(&d);
 	hs_log(HS_LOG_INFO, "hs-shared " HS_VERSION ": requests on %s", d.cfg.socket);
 	hs_daemon_poll_pressure(&d);
-	d.control.set_mode(&d, mode, HS_AFTER_KEEP, (struct hs_done){ NULL, NULL });
+	hs_daemon_start_mode(&d, mode);
 	(void)sd_notifyf(0, "READY=1\nSTATUS=mode %s", hs_mode_name(d.mode));
 	rc = sd_event_loop(d.loop);
 	if (rc < 0) {

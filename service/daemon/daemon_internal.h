@@ -112,8 +112,9 @@ struct hs_daemon {
 
 /* ---- daemon.c ---- */
 
-/* Runs until it is asked to end. `cfg` is as the file says; it starts in `mode`. Exit status. */
-int hs_daemon_run(const struct hs_config *cfg, enum hs_mode mode, const char *config_path, bool config_named);
+/* Runs until it is asked to end. `cfg` is as the file says; `mode`: the one to start in, named on the command line;
+ * NULL: none was. Exit status. */
+int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const char *config_path, bool config_named);
 
 /* Ends the loop, in order. */
 void hs_daemon_end(struct hs_daemon *d, const char *why);
@@ -202,11 +203,28 @@ void hs_daemon_control_init(struct hs_daemon *d);
 void hs_daemon_set_effective(struct hs_daemon *d, enum hs_mode effective, enum hs_after after, const char *why,
 			     struct hs_done done);
 
+/* Sets the mode, as it is from now on in the configuration or by request. */
+void hs_daemon_set_mode(struct hs_daemon *d, enum hs_mode mode, enum hs_after after, struct hs_done done);
+
 /* Mode auto: reads the pressure and switches. In any mode it keeps the readings for the statistics. */
 void hs_daemon_poll_pressure(struct hs_daemon *d);
 
 /* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
 void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
+
+/* ---- mode.c ---- */
+
+/* A request for a mode: the next start knows of it, unless the configuration forbids that. ctx: the daemon. */
+void hs_daemon_request_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done);
+
+/* The configuration names another mode now: no request of before counts any more. */
+void hs_daemon_forget_mode(struct hs_daemon *d);
+
+/* What becomes of what an earlier life left shared, when the configuration alone says in which mode to start. */
+enum hs_after hs_daemon_after_start(const struct hs_daemon *d, enum hs_mode mode);
+
+/* Starts in the mode that was named (NULL: none), or was asked for in an earlier life, or is configured. */
+void hs_daemon_start_mode(struct hs_daemon *d, const enum hs_mode *named);
 
 /* ---- diagnose_job.c ---- */
 
@@ -240,6 +258,9 @@ void hs_daemon_history_add(struct hs_daemon *d);
 
 /* One daemon a state folder: -EBUSY names the process that has it. *fd keeps it. */
 HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);
+
+/* Writes it so that the file is as before, or whole; frees `what` (NULL: -ENOMEM). -errno. */
+HS_MUST_USE int hs_daemon_write_json(const char *path, json_t *what);
 
 /* Processes that were opted in by request, so that a restart knows them; written atomically. -errno, which is logged.
  */

@@ -28,8 +28,8 @@ static const struct argp_option option_list[] = {
 	  "Read the configuration, print it in full, and end: 0 it is right, 1 it is not.", 0 },
 	{ "example-config", OPT_EXAMPLE, NULL, 0,
 	  "Print a configuration with every key at its default and what it is for, and end.", 0 },
-	{ "mode", OPT_MODE, "MODE", 0, "Start in this mode instead of the configured one: off, observe, save, auto.",
-	  0 },
+	{ "mode", OPT_MODE, "MODE", 0,
+	  "Start in this mode instead of the configured or the remembered one: off, observe, save, auto.", 0 },
 	{ "recover", OPT_RECOVER, NULL, 0,
 	  "Give back what a killed run left of KSM's settings and of others' marks, and end; what is shared stays. A "
 	  "start "
@@ -134,5 +134,5 @@ int main(int argc, char **argv)
 	if (o.recover)
 		return recover(&cfg);
 	hs_descriptors_raise();
-	return hs_daemon_run(&cfg, mode, path, o.config != NULL);
+	return hs_daemon_run(&cfg, o.mode ? &mode : NULL, path, o.config != NULL);
 }

@@ -27,7 +27,8 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 	if (d->snap.obstacle.reason)
 		because(m, d->snap.obstacle.reason, d->snap.obstacle.text);
 	else if (r->merge_obstacle.error)
-		because(m, HS_REASON_TROUBLE, r->merge_obstacle.text);
+		because(m, r->merge_obstacle.error == -ENOTSUP ? HS_REASON_NO_FEATURE : HS_REASON_TROUBLE,
+			r->merge_obstacle.text);
 	else if (r->look_obstacle.error)
 		because(m, HS_REASON_TROUBLE, r->look_obstacle.text);
 	else if (!m->has_report || r->undecided * 2 > r->nr_huge - r->absent || !d->snap.cycles)
@@ -41,6 +42,12 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 		because(m, HS_REASON_NO_MAPPINGS,
 			"its process has so many mappings of its own that sharing would pass vma_percent ([merge]) of "
 			"vm.max_map_count: raise one of the two, or let it map less");
+	else if (r->overcommit_full)
+		because(m, HS_REASON_OVERCOMMIT,
+			"what is shared stays, and nothing further is shared: ending all sharing at once would take "
+			"more memory than max_overcommit or max_overcommit_percent ([merge]) allow, of the host or of "
+			"a limit of "
+			"its memory cgroups");
 	else if (!r->ledger.shared && !r->ledger.zero)
 		because(m, HS_REASON_NOTHING_TO_GAIN,
 			"none of its cold memory is zero, or identical to other cold memory of its group, as far as it "
@@ -62,6 +69,7 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	m->opt_in = g->opt_in;
 	if (g->opt_in.on && !g->in_metadata.on && !g->by_request.on)
 		memcpy(m->rule, g->of_domain.found ? g->of_domain.rule : g->of_process.rule, HS_RULE_NAME_MAX);
+	m->scope = g->opt_in.scope > d->cfg.pipeline.scope ? g->opt_in.scope : d->cfg.pipeline.scope;
 	if (r) {
 		m->has_report = true;
 		m->report = *r;
@@ -203,6 +211,9 @@ void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
 	m->obstacle = d->snap.obstacle;
 	fill_undo_pending(d, m);
 	m->look = d->look;
+	m->scope = d->cfg.pipeline.scope;
+	m->has_kept = d->snap.has_kept;
+	m->kept = d->snap.kept;
 	m->stage = d->snap.stage;
 	m->stage_ms = d->snap.stage_ms;
 	m->silent_ms = d->snap.alive_ms;

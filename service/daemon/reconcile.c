@@ -171,7 +171,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 {
 	const bool want = wanted_in(d, g),
 		   due = hs_daemon_now_us(d) >= g->retry_at_us || g->refusal.reason == HS_REASON_NONE;
-	bool other_group;
+	bool other_group; /* or scope: whom it may share with */
 
 	switch (g->place) {
 	case HS_PLACE_OUT:
@@ -184,7 +184,7 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 			g->left_checked = post(g, HS_JOB_CHECK_LEFT, g->pid, true, on_left_checked);
 		break;
 	case HS_PLACE_IN:
-		other_group = strcmp(g->taken.group, g->opt_in.group) != 0;
+		other_group = strcmp(g->taken.group, g->opt_in.group) != 0 || g->taken.scope != g->opt_in.scope;
 		if (want && g->scan_pid == g->pid && !other_group && !g->lost) {
 			g->undo_text[0] = '\0';
 			if (g->taken.max_shared_bytes != g->opt_in.max_shared_bytes &&

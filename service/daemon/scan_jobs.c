@@ -14,6 +14,7 @@
 
 #include "base/passthrough.h"
 #include "base/times.h"
+#include "hs/zero.h"
 #include "service/common/descriptors.h"
 #include "service/common/log.h"
 
@@ -63,6 +64,22 @@ void hs_scan_thread_try_engage(struct hs_scan_thread *w)
 				err.text);
 }
 
+/* What an earlier life left in a process: shared by our marks, or split for its zeros (*zeros). As
+ * hs_share_find_marked.
+ */
+static int find_left(struct hs_scan_thread *w, pid_t pid, uint64_t *bytes, bool *zeros, struct hs_error *err)
+{
+	uint64_t split = 0;
+	int rc = hs_share_find_marked(&w->cfg.host, pid, bytes, err);
+
+	if (!rc)
+		rc = hs_zero_find_left(&w->cfg.host, pid, &split, err);
+	*bytes = rc ? 0 : *bytes + split;
+	if (zeros)
+		*zeros = !rc && split;
+	return rc;
+}
+
 /* The engine for one job: *taken says that it has to be given back. */
 static int take_engine(struct hs_scan_thread *w, bool *taken, struct hs_error *err)
 {
@@ -98,7 +115,7 @@ static int check_unmarked(struct hs_scan_thread *w, bool all, struct hs_error *e
 
 		if (guests[i].gone || (!all && !guests[i].merge_obstacle.error))
 			continue;
-		one = hs_share_find_marked(&w->cfg.host, guests[i].pid, &bytes, NULL);
+		one = find_left(w, guests[i].pid, &bytes, NULL, NULL);
 		if (one != -ESRCH && (one || bytes))
 			rc = hs_error_set(err, -EAGAIN, "guest %s: %" PRIu64 " MiB of it are still marked: %s",
 					  guests[i].name, bytes >> 20, guests[i].merge_obstacle.text);
@@ -120,7 +137,7 @@ static bool is_clean(struct hs_scan_thread *w, pid_t pid)
 		return false; /* it knows more than the marks do */
 	if (!pid)
 		return !check_unmarked(w, true, NULL);
-	rc = hs_share_find_marked(&w->cfg.host, pid, &bytes, NULL);
+	rc = find_left(w, pid, &bytes, NULL, NULL);
 	return rc == -ESRCH || (!rc && !bytes);
 }
 
@@ -151,7 +168,8 @@ static int add(struct hs_scan_thread *w, const struct hs_job *job, struct hs_err
 {
 	const struct hs_guest_options opt = { .name = job->name,
 					      .group = job->opt_in.group,
-					      .max_shared_bytes = job->opt_in.max_shared_bytes };
+					      .max_shared_bytes = job->opt_in.max_shared_bytes,
+					      .scope = job->opt_in.scope };
 	int rc = hs_descriptors_for_guest(&w->cfg.host, err);
 
 	if (!rc)
@@ -182,15 +200,19 @@ static int take_out(struct hs_scan_thread *w, pid_t pid, bool undo, struct hs_er
 
 static int check_left(struct hs_scan_thread *w, const struct hs_job *job, struct hs_error *err)
 {
+	struct hs_job as = *job;
 	uint64_t bytes = 0;
-	int rc = hs_share_find_marked(&w->cfg.host, job->pid, &bytes, err);
+	bool zeros;
+	int rc = find_left(w, job->pid, &bytes, &zeros, err);
 
 	if (rc || !bytes)
 		return rc == -ESRCH ? 0 : rc;
+	if (zeros)
+		as.opt_in.scope = HS_SCOPE_ZERO; /* by which it was done, and is undone */
 	hs_log(HS_LOG_INFO,
 	       "guest %s (process %d) is not opted in, but %llu MiB of it are still marked from before: undoing that",
 	       job->name, (int)job->pid, (unsigned long long)(bytes >> 20));
-	rc = add(w, job, err);
+	rc = add(w, &as, err);
 	if (rc == -EEXIST) /* it came in meanwhile, or could not be undone when it was to leave: it stays in */
 		return give_back(w, job->pid, err);
 	if (rc)
@@ -210,10 +232,8 @@ static void report_undo_pending(struct hs_scan_thread *w)
 }
 
 /* The mode is to leave nothing shared. What cannot be undone now is tried again until it is, or the mode is another. */
-static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
+static int note_undo(struct hs_scan_thread *w, int rc, const struct hs_error *err)
 {
-	int rc = give_back(w, 0, err);
-
 	if (rc && strcmp(w->undo_text, err->text) != 0)
 		hs_log(HS_LOG_WARNING, "not everything is unshared yet, and is tried again: %s", err->text);
 	else if (!rc && w->undo_pending)
@@ -226,6 +246,23 @@ static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
 		w->retry_undo_us = RETRY_UNDO_MAX_US;
 	w->retry_undo_at_us = hs_monotonic_us() + w->retry_undo_us;
 	return rc;
+}
+
+static int undo_all(struct hs_scan_thread *w, struct hs_error *err)
+{
+	return note_undo(w, give_back(w, 0, err), err);
+}
+
+/* A guest that has come shares what an earlier life left, and the mode is to leave nothing shared. */
+static void undo_earlier(struct hs_scan_thread *w, pid_t pid)
+{
+	struct hs_error err = { "" };
+	const int rc = w->leave_nothing ? give_back(w, pid, &err) : 0;
+
+	if (rc)
+		(void)note_undo(w, rc, &err);
+	if (w->leave_nothing)
+		w->kept_at_us = 0;
 }
 
 void hs_scan_thread_retry_undo(struct hs_scan_thread *w)
@@ -253,6 +290,7 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	w->retry_engage_at_us = 0;
 	w->rest_ms = 0;
 	w->undo_pending = false;
+	w->leave_nothing = job->undo && job->effective == HS_MODE_OBSERVE;
 	w->retry_undo_us = 0;
 	w->undo_text[0] = '\0';
 	report_undo_pending(w);
@@ -299,7 +337,8 @@ static int configure(struct hs_scan_thread *w, const struct hs_job *job, struct 
 	for (size_t i = 0; i < nr; i++) {
 		const struct hs_guest_options opt = { .name = guests[i].name,
 						      .group = guests[i].group,
-						      .max_shared_bytes = guests[i].max_shared_bytes };
+						      .max_shared_bytes = guests[i].max_shared_bytes,
+						      .scope = guests[i].own_scope };
 		int one;
 
 		if (guests[i].gone)
@@ -328,6 +367,8 @@ void hs_scan_thread_do_job(struct hs_scan_thread *w, struct job_item *item)
 	switch (job->kind) {
 	case HS_JOB_ADD:
 		rc = add(w, job, &err);
+		if (!rc)
+			undo_earlier(w, job->pid);
 		break;
 	case HS_JOB_REMOVE:
 		rc = leave(w, job, &err);

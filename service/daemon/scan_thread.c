@@ -22,6 +22,8 @@
 #define LIFE_EVERY_US 5000000
 /* Between jobs, at most one part in so many of the time goes into reports. */
 #define PUBLISH_SHARE 5
+/* What stays shared outside of mode save is counted so often: a walk over page tables. */
+#define KEPT_EVERY_US 60000000
 
 void hs_scan_thread_push(struct job_queue *q, struct job_item *item)
 {
@@ -173,6 +175,25 @@ static int by_pid(const void *a, const void *b)
 	return x->pid != y->pid ? (x->pid < y->pid ? -1 : 1) : (int)x->gone - (int)y->gone;
 }
 
+/* What stays shared while no engine follows it: it changes by what we do, and slowly by what guests write. */
+static void count_kept(struct hs_scan_thread *w)
+{
+	const bool engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
+	struct hs_share_kept kept = { 0 };
+	bool known = false;
+
+	if (!engaged) {
+		if (hs_monotonic_us() < w->kept_at_us)
+			return;
+		known = hs_share_find_kept(&w->cfg.host, &kept) == 0;
+	}
+	w->kept_at_us = engaged ? 0 : hs_monotonic_us() + KEPT_EVERY_US;
+	(void)pthread_mutex_lock(&w->lock);
+	w->snap.has_kept = known;
+	w->snap.kept = kept;
+	(void)pthread_mutex_unlock(&w->lock);
+}
+
 void hs_scan_thread_publish(struct hs_scan_thread *w)
 {
 	const uint64_t begin_us = hs_monotonic_us();
@@ -180,6 +201,7 @@ void hs_scan_thread_publish(struct hs_scan_thread *w)
 	struct hs_pipeline_totals totals = { 0 };
 	size_t nr;
 
+	count_kept(w);
 	if (w->pipeline) {
 		nr = hs_pipeline_report(w->pipeline, NULL, 0);
 		reports = calloc(1, sizeof(*reports) + nr * sizeof(reports->of[0]));
@@ -223,6 +245,7 @@ static void retry_undo(struct hs_scan_thread *w)
 	begin_job(w);
 	hs_scan_thread_retry_undo(w);
 	w->in_job = false;
+	w->kept_at_us = 0;
 	hs_scan_thread_publish(w);
 }
 
@@ -281,6 +304,8 @@ static bool do_jobs(struct hs_scan_thread *w)
 		begin_job(w);
 		hs_scan_thread_do_job(w, item);
 		w->in_job = false;
+		if (item->job.kind != HS_JOB_ADD && item->job.kind != HS_JOB_LIMIT)
+			w->kept_at_us = 0;
 		if (item->job.kind == HS_JOB_QUIT) {
 			/* Delivered when all is put back: the main thread ends with it, and waits for nothing then. */
 			w->quit = item;
@@ -352,6 +377,8 @@ void *hs_scan_thread_run(void *arg)
 			set_stage(w, "idle");
 			if (w->looks.first)
 				end_looks(w, -ENODATA, "no guest that is opted in could be looked at");
+			if (hs_monotonic_us() >= w->kept_at_us)
+				hs_scan_thread_publish(w);
 		}
 		w->urgency = SCAN_ANY_JOB;
 		if (w->undo_pending) {

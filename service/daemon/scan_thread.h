@@ -45,6 +45,8 @@ struct hs_scan_thread_snapshot {
 	bool engaged;
 	struct hs_obstacle obstacle; /* what keeps the whole from sharing */
 	char undo_pending[512]; /* of what is to be unshared in a mode that shares nothing; "": nothing is pending */
+	bool has_kept;          /* it was counted, and no engine has it */
+	struct hs_share_kept kept;
 	const char *stage;
 	uint64_t stage_ms;
 	uint64_t alive_ms; /* since the thread last gave a sign of life; asleep it gives one every 5 s, within a job at

@@ -35,7 +35,9 @@ struct hs_scan_thread {
 	struct hs_priority priority;     /* which of them, while the work may wait */
 	uint64_t sched_asked_ms;         /* when it was last asked */
 	bool in_job;                     /* progress is a sign of life, and no other stage */
-	bool undo_pending; /* the mode was to leave nothing shared, and something could not be undone yet */
+	bool undo_pending;   /* the mode was to leave nothing shared, and something could not be undone yet */
+	uint64_t kept_at_us; /* when what stays shared is counted again */
+	bool leave_nothing;  /* the mode is to leave nothing shared: not of guests that come later, either */
 	uint64_t retry_undo_at_us;
 	uint64_t retry_undo_us; /* the wait before that try; 0: there was none in this mode */
 	char undo_text[512];    /* why, as it was logged */

@@ -50,32 +50,13 @@ int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err)
 	return 0;
 }
 
-int hs_daemon_save_opt_ins(struct hs_daemon *d)
+int hs_daemon_write_json(const char *path, json_t *what)
 {
-	char path[4200], tmp[4300];
-	json_t *list = json_array();
-	char *text = NULL;
-	size_t len;
-	int fd = -1, rc = 0;
+	char *text = what ? json_dumps(what, JSON_INDENT(1)) : NULL; /* one piece: the library writes token by token */
+	const size_t len = text ? strlen(text) : 0;
+	char tmp[4300];
+	int fd, rc = text ? 0 : -ENOMEM;
 
-	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (g->pid && g->by_request.on && !g->forgotten)
-			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:s,s:I}", "pid", (int)g->pid, "started",
-								    (json_int_t)g->started, "group",
-								    g->by_request.group, "max_shared_bytes",
-								    (json_int_t)g->by_request.max_shared_bytes));
-	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (g->pid && g->out_by_request && !hs_daemon_is_out(d, g) && !g->forgotten)
-			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:b}", "pid", (int)g->pid, "started",
-								    (json_int_t)g->started, "out", 1));
-	for (size_t i = 0; i < d->nr_outs; i++)
-		(void)json_array_append_new(list, json_pack("{s:s,s:b}", "guest", d->outs[i], "out", 1));
-	/* As one piece: the library writes to a descriptor token by token. */
-	text = list ? json_dumps(list, JSON_INDENT(1)) : NULL;
-	len = text ? strlen(text) : 0;
-	if (!text)
-		rc = -ENOMEM;
-	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
 	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
 	errno = EIO; /* of a write that ends early */
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -85,15 +66,39 @@ int hs_daemon_save_opt_ins(struct hs_daemon *d)
 		(void)close(fd);
 	if (!rc && rename(tmp, path))
 		rc = -errno;
-	if (rc) {
+	if (rc)
 		(void)unlink(tmp);
+	free(text);
+	json_decref(what);
+	return rc;
+}
+
+int hs_daemon_save_opt_ins(struct hs_daemon *d)
+{
+	char path[4200];
+	json_t *list = json_array();
+	int rc;
+
+	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (g->pid && g->by_request.on && !g->forgotten)
+			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:s,s:I,s:s}", "pid", (int)g->pid,
+								    "started", (json_int_t)g->started, "group",
+								    g->by_request.group, "max_shared_bytes",
+								    (json_int_t)g->by_request.max_shared_bytes, "share",
+								    hs_opt_in_scope_name(g->by_request.scope)));
+	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (g->pid && g->out_by_request && !hs_daemon_is_out(d, g) && !g->forgotten)
+			(void)json_array_append_new(list, json_pack("{s:i,s:I,s:b}", "pid", (int)g->pid, "started",
+								    (json_int_t)g->started, "out", 1));
+	for (size_t i = 0; i < d->nr_outs; i++)
+		(void)json_array_append_new(list, json_pack("{s:s,s:b}", "guest", d->outs[i], "out", 1));
+	(void)snprintf(path, sizeof(path), "%s/" OPT_INS_FILE, d->host.state_dir);
+	rc = hs_daemon_write_json(path, list);
+	if (rc)
 		hs_log(
 		    HS_LOG_ERROR,
 		    "cannot save in %s which processes are opted in (%s): after a restart it will be as it was before",
 		    path, strerror(-rc));
-	}
-	free(text);
-	json_decref(list);
 	return rc;
 }
 
@@ -119,6 +124,8 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 		struct hs_error err = { "" };
 		struct hs_daemon_guest *g;
 		const char *group = "", *key = NULL;
+		const char *share = hs_opt_in_scope_name(HS_SCOPE_GROUP); /* older files do not have it */
+		uint8_t scope = HS_SCOPE_GROUP;
 		json_int_t started = 0, max = 0;
 		int pid = 0, out = 0;
 
@@ -128,8 +135,9 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 		}
 		if (json_unpack(item, "{s:i,s:I}", "pid", &pid, "started", &started) || pid <= 0)
 			continue;
-		if (!out && (json_unpack(item, "{s:s,s:I}", "group", &group, "max_shared_bytes", &max) || max < 0 ||
-			     !hs_group_valid(group)))
+		if (!out &&
+		    (json_unpack(item, "{s:s,s:I,s?s}", "group", &group, "max_shared_bytes", &max, "share", &share) ||
+		     hs_opt_in_scope_parse(share, &scope) || max < 0 || !hs_group_valid(group)))
 			continue;
 		/* Another process may have the number by now. */
 		if (hs_start_time(&d->host, pid) != (uint64_t)started || !started)
@@ -143,6 +151,7 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 		g->by_request.on = !out;
 		(void)snprintf(g->by_request.group, sizeof(g->by_request.group), "%s", group);
 		g->by_request.max_shared_bytes = (uint64_t)max;
+		g->by_request.scope = scope;
 		hs_daemon_settle_opt_in(g);
 	}
 	json_decref(list);

@@ -151,19 +151,24 @@ static void put_mode(struct hs_api_request *r)
 
 static void put_opt_in(struct hs_api_request *r)
 {
-	static const char *const keys[] = { "group", "max_shared_bytes", NULL };
-	json_t *body = body_of(r, keys), *group, *max;
+	static const char *const keys[] = { "group", "max_shared_bytes", "share", NULL };
+	json_t *body = body_of(r, keys), *group, *max, *share;
 	struct hs_opt_in_change change = { .on = true };
 
 	if (!body)
 		return;
 	group = json_object_get(body, "group");
 	max = json_object_get(body, "max_shared_bytes");
+	share = json_object_get(body, "share");
 	if (group && (!json_string_value(group) || !hs_group_valid(json_string_value(group)))) {
 		hs_api_fail(r->x, 400, "bad-request", "group: 1 to 63 letters, digits, dots, dashes or underscores");
 	} else if (max && (!json_is_integer(max) || json_integer_value(max) < 0)) {
 		hs_api_fail(r->x, 400, "bad-request", "max_shared_bytes: a number of bytes; 0 is no limit");
+	} else if (share &&
+		   (!json_string_value(share) || hs_opt_in_scope_parse(json_string_value(share), &change.scope))) {
+		hs_api_fail(r->x, 400, "bad-request", "share: group, guest or zero");
 	} else {
+		change.has_scope = share != NULL;
 		change.has_group = group != NULL;
 		if (group)
 			(void)snprintf(change.group, sizeof(change.group), "%s", json_string_value(group));

@@ -15,16 +15,17 @@ json_t *hs_api_guest_summary(const struct hs_model_guest *g)
 	const struct hs_guest_report *r = &g->report;
 	const struct hs_ledger *l = &r->ledger;
 
-	return json_pack("{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}",
-			 "id", g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process",
-			 "pid", (int)g->pid, "opted_in", g->opt_in.on, "group", g->opt_in.group, "max_shared_bytes",
-			 num(g->opt_in.max_shared_bytes), "rule", g->rule, "state", hs_guest_state_name(g->state),
-			 "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text", g->obstacle.text,
-			 "memory_bytes", num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero),
-			 "saved_bytes", num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes,
-			 "could_save_bytes", num(r->could_save_bytes), "could_save_at_most_bytes",
-			 num(r->could_save_at_most_bytes), "hot_huge_pages", num(r->hot), "hot_huge_pages_still_huge",
-			 num(r->hot_still_huge), "cold_huge_pages", num(r->cold), "huge_pages", num(r->nr_huge));
+	return json_pack(
+	    "{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
+	    g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process", "pid",
+	    (int)g->pid, "opted_in", g->opt_in.on, "group", g->opt_in.group, "max_shared_bytes",
+	    num(g->opt_in.max_shared_bytes), "rule", g->rule, "share", hs_opt_in_scope_name(g->scope), "state",
+	    hs_guest_state_name(g->state), "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text",
+	    g->obstacle.text, "memory_bytes", num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero),
+	    "saved_bytes", num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes, "could_save_bytes",
+	    num(r->could_save_bytes), "could_save_at_most_bytes", num(r->could_save_at_most_bytes), "hot_huge_pages",
+	    num(r->hot), "hot_huge_pages_still_huge", num(r->hot_still_huge), "cold_huge_pages", num(r->cold),
+	    "huge_pages", num(r->nr_huge));
 }
 
 /* One for all: of several connections the first that is down, or else the first. */
@@ -79,6 +80,17 @@ void hs_api_get_status(struct hs_api_request *r)
 		      num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes), "psi_some_avg10",
 		      m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
 		      (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
+	/* What is not known is left out. */
+	(void)json_object_set_new(out, "share", json_string(hs_opt_in_scope_name(m->scope)));
+	if (m->engaged && m->has_totals)
+		(void)json_object_set_new(out, "overcommit",
+					  json_pack("{s:I,s:I,s:b}", "bytes", num(m->totals.overcommit_bytes),
+						    "max_bytes", num(m->totals.max_overcommit_bytes), "limit_reached",
+						    m->totals.overcommit_full != 0));
+	if (m->has_kept)
+		(void)json_object_set_new(
+		    out, "kept",
+		    json_pack("{s:I,s:i}", "bytes", num(m->kept.bytes), "processes", (int)m->kept.nr_processes));
 	if (m->has_totals)
 		(void)json_object_set_new(out, "totals", hs_json_totals(&m->totals));
 	if (m->has_ksm)

@@ -152,7 +152,8 @@ static void of_mode(struct out *o, const struct hs_model *m)
 	one(o, GAUGE, "hs_share_mode_auto", NULL, "1 when the mode follows the memory pressure.",
 	    m->mode == HS_MODE_AUTO);
 	one(o, COUNTER, "hs_share_mode_changes", NULL, "Switches of what is done.", (double)m->nr_mode_changes);
-	one(o, GAUGE, "hs_share_ksm_taken", NULL, "1 while the kernel's KSM is driven by this service.", m->engaged);
+	one(o, GAUGE, "hs_share_ksm_taken", NULL,
+	    "1 while the merge engine is in use, and, but with share = zero, KSM driven by it.", m->engaged);
 	one(o, GAUGE, "hs_share_trouble", NULL, "1 when something keeps the whole host from sharing.",
 	    m->obstacle.reason != HS_REASON_NONE);
 	family(o, GAUGE, "hs_share_trouble_reason", NULL, "What keeps it from sharing: 1 for the reason that holds.");
@@ -164,6 +165,22 @@ static void of_mode(struct out *o, const struct hs_model *m)
 	one(o, GAUGE, "hs_share_undo_pending", NULL,
 	    "1 while something that is to be unshared could not be yet: it is tried again.",
 	    m->undo_pending[0] != '\0');
+	if (m->engaged && m->has_totals) {
+		one(o, GAUGE, "hs_share_overcommit_bytes", "bytes",
+		    "Memory that it would take to end all sharing at once.", (double)m->totals.overcommit_bytes);
+		if (m->totals.max_overcommit_bytes)
+			one(o, GAUGE, "hs_share_max_overcommit_bytes", "bytes", "What that may be at most.",
+			    (double)m->totals.max_overcommit_bytes);
+		one(o, GAUGE, "hs_share_overcommit_limit_reached", NULL,
+		    "1 while nothing further is shared of some guest, since a limit of overcommit is reached.",
+		    m->totals.overcommit_full);
+	}
+	if (m->has_kept) {
+		one(o, GAUGE, "hs_share_kept_bytes", "bytes",
+		    "Memory that stays shared while no mode follows it: after mode save, or from before this start.",
+		    (double)m->kept.bytes);
+		one(o, GAUGE, "hs_share_kept_processes", NULL, "Processes that it is in.", m->kept.nr_processes);
+	}
 	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
 	if (m->nr_links)
 		family(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while this connection to libvirt is there.");

@@ -1,7 +1,7 @@
 /*
  * Our element in a domain's metadata:
  *
- *     <hs:share xmlns:hs="urn:hs-share:domain:1" mode="on" group="web" max-shared="512M"/>
+ *     <hs:share xmlns:hs="urn:hs-share:domain:1" mode="on" group="web" max-shared="512M" share="guest"/>
  *
  * libvirt keeps it for us and hands it out with or without its namespace. Anybody who may edit domains may have written
  * it, so it is read strictly: no document type, no entities, no network, a size that no honest element needs.
@@ -56,9 +56,12 @@ static int set_attribute(struct hs_opt_in *w, const char *name, const char *valu
 		if (set_size(&w->max_shared_bytes, value))
 			return hs_error_set(
 			    err, -EINVAL, "max-shared=\"%.40s\": it takes bytes, or a number with K, M, G or T", value);
+	} else if (strcmp(name, "share") == 0) {
+		if (hs_opt_in_scope_parse(value, &w->scope))
+			return hs_error_set(err, -EINVAL, "share=\"%.40s\": it takes group, guest or zero", value);
 	} else {
-		return hs_error_set(err, -EINVAL, "there is no attribute %.40s; there are mode, group and max-shared",
-				    name);
+		return hs_error_set(err, -EINVAL,
+				    "there is no attribute %.40s; there are mode, group, max-shared and share", name);
 	}
 	return 0;
 }
@@ -110,12 +113,15 @@ int hs_virt_parse_metadata(const char *xml, size_t len, struct hs_opt_in *out, s
 
 int hs_virt_format_metadata(const struct hs_opt_in *opt_in, char *out, size_t size)
 {
-	char max[48] = "";
+	char max[48] = "", share[24] = "";
 	int n;
 
 	if (opt_in->max_shared_bytes)
 		(void)snprintf(max, sizeof(max), " max-shared=\"%" PRIu64 "\"", opt_in->max_shared_bytes);
+	if (opt_in->scope != HS_SCOPE_GROUP)
+		(void)snprintf(share, sizeof(share), " share=\"%s\"", hs_opt_in_scope_name(opt_in->scope));
 	/* A group's name holds nothing that XML would take for its own. */
-	n = snprintf(out, size, "<share mode=\"%s\" group=\"%s\"%s/>", opt_in->on ? "on" : "off", opt_in->group, max);
+	n = snprintf(out, size, "<share mode=\"%s\" group=\"%s\"%s%s/>", opt_in->on ? "on" : "off", opt_in->group, max,
+		     share);
 	return n < 0 || (size_t)n >= size ? -ENOBUFS : 0;
 }

@@ -24,7 +24,7 @@ static void element(const char *xml, size_t len)
 	FUZZ_CHECK(hs_virt_format_metadata(&opted, text, sizeof(text)) == 0, "%s", opted.group);
 	FUZZ_CHECK(hs_virt_parse_metadata(text, strlen(text), &back, &err) == 0, "%s: %s", err.text, text);
 	FUZZ_CHECK(back.on == opted.on && back.max_shared_bytes == opted.max_shared_bytes &&
-		       strcmp(back.group, opted.group) == 0,
+		       back.scope == opted.scope && strcmp(back.group, opted.group) == 0,
 		   "%s", text);
 }
 

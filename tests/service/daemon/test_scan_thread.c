@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hs/zero.h"
 #include "service/daemon/scan_thread_internal.h"
 
 /* ---- the pipeline ---- */
@@ -239,6 +240,22 @@ int hs_share_find_marked(const struct hs_host *host, pid_t pid, uint64_t *bytes,
 	return 0;
 }
 
+int hs_zero_find_left(const struct hs_host *host, pid_t pid, uint64_t *bytes, struct hs_error *err)
+{
+	(void)host;
+	(void)pid;
+	(void)err;
+	*bytes = 0;
+	return 0;
+}
+
+int hs_share_find_kept(const struct hs_host *host, struct hs_share_kept *out)
+{
+	(void)host;
+	*out = (struct hs_share_kept){ .nr_processes = p.marked, .bytes = p.marked ? HS_HUGE_SIZE : 0 };
+	return 0;
+}
+
 /* ---- the scan ---- */
 
 static sd_event *loop;
@@ -465,6 +482,64 @@ START_TEST(test_service_scan_thread_look)
 }
 END_TEST
 
+/* A start in mode observe that is to leave nothing shared: guests come after it, and are undone as they come, also
+ * later than at the first try. */
+START_TEST(test_service_scan_thread_mode_undoes_who_comes)
+{
+	struct hs_job job = { .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE, .undo = _i != 0 };
+	int cycles;
+
+	do_job(job);
+	ck_assert_msg(done.rc == 0, "%s", done.text);
+	p.marked = true;
+	p.unshare_rc[0] = -EAGAIN;
+	add(10);
+	if (!_i) {
+		cycles = p.nr_cycles;
+		UNTIL(p.nr_cycles > cycles + 1);
+		ck_assert_int_eq(p.nr_unshared, 0);
+		return;
+	}
+	ck_assert_int_eq(p.nr_unshared, 1);
+	ck_assert(p.marked && !p.engaged);
+	UNTIL(!p.marked);
+	ck_assert_int_eq(p.nr_unshared, 2);
+	add(11);
+	ck_assert_int_eq(p.nr_unshared, 2); /* nothing is in it */
+	/* Who comes in mode save is not undone. */
+	job.effective = HS_MODE_SAVE;
+	do_job(job);
+	p.marked = true;
+	add(12);
+	ck_assert_int_eq(p.nr_unshared, 2);
+}
+END_TEST
+
+static bool says_kept(bool known, uint64_t bytes)
+{
+	struct hs_scan_thread_snapshot snap = { 0 };
+	bool says;
+
+	hs_scan_thread_snapshot(scan, &snap);
+	says = snap.has_kept == known && snap.kept.bytes == bytes && snap.kept.nr_processes == (bytes != 0);
+	hs_scan_thread_release(&snap);
+	return says;
+}
+
+/* What stays shared without an engine is told; with one, the totals have it. */
+START_TEST(test_service_scan_thread_kept)
+{
+	struct hs_job job = { .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE };
+
+	for (int i = 0; i < 3; i++) {
+		p.marked = i > 0;
+		job.effective = i == 2 ? HS_MODE_SAVE : HS_MODE_OBSERVE;
+		do_job(job);
+		UNTIL(says_kept(i < 2, i == 1 ? HS_HUGE_SIZE : 0));
+	}
+}
+END_TEST
+
 /* A mode that saves, and cannot yet: that is what is answered, and nobody has to ask for the mode again. */
 START_TEST(test_service_scan_thread_save_waits_for_the_engine)
 {
@@ -568,6 +643,8 @@ int main(void)
 	tcase_add_test(c, test_service_scan_thread_left_of_a_guest);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
 	tcase_add_test(c, test_service_scan_thread_look);
+	tcase_add_loop_test(c, test_service_scan_thread_mode_undoes_who_comes, 0, 2);
+	tcase_add_test(c, test_service_scan_thread_kept);
 	tcase_add_test(c, test_service_scan_thread_save_waits_for_the_engine);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_whom_the_engine_refused);
 	tcase_add_test(c, test_service_scan_thread_nothing_to_undo);

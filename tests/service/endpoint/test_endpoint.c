@@ -212,7 +212,10 @@ START_TEST(test_service_endpoint_opt_in_changes_what_is_named)
 	opt_in(pid, "{\"max_shared_bytes\":4096}", "\"group\":\"tenant-a\",\"max_shared_bytes\":4096");
 	opt_in(pid, "{\"group\":\"tenant-b\"}", "\"group\":\"tenant-b\",\"max_shared_bytes\":4096");
 	opt_in(pid, "{}", "\"group\":\"tenant-b\",\"max_shared_bytes\":4096");
-	opt_in(pid, "{\"max_shared_bytes\":0}", "\"group\":\"tenant-b\",\"max_shared_bytes\":0");
+	opt_in(pid, "{\"max_shared_bytes\":0}", "\"group\":\"tenant-b\",\"max_shared_bytes\":0,\"share\":\"group\"");
+	opt_in(pid, "{\"share\":\"guest\"}", "\"group\":\"tenant-b\",\"max_shared_bytes\":0,\"share\":\"guest\"");
+	opt_in(pid, "{\"group\":\"tenant-c\"}", "\"group\":\"tenant-c\",\"max_shared_bytes\":0,\"share\":\"guest\"");
+	opt_in(pid, "{\"share\":\"group\"}", "\"group\":\"tenant-c\",\"max_shared_bytes\":0,\"share\":\"group\"");
 	(void)kill(pid, SIGKILL);
 	(void)waitpid(pid, NULL, 0);
 }

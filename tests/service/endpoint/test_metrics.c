@@ -65,6 +65,25 @@ static bool has_sample(const char *name)
 	return found;
 }
 
+/* What it would take to end all sharing is known with the engine, what is kept without it. */
+START_TEST(test_service_metrics_overcommit_and_kept)
+{
+	make();
+	m.has_totals = m.has_kept = true;
+	m.kept = (struct hs_share_kept){ .nr_processes = 2, .bytes = 8192 };
+	ck_assert(has("hs_share_kept_bytes 8192", false) && has("hs_share_kept_processes 2", false));
+	ck_assert(!has_sample("hs_share_overcommit_bytes") && !has_sample("hs_share_overcommit_limit_reached"));
+	m.engaged = true;
+	m.has_kept = false;
+	m.totals.overcommit_bytes = 4096;
+	ck_assert(!has_sample("hs_share_kept_bytes") && !has_sample("hs_share_max_overcommit_bytes"));
+	ck_assert(has("hs_share_overcommit_bytes 4096", true) && has("hs_share_overcommit_limit_reached 0", true));
+	m.totals.max_overcommit_bytes = 12288;
+	m.totals.overcommit_full = 1;
+	ck_assert(has("hs_share_max_overcommit_bytes 12288", true) && has("hs_share_overcommit_limit_reached 1", true));
+}
+END_TEST
+
 START_TEST(test_service_metrics_unknown_is_absent)
 {
 	static const char *const engine[] = { "hs_share_saved_bytes",       "hs_share_net_saved_bytes",
@@ -204,6 +223,7 @@ int main(void)
 	Suite *s = suite_create("service/metrics");
 	TCase *c = tcase_create("all");
 
+	tcase_add_test(c, test_service_metrics_overcommit_and_kept);
 	tcase_add_test(c, test_service_metrics_unknown_is_absent);
 	tcase_add_test(c, test_service_metrics_stopped_ksmd);
 	tcase_add_test(c, test_service_metrics_values);

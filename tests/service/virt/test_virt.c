@@ -28,6 +28,7 @@ static const struct {
 	{ "<share mode='maybe'/>", -EINVAL, false, "mode=\"maybe\"", 0 },
 	{ "<share group=''/>", -EINVAL, false, "group=\"\"", 0 },
 	{ "<share group='a b'/>", -EINVAL, false, "group=\"a b\"", 0 },
+	{ "<share share='all'/>", -EINVAL, false, "share=\"all\": it takes group, guest or zero", 0 },
 	{ "<share max-shared='-5'/>", -EINVAL, false, "max-shared=\"-5\"", 0 },
 	{ "<share colour='red'/>", -EINVAL, false, "no attribute colour", 0 },
 	{ "<other/>", -EINVAL, false, "<other>", 0 },
@@ -58,7 +59,9 @@ END_TEST
 
 START_TEST(test_service_virt_format_reads_back)
 {
-	const struct hs_opt_in opt_in = { .on = true, .group = "db.prod-1_x", .max_shared_bytes = 4097 };
+	const struct hs_opt_in opt_in = {
+		.on = true, .group = "db.prod-1_x", .max_shared_bytes = 4097, .scope = (uint8_t)_i
+	};
 	struct hs_opt_in back;
 	char xml[512];
 
@@ -67,6 +70,7 @@ START_TEST(test_service_virt_format_reads_back)
 	ck_assert_int_eq(memcmp(&opt_in.group, &back.group, strlen(opt_in.group) + 1), 0);
 	ck_assert(back.on);
 	ck_assert_uint_eq(back.max_shared_bytes, 4097);
+	ck_assert_uint_eq(back.scope, (uint8_t)_i);
 	ck_assert_int_eq(hs_virt_format_metadata(&opt_in, xml, 10), -ENOBUFS);
 }
 END_TEST
@@ -189,7 +193,12 @@ static void stop(void)
 
 START_TEST(test_service_virt_test_driver)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 1 << 20, false }, off = { .on = false };
+	const struct hs_opt_in_change on = { .on = true,
+					     .has_group = true,
+					     .has_max_shared = true,
+					     .group = "web",
+					     .max_shared_bytes = 1 << 20 },
+				      off = { .on = false };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -286,8 +295,9 @@ END_TEST
 /* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
 START_TEST(test_service_virt_read_fails)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0, false },
-				      other = { true, true, true, "db", 0, false };
+	const struct hs_opt_in_change
+	    on = { .on = true, .has_group = true, .has_max_shared = true, .group = "web", .max_shared_bytes = 0 },
+	    other = { .on = true, .has_group = true, .has_max_shared = true, .group = "db", .max_shared_bytes = 0 };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -307,7 +317,9 @@ END_TEST
 
 START_TEST(test_service_virt_no_libvirtd)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0, false };
+	const struct hs_opt_in_change on = {
+		.on = true, .has_group = true, .has_max_shared = true, .group = "web", .max_shared_bytes = 0
+	};
 
 	start("qemu:///system?socket=/nonexistent/socket");
 	UNTIL(t.text[0]);
@@ -326,7 +338,9 @@ END_TEST
 /* A libvirtd that takes the connection and never says a word: virConnectOpen has no limit of time. */
 START_TEST(test_service_virt_hangs)
 {
-	const struct hs_opt_in_change on = { true, true, true, "web", 0, false };
+	const struct hs_opt_in_change on = {
+		.on = true, .has_group = true, .has_max_shared = true, .group = "web", .max_shared_bytes = 0
+	};
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	char dir[] = "/tmp/hs-virt-XXXXXX", uri[256];
 	struct timespec begin, end;
@@ -374,7 +388,7 @@ int main(void)
 	TCase *c = tcase_create("all");
 
 	tcase_add_loop_test(c, test_service_virt_parse, 0, sizeof(elements) / sizeof(elements[0]));
-	tcase_add_test(c, test_service_virt_format_reads_back);
+	tcase_add_loop_test(c, test_service_virt_format_reads_back, 0, HS_SCOPE_COUNT);
 	tcase_add_loop_test(c, test_service_virt_obstacles, 0, sizeof(domains) / sizeof(domains[0]));
 	tcase_add_test(c, test_service_virt_test_driver);
 	tcase_add_test(c, test_service_virt_changes_what_is_named);
