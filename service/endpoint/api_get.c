@@ -19,7 +19,7 @@ json_t *hs_api_guest_summary(const struct hs_model_guest *g)
 	    "{s:s,s:s,s:s,s:i,s:b,s:s,s:I,s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "id",
 	    g->id, "uuid", g->uuid, "source", g->source == HS_SOURCE_LIBVIRT ? "libvirt" : "process", "pid",
 	    (int)g->pid, "opted_in", g->opt_in.on, "group", g->opt_in.group, "max_shared_bytes",
-	    num(g->opt_in.max_shared_bytes), "rule", g->rule, "share", hs_opt_in_scope_name(g->scope), "state",
+	    num(g->opt_in.max_shared_bytes), "share", hs_opt_in_scope_name(g->scope), "rule", g->rule, "state",
 	    hs_guest_state_name(g->state), "reason", hs_guest_reason_name(g->obstacle.reason), "reason_text",
 	    g->obstacle.text, "memory_bytes", num(r->bytes), "shared_pages", num(l->shared), "zero_pages", num(l->zero),
 	    "saved_bytes", num(l->saved_bytes), "net_saved_bytes", (json_int_t)l->net_saved_bytes, "could_save_bytes",
