@@ -50,8 +50,6 @@ static void show_overcommit(const json_t *o)
 	const bool reached = yes(o, "limit_reached");
 	char a[32], b[32];
 
-	if (!o)
-		return;
 	(void)printf("overcommit %s", hs_human_bytes(a, num(o, "bytes")));
 	if (num(o, "max_bytes"))
 		(void)printf(" of %s at most", hs_human_bytes(b, num(o, "max_bytes")));
@@ -106,7 +104,8 @@ void hs_show_status(const json_t *s)
 	else
 		(void)printf("saved     known in mode save only; ");
 	(void)printf("could save %s\n", hs_human_bytes(c, num(saving, "could_save_bytes")));
-	show_overcommit(json_object_get(s, "overcommit"));
+	if (yes(s, "ksm_taken"))
+		show_overcommit(json_object_get(s, "overcommit"));
 	show_kept(json_object_get(s, "kept"), str(s, "mode"));
 	(void)printf("memory    %s of %s available\n", hs_human_bytes(a, num(memory, "available_bytes")),
 		     hs_human_bytes(b, num(memory, "total_bytes")));

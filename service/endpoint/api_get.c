@@ -80,13 +80,12 @@ void hs_api_get_status(struct hs_api_request *r)
 		      num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes), "psi_some_avg10",
 		      m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
 		      (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
-	/* What is not known is left out. */
 	(void)json_object_set_new(out, "share", json_string(hs_opt_in_scope_name(m->scope)));
-	if (m->engaged && m->has_totals)
-		(void)json_object_set_new(out, "overcommit",
-					  json_pack("{s:I,s:I,s:b}", "bytes", num(m->totals.overcommit_bytes),
-						    "max_bytes", num(m->totals.max_overcommit_bytes), "limit_reached",
-						    m->totals.overcommit_full != 0));
+	/* By the engine; what stays shared without one is below. */
+	(void)json_object_set_new(out, "overcommit",
+				  json_pack("{s:I,s:I,s:b}", "bytes", num(m->engaged ? m->totals.overcommit_bytes : 0),
+					    "max_bytes", num(m->engaged ? m->totals.max_overcommit_bytes : 0),
+					    "limit_reached", m->engaged && m->totals.overcommit_full));
 	if (m->has_kept)
 		(void)json_object_set_new(
 		    out, "kept",
