@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char *const mode_names[HS_NR_MODES] = { "off", "observe", "save", "auto" };
@@ -41,6 +42,29 @@ void hs_opt_in_apply(struct hs_opt_in *opt_in, const struct hs_opt_in_change *ch
 		opt_in->max_shared_bytes = change->max_shared_bytes;
 	if (change->has_scope)
 		opt_in->scope = change->scope;
+}
+
+int hs_size_parse(uint64_t *out, const char *text)
+{
+	static const char units[] = "KMGT";
+	unsigned long long v;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	v = strtoull(text, &end, 10);
+	if (errno)
+		return -EINVAL;
+	if (*end) {
+		const char *unit = strchr(units, *end);
+
+		if (!unit || end[1] || v > UINT64_MAX >> ((unit - units + 1) * 10))
+			return -EINVAL;
+		v <<= (unit - units + 1) * 10;
+	}
+	*out = v;
+	return 0;
 }
 
 bool hs_group_valid(const char *group)

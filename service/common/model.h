@@ -56,6 +56,10 @@ void hs_text_mend(char *text);
 /* True when `group` may name a trust group. */
 bool hs_group_valid(const char *group);
 
+/* Bytes of a size as configuration, metadata and rules have it: digits, and K, M, G or T (of 1024) or nothing behind
+ * them. -EINVAL: it is none, or does not fit; *out stays. */
+HS_MUST_USE int hs_size_parse(uint64_t *out, const char *text);
+
 enum hs_guest_source { HS_SOURCE_LIBVIRT = 0, HS_SOURCE_PID };
 
 enum hs_guest_state {

@@ -157,25 +157,6 @@ static bool whole(const char *text, int base, uint64_t *out, char **end)
 	return errno == 0;
 }
 
-static int set_size(uint64_t *out, const char *text)
-{
-	static const char units[] = "KMGT";
-	const char *unit;
-	uint64_t v;
-	char *end;
-
-	if (!whole(text, 10, &v, &end))
-		return -EINVAL;
-	if (*end) {
-		unit = strchr(units, *end);
-		if (!unit || end[1] || v > UINT64_MAX >> ((unit - units + 1) * 10))
-			return -EINVAL;
-		v <<= (unit - units + 1) * 10;
-	}
-	*out = v;
-	return 0;
-}
-
 /* Key and value have to fit into a line of the file, which inih holds to 199 characters. */
 static size_t string_max(const struct hs_config_key *k)
 {
@@ -215,7 +196,7 @@ int hs_config_key_set(const struct hs_config_key *k, struct hs_config *cfg, cons
 			*(uint32_t *)at = (uint32_t)v;
 		return 0;
 	case T_SIZE:
-		return set_size((uint64_t *)at, text);
+		return hs_size_parse((uint64_t *)at, text);
 	case T_REAL:
 		return set_real((double *)at, k, text);
 	case T_STRING:

@@ -20,28 +20,9 @@ static const enum hs_rule_key captured[] = { HS_RULE_EXECUTABLE, HS_RULE_COMMAND
 
 int hs_rule_size(uint64_t *out, const char *text)
 {
-	static const char units[] = "KMGT";
-	unsigned long long v;
-	char *end;
-
-	if (strcmp(text, "none") == 0) {
-		*out = 0;
-		return 0;
-	}
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (errno)
-		return -EINVAL;
-	if (*end) {
-		const char *unit = strchr(units, *end);
-
-		if (!unit || end[1] || v > UINT64_MAX >> ((unit - units + 1) * 10))
-			return -EINVAL;
-		v <<= (unit - units + 1) * 10;
-	}
-	*out = v;
+	if (strcmp(text, "none"))
+		return hs_size_parse(out, text);
+	*out = 0;
 	return 0;
 }
 

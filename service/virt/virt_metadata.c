@@ -17,29 +17,6 @@
 
 #define MAX_ELEMENT 4096
 
-static int set_size(uint64_t *out, const char *text)
-{
-	static const char units[] = "KMGT";
-	unsigned long long v;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (errno)
-		return -EINVAL;
-	if (*end) {
-		const char *unit = strchr(units, *end);
-
-		if (!unit || end[1] || v > UINT64_MAX >> ((unit - units + 1) * 10))
-			return -EINVAL;
-		v <<= (unit - units + 1) * 10;
-	}
-	*out = v;
-	return 0;
-}
-
 static int set_attribute(struct hs_opt_in *w, const char *name, const char *value, struct hs_error *err)
 {
 	if (strcmp(name, "mode") == 0) {
@@ -53,7 +30,7 @@ static int set_attribute(struct hs_opt_in *w, const char *name, const char *valu
 			    "group=\"%.40s\": it takes 1 to 63 letters, digits, dots, dashes or underscores", value);
 		(void)snprintf(w->group, sizeof(w->group), "%s", value);
 	} else if (strcmp(name, "max-shared") == 0) {
-		if (set_size(&w->max_shared_bytes, value))
+		if (hs_size_parse(&w->max_shared_bytes, value))
 			return hs_error_set(
 			    err, -EINVAL, "max-shared=\"%.40s\": it takes bytes, or a number with K, M, G or T", value);
 	} else if (strcmp(name, "share") == 0) {
