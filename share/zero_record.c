@@ -2,55 +2,57 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/procstat.h"
+#include "base/state_file.h"
 
 #define HEAD "hs-share zeros 1\n"
 #define TAIL "end\n" /* what was cut has none */
 
-static void record_path(const struct hs_host *host, pid_t pid, char out[4096])
+static void record_name(pid_t pid, char out[NAME_MAX])
 {
-	(void)snprintf(out, 4096, "%s/zeros-%d", host->state_dir, (int)pid);
+	(void)snprintf(out, NAME_MAX, "zeros-%d", (int)pid);
+}
+
+/* What is written, and whose it is. */
+struct text {
+	const uint64_t *addr;
+	size_t nr;
+	pid_t pid;
+	struct hs_state_owner owner;
+};
+
+static void print(FILE *f, const void *ctx)
+{
+	const struct text *t = ctx;
+
+	(void)fputs(HEAD, f);
+	hs_state_owner_print(f, t->pid, &t->owner);
+	for (size_t i = 0; i < t->nr; i++)
+		(void)fprintf(f, "%" PRIx64 "\n", t->addr[i]);
+	(void)fputs(TAIL, f);
 }
 
 int hs_zero_record_write(const struct hs_host *host, pid_t pid, const uint64_t *addr, size_t nr, struct hs_error *err)
 {
-	char path[4096], tmp[4104];
-	FILE *f;
-	int rc = 0;
+	struct text t = { .addr = addr, .nr = nr, .pid = pid };
+	char name[NAME_MAX];
+	int rc;
 
-	record_path(host, pid, path);
-	if (!nr)
-		return unlink(path) && errno != ENOENT
-			   ? hs_error_set(err, -errno, "cannot remove %s: %s", path, strerror(errno))
-			   : 0;
-	if (mkdir(host->state_dir, 0700) && errno != EEXIST)
-		return hs_error_set(err, -errno, "cannot make the state folder %s: %s", host->state_dir,
-				    strerror(errno));
-	(void)snprintf(tmp, sizeof(tmp), "%s.new", path);
-	f = fopen(tmp, "we");
-	if (!f)
-		return hs_error_set(err, -errno, "cannot write %s: %s", tmp, strerror(errno));
-	(void)fprintf(f, HEAD "pid %d started %" PRIu64 "\n", (int)pid, hs_start_time(host, pid));
-	for (size_t i = 0; i < nr; i++)
-		(void)fprintf(f, "%" PRIx64 "\n", addr[i]);
-	(void)fputs(TAIL, f);
-	if (fflush(f) || ferror(f) || fsync(fileno(f)))
-		rc = -(errno ? errno : EIO);
-	if (fclose(f) && !rc)
-		rc = -errno;
-	if (!rc && rename(tmp, path))
-		rc = -errno;
-	if (rc) {
-		(void)hs_error_set(err, rc, "cannot write %s: %s", path, strerror(-rc));
-		(void)unlink(tmp);
+	record_name(pid, name);
+	if (!nr) {
+		rc = hs_state_file_remove(host, name);
+		return rc ? hs_error_set(err, rc, "cannot remove %s/%s: %s", host->state_dir, name, strerror(-rc)) : 0;
 	}
-	return rc;
+	rc = hs_state_owner_now(host, pid, &t.owner);
+	if (rc)
+		return hs_error_set(err, rc, "which process has the number %d cannot be told: %s", (int)pid,
+				    strerror(-rc));
+	rc = hs_state_file_put(host, name, print, &t);
+	return rc ? hs_error_set(err, rc, "cannot write %s/%s: %s", host->state_dir, name, strerror(-rc)) : 0;
 }
 
 static int read_addresses(FILE *f, uint64_t **addr, size_t *nr)
@@ -81,25 +83,27 @@ static int read_addresses(FILE *f, uint64_t **addr, size_t *nr)
 
 int hs_zero_record_read(const struct hs_host *host, pid_t pid, uint64_t **addr, size_t *nr, struct hs_error *err)
 {
-	const uint64_t started = hs_start_time(host, pid);
-	char path[4096], line[64];
-	uint64_t of = 0;
-	int of_pid = 0, rc = -EBADMSG;
+	char path[PATH_MAX], name[NAME_MAX], line[256];
+	struct hs_state_owner now, owner;
+	int rc = hs_state_owner_now(host, pid, &now);
 	FILE *f;
 
 	*addr = NULL;
 	*nr = 0;
-	if (!started)
-		return hs_error_set(err, -ESRCH, "there is no process %d", (int)pid);
-	record_path(host, pid, path);
+	if (rc)
+		return hs_error_set(err, rc, "which process has the number %d cannot be told: %s", (int)pid,
+				    strerror(-rc));
+	record_name(pid, name);
+	(void)snprintf(path, sizeof(path), "%s/%s", host->state_dir, name);
+	rc = -EBADMSG;
 	f = fopen(path, "re");
 	if (!f)
 		return errno == ENOENT
 			   ? 0
 			   : hs_error_set(err, -EBADMSG, "the record %s cannot be read: %s", path, strerror(errno));
 	if (fgets(line, sizeof(line), f) && strcmp(line, HEAD) == 0 && fgets(line, sizeof(line), f) &&
-	    strchr(line, '\n') && sscanf(line, "pid %d started %" SCNu64, &of_pid, &of) == 2)
-		rc = of_pid == pid && of == started ? read_addresses(f, addr, nr) : 0;
+	    strchr(line, '\n') && !hs_state_owner_parse(line, pid, &owner))
+		rc = hs_state_owner_same(&owner, &now) ? read_addresses(f, addr, nr) : 0;
 	(void)fclose(f);
 	if (!rc)
 		return 0;

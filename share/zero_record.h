@@ -1,5 +1,5 @@
-/* Which huge pages were split for their zeros: a file of the state folder, zeros-PID, bound to the process by its start
- * time. Made anew beside the old one and renamed, so that there is a whole one at any instant, or none. */
+/* Which huge pages were split for their zeros: a file of the state folder, zeros-PID, bound to the process and put in
+ * place as all of them are (base/state_file.h). */
 #ifndef HS_SHARE_ZERO_RECORD_H
 #define HS_SHARE_ZERO_RECORD_H
 
