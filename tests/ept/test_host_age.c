@@ -54,13 +54,18 @@ START_TEST(test_ept_host_age_is_bounded)
 {
 	enum { NR = 1024, ROUNDS = 40 };
 	static struct hs_huge_sample s[NR];
+	static uint32_t pages[VG_MAX_PAGES];
 	const uint32_t first = 0;
 	uint64_t start_us, cpu_us, first_cpu_us;
 	uint32_t cold = 0, accessed = 0;
 	struct hs_coarse *coarse;
 
 	open_view(VG_BASE, NR);
-	vg_fill(&guest, 0, NR * HS_BASE_PER_HUGE, 3);
+	for (uint32_t at = 0; at < NR * HS_BASE_PER_HUGE; at += VG_MAX_PAGES) {
+		for (uint32_t i = 0; i < VG_MAX_PAGES; i++)
+			pages[i] = at + i;
+		vg_touch(&guest, pages, VG_MAX_PAGES, true);
+	}
 	await_sleep();
 	cpu_us = hs_cpu_thread_us();
 	ck_assert_int_eq(hs_view_age(view, &err), 0);
