@@ -137,13 +137,19 @@ void hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_sna
 	if (!have) /* the first one has to be */
 		(void)pthread_mutex_lock(&w->lock);
 	*snap = w->snap;
-	if (snap->reports)
-		snap->reports->nr_users++;
+	(void)hs_scan_thread_hold_reports(snap->reports);
 	(void)pthread_mutex_unlock(&w->lock);
 	snap->read_ms = hs_monotonic_us() / 1000;
 	snap->stage_ms = snap->read_ms - snap->stage_ms;
 	snap->alive_ms = snap->read_ms - snap->alive_ms;
 	hs_scan_thread_drop_reports(old);
+}
+
+struct hs_scan_reports *hs_scan_thread_hold_reports(struct hs_scan_reports *reports)
+{
+	if (reports)
+		reports->nr_users++;
+	return reports;
 }
 
 void hs_scan_thread_drop_reports(struct hs_scan_reports *reports)
