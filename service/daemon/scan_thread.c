@@ -24,6 +24,7 @@
  * on where a job has interrupted: both go over all guests. Jobs that may wait are gathered meanwhile. */
 #define PUBLISH_SHARE 5
 #define RESUME_SHARE  5
+#define GATHER_MAX_US 2000000 /* a request is not kept waiting for longer */
 /* What stays shared outside of mode save is counted so often: a walk over page tables. */
 #define KEPT_EVERY_US 60000000
 
@@ -73,7 +74,9 @@ int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us)
 	int rc;
 
 	if (w->jobs_ended_us) {
-		w->patient_at_us = now + (now - w->jobs_ended_us) * RESUME_SHARE;
+		uint64_t gather_us = (now - w->jobs_ended_us) * RESUME_SHARE;
+
+		w->patient_at_us = now + (gather_us < GATHER_MAX_US ? gather_us : GATHER_MAX_US);
 		w->jobs_ended_us = 0;
 	}
 	(void)pthread_mutex_lock(&w->lock);
