@@ -61,6 +61,8 @@ static void *run(void *arg)
 			break;
 		a->go = false;
 		(void)pthread_mutex_unlock(&a->lock);
+		for (size_t i = 0; i < a->model.nr_guests; i++)
+			hs_daemon_mend_guest(&a->model.guests[i]);
 		if (a->model.nr_guests)
 			qsort(a->model.guests, a->model.nr_guests, sizeof(a->model.guests[0]), by_id);
 		for (size_t i = 0; i < a->nr; i++)

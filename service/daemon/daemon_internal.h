@@ -55,6 +55,7 @@ struct hs_daemon_guest {
 	struct hs_opt_in taken;                      /* as it was when the scan's thread got it */
 	struct hs_obstacle obstacle;                 /* known before the scan's thread is asked */
 	enum hs_guest_place place;
+	size_t report_at;           /* among the scan thread's reports, last time */
 	pid_t scan_pid;             /* the process that the scan's thread knows it by; 0: OUT */
 	uint64_t last_job;          /* the number of the last one posted for it */
 	bool lost;                  /* IN, but the scan's thread has it no more */
@@ -308,10 +309,12 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d);
 /* Of one guest, by any of its names; NULL: there is none. Valid until the loop goes on. */
 const struct hs_model_guest *hs_daemon_model_guest(struct hs_daemon *d, const char *guest);
 /*
- * Of the whole and of each guest, in no order. *room: of m->guests, which grows; without memory for it there are none.
- * The guests' reports are those of d->snap: who lends the model holds them.
+ * Of the whole and of each guest, in no order, texts as they are. *room: of m->guests, which grows; without memory for
+ * it there are none. The guests' reports are those of d->snap: who lends the model holds them.
  */
 void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room);
+/* Its texts, which may quote names and files, are fit to be told from then on. On any thread. */
+void hs_daemon_mend_guest(struct hs_model_guest *m);
 HS_MUST_USE int hs_daemon_history_init(struct hs_daemon *d);
 void hs_daemon_history_add(struct hs_daemon *d);
 

@@ -16,7 +16,6 @@
 static void because(struct hs_model_guest *m, enum hs_reason reason, const char *text)
 {
 	hs_model_obstacle_set(&m->obstacle, reason, text);
-	hs_text_mend(m->obstacle.text);
 }
 
 /* Watched and opted in, and still nothing is shared: why? */
@@ -56,13 +55,12 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 		because(m, HS_REASON_NONE, "");
 }
 
-static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *g, struct hs_model_guest *m)
+static void fill_guest(const struct hs_daemon *d, struct hs_daemon_guest *g, struct hs_model_guest *m)
 {
-	const struct hs_guest_report *r = hs_scan_thread_report_of(&d->snap, g->scan_pid);
+	const struct hs_guest_report *r = hs_scan_thread_report_of(&d->snap, g->scan_pid, &g->report_at);
 
 	memset(m, 0, sizeof(*m));
 	memcpy(m->id, g->id, sizeof(m->id));
-	hs_text_mend(m->id);
 	memcpy(m->uuid, g->uuid, sizeof(m->uuid));
 	m->source = g->source;
 	m->pid = g->pid;
@@ -109,6 +107,12 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 		m->state = HS_GUEST_WAITING;
 		because(m, HS_REASON_LEARNING, "it will be taken up at the end of the running cycle");
 	}
+}
+
+void hs_daemon_mend_guest(struct hs_model_guest *m)
+{
+	hs_text_mend(m->id);
+	hs_text_mend(m->obstacle.text);
 }
 
 /*
@@ -218,13 +222,14 @@ const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 
 const struct hs_model_guest *hs_daemon_model_guest(struct hs_daemon *d, const char *guest)
 {
-	const struct hs_daemon_guest *g = hs_daemon_find(d, guest);
+	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
 
 	if (!g)
 		return NULL;
 	hs_scan_thread_snapshot(d->scan, &d->snap);
 	note_silence(d);
 	fill_guest(d, g, &d->asked);
+	hs_daemon_mend_guest(&d->asked);
 	return &d->asked;
 }
 
@@ -239,7 +244,7 @@ void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
 		m->guests = calloc(nr, sizeof(*m->guests));
 		*room = m->guests ? nr : 0;
 	}
-	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next)
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
 		if (!g->forgotten && m->nr_guests < *room)
 			fill_guest(d, g, &m->guests[m->nr_guests++]);
 }

@@ -165,7 +165,7 @@ static void find_lost(struct hs_daemon *d)
 	for (struct hs_daemon_guest *g = d->snap.has_totals ? d->guests : NULL; g; g = g->next) {
 		if (g->lost || g->place != HS_PLACE_IN || g->jobs || d->snap.nr_jobs < g->last_job)
 			continue;
-		g->lost = hs_scan_thread_report_of(&d->snap, g->scan_pid) == NULL;
+		g->lost = hs_scan_thread_report_of(&d->snap, g->scan_pid, &g->report_at) == NULL;
 		if (g->lost && g->pid)
 			hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
 	}

@@ -164,16 +164,21 @@ void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap)
 	snap->reports = NULL;
 }
 
-const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
+const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid,
+						       size_t *at)
 {
 	size_t from = 0, to = snap->reports ? snap->reports->nr : 0;
 
+	if (*at < to && snap->reports->of[*at].pid == pid && !snap->reports->of[*at].gone)
+		return &snap->reports->of[*at];
 	while (from < to) {
 		const size_t mid = from + (to - from) / 2;
 		const struct hs_guest_report *r = &snap->reports->of[mid];
 
-		if (r->pid == pid && !r->gone)
+		if (r->pid == pid && !r->gone) {
+			*at = mid;
 			return r;
+		}
 		if (r->pid < pid)
 			from = mid + 1;
 		else

@@ -99,8 +99,9 @@ void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap);
 struct hs_scan_reports *hs_scan_thread_hold_reports(struct hs_scan_reports *reports);
 void hs_scan_thread_drop_reports(struct hs_scan_reports *reports);
 
-/* Of the process, as long as it is there; NULL. */
-const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid);
+/* Of the process, as long as it is there; NULL. *at: where it was found last time, which is tried first. */
+const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid,
+						       size_t *at);
 
 /* Leaves a thread that does not come to its end alone, with all that it uses: the process is about to end. */
 void hs_scan_thread_leave(struct hs_scan_thread *w);
