@@ -26,7 +26,7 @@ void hs_config_defaults(struct hs_config *out)
 	out->socket_mode = 0660;
 	(void)snprintf(out->tcp_address, sizeof(out->tcp_address), "127.0.0.1");
 	out->log_level = HS_LOG_INFO;
-	(void)snprintf(out->state_dir, sizeof(out->state_dir), "/run/hs-share");
+	(void)snprintf(out->state_dir, sizeof(out->state_dir), HS_CONFIG_STATE_DIR);
 	out->on_exit = HS_AFTER_KEEP;
 	out->on_off = HS_AFTER_UNDO;
 	out->stop_timeout_s = 600;
@@ -49,6 +49,15 @@ void hs_config_defaults(struct hs_config *out)
 						     .dwell_s = 300,
 						     .poll_s = 5,
 						     .after = HS_AFTER_KEEP };
+}
+
+void hs_config_persistent_dir(const struct hs_config *cfg, char *out, size_t size)
+{
+	const char *dir = cfg->persistent_dir;
+
+	if (!dir[0])
+		dir = strcmp(cfg->state_dir, HS_CONFIG_STATE_DIR) == 0 ? HS_CONFIG_PERSISTENT_DIR : cfg->state_dir;
+	(void)snprintf(out, size, "%s", dir);
 }
 
 struct reader {
@@ -312,6 +321,8 @@ static int check_whole(struct reader *r)
 		return COMPLAIN_OF(r, "[service] socket is no absolute path", "service socket");
 	if (c->state_dir[0] != '/')
 		return COMPLAIN_OF(r, "[service] state_dir is no absolute path", "service state_dir");
+	if (c->persistent_dir[0] && c->persistent_dir[0] != '/')
+		return COMPLAIN_OF(r, "[service] persistent_dir is no absolute path", "service persistent_dir");
 	if (c->tcp_port && strcmp(c->tcp_address, "127.0.0.1") != 0 && strcmp(c->tcp_address, "::1") != 0)
 		return COMPLAIN_OF(r, "[service] tcp_address is no loopback address: 127.0.0.1 or ::1",
 				   "service tcp_address", "service tcp_port");

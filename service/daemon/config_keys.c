@@ -41,7 +41,7 @@ static const struct hs_config_key own_keys[] = {
 	      "what to do from the start: off, observe (look, change nothing), save (share), auto (save under memory "
 	      "pressure)"),
 	OTHER("service", "remember_mode", T_BOOL, LIVE, remember_mode,
-	      "a mode set by request lasts over a restart of the service, until mode is changed here"),
+	      "a mode set by request lasts over a restart of the service and a reboot, until mode is changed here"),
 	STRING("service", "socket", RESTART, socket,
 	       "UNIX socket for requests; who may write to it may control the service"),
 	STRING("service", "socket_group", RESTART, socket_group, "group of the socket; empty: root alone may connect"),
@@ -53,6 +53,9 @@ static const struct hs_config_key own_keys[] = {
 	OTHER("service", "log_level", T_LEVEL, LIVE, log_level, "error, warning, info or debug"),
 	STRING("service", "state_dir", RESTART, state_dir,
 	       "what must survive a crash, but not a reboot: KSM's settings, split mappings, opted-in processes"),
+	STRING("service", "persistent_dir", RESTART, persistent_dir,
+	       "what must survive a reboot: a mode set by request, who is to stay out; empty: /var/lib/hs-share, or a "
+	       "state_dir that is set"),
 	OTHER("service", "on_exit", T_AFTER, LIVE, on_exit,
 	      "keep or undo what is shared when the service ends; keep: an upgrade must not need the memory"),
 	OTHER("service", "on_off", T_AFTER, LIVE, on_off,

@@ -54,8 +54,9 @@ static void give_reply(struct hs_http_exchange *x, const struct reply *reply)
 		x->client->since_us =
 		    hs_http_now_us(x->listener->http); /* to take the answer it has as long as to ask */
 	x->status = reply->status;
-	x->response = MHD_create_response_from_buffer(reply->len, (void *)(uintptr_t)reply->body,
-						      reply->ours ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+	x->response = reply->ours ? hs_http_in_blocks((char *)(uintptr_t)reply->body, reply->len)
+				  : MHD_create_response_from_buffer(reply->len, (void *)(uintptr_t)reply->body,
+								    MHD_RESPMEM_MUST_COPY);
 	if (!x->response && reply->ours)
 		free((void *)(uintptr_t)reply->body);
 	if (x->response) {

@@ -81,4 +81,9 @@ void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, e
 void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
 			   enum MHD_ConnectionNotificationCode what);
 
+/* ---- http_blocks.c ---- */
+
+/* Takes the text over; NULL: there is no memory for it, and it is the caller's still. */
+struct MHD_Response *hs_http_in_blocks(char *text, size_t len);
+
 #endif

@@ -241,7 +241,7 @@ static void of_host(struct out *o, const struct hs_model *m)
  */
 static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, const struct hs_report_field *f)
 {
-	return g->has_report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report.merge_obstacle.error));
+	return g->report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report->merge_obstacle.error));
 }
 
 static void guests(struct out *o, const struct hs_model *m)
@@ -273,7 +273,7 @@ static void guests(struct out *o, const struct hs_model *m)
 			if (!is_known(m, g, f))
 				continue;
 			open_sample(o, g->id, g->opt_in.group);
-			number(o, scaled(f, &g->report, &g->report.ledger));
+			number(o, scaled(f, g->report, &g->report->ledger));
 		}
 	}
 }
@@ -357,7 +357,7 @@ static void group_samples(struct out *o, const struct hs_model *m, struct groups
 
 		if (g->of[i] == NO_GROUP || (f && !is_known(m, guest, f)))
 			continue;
-		g->sums[g->of[i]] += f ? scaled(f, &guest->report, &guest->report.ledger) : 1;
+		g->sums[g->of[i]] += f ? scaled(f, guest->report, &guest->report->ledger) : 1;
 		g->counts[g->of[i]]++;
 	}
 	for (size_t k = 0; k < g->nr; k++) {

@@ -131,15 +131,26 @@ static const struct hs_model *ask_model(void *ctx)
 		{ .id = "pid-7", .source = HS_SOURCE_PID, .pid = 7, .opt_in = { .on = true, .group = "web" } },
 		{ .id = "a \"guest\"\\\n", .uuid = "00000000-0000-0000-0000-000000000001" },
 	};
+	static struct hs_guest_report report;
 	static struct hs_model m = {
 		.version = "1", .stage = "idle", .guests = guests, .nr_guests = 2, .psi_some_avg10 = -1
 	};
 
 	(void)ctx;
-	guests[0].has_report = true;
-	guests[0].report.bytes = UINT64_C(1) << 40;
-	guests[0].report.ledger.net_saved_bytes = -1;
+	report.bytes = UINT64_C(1) << 40;
+	report.ledger.net_saved_bytes = -1;
+	guests[0].report = &report;
 	return &m;
+}
+
+static const struct hs_model_guest *ask_guest(void *ctx, const char *guest)
+{
+	const struct hs_model *m = ask_model(ctx);
+	size_t i = 0;
+
+	while (i < m->nr_guests && strcmp(m->guests[i].id, guest) != 0 && strcmp(m->guests[i].uuid, guest) != 0)
+		i++;
+	return i < m->nr_guests ? &m->guests[i] : NULL;
 }
 
 /* On this thread, at once. */
@@ -249,6 +260,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const int rcs[] = { 0, 0, -ENOENT, -EINVAL, -ENOTCONN, -EBUSY, -ENOMEM, -EIO };
 	static const struct hs_control control = { .model = ask_model,
+						   .guest = ask_guest,
 						   .history = ask_history,
 						   .work = ask_work,
 						   .set_mode = set_mode,

@@ -110,5 +110,5 @@ for p in "${pids[@]}"; do ok 'sharing is kept, as configured' '[ "$(ksm_pages $p
 # ---- nothing is left: of files that were made or changed there are only those of dpkg and its triggers
 left=$(cd /box/changes && find . ! -type d | grep -vE '^\./(box/|var/lib/dpkg/|var/log/dpkg\.log$|var/cache/(man|debconf)/|var/log/alternatives\.log$)')
 ok 'no file is left behind, none is changed' '[ -z "$left" ] || { echo "$left"; false; }'
-ok 'nor a folder' '[ -z "$(cd /box/changes; find etc usr var -name "*hs-*" ! -path "var/lib/dpkg/*"; ls -d /etc/hs-share /run/hs-share 2>/dev/null)" ]'
+ok 'nor a folder' '[ -z "$(cd /box/changes; find etc usr var -name "*hs-*" ! -path "var/lib/dpkg/*"; ls -d /etc/hs-share /run/hs-share /var/lib/hs-share 2>/dev/null)" ]'
 finish
