@@ -392,6 +392,7 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 	struct changes c = { .text = text, .size = sizeof(text) };
 	struct hs_config fresh, old = d->cfg;
 	struct hs_error err = { "" };
+	bool files_changed = false;
 	int rc;
 
 	if (d->ending) {
@@ -399,14 +400,18 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 		return;
 	}
 	rc = hs_config_load(&fresh, d->config_path, &err);
-	if (rc && !(rc == -ENOENT && !d->config_named)) {
+	if (!rc || (rc == -ENOENT && !d->config_named))
+		rc = hs_daemon_endpoint_reload(d, &files_changed, &err);
+	if (rc) {
 		hs_log(HS_LOG_ERROR, "the configuration stays as it was: %s", err.text);
 		finish(done, rc, err.text);
 		return;
 	}
+	if (files_changed)
+		(void)snprintf(text, sizeof(text), "[tls] certificates or token: read again");
 	(void)hs_config_diff(&old, &fresh, note_change, &c);
 	if (!c.nr) {
-		finish(done, 0, "nothing changed");
+		finish(done, 0, files_changed ? text : "nothing changed");
 		return;
 	}
 	/* What needs a restart stays as it is until then. */

@@ -119,6 +119,13 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 /* Ends the loop, in order. */
 void hs_daemon_end(struct hs_daemon *d, const char *why);
 
+/* ---- endpoint.c ---- */
+
+HS_MUST_USE int hs_daemon_endpoint_start(struct hs_daemon *d, struct hs_error *err);
+/* Reads the files of the port for other hosts again. *changed: they have something else than before. Negative: all is
+ * as it was. */
+HS_MUST_USE int hs_daemon_endpoint_reload(struct hs_daemon *d, bool *changed, struct hs_error *err);
+
 /* ---- timers.c ---- */
 
 #define HS_DAEMON_SILENT_MS 60000 /* 12 missed signs of life, or so long a piece of work as none should be */
