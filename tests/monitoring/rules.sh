@@ -19,6 +19,7 @@ for alert in $alerts; do
 	grep -q "exp_samples: \[\]" <(grep -F "ALERTS{alertname=\"$alert\",alertstate=\"firing\"}" "$tests") || fail "no test that $alert does not fire"
 	grep -q "labels: 'ALERTS{alertname=\"$alert\"" "$tests" || fail "no test that $alert fires"
 done
+[ "$alerts" = "$(sed -nE 's/^[|] (HsShare[A-Za-z]*) [|] .*/\1/p' "$1/docs/operators-guide.md")" ] || fail 'the operators guide lists other alerts, or in another order'
 [ "$(wc -w <<<"$alerts")" -gt 10 ] || fail 'there are few alerts'
 for record in $(sed -n 's/^ *- record: //p' "$rules"); do
 	grep -qF "labels: '$record{" "$tests" || fail "no test of $record"
