@@ -401,7 +401,7 @@ void hs_daemon_reload(struct hs_daemon *d, struct hs_done done)
 	}
 	rc = hs_config_load(&fresh, d->config_path, &err);
 	if (!rc || (rc == -ENOENT && !d->config_named))
-		rc = hs_daemon_endpoint_reload(d, &files_changed, &err);
+		rc = hs_daemon_endpoint_reload(d, &fresh, &files_changed, &err);
 	if (rc) {
 		hs_log(HS_LOG_ERROR, "the configuration stays as it was: %s", err.text);
 		finish(done, rc, err.text);

@@ -123,8 +123,12 @@ void hs_daemon_end(struct hs_daemon *d, const char *why);
 
 HS_MUST_USE int hs_daemon_endpoint_start(struct hs_daemon *d, struct hs_error *err);
 /* Reads the files of the port for other hosts again. *changed: they have something else than before. Negative: all is
- * as it was. */
-HS_MUST_USE int hs_daemon_endpoint_reload(struct hs_daemon *d, bool *changed, struct hs_error *err);
+ * as it was. Where `fresh` names other files, which a restart takes, those of before are left alone: they may be gone.
+ */
+HS_MUST_USE int hs_daemon_endpoint_reload(struct hs_daemon *d, const struct hs_config *fresh, bool *changed,
+					  struct hs_error *err);
+/* Valid as long as the configuration. */
+struct hs_tls_files hs_config_tls_files(const struct hs_config *cfg);
 
 /* ---- timers.c ---- */
 

@@ -1,6 +1,7 @@
 /* The endpoint as the configuration has it, and the files of its port for other hosts when they are read again. */
 #include "daemon_internal.h"
 
+#include <string.h>
 #include <time.h>
 
 #include "service/common/log.h"
@@ -16,7 +17,7 @@
 
 #define DAY_S 86400
 
-static struct hs_tls_files files_of(const struct hs_config *cfg)
+struct hs_tls_files hs_config_tls_files(const struct hs_config *cfg)
 {
 	return (struct hs_tls_files){ .certificate = cfg->tls.certificate,
 				      .key = cfg->tls.key,
@@ -52,7 +53,7 @@ int hs_daemon_endpoint_start(struct hs_daemon *d, struct hs_error *err)
 		.tcp_port = d->cfg.tcp_port,
 		.tls = { .address = d->cfg.tls.address,
 			 .port = d->cfg.tls.port,
-			 .files = files_of(&d->cfg),
+			 .files = hs_config_tls_files(&d->cfg),
 			 .access = (enum hs_http_access)d->cfg.tls.allow },
 		.max_connections = HTTP_CONNECTIONS,
 		.timeout_s = HTTP_TIMEOUT_S,
@@ -74,11 +75,16 @@ int hs_daemon_endpoint_start(struct hs_daemon *d, struct hs_error *err)
 	return rc;
 }
 
-int hs_daemon_endpoint_reload(struct hs_daemon *d, bool *changed, struct hs_error *err)
+int hs_daemon_endpoint_reload(struct hs_daemon *d, const struct hs_config *fresh, bool *changed, struct hs_error *err)
 {
-	const struct hs_tls_files files = files_of(&d->cfg);
-	const int rc = hs_http_reload_tls(d->http, &files, changed, err);
+	const struct hs_tls_files now = hs_config_tls_files(&d->cfg), then = hs_config_tls_files(fresh);
+	int rc;
 
+	*changed = false;
+	if (strcmp(now.certificate, then.certificate) || strcmp(now.key, then.key) ||
+	    strcmp(now.client_ca, then.client_ca) || strcmp(now.token, then.token))
+		return 0;
+	rc = hs_http_reload_tls(d->http, &now, changed, err);
 	if (!rc && *changed)
 		say_expiry(d);
 	return rc;

@@ -85,6 +85,11 @@ spoilt() { # WHAT TEXT COMMAND FILE: the file is spoilt by the command for a mom
 spoilt 'a key that others may read' 'chmod 600' 'chmod 640 "$k/own.key"' own.key
 spoilt 'a token that can be guessed' 'openssl rand' 'echo secret >"$k/token"' token
 
+chmod 640 "$k/own.key"
+ok 'a check of the configuration says so, too' '"$shared" -c "$dir/conf" --check-config 2>&1 >/dev/null | grep -q "chmod 600"'
+chmod 600 "$k/own.key"
+ok 'and else agrees' '"$shared" -c "$dir/conf" --check-config >/dev/null'
+
 # ---- a token
 write_conf 0.0.0.0 "token_file = $k/token"
 ok 'it starts' start_daemon
@@ -136,6 +141,9 @@ ok 'the token of before counts no more' '[ "$(asked -H "$old_token" /metrics)" =
 chmod 644 "$k/own.key"
 ok 'a file that is refused: a reload says so' 'hs reload 2>&1 | grep -q "chmod 600"'
 ok 'and all goes on as it was' '[ "$(with_token /metrics)" = 200 ]'
+sed -i 's/^token_file = .*/&.new/' "$dir/conf"
+ok 'where the configuration names another file it is for a restart' '[[ $(hs reload) == *"token.new (after a restart)"* ]]'
+sed -i 's/^\(token_file = .*\)\.new/\1/' "$dir/conf"
 chmod 600 "$k/own.key"
 # A connection that stays open does not outlast what it began with: each line that it says is a request.
 exec {fd}> >(openssl s_client -quiet -connect "127.0.0.1:$port" >"$dir/kept" 2>/dev/null)
