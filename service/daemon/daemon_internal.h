@@ -220,6 +220,12 @@ void hs_daemon_set_mode(struct hs_daemon *d, enum hs_mode mode, enum hs_after af
 /* Mode auto: reads the pressure and switches. In any mode it keeps the readings for the statistics. */
 void hs_daemon_poll_pressure(struct hs_daemon *d);
 
+/* What becomes of the sharing when a request for this mode does not say: to look instead of to share undoes nothing by
+ * itself; off does as configured. ctx: the daemon. */
+enum hs_after hs_daemon_after_default(void *ctx, enum hs_mode mode);
+
+/* ---- reload.c ---- */
+
 /* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
 void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
 
