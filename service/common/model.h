@@ -174,6 +174,9 @@ struct hs_model {
 	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */
 	uint64_t rss_bytes;                       /* of the daemon */
 	uint64_t nr_descriptors, max_descriptors; /* of the daemon, open and allowed; 0: unknown */
+	bool has_tls;                             /* there is a port for other hosts: */
+	int64_t certificate_expires_s;            /* its certificate, Unix time */
+	uint64_t nr_unauthorized;                 /* requests without its token */
 	struct hs_model_look look;
 	bool has_totals;
 	struct hs_pipeline_totals totals;

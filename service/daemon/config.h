@@ -5,6 +5,7 @@
 #include "service/common/log.h"
 #include "service/common/model.h"
 #include "service/discovery/rules.h"
+#include "service/endpoint/http.h"
 
 #define HS_CONFIG_PATH           "/etc/hs-share/hs-share.conf"
 #define HS_CONFIG_STATE_DIR      "/run/hs-share"
@@ -27,6 +28,13 @@ struct hs_config {
 	enum hs_after on_off; /* the same for mode off, when the request does not say, and for a start in mode off or
 				 observe; default undo */
 	uint32_t history_resolution_s, history_hours;
+	/* [tls] */
+	struct hs_config_tls {
+		char address[64]; /* numeric */
+		uint16_t port;    /* 0: none */
+		char certificate[256], key[256], client_ca[256], token_file[256];
+		uint8_t allow; /* enum hs_http_access */
+	} tls;
 	/* [libvirt] */
 	char libvirt_uri[512];      /* "": no libvirt; several, with spaces between */
 	char libvirt_pid_dir[4096]; /* /run/libvirt/qemu; one for all, or one for each uri */

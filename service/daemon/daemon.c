@@ -16,16 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "service/endpoint/api.h"
 #include "service/common/log.h"
-
-#define HTTP_CONNECTIONS 64
-#define HTTP_TIMEOUT_S   10
-#define HTTP_REQUEST_S   30
-#define HTTP_ANSWER_S    600 /* undoing all of a large host takes minutes */
-#define HTTP_LOOK_S      60  /* as long as hs-share waits for a diagnosis */
-#define HTTP_MAX_WAITING 48
-#define HTTP_MAX_BODY    16384 /* the largest request is a mode or an opt-in of some hundred bytes */
 
 static int on_reconcile(sd_event_source *s, void *arg)
 {
@@ -128,20 +119,6 @@ static int start_loop(struct hs_daemon *d, struct hs_error *err)
 
 static int start_parts(struct hs_daemon *d, struct hs_error *err)
 {
-	const struct hs_http_config http = {
-		.socket_path = d->cfg.socket,
-		.socket_mode = d->cfg.socket_mode,
-		.socket_group = d->cfg.socket_group,
-		.tcp_address = d->cfg.tcp_address,
-		.tcp_port = d->cfg.tcp_port,
-		.max_connections = HTTP_CONNECTIONS,
-		.timeout_s = HTTP_TIMEOUT_S,
-		.request_s = HTTP_REQUEST_S,
-		.max_body_bytes = HTTP_MAX_BODY,
-		.answer_s = HTTP_ANSWER_S,
-		.look_s = HTTP_LOOK_S,
-		.max_waiting = HTTP_MAX_WAITING,
-	};
 	const struct hs_scan_thread_config scan = {
 		.host = d->host,
 		.pipeline = d->cfg.pipeline,
@@ -161,7 +138,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 		return rc;
 	hs_daemon_control_init(d);
 	/* Nobody can connect before the loop runs, but a second daemon is found out now. */
-	rc = hs_http_start(&d->http, &http, d->loop, hs_api_handle, &d->control, err);
+	rc = hs_daemon_endpoint_start(d, err);
 	if (rc)
 		return rc;
 	/* What a crashed one left of KSM's knobs is given back in any mode. */

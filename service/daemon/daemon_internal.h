@@ -143,6 +143,17 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 /* Ends the loop, in order. */
 void hs_daemon_end(struct hs_daemon *d, const char *why);
 
+/* ---- endpoint.c ---- */
+
+HS_MUST_USE int hs_daemon_endpoint_start(struct hs_daemon *d, struct hs_error *err);
+/* Reads the files of the port for other hosts again. *changed: they have something else than before. Negative: all is
+ * as it was. Where `fresh` names other files, which a restart takes, those of before are left alone: they may be gone.
+ */
+HS_MUST_USE int hs_daemon_endpoint_reload(struct hs_daemon *d, const struct hs_config *fresh, bool *changed,
+					  struct hs_error *err);
+/* Valid as long as the configuration. */
+struct hs_tls_files hs_config_tls_files(const struct hs_config *cfg);
+
 /* ---- timers.c ---- */
 
 #define HS_DAEMON_SILENT_MS 60000 /* 12 missed signs of life, or so long a piece of work as none should be */
@@ -265,6 +276,12 @@ void hs_daemon_set_mode(struct hs_daemon *d, enum hs_mode mode, enum hs_after af
 
 /* Mode auto: reads the pressure and switches. In any mode it keeps the readings for the statistics. */
 void hs_daemon_poll_pressure(struct hs_daemon *d);
+
+/* What becomes of the sharing when a request for this mode does not say: to look instead of to share undoes nothing by
+ * itself; off does as configured. ctx: the daemon. */
+enum hs_after hs_daemon_after_default(void *ctx, enum hs_mode mode);
+
+/* ---- reload.c ---- */
 
 /* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
 void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);

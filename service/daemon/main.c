@@ -87,6 +87,24 @@ static int recover(const struct hs_config *cfg)
 	return fflush(stdout) ? EXIT_FAILED : 0;
 }
 
+/* With the files that the start would refuse. */
+static int check(const struct hs_config *cfg)
+{
+	const struct hs_tls_files files = hs_config_tls_files(cfg);
+	struct hs_tls *tls = NULL;
+	struct hs_error err = { "" };
+
+	hs_config_print(stdout, cfg, false);
+	if (fflush(stdout))
+		return EXIT_FAILED;
+	if (cfg->tls.port && hs_tls_load(&tls, &files, &err)) {
+		(void)fprintf(stderr, "hs-shared: %s\n", err.text);
+		return EXIT_FAILED;
+	}
+	hs_tls_free(tls);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
@@ -124,8 +142,7 @@ int main(int argc, char **argv)
 		(void)!hs_mode_parse(o.mode, &mode);
 	if (o.check) {
 		cfg.mode = mode;
-		hs_config_print(stdout, &cfg, false);
-		return fflush(stdout) ? EXIT_FAILED : 0;
+		return check(&cfg);
 	}
 	if (geteuid() != 0) {
 		(void)fprintf(

@@ -208,6 +208,7 @@ static void fill_whole(struct hs_daemon *d, struct hs_model *m)
 	m->process_cpu_us = hs_process_cpu_us();
 	m->rss_bytes = hs_resident_bytes(&d->host);
 	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
+	m->has_tls = hs_http_tls_state(d->http, &m->certificate_expires_s, &m->nr_unauthorized);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_pages(&d->host, &m->ksm, NULL) == 0;

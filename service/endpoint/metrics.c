@@ -182,6 +182,13 @@ static void of_mode(struct out *o, const struct hs_model *m)
 		one(o, GAUGE, "hs_share_kept_processes", NULL, "Processes that it is in.", m->kept.nr_processes);
 	}
 	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
+	if (m->has_tls) {
+		one(o, GAUGE, "hs_share_certificate_expiry_timestamp_seconds", "seconds",
+		    "Unix time after which the certificate of the port for other hosts holds no more.",
+		    (double)m->certificate_expires_s);
+		one(o, COUNTER, "hs_share_unauthorized_requests", NULL, "Requests to that port without its token.",
+		    (double)m->nr_unauthorized);
+	}
 	if (m->nr_links)
 		family(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while this connection to libvirt is there.");
 	for (size_t i = 0; i < m->nr_links; i++) {

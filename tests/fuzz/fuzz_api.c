@@ -27,7 +27,7 @@ struct hs_http_exchange {
 	size_t nr_headers, nr_query;
 	const char *body;
 	size_t len;
-	bool read_only;
+	enum hs_http_access access;
 	unsigned int nr_replies, status;
 };
 
@@ -76,9 +76,9 @@ const char *hs_http_body(const struct hs_http_exchange *x, size_t *len)
 	return x->body;
 }
 
-bool hs_http_read_only(const struct hs_http_exchange *x)
+enum hs_http_access hs_http_access(const struct hs_http_exchange *x)
 {
-	return x->read_only;
+	return x->access;
 }
 
 static void check_json(unsigned int status, const char *body, size_t len)
@@ -287,12 +287,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	split_headers(&x, &rest);
 	x.body = rest ? rest : text + size;
 	x.len = (size_t)(text + size - x.body);
-	x.read_only = size % 4 == 3;
+	x.access = size % 4 == 3 ? HS_HTTP_READ : size % 4 == 2 ? HS_HTTP_METRICS : HS_HTTP_CHANGE;
 	daemon_side.nr_changes = 0;
 	daemon_side.rc = rcs[size % (sizeof(rcs) / sizeof(rcs[0]))];
 	hs_api_handle((void *)(uintptr_t)&control, &x);
 	FUZZ_CHECK(x.nr_replies == 1, "%u answers", x.nr_replies);
-	FUZZ_CHECK(!x.read_only || !daemon_side.nr_changes, "a change through the port");
+	FUZZ_CHECK(x.access == HS_HTTP_CHANGE || !daemon_side.nr_changes, "a change through the port");
 	/* Out of memory, or a code that nobody thought of: neither may come from what was sent. */
 	FUZZ_CHECK(x.status < 500 || daemon_side.rc, "status %u", x.status);
 	free(text);

@@ -79,6 +79,11 @@ drive() {
 	ok 'the loopback port answers' 'curl -s -m 10 http://127.0.0.1:9177/metrics | grep -q "^hs_share_"'
 	ok 'it talks to libvirt' 'hs-share guests --json | jq -e ".guests[] | select(.id == \"test\")" >/dev/null'
 
+	file=/var/lib/prometheus/node-exporter/hs-share.prom timer=hs-share-textfile.timer
+	mkdir -p "$(dirname $file)"
+	ok 'the figures go to node_exporter when that is asked for' '[ "$(systemctl is-enabled $timer)" = disabled ] && systemctl start hs-share-textfile.service && grep -q "^hs_share_build_info" $file && [ "$(stat -c %a $file)" = 644 ]'
+	ok 'each minute' 'systemctl enable -q --now $timer && [ "$(systemctl is-active $timer)" = active ]'
+
 	# ---- guests of another user, as libvirt's are
 	if [ -f /box/no-sharing ]; then
 		echo "SKIPPED package unit sharing: $(cat /box/no-sharing)"
@@ -108,6 +113,7 @@ drive() {
 	ok 'no trouble was told' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
 	ok 'purge ends it' 'dpkg_ -P hs-share && until_true 10 "! systemctl is-active -q $unit"'
 	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e /var/lib/hs-share ] && [ ! -e $conf ]'
+	ok 'no figures of before are left, nor their timer' '[ ! -e $file ] && [ -z "$(find /etc/systemd/system -name "*hs-share*" ! -path "*.service.d*")" ]'
 	ok 'nothing failed on the way' '[ -z "$(systemctl --failed --no-legend --plain)" ]'
 	for p in "${pids[@]}"; do kill -KILL $p; done
 	finish
