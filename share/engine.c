@@ -128,6 +128,7 @@ void hs_share_destroy(struct hs_share *s)
 
 	if (!s)
 		return;
+	hs_engine_halt(s);
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		marked |= s->guests[i].used && !s->guests[i].gone && hs_engine_marked(&s->guests[i]);
 	if (s->ran && !marked && !s->left_marked)

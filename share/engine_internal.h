@@ -77,6 +77,8 @@ struct hs_engine_sizes {
 	uint64_t rmap_item, stable_node, vma;
 };
 
+struct hs_engine_burst;
+
 struct hs_share {
 	struct hs_host host;
 	struct hs_share_config cfg;
@@ -90,6 +92,7 @@ struct hs_share {
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */
+	struct hs_engine_burst *burst; /* that ksmd runs in now; NULL: none */
 	hs_share_progress *progress;
 	void *progress_ctx;
 	uint32_t verify_turn; /* huge pages that a verify reads in turn */
@@ -232,6 +235,9 @@ HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest 
 				     struct hs_error *err);
 /* Whether UNMERGEABLE keeps the marks of a userfaultfd, and reports no write to it: Linux 6.2 and later. */
 bool hs_engine_unmerge_keeps_uffd(void);
+
+/* Stops ksmd where it runs for a burst in pieces. Before anything is marked or unmarked. */
+void hs_engine_halt(struct hs_share *s);
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);

@@ -241,6 +241,9 @@ HS_MUST_USE int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_
 
 struct hs_share_burst {
 	bool settled; /* nothing left to merge; else the deadline or the clock ended it */
+	bool whole;   /* and ksmd has visited each page often enough: what is not merged will not be. Else it was
+			 stopped as soon as what was wanted had been merged, but for a few pages at most */
+	bool running; /* hs_share_burst_for alone: ksmd goes on, and all else here but sharing_before is 0 */
 	uint64_t elapsed_ms;
 	uint64_t ksmd_cpu_us;
 	uint64_t pages_scanned;
@@ -255,6 +258,16 @@ struct hs_share_burst {
  */
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
+
+/*
+ * The same for at most `us` microseconds of the clock. When it is not over by then, ksmd runs on (out->running), and a
+ * further call takes it up again: within a second, since what is mergeable on this host is checked in these calls. What
+ * changes marks stops it first; hs_share_want does not, and is for the next burst.
+ */
+HS_MUST_USE int hs_share_burst_for(struct hs_share *s, const struct hs_clock *clock, uint64_t us,
+				   struct hs_share_burst *out, struct hs_error *err);
+/* Stops ksmd, and reports what came of the burst that was running; where none was, all zero. */
+HS_MUST_USE int hs_share_burst_stop(struct hs_share *s, struct hs_share_burst *out, struct hs_error *err);
 
 /*
  * Reads page frames of a guest and books what is really shared: of all that is wanted and was not shared as far as is
