@@ -31,6 +31,8 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 
 		if (!p->round)
 			hs_bits_clear_all(&pg->recent);
+		if (pg->early && r->state != HS_MAP_UNKNOWN && r->state != HS_MAP_ABSENT)
+			continue;
 		switch ((enum hs_map_state)r->state) {
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();

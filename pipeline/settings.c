@@ -11,6 +11,7 @@ const struct hs_pipeline_config hs_pipeline_config_default = {
 	.min_bytes = 0,
 	.cpu_percent = 0,
 	.hash_cold_rounds = 2,
+	.early_rounds = 3,
 	.look_again = 8,
 };
 
@@ -108,6 +109,10 @@ const struct hs_setting hs_settings[] = {
 		  "other process.") },
 	{ KEY("scan", "hash_cold_rounds"), NUMBER(hash_cold_rounds, 1, 64), .trace = "hash_cold_rounds",
 	  .what = "contents are read once cold for so many rounds", SWEEP("hash_cold_rounds", 1, 2, 5, 10) },
+	{ KEY("scan", "early_rounds"), NUMBER(early_rounds, 0, 64),
+	  .what =
+	      "a new guest's memory that is cold for so many rounds is merged while the rest is looked at; 0: never",
+	  SWEEP_IN("early_rounds", 0, 10, 2, 3, 5, 10) },
 	{ KEY("scan", "look_again"), NUMBER(look_again, 1, 1000), .trace = "look_again",
 	  .what = "cycles until an evenly hot huge page is looked at finely again", SWEEP("look_again", 2, 8, 32) },
 

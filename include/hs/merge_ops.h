@@ -73,6 +73,10 @@ struct hs_merge_ops {
 	int (*apply)(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
 	int (*burst)(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err);
 	int (*part_groups)(void *ctx, uint64_t *nr_parted, struct hs_error *err);
+	/* As hs_share_burst_for and hs_share_burst_stop. Both NULL: a burst is run to its end at once. */
+	int (*burst_for)(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
+			 struct hs_error *err);
+	int (*burst_stop)(void *ctx, struct hs_share_burst *out, struct hs_error *err);
 
 	/* Of one guest, or of all (UINT32_MAX), as of the last verify of each. NULL: it is not known. */
 	void (*ledger)(void *ctx, uint32_t id, struct hs_ledger *out);

@@ -24,6 +24,12 @@ struct hs_share_policy {
 	struct hs_shared_huge **huge; /* [guest][huge]; shared as of the last look */
 	uint32_t *pending;            /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
 	uint64_t rest_us, nr_huge;
+	struct {
+		bool runs;
+		uint32_t guest;
+		hs_huge_nr huge; /* where ksmd is */
+		double debt_us;  /* of its work that was done, and takes time still */
+	} burst;
 };
 
 static int enter(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
@@ -184,39 +190,71 @@ static double work_us(const struct hs_share_policy *s, uint64_t scanned, uint64_
 	return isnan(scan) || isnan(each) ? 0 : ((double)scanned * scan + (double)merged * each) / 1000;
 }
 
-/* The burst goes on as its work takes time, and the guests meanwhile. */
-static int run_burst(struct hs_share_policy *s)
+/* ksmd's next step. False: there is none left. */
+static bool burst_step(struct hs_share_policy *s)
 {
-	double pending_us = 0;
+	const uint64_t before = s->h->counts.merged;
+	uint64_t scanned;
+
+	while (s->burst.guest < s->h->nr_guests && s->burst.huge == s->h->guests[s->burst.guest].nr_huge) {
+		s->burst.guest++;
+		s->burst.huge = 0;
+	}
+	if (s->burst.guest == s->h->nr_guests)
+		return false;
+	scanned = merge_huge(s, &s->h->guests[s->burst.guest], s->burst.huge++);
+	s->h->counts.scanned += scanned;
+	s->burst.debt_us += work_us(s, scanned, s->h->counts.merged - before);
+	return true;
+}
+
+static void burst_end(struct hs_share_policy *s)
+{
+	memset(&s->burst, 0, sizeof(s->burst));
+	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
+}
+
+/* The burst goes on as its work takes time, and the guests meanwhile. */
+static int burst_for(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
+		     struct hs_error *err)
+{
+	struct hs_share_policy *s = ctx;
+	uint64_t left_us = us;
+	bool more = true;
 	int rc = 0;
 
-	for (uint32_t i = 0; i < s->h->nr_guests; i++)
-		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
-			const uint64_t before = s->h->counts.merged;
-			const uint64_t scanned = merge_huge(s, &s->h->guests[i], huge);
+	(void)err;
+	*out = (struct hs_share_burst){ .settled = false };
+	s->burst.runs = true;
+	while (!rc && (more || s->burst.debt_us >= 1)) {
+		uint64_t step_us;
 
-			s->h->counts.scanned += scanned;
-			pending_us += work_us(s, scanned, s->h->counts.merged - before);
-			if (pending_us < HS_LAB_TICK_US)
-				continue;
-			rc = s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)pending_us);
-			if (rc)
-				return rc;
-			pending_us = 0;
+		while (more && s->burst.debt_us < HS_LAB_TICK_US)
+			more = burst_step(s);
+		step_us = (uint64_t)s->burst.debt_us < left_us ? (uint64_t)s->burst.debt_us : left_us;
+		rc = clock->sleep_us(clock->ctx, step_us);
+		s->burst.debt_us -= (double)step_us;
+		left_us -= step_us;
+		if (!rc && !left_us && (more || s->burst.debt_us >= 1)) {
+			out->running = true;
+			return 0;
 		}
-	return s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)pending_us);
+	}
+	burst_end(s);
+	return rc;
 }
 
 static int burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
-	struct hs_share_policy *s = ctx;
-	const int rc = run_burst(s);
+	return burst_for(ctx, clock, UINT64_MAX, out, err);
+}
 
-	(void)clock; /* the host's, which the pipeline goes by as well */
+static int burst_stop(void *ctx, struct hs_share_burst *out, struct hs_error *err)
+{
 	(void)err;
 	*out = (struct hs_share_burst){ .settled = false };
-	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
-	return rc;
+	burst_end(ctx);
+	return 0;
 }
 
 static const struct hs_merge_ops merge_ops = {
@@ -229,6 +267,8 @@ static const struct hs_merge_ops merge_ops = {
 	.verify = verify,
 	.apply = apply,
 	.burst = burst,
+	.burst_for = burst_for,
+	.burst_stop = burst_stop,
 	.ledger = ledger,
 };
 

@@ -127,7 +127,9 @@ static int burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst 
 	/* Nothing is counted as new that broke before. */
 	ck_assert_uint_ge(nr_verified, NR_GUESTS * (nr_bursts + 1));
 	nr_bursts++;
-	*out = (struct hs_share_burst){ .settled = settles, .pages_scanned = runs ? 2 * NR_GUESTS * NR_PAGES : 0 };
+	*out = (struct hs_share_burst){ .settled = settles,
+					.whole = settles,
+					.pages_scanned = runs ? 2 * NR_GUESTS * NR_PAGES : 0 };
 	for (hs_huge_nr h = 0; h < NR_HUGE; h++)
 		for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
 			for (uint32_t g = 0; g < NR_GUESTS; g++) {
