@@ -2,7 +2,7 @@
  * Decisions on every huge page, and what they ask of the merge operations.
  *
  * The policy sees one huge page at a time; what concerns two is settled here first: a base page is a duplicate only of
- * a page that may itself be shared in this cycle, and only once their bytes were compared.
+ * a page that may itself be shared in this cycle, and only once their bytes were compared, or where ksmd does that.
  */
 #include "pipeline_internal.h"
 

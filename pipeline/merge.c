@@ -31,8 +31,9 @@ static int verify_all(struct hs_pipeline *p, struct hs_error *err)
  *
  * And it is doubted. Between two cycles a page may be written unseen: the first ageing of the next one clears its bit,
  * and a look before that could not tell the guest's accesses from our own reads. A stale digest is found out by the
- * compare, a stale compare here. Not where nothing is wanted: who only observes would read all that is identical again
- * in each cycle, for figures that are hardly better.
+ * compare, a stale compare here; and where the compare is ksmd's, the digest as well, so it is taken anew. Not where
+ * nothing is wanted: who only observes would read all that is identical again in each cycle, for figures that are
+ * hardly better.
  */
 static void note_unmerged(struct hs_pipeline *p, bool scanned)
 {
@@ -52,6 +53,8 @@ static void note_unmerged(struct hs_pipeline *p, bool scanned)
 				hs_refused_note_burst(pg, &proven, p->totals.cycles);
 			}
 			pg->same = hs_bits_andnot(pg->same, left);
+			if (hs_content_left_to_ksmd(p))
+				pg->hashed = hs_bits_andnot(pg->hashed, left);
 			pg->zero = hs_bits_andnot(pg->zero, left);
 		}
 	}

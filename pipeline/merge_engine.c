@@ -104,6 +104,7 @@ static void engine_ledger(void *ctx, uint32_t id, struct hs_ledger *out)
 static const struct hs_merge_ops engine_ops = {
 	.name = "merge engine",
 	.merges = true,
+	.compares = true,
 	.close = engine_close,
 	.enter = engine_enter,
 	.renew = engine_renew,

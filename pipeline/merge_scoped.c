@@ -278,6 +278,7 @@ static void scoped_ledger(void *ctx, uint32_t id, struct hs_ledger *out)
 static const struct hs_merge_ops scoped_ops = {
 	.name = "merge engine",
 	.merges = true,
+	.compares = true,
 	.close = scoped_close,
 	.enter = scoped_enter,
 	.leave = scoped_leave,

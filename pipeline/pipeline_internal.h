@@ -23,10 +23,10 @@ struct page_record {
 	struct hs_bits512 accessed;  /* in the last round, where the mapping is split */
 	struct hs_bits512 recent;    /* in any round of this window; all, where they are not told apart */
 	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
-	struct hs_bits512
-	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
-	struct hs_bits512 on_frame; /* its key was read when it was on a KSM frame, on which it is still */
-	struct hs_bits512 taken;    /* mergeable, and what it holds is another group's: to be given up */
+	struct hs_bits512 same;      /* candidate whose bytes were compared equal with another candidate's, in this cold
+					spell; or whose digest is equal, where ksmd is left to compare */
+	struct hs_bits512 on_frame;  /* its key was read when it was on a KSM frame, on which it is still */
+	struct hs_bits512 taken;     /* mergeable, and what it holds is another group's: to be given up */
 	hs_owners_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
 				 Only while there are several groups: 4 KiB */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
@@ -301,7 +301,10 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
 				    struct hs_bits512 *pages);
 
-/* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
+/* Whether who merges compares bytes, so that equal digests are enough to want pages. */
+bool hs_content_left_to_ksmd(const struct hs_pipeline *p);
+
+/* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. Left to ksmd: all of them. */
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
 				   struct hs_error *err);
 

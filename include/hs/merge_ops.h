@@ -40,7 +40,9 @@ struct hs_merge_guest {
 
 struct hs_merge_ops {
 	const char *name;
-	bool merges; /* what is wanted may come to be shared; false: no mapping need be split for it */
+	bool merges;   /* what is wanted may come to be shared; false: no mapping need be split for it */
+	bool compares; /* nothing is merged but what has the same bytes, compared while nobody can write them; what has
+			  not is left as it is. So nobody else need compare them before */
 
 	/* The table is given back: what is shared stays. */
 	void (*close)(void *ctx);

@@ -94,8 +94,8 @@ struct hs_pipeline_totals {
 	uint32_t cycles;
 	uint32_t nr_guests;
 	uint64_t rounds;
-	uint64_t pages_hashed; /* digests computed */
-	uint64_t pages_compared;
+	uint64_t pages_hashed;   /* digests computed */
+	uint64_t pages_compared; /* by us: not where ksmd does it */
 	uint64_t compare_failed; /* equal digest, other bytes (or changed meanwhile) */
 	uint64_t ksmd_cpu_us;
 	uint64_t burst_ms;

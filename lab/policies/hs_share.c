@@ -260,6 +260,7 @@ static int burst_stop(void *ctx, struct hs_share_burst *out, struct hs_error *er
 static const struct hs_merge_ops merge_ops = {
 	.name = "simulated host",
 	.merges = true,
+	.compares = true,
 	.enter = enter,
 	.want = want,
 	.state = state,
