@@ -209,6 +209,17 @@ HS_MUST_USE int hs_engine_go_round_stuck(struct hs_share *s, struct hs_error *er
 HS_MUST_USE int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_ops *ops,
 				  struct hs_error *err);
 
+/* ---- engine_split.c ---- */
+
+/* Looks at what is about to be marked: pages that are on the zero page before we touch them are no saving of ours, and
+ * what is one huge page is to be so again in the end. split[nr_huge], out: a base page that is about to be marked and
+ * is part of a huge folio, + 1; 0: none is. */
+HS_MUST_USE int hs_engine_look_before(struct hs_engine_guest *g, const struct hs_bits512 *target, uint16_t *split,
+				      struct hs_error *err);
+/* Splits those huge pages, as far as they are marked now, where that frees zero pages. What cannot be split is left to
+ * ksmd. -ESRCH; what hs_share_on_pace answers. */
+HS_MUST_USE int hs_engine_split(struct hs_share *s, struct hs_engine_guest *g, const uint16_t *split);
+
 /* Puts on record what is marked now. */
 void hs_engine_record(struct hs_share *s, struct hs_engine_guest *g);
 
