@@ -172,7 +172,12 @@ const struct hs_setting hs_settings[] = {
 	  FOR_RUN("vma-percent", 1, 1,
 		  "Let a guest have at most N percent of vm.max_map_count in VMAs. Default: 50.") },
 	{ KEY("merge", "max_gap"), NUMBER(share.max_gap, 0, 511),
-	  .what = "cold base pages between two shared ones that are taken along to spare mappings" },
+	  .what =
+	      "cold base pages between two shared ones that are taken along, which is cheaper than two mappings more",
+	  SWEEP("max_gap", 4, 16, 64, 511) },
+	{ KEY("merge", "gap_vmas"), NUMBER(share.gap_vmas, 0, 1000000),
+	  .what = "longer ones are taken along while a guest's marks are more mappings than this",
+	  SWEEP_IN("gap_vmas", 0, 1000000, 512, 4096, 32768) },
 	{ KEY("merge", "burst_deadline_ms"), NUMBER(share.burst_deadline_ms, 100, 3600000),
 	  .what = "ksmd is stopped after so long, and goes on in a later cycle" },
 	{ KEY("merge", "ksmd_cpu_percent"), NUMBER(share.cpu_percent, 0, 100),

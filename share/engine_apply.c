@@ -99,7 +99,8 @@ static int make_plan(const struct change *c, struct hs_plan *plan)
 							   .regions = g->view->regions,
 							   .nr_regions = g->view->nr_regions,
 							   .vma_budget = max,
-							   .max_gap = c->s->cfg.max_gap });
+							   .max_gap = c->s->cfg.max_gap,
+							   .gap_vmas = c->s->cfg.gap_vmas });
 	free(huge);
 	return rc ? hs_error_set(c->err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
 }

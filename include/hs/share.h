@@ -51,11 +51,12 @@ struct hs_plan_request {
 	size_t nr_regions;
 	uint32_t vma_budget; /* VMAs that may be added */
 	uint32_t max_gap;    /* base pages: a gap of pages that are all allowed is closed up to this; 0: none */
+	uint32_t gap_vmas;   /* and longer ones, smallest first, while the plan adds more VMAs than this */
 };
 
 /*
- * Plans within the budget. Where it is short, larger gaps are closed, too, smallest first; what still does not fit is
- * dropped, the runs with the least gain first. -EINVAL: not sorted, or outside of the regions; -ENOMEM.
+ * Plans within the budget. Where it, or gap_vmas, is short, larger gaps are closed, too, smallest first; what still
+ * does not fit is dropped, the runs with the least gain first. -EINVAL: not sorted, or outside of the regions; -ENOMEM.
  */
 HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_request *request);
 void hs_plan_finish(struct hs_plan *p);
@@ -133,7 +134,7 @@ enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW, HS_FOREIGN_CLAIM
 
 struct hs_share_config {
 	uint32_t vma_percent;       /* share of vm.max_map_count that a guest's VMAs may reach. Default 50 */
-	uint32_t max_gap;           /* see hs_plan_make */
+	uint32_t max_gap, gap_vmas; /* see hs_plan_make */
 	uint32_t burst_pages;       /* ksmd's pages_to_scan within a burst */
 	uint32_t burst_sleep_ms;    /* ksmd's sleep_millisecs within a burst */
 	uint32_t burst_deadline_ms; /* a burst that has not settled by then is ended, and goes on in a later one */

@@ -17,13 +17,19 @@
 /* ksmd goes over a page twice before it merges it. */
 #define PASSES 2
 
+#define MAX_MAP_COUNT 65530 /* vm.max_map_count as the kernel sets it */
+
 struct hs_share_policy {
 	struct hs_lab_host *h;
 	const struct hs_lab_costs *costs;
 	struct hs_pipeline *pipeline;
 	struct hs_shared_huge **huge; /* [guest][huge]; shared as of the last look */
-	uint32_t *pending;            /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
+	struct hs_bits512 **allowed;  /* [guest][huge]: what may be marked to close gaps */
+	uint64_t *gaps;               /* [guest]: base pages that are marked to close gaps, as of the last apply */
+	struct hs_share_config share;
+	uint32_t *pending; /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
 	uint64_t rest_us, nr_huge;
+	uint64_t open; /* base pages that are wanted and not merged, as of the last apply */
 	struct {
 		bool runs;
 		uint32_t guest;
@@ -46,7 +52,8 @@ static int want(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_bits512
 	struct hs_share_policy *s = ctx;
 	struct hs_shared_huge *now = &s->huge[id][huge];
 
-	(void)allowed; /* the lab counts no VMAs */
+	if (allowed)
+		s->allowed[id][huge] = *allowed;
 	if (hs_bits_none(&now->wanted))
 		now->breaks = 0;
 	now->wanted = *pages;
@@ -150,18 +157,47 @@ static unsigned int count_pending(struct hs_share_policy *s, struct hs_lab_guest
 	return hs_bits_count(&bits);
 }
 
+/* ksmd goes over gaps as well: those that the engine's plan closes, to spare VMAs. */
+static int count_gaps(struct hs_share_policy *s, struct hs_lab_guest *g, struct hs_error *err)
+{
+	struct hs_plan_request rq = { .regions = g->view->regions,
+				      .nr_regions = g->view->nr_regions,
+				      .vma_budget = MAX_MAP_COUNT * s->share.vma_percent / 100,
+				      .max_gap = s->share.max_gap,
+				      .gap_vmas = s->share.gap_vmas };
+	struct hs_plan_huge *huge = calloc(g->nr_huge, sizeof(*huge));
+	struct hs_plan plan;
+	int rc;
+
+	if (!huge)
+		return hs_error_set(err, -ENOMEM, "out of memory for what is marked");
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
+		if (hs_bits_any(&s->huge[g->nr][h].wanted))
+			huge[rq.nr_huge++] = (struct hs_plan_huge){ .huge = h,
+								    .pages = s->huge[g->nr][h].wanted,
+								    .allowed = s->allowed[g->nr][h] };
+	rq.huge = huge;
+	rc = hs_plan_make(&plan, &rq);
+	free(huge);
+	if (rc)
+		return hs_error_set(err, rc, "cannot plan for guest %s: %s", g->name, strerror(-rc));
+	s->gaps[g->nr] = plan.nr_extra;
+	hs_plan_finish(&plan);
+	return 0;
+}
+
 static int apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
 {
 	struct hs_share_policy *s = ctx;
 	struct hs_lab_guest *g = &s->h->guests[id];
 
-	(void)err;
 	*out = (struct hs_share_applied){ 0 };
 	for (hs_huge_nr huge = 0; huge < g->nr_huge; huge++) {
 		drop_unwanted(s, g, huge);
 		out->pages_marked += count_pending(s, g, huge);
 	}
-	return 0;
+	s->open += out->pages_marked;
+	return count_gaps(s, g, err);
 }
 
 /* Merges what has a partner. The number of pages that ksmd goes over for it. */
@@ -196,13 +232,16 @@ static bool burst_step(struct hs_share_policy *s)
 	const uint64_t before = s->h->counts.merged;
 	uint64_t scanned;
 
+	if (!s->open)
+		return false;
 	while (s->burst.guest < s->h->nr_guests && s->burst.huge == s->h->guests[s->burst.guest].nr_huge) {
 		s->burst.guest++;
 		s->burst.huge = 0;
 	}
 	if (s->burst.guest == s->h->nr_guests)
 		return false;
-	scanned = merge_huge(s, &s->h->guests[s->burst.guest], s->burst.huge++);
+	scanned = s->burst.huge ? 0 : PASSES * s->gaps[s->burst.guest];
+	scanned += merge_huge(s, &s->h->guests[s->burst.guest], s->burst.huge++);
 	s->h->counts.scanned += scanned;
 	s->burst.debt_us += work_us(s, scanned, s->h->counts.merged - before);
 	return true;
@@ -211,6 +250,7 @@ static bool burst_step(struct hs_share_policy *s)
 static void burst_end(struct hs_share_policy *s)
 {
 	memset(&s->burst, 0, sizeof(s->burst));
+	s->open = 0;
 	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
 }
 
@@ -295,7 +335,11 @@ static void end(void *self)
 	hs_pipeline_destroy(s->pipeline);
 	for (uint32_t i = 0; s->huge && i < s->h->nr_guests; i++)
 		free(s->huge[i]);
+	for (uint32_t i = 0; s->allowed && i < s->h->nr_guests; i++)
+		free(s->allowed[i]);
 	free(s->huge);
+	free(s->allowed);
+	free(s->gaps);
 	free(s->pending);
 	free(s);
 }
@@ -328,8 +372,11 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 	s->costs = o->costs;
 	s->rest_us = REST_FIRST_US;
 	s->huge = calloc(h->nr_guests, sizeof(*s->huge));
+	s->share = o->pipeline.share;
+	s->allowed = calloc(h->nr_guests, sizeof(*s->allowed));
+	s->gaps = calloc(h->nr_guests, sizeof(*s->gaps));
 	s->pending = calloc(hs_lab_cells(h), sizeof(*s->pending));
-	if (!s->huge || !s->pending)
+	if (!s->huge || !s->allowed || !s->gaps || !s->pending)
 		goto nomem;
 	rc = hs_pipeline_create(&s->pipeline, &host, &o->pipeline, &h->clock, err);
 	if (!rc)
@@ -339,7 +386,8 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 		struct hs_guest_options opt = { .name = g->name, .group = g->kind->group };
 
 		s->huge[i] = calloc(g->nr_huge, sizeof(**s->huge));
-		if (!s->huge[i])
+		s->allowed[i] = calloc(g->nr_huge, sizeof(**s->allowed));
+		if (!s->huge[i] || !s->allowed[i])
 			goto nomem;
 		s->nr_huge += g->nr_huge;
 		take_time(s, g->view);
