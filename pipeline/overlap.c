@@ -20,6 +20,11 @@ bool hs_overlap_possible(const struct hs_pipeline *p)
 	return p->merge.ops->burst_for && !p->several_groups && !p->observer.cycle && !p->cfg.share.dry_run;
 }
 
+bool hs_pipeline_ksmd_runs(const struct hs_pipeline *p)
+{
+	return p->overlap.runs;
+}
+
 void hs_overlap_begin(struct hs_pipeline *p)
 {
 	p->overlap.runs = true;
@@ -75,10 +80,10 @@ static uint64_t overlap_now_us(void *ctx)
 static int overlap_sleep_us(void *ctx, uint64_t us)
 {
 	struct hs_pipeline *p = ctx;
-	const uint64_t from_us = p->clock->now_us(p->clock->ctx);
 	uint64_t gone_us = 0;
 
 	if (p->overlap.runs) {
+		const uint64_t from_us = p->clock->now_us(p->clock->ctx);
 		int rc = run_for(p, us);
 
 		if (rc)

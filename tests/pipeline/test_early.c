@@ -248,6 +248,16 @@ static bool is_whole(uint32_t g, hs_huge_nr h)
 	return hs_bits_count(&state[g][h].shared) == HS_BASE_PER_HUGE;
 }
 
+static uint32_t nr_seen; /* times that ksmd was at work as far as the pipeline says, while it looked */
+
+static void see_ksmd(void *ctx, enum hs_stage stage, uint64_t done, uint64_t total)
+{
+	(void)ctx;
+	(void)done;
+	(void)total;
+	nr_seen += stage == HS_STAGE_COARSE && hs_pipeline_ksmd_runs(pipeline);
+}
+
 /* What is cold is merged from the third round on, in the order of time; what turned out warm is not, nor what is hot.
  */
 START_TEST(test_pipeline_early_while_looked_at)
@@ -256,7 +266,10 @@ START_TEST(test_pipeline_early_while_looked_at)
 	uint64_t news;
 
 	open_scene(&cfg);
+	hs_pipeline_on_progress(pipeline, see_ksmd, NULL);
 	news = cycle();
+	ck_assert_uint_ge(nr_seen, 1);
+	ck_assert(!hs_pipeline_ksmd_runs(pipeline));
 	ck_assert_uint_ge(first_apply_us, 3 * ROUND_US);
 	ck_assert_uint_lt(first_apply_us, 4 * ROUND_US);
 	ck_assert_uint_ge(started_us, 3 * ROUND_US);
