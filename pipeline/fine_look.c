@@ -216,7 +216,7 @@ int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err)
 	if (!nr)
 		goto out;
 	hs_pipeline_note_progress(p, HS_STAGE_FINE, 0, pages);
-	rc = hs_fine_run(p->fine, targets, nr, &p->overlap.clock, err);
+	rc = hs_fine_run(p->fine, targets, nr, p->clock, err);
 	for (size_t i = 0; i < nr; i++) {
 		struct guest *g = looks[i].g;
 		int one;

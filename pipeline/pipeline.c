@@ -222,9 +222,10 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = for_guests(p, hs_pipeline_share_again, err);
 	if (!rc)
 		rc = coarse_window(p, err);
+	/* Not while base pages are looked into: what ksmd takes of the processors would make hot ones look cold. */
+	hs_overlap_end(p);
 	if (!rc && looks)
 		rc = hs_fine_look_run(p, err);
-	hs_overlap_end(p);
 	if (!rc)
 		rc = hs_decide_all(p, err);
 	if (!rc) {
