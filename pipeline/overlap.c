@@ -3,8 +3,8 @@
  *
  * A burst in pieces (hs/share.h): whoever sleeps in the window sleeps on a clock that looks after ksmd meanwhile, and
  * whoever works for long without a sleep asks for a look. That is not for comfort: what is mergeable on this host is
- * checked in these looks. Nothing is marked or unmarked while ksmd runs, and it stands still before decisions are
- * carried out and whenever a cycle ends, however it ends.
+ * checked in these looks. Nothing is marked or unmarked while ksmd runs, and it stands still before base pages are
+ * looked into (it would make hot ones look cold), before decisions are carried out, and whenever a cycle ends.
  *
  * Not where there are several trust groups: what is mergeable of one is to be read and compared with the others' right
  * before ksmd runs (content_owners.c). Not while somebody observes: a recorded run is repeated step by step.
