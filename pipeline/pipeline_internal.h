@@ -3,8 +3,8 @@
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
  * order: settings refused merge_ops overlap pace merge_engine merge_scoped overcommit split_journal observer
- * guest_state order: content content_owners policy_input fine_look merge decide early saving engage guests report
- * report_fields order: pipeline
+ * order: guest_state content content_owners policy_input fine_look merge decide early saving engage guests
+ * order: report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
