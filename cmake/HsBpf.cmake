@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # hs_bpf_folder(NAME program...): the folder's BPF programs, PROGRAM.bpf.c each with PROGRAM_abi.h, which is what it and the C side
 # have in common; ept/bpf/kernel_types.h is what they know of the kernel. Each is compiled and turned into a header, PROGRAM.skel.h, for whoever links the interface library hs_NAME.
 find_program(HS_BPF_CLANG NAMES clang clang-14 clang-15 clang-16 REQUIRED)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ageing: clearing the accessed bits of the whole guest.
  *

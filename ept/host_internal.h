@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The view over the host's page tables, as its own files share it. See host_view.c for how it works. */
 #ifndef HS_EPT_HOST_INTERNAL_H
 #define HS_EPT_HOST_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the tables mean: the state of each huge page, accessed bits, page frames.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The report: one HTML file, plots inside, that opens without a network. */
 #include "lab.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-lab: its commands. */
 #include "lab.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Results as a table, as JSON and as CSV, and the files that were asked for. */
 #include "lab.h"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A Debian package: `cmake --build BUILD --target package`, or `./run package`.
 set(HS_PACKAGE_MAINTAINER "HS-Share <hs-share@localhost>" CACHE STRING "Whoever builds the package and answers for it: Name <address>")
 

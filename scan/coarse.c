@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The coarse phase: one bit a round for each huge page, and what follows from the last R of them. */
 #include "hs/scan.h"
 

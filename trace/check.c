@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a record has to be: asked of each one that is written and of each one that was read. */
 #include "trace_internal.h"
 

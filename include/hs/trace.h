@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recorded traces: what a run of the pipeline saw of its guests and what it decided, as a stream of records in a file.
  * The format itself: docs/trace-format.md.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The view of one guest's memory: what each huge page is mapped as, what was accessed, splitting and restoring of
  * mappings (never of the pages themselves), reading of bytes. Nothing above this header knows which view it has.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-share run: shares the cold memory of the named guests, cycle after cycle, until its time is over or it is
  * interrupted; then puts everything back, or leaves the sharing in place when asked to.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-shared: reads the command line and the configuration, and runs the daemon in the foreground. */
 #include <argp.h>
 #include <errno.h>

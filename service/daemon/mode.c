@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The mode from one life of the daemon to the next. What was asked for by request stands in a file in the state folder,
  * with the mode that was configured then: who edits the configuration afterwards means that, so the file counts only

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the daemon knows, put together for the endpoint; and its history. */
 #include "daemon_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What has to survive the daemon's own end: the lock that keeps a second one away, and the processes that were opted in
  * by request. (Of domains libvirt keeps it, and what is shared the kernel knows.)

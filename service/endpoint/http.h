@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The endpoint's transport: HTTP/1.1 on a UNIX socket, whose file permissions are the access control, and read-only on
  * a loopback port when one is configured. libmicrohttpd on the daemon's own event loop; nothing here blocks.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How long and how often ageing holds a guest's mmap lock. */
 #include <unistd.h>
 

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Every program that the scripts of the tests call comes with a package that ./run installs by name, or that each Debian
 # machine has: on a fresh machine nothing is skipped, or fails, for want of a package.
 # usage: packages.sh SOURCE_DIR

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs one of the scripts here in a box, with the package and the guest program. usage: in-box.sh FOLDER SCRIPT PACKAGE HS_GUEST
 set -u
 [ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"

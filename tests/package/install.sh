@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # cmake --install: below /usr, and below a prefix of its own. usage: install.sh CMAKE BUILD_DIR
 set -u
 cmake=$1 build=$2

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What lintian finds in the package: nothing that is an error or a warning and has no override with a reason.
 # usage: lintian.sh PACKAGE
 set -u

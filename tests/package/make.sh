@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes the Debian package of a build, as FOLDER/hs-share.deb. usage: make.sh CPACK BUILD_DIR FOLDER
 set -eu
 rm -rf "$3"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The Debian package in its life: installed, run, upgraded, removed while it shares, removed after a crash, purged. Runs in a
 # box (box.sh), as process 1. usage: package.sh PACKAGE HS_GUEST
 set -u

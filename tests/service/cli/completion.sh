@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The completion as bash runs it. usage: completion.sh PROGRAM COMPLETION
 set -u
 dir=$(mktemp -d)

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What is asked for and cannot be stored is not said to be done: opting in is refused, opting out is carried out and said not
 # to last. Mode off: KSM is not touched.
 # usage: state.sh HS_SHARED HS_SHARE
