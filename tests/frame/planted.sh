@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The tests of the frame fail when they should: a copy of the tree gets one fault after the other, and the test that is to see it
 # has to fail with a text that names it. usage: planted.sh SOURCE_DIR MANIFEST CC AR
 set -eu
@@ -90,6 +91,14 @@ for name in 'int hs_view_lookalike(void);' 'struct hs_ledger_of_ours {' '#define
 	printf '%s\n' "$name" >>remote/remote_internal.h
 	sees "remote/remote_internal.h declaring $name" "remote/remote_internal.h" "$here/names.sh" .
 	cp "$work/kept" remote/remote_internal.h
+done
+
+# Licences.
+for change in 1d 's/GPL-2.0-only OR BSD-2-Clause/Apache-2.0/'; do
+	cp ept/bpf/kernel_types.h "$work/kept"
+	sed -i "$change" ept/bpf/kernel_types.h
+	sees "a BPF program's header after sed $change" "kernel_types.h: no line .*GPL-2.0-only OR BSD-2-Clause" "$here/reuse.sh" .
+	cp "$work/kept" ept/bpf/kernel_types.h
 done
 
 # sees_call FOLDER TARGET SYMBOL TEXT: a call more in a folder's library
