@@ -2,6 +2,7 @@
 /* The report: one HTML file, plots inside, that opens without a network. */
 #include "lab.h"
 
+#include <hs_version.h>
 #include <inttypes.h>
 #include <math.h>
 

@@ -2,6 +2,8 @@
 /* hs-lab: its commands. */
 #include "lab.h"
 
+#include <hs_version.h>
+
 const char *argp_program_version = "hs-lab " HS_VERSION;
 
 static const struct hs_command commands[] = {

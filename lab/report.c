@@ -3,6 +3,7 @@
 #include "lab.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -2,6 +2,7 @@
 #include "pipeline_trace.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>

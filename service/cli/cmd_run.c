@@ -6,6 +6,7 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -2,6 +2,7 @@
 /* hs-share: its commands. */
 #include "commands.h"
 
+#include <hs_version.h>
 #include <stdbool.h>
 #include <string.h>
 

@@ -10,6 +10,7 @@
 #include "daemon_internal.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

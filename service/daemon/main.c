@@ -2,6 +2,7 @@
 /* hs-shared: reads the command line and the configuration, and runs the daemon in the foreground. */
 #include <argp.h>
 #include <errno.h>
+#include <hs_version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

@@ -3,6 +3,7 @@
 #include "daemon_internal.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

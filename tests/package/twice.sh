@@ -1,0 +1,33 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The packages are the same byte for byte wherever and whenever they are built: built twice as Debian builds them, in folders
+# with names of another length, at other times of the clock, with another umask, locale, time zone and number of jobs.
+# usage: twice.sh SOURCE_DIR FOLDER
+set -u
+source=$1 folder=$2
+command -v dh >/dev/null || { echo 'SKIPPED package twice: debhelper is not installed (Debian package debhelper)'; exit 77; }
+rm -rf "$folder"
+mkdir -p "$folder/one" "$folder/another-place/two"
+unset HS_BUILT DEB_BUILD_OPTIONS SOURCE_DATE_EPOCH
+
+# build FOLDER COMMAND...: COMMAND runs it
+build() {
+	local to=$1
+	shift
+	"$@" "$source/packaging/package.sh" "$to" -us -uc >"$to.log" 2>&1 || { tail -40 "$to.log"; echo "FAILED: the build in $to; $to.log has all of it"; exit 1; }
+}
+umask 022
+build "$folder/one" env LC_ALL=C.UTF-8 TZ=UTC DEB_BUILD_OPTIONS=parallel=2
+umask 077
+build "$folder/another-place/two" env LC_ALL=C TZ=Asia/Kathmandu DEB_BUILD_OPTIONS=parallel=1
+passed=0 failed=0
+for package in "$folder"/one/*.deb "$folder"/one/*.tar.xz "$folder"/one/*.dsc; do
+	other=$folder/another-place/two/${package##*/}
+	if cmp "$package" "$other"; then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		echo "FAILED: ${package##*/} is not the same"
+	fi
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -ge 3 ] || exit 1
+rm -rf "$folder"
