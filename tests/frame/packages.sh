@@ -52,6 +52,10 @@ for word in "${!package_of[@]}"; do
 	bad=1
 	echo "$word is of the package ${package_of[$word]}, which run does not install: $(grep -lw -- "$word" "${scripts[@]}" | head -3 | xargs)"
 done
+# What the source package is built with is what run builds with.
+for package in $(awk '/^[A-Z]/ { on = 0 } sub(/^Build-Depends:/, "") { on = 1 } on' debian/control | sed 's/([^)]*)//g; s/debhelper-compat/debhelper/' | tr ',' ' '); do
+	[ -n "${known[$package]-}" ] || { echo "debian/control needs $package, which run does not install"; bad=1; }
+done
 [ ${#package_of[@]} -gt 60 ] || { echo "only ${#package_of[@]} programs were found in the scripts"; bad=1; }
 [ "$bad" = 0 ] && echo "${#package_of[@]} programs that the scripts call come with packages that are installed"
 exit "$bad"
