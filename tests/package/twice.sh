@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The packages are the same byte for byte wherever and whenever they are built: built twice as Debian builds them, in folders
-# with names of another length, at other times of the clock, with another umask, locale, time zone and number of jobs.
+# with names of another length, at other times of the clock, with another umask, locale, time zone and number of jobs. And
+# lintian finds nothing in any of them, the source package included.
 # usage: twice.sh SOURCE_DIR FOLDER
 set -u
 source=$1 folder=$2
@@ -35,6 +36,14 @@ for package in "$folder"/one/*.deb "$folder"/one/*.tar.xz "$folder"/one/*.dsc; d
 		echo "FAILED: ${package##*/} is not the same"
 	fi
 done
+if command -v lintian >/dev/null; then
+	if found=$("$(dirname "$0")/lintian.sh" "$folder"/one/*.changes); then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		echo "FAILED: lintian: $found"
+	fi
+else
+	echo 'SKIPPED package twice lintian: it is not installed (Debian package lintian)'
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -ge 3 ] || exit 1
 rm -rf "$folder"
