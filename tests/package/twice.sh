@@ -29,7 +29,7 @@ log=$folder/another-place/two.log
 } >"$log" 2>&1 || failed "$log"
 
 passed=0 failed=0
-for package in "$folder"/one/*.deb "$folder"/one/*.tar.xz "$folder"/one/*.dsc; do
+for package in "$folder"/one/*.deb; do
 	other=$folder/another-place/two/${package##*/}
 	if cmp "$package" "$other"; then passed=$((passed + 1)); else
 		failed=$((failed + 1))
@@ -45,5 +45,5 @@ else
 	echo 'SKIPPED package twice lintian: it is not installed (Debian package lintian)'
 fi
 echo "$passed passed, $failed failed"
-[ "$failed" = 0 ] && [ "$passed" -ge 3 ] || exit 1
+[ "$failed" = 0 ] && [ "$passed" -ge 2 ] || exit 1
 rm -rf "$folder"
