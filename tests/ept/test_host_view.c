@@ -475,6 +475,11 @@ START_TEST(test_ept_host_age_without_a_page)
 	ck_assert_int_eq(hs_view_age(view, &err), 0);
 	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
 	ck_assert_int_eq(s[3].accessed, HS_NO);
+	/* Nothing has run since the ageing: nothing was accessed. Until something has. */
+	ck_assert_int_eq(s[4].accessed, HS_NO);
+	vg_touch(&guest, some, 1, false);
+	ck_assert_int_eq(hs_view_sample_huge(view, 0, NR_HUGE, s, &err), 0);
+	ck_assert_int_eq(s[3].accessed, HS_NO);
 	ck_assert_int_eq(s[4].accessed, HS_UNKNOWN);
 	close_view();
 }
