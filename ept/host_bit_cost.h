@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What clearing accessed bits costs the guest: each entry that it uses again is walked and marked anew. On bare metal
  * that is a fraction of a microsecond; where the host is itself a guest whose hypervisor keeps shadow page tables, each

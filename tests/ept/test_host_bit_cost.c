@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How often a guest's accessed bits may be cleared, by what that costs it. */
 #include "hs_test.h"
 
