@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which processes share one address space. A process id does not name one: vfork, posix_spawn and clone(CLONE_VM) make
  * processes of their own that run in the memory of another (QEMU's -run-with async-teardown is such a one). What is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What loading and running a BPF program of ours takes, whichever it is. A program is a file NAME.bpf.c in some
  * folder's bpf/ (cmake/HsBpf.cmake makes NAME.skel.h of it); whoever loads it links libbpf itself:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of this host decides whether BPF programs can be loaded, the sentence for a person when not; its processor. */
 #ifndef HS_BASE_HOST_FACTS_H
 #define HS_BASE_HOST_FACTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Small files of the host (/proc, /sys): one value or one page of text each, read and written whole.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The middle of some measurements. */
 #ifndef HS_BASE_MEDIAN_H
 #define HS_BASE_MEDIAN_H

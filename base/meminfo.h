@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What /proc/meminfo says of the whole host's memory. */
 #ifndef HS_BASE_MEMINFO_H
 #define HS_BASE_MEMINFO_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whether the memory of a process is pinned for good, so that KSM can merge none of it: a device is passed through to
  * it (VFIO by group or by iommufd, vDPA), or most of it is held by long-term pins of another kind (RDMA, io_uring).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What /proc says of a process and of the machine. */
 #ifndef HS_BASE_PROCSTAT_H
 #define HS_BASE_PROCSTAT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * /proc/PID/cgroup names the process's cgroup in each hierarchy: "4:memory:/machine.slice/vm1" where v1 has the memory
  * controller, "0::/machine.slice/vm1" for v2. Where both lines are there, v1 has it (a controller belongs to one

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How much memory a process may still take without harm to itself or to others: the least of what the host has, and of
  * what each memory cgroup above the process has left (v1 and v2). Memory of a process is charged to its cgroup, so a

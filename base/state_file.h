@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Files of the state folder that say what we are about to change, and what was there before, for whoever comes after a
  * crash. What is common to them: how one takes the place of another, and how one names the process that it is about.

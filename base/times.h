@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The clocks of this machine and of this process, in microseconds but for one. (hs/clock.h: a clock that a test can
  * replace.) */
 #ifndef HS_BASE_TIMES_H

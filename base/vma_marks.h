@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * VMAs that are mergeable or watched by a userfaultfd, of one process or of all: read through a BPF iterator
  * (base/bpf/vma_marks.bpf.c) that visits VMAs alone. smaps says the same, but walks all page tables for it, and under

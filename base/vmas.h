@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The VMAs of a process, from /proc/PID/maps (where they are and what they map; cheap) or smaps (their flags as well;
  * it walks the process's page tables, so for rare use). One parser for both.

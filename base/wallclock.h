@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The real clock, which an interrupt by SIGINT or SIGTERM makes end every wait. */
 #ifndef HS_BASE_WALLCLOCK_H
 #define HS_BASE_WALLCLOCK_H

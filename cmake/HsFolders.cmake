@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # hs_folder(NAME sources...): the static library of one folder, hs_NAME. A file of another folder is included by its path from
 # the root ("base/vmas.h"), and tests/frame/includes.sh holds who may include whom.
 function(hs_folder name)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * `lock` guards the pointer `the_guard` with its count; the table is the kernel's.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The watch on what VMMs do with dirty logging while we have it on: a BPF program (dirty_log_guard.bpf.c) and its table
  * of watched slots. Both are pinned in the BPF file system while the table is in use, so that the watch goes on when we

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ageing: clearing the accessed bits of the whole guest.
  *
@@ -32,7 +33,7 @@
  * at most a twentieth of the time. The guest pays as well, for each entry that it uses again (host_bit_cost.h): so what
  * it had used is counted, and the more that is the longer it is left in peace. When it is not yet time again, nothing
  * is cleared, and what was accessed since the last time counts as accessed now: memory looks hotter than it is, and is
- * left alone rather than shared. Samples of base pages say so (HS_YES_BEFORE).
+ * left alone rather than shared. Samples of base pages say so (HS_VIEW_YES_BEFORE).
  *
  * Locked memory (mlock, QEMU's mem-lock=on) refuses MADV_COLD. Another huge page serves then; when all of them are
  * locked, and whenever else there is a page and no flush, the ageing fails: hot memory must not look cold.
@@ -248,10 +249,10 @@ int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cl
 	if (hs_monotonic_us() < v->next_clear_us[what])
 		return 0;
 	if (what == HS_CLEAR_ANONYMOUS) {
-		if (!hs_host_bit_debt_allows(&v->bit_debt, hs_monotonic_us()))
+		if (!hs_host_bit_budget_allows(&v->bit_budget, hs_monotonic_us()))
 			return 0;
 		if (v->nr_marked)
-			hs_host_bit_debt_add(&v->bit_debt, v->nr_marked, hs_host_bit_cost_ns());
+			hs_host_bit_budget_spend(&v->bit_budget, v->nr_marked, hs_host_bit_cost_ns());
 		v->nr_marked = 0;
 	}
 	start_us = hs_cpu_thread_us();

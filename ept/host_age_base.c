@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The flush that has to follow clear_refs (host_age.c), where nothing is mapped huge that could serve: by two base
  * pages.

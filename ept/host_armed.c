@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory that a userfaultfd is registered with: a VMM's background snapshot, its dirty tracking (write protection,
  * WP_ASYNC), an incoming postcopy migration. What happens to such pages is reported to somebody, or tracked by

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The kernel's direct map: physical memory as one stretch of kernel addresses. Page-table entries hold physical
  * addresses, so whoever wants to follow them has to know where that stretch begins.

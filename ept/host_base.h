@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where the kernel maps physical memory, found by trial. Pure: how a guess is tried comes from the caller. */
 #ifndef HS_EPT_HOST_BASE_H
 #define HS_EPT_HOST_BASE_H

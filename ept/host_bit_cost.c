@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "host_bit_cost.h"
 
 #include <pthread.h>
@@ -59,18 +60,18 @@ uint32_t hs_host_bit_cost_ns(void)
 	return cost_ns;
 }
 
-bool hs_host_bit_debt_allows(struct hs_host_bit_debt *d, uint64_t now_us)
+bool hs_host_bit_budget_allows(struct hs_host_bit_budget *d, uint64_t now_us)
 {
-	const uint64_t paid_us = (now_us - d->as_of_us) / PART;
+	const uint64_t regained_us = (now_us - d->as_of_us) / PART;
 
-	if (paid_us) {
-		d->owed_us -= paid_us < d->owed_us ? paid_us : d->owed_us;
-		d->as_of_us += paid_us * PART;
+	if (regained_us) {
+		d->spent_us -= regained_us < d->spent_us ? regained_us : d->spent_us;
+		d->as_of_us += regained_us * PART;
 	}
-	return d->owed_us < ADVANCE_US;
+	return d->spent_us < ADVANCE_US;
 }
 
-void hs_host_bit_debt_add(struct hs_host_bit_debt *d, uint64_t nr_entries, uint32_t cost)
+void hs_host_bit_budget_spend(struct hs_host_bit_budget *d, uint64_t nr_entries, uint32_t cost)
 {
-	d->owed_us += nr_entries * cost / 1000;
+	d->spent_us += nr_entries * cost / 1000;
 }

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What clearing accessed bits costs the guest: each entry that it uses again is walked and marked anew. On bare metal
  * that is a fraction of a microsecond; where the host is itself a guest whose hypervisor keeps shadow page tables, each
@@ -16,12 +17,12 @@ uint32_t hs_host_bit_cost_ns(void);
 
 /*
  * How often a guest's bits may be cleared, by what it costs the guest: a fiftieth of the time on average, and half a
- * second in advance, for the samples of a fine window. Zeroed: nothing owed.
+ * second in advance, for the samples of a fine window. Zeroed: nothing spent.
  */
-struct hs_host_bit_debt {
-	uint64_t owed_us, as_of_us; /* monotonic */
+struct hs_host_bit_budget {
+	uint64_t spent_us, as_of_us; /* monotonic */
 };
-bool hs_host_bit_debt_allows(struct hs_host_bit_debt *d, uint64_t now_us);
-void hs_host_bit_debt_add(struct hs_host_bit_debt *d, uint64_t nr_entries, uint32_t cost_ns);
+bool hs_host_bit_budget_allows(struct hs_host_bit_budget *d, uint64_t now_us);
+void hs_host_bit_budget_spend(struct hs_host_bit_budget *d, uint64_t nr_entries, uint32_t cost_ns);
 
 #endif

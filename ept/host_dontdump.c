@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The DONTDUMP flag of VMAs ("dd" in smaps), which splitting a mapping changes and changes back (host_mapping.c). What
  * is here knows which flag is right, finds one that was left changed, and puts it back.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel says of page frames, from /proc/kpageflags: one 64-bit word a frame. */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The view over the host's page tables, as its own files share it. See host_view.c for how it works. */
 #ifndef HS_EPT_HOST_INTERNAL_H
 #define HS_EPT_HOST_INTERNAL_H
@@ -53,7 +54,7 @@ struct hs_host_view {
 	bool armed_unknown; /* could not be read: all count as armed */
 
 	uint64_t next_clear_us[HS_CLEAR_REFS_NR]; /* not before that (host_age.c) */
-	struct hs_host_bit_debt bit_debt;
+	struct hs_host_bit_budget bit_budget;
 	uint64_t nr_marked; /* entries that were accessed at the last sample of all */
 	bool old;           /* the last ageing cleared nothing: it was too early */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which memory of a process is guest memory, from /proc/PID/maps.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which of a process's VMAs are guest memory. */
 #ifndef HS_EPT_HOST_REGIONS_H
 #define HS_EPT_HOST_REGIONS_H

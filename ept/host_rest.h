@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Whether a process has rested: no thread in its address space ran since a certain moment, by what the scheduler
  * counts. What has not run has accessed nothing, whatever the processors have cached.

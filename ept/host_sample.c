@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the tables mean: the state of each huge page, accessed bits, page frames.
  *
@@ -177,7 +178,7 @@ int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, str
 			out[i].nr_accessed = 0;
 		}
 		if (v->old && out[i].accessed == HS_YES && out[i].state != HS_MAP_HUGE)
-			out[i].accessed = HS_YES_BEFORE;
+			out[i].accessed = HS_VIEW_YES_BEFORE;
 		hs_bit_put(v->cold, first + i, out[i].state == HS_MAP_HUGE && out[i].accessed == HS_NO);
 	}
 	if (nr == view->nr_huge)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The view over the host's page tables: right for guests whose memory the process itself touches, be it a VMM with
  * software emulation or any other process that opted in. (A KVM guest's accesses go through nested tables, which have

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How small a piece of a process's memory may be and still count as guest memory, where nobody has said it.
  *

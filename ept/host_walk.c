@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loads the page-table walk (host_walk.bpf.c) and runs it.
  *

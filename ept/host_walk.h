@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The loaded BPF program that reads page tables: one for the whole process, shared by all views and counted. Calls may
  * come from any thread; one run at a time goes through the program's request table, under a lock.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* `lock` guards the program's tables, and the pointer `the_walk` with its count. */
 #include "kvm_walk.h"
 

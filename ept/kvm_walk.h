@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The loaded BPF program that looks into KVM's description of a virtual machine: one for the whole process, loaded when
  * the first guest under KVM is opened, shared by all views and counted. Calls may come from any thread.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ageing of nested entries: what makes the next access to a page visible again.
  *

@@ -1,6 +1,6 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Splitting nested entries, and nothing else: the host's huge page and all that the kernel keeps of it stay as they
- * are.
+ * Splitting nested entries, and nothing else: the host's huge page, and what the kernel keeps of it, stays as it is.
  *
  * While dirty logging is on for a memory slot, KVM maps each page that is touched anew by a base entry. So a huge page
  * is split by switching logging on and dropping its entry (nested_age.c); the next touches come back as base entries,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Dropping the nested entries of chosen ranges, and ageing by it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the bits of KVM's nested page-table entries say (arch/x86/kvm/mmu/spte.h); pure, so that tables of cases can
  * test it. On AMD (NPT) they are those of ordinary page tables, on Intel (EPT) their places differ; the bits that KVM

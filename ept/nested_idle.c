@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ageing of nested entries by /sys/kernel/mm/page_idle/bitmap: it clears accessed bits where they are, and the guest
  * has no fault for it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The view over KVM's nested page tables, as its own files share it. See nested_view.c for how it works. */
 #ifndef HS_EPT_NESTED_INTERNAL_H
 #define HS_EPT_NESTED_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the nested tables say of accesses. A huge page may be mapped at several guest-physical addresses, and there may
  * be several sets of tables (system management mode has its own): an access through any of them counts.

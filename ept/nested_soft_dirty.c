@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ageing of nested entries by clear_refs 4 (soft dirty), where the kernel has nothing that takes a range.
  *

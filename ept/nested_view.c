@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The view over KVM's nested page tables (NPT on AMD, EPT on Intel): right for guests under KVM, whose accesses leave
  * no trace in the host's page tables.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From a process to its virtual machine: the descriptor, struct kvm, the slots that say where guest memory is.
  *

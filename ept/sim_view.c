@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The simulated guest through the view contract. Numbers out of range do not get here: the dispatchers see to it. */
 #include "sim_view_internal.h"
 

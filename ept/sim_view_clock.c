@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Simulated time: passes when somebody sleeps, and the guests run in it. */
 #include "sim_view_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The simulated guest from inside and behind the view's back: accesses, contents, merging, what goes wrong. */
 #include "sim_view_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The simulated guest's own: shared by the view's side (sim_view.c) and the guest's side (sim_view_guest.c). */
 #ifndef HS_EPT_SIM_VIEW_INTERNAL_H
 #define HS_EPT_SIM_VIEW_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The dispatchers: what every view's callers may rely on is checked here once. Results are cleared before an
  * implementation fills them, so that after an error they say unknown, and numbers out of range never reach it.

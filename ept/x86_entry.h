@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the bits of x86-64 page-table entries say; pure, so that tables of cases can test it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Digests of base pages: the secret key, the choice of the kernel, and the walk over a huge page's buffer.
  *

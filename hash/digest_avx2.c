@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The digest for machines with AVX2. One page goes through the xxHash library; several go through the loop below, which
  * computes the same XXH3-128 of exactly 4096 bytes for some pages at once. Two things make it faster than the library

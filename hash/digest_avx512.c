@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The digest for machines with AVX-512: the xxHash library, compiled with -mavx512f. */
 #include "digest_library.h"
 

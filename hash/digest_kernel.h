@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One digest, several instruction sets: each kernel is the same function compiled for other machines. Which one runs is
  * decided when the program starts (digest.c), so that one build serves every x86-64 host.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A digest kernel made of the xxHash library alone, inlined so that it is compiled for the instruction set of the file
  * that includes it. XXH_INLINE_ALL makes every function of the library static: copies for several instruction sets can

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The digest for every x86-64 machine: the xxHash library with the instructions that all of them have. */
 #include "digest_library.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory of the index. It grows in small even steps, never by doubling: the promise of 16 bytes a page holds right
  * after a step as well as before it. Slabs and segments are reserved whole but the kernel gives their pages one by one

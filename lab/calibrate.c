@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Calibration, the part that needs no privileges: on this process's own memory. Each constant is the median of several
  * measurements.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calibration's own: what its two files share. */
 #ifndef HS_LAB_CALIBRATE_H
 #define HS_LAB_CALIBRATE_H

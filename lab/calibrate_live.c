@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Calibration on processes: the host view reads, ages and samples two children, and the merge engine lets ksmd merge
  * them, with the code that runs in production. Everything is given back when it ends.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-lab calibrate: what things cost on this machine. */
 #include "lab.h"
 

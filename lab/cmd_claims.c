@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-lab claims: the comparison that HugeScope's paper makes of page sharing, in its shape, on simulated guests: skewed
  * ones, unskewed ones, and skewed ones with nothing to share, which cost what tracking costs and nothing else.

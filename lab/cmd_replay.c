@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-lab replay: a recorded trace, twice. First exactly: the pipeline gets the recorded answers to the recorded calls,
  * and has to decide as it did. Then as guests of the lab, with every policy.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-lab run: policies side by side on one host. */
 #include "lab.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-lab scenarios: what is built in, to run as it is or to begin a file of one's own with. */
 #include "lab.h"
 

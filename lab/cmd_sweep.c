@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-lab sweep: what one setting of hs-share after the other does to saving, slowdown and CPU time. */
 #include "lab.h"
 

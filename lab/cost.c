@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The constants' names, and their file. */
 #include "cost.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What things cost, on one machine: measured there by `hs-lab calibrate`, kept in a JSON file, printed with every
  * result. Nothing here has a default: a constant that was not measured is NAN, and so is each figure that would need

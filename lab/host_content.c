@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Contents: drawn for runs of neighbouring pages from what the scenario says, and counted.
  *

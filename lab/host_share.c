@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is shared, and what that saves. One rule: n merged pages of one content in one trust group need one frame (none
  * when the content is zero), so the first one merged saves nothing and each further one a frame. Counts follow each

@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The report: one HTML file, plots inside, that opens without a network. */
 #include "lab.h"
 
+#include <hs_version.h>
 #include <inttypes.h>
 #include <math.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Many runs at a time: each in a process of its own, which sends lines of progress and then its result through a pipe.
  * Parent and child are one program, so the result is sent as it lies in memory.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-lab's commands: each parses its options, runs the lab, prints. Exit status: 0 done, 1 it failed (standard error
  * says what and the way out), 2 wrong use.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The host's life: guests, groups, time. */
 #include "trace_host.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lab's host: guests as simulated views (hs/sim_view.h), their contents and what is shared of them, the work that
  * they do in simulated time, and a count of everything that costs.

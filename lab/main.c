@@ -1,5 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-lab: its commands. */
 #include "lab.h"
+
+#include <hs_version.h>
 
 const char *argp_program_version = "hs-lab " HS_VERSION;
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Plots as SVG, written by hand: three kinds, no library, nothing to load. Each stands alone and inside the report. */
 #include "lab.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a policy runs under when nothing else is said. */
 #include "policy.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The contract of the lab's policies. A policy is one file: it is started on a host, does one unit of work after the
  * other, each of which sleeps on the host's clock, until the clock says that the run is over. It sees the guests

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random numbers that follow from a seed and a place, so that no order of asking changes them. */
 #ifndef HS_LAB_RANDOM_H
 #define HS_LAB_RANDOM_H

@@ -1,7 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Results as a table, as JSON and as CSV, and the files that were asked for. */
 #include "lab.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One run: one policy on one host, and what came of it. */
 #ifndef HS_LAB_RUN_H
 #define HS_LAB_RUN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios: one table of keys, which the file's reader and the command line have in common. */
 #include "scenario.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A scenario: what the lab's host is made of. Read from an INI file or one of those built in. All randomness follows
  * from the seed: the same scenario is the same host, access for access.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The scenarios that are built in. docs/lab.md says what each is for. */
 #include "scenario.h"
 

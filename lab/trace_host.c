@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A trace, read as a whole into what the lab needs of it. */
 #include "trace_host.h"
 

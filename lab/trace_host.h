@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests of the lab made from a recorded trace (hs/trace.h): their contents as they were read, and in each coarse round
  * which huge pages were accessed. What the trace does not hold is filled in with care:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The work of a guest from a trace: what was accessed when, and which contents changed. */
 #include "trace_host.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What guests do, huge page by huge page instead of access by access.
  *

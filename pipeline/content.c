@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Contents: which base pages are read and digested when, and which of them are identical.
  *

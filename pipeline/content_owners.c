@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which trust group owns which content: the table of hs/owners.h, filled from what pages really hold.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What may be merged early: cold memory of guests that are new, while the rest of the first window is still looked at.
  *

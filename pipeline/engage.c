@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The merge engine comes and goes with the mode, while the guests stay. */
 #include "pipeline_internal.h"
 

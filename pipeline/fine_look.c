@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fine look: which hot huge pages the fine phase looks into, and what becomes of its results.
  *

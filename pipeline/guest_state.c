@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest's state: how it is set aside for a cycle, found gone, forgotten and freed. Called from every stage, so it
  * calls none.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pipeline's guests: how one is taken in, gets a new view, is unshared on demand, and is let go.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is wanted is merged: one run of the merge operations over all guests, in the order that hs/merge_ops.h gives.
  */

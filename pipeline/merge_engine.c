@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The merge engine of share/ as a table of merge operations: each call is passed on. */
 #include "pipeline_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls of the pipeline's table of merge operations, and what is done where an operation is missing. */
 #include "pipeline_internal.h"
 

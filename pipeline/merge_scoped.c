@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Two ways to save, and each guest has the one that its scope allows: the merge engine, or zero pages alone.
  *

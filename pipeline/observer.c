@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reports to the observer what the pipeline does. Nothing here costs anything where there is none. */
 #include "pipeline_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What it would take to end all sharing at once is overcommitted: each shared page would need a frame of its own, and
  * guests that all become busy ask for it without asking us. So it may be no more than a share of what is available, by

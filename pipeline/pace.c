@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How fast the pipeline works, and how far it has come: the cap on our thread's CPU time, and progress for who asked.
  */
 #include "pipeline_internal.h"

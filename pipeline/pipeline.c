@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pipeline's life: guests come and go, a cycle runs through the stages.
  *

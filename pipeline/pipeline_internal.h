@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is known of one huge page, put together for the policy. */
 #include "pipeline_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What ksmd refuses: base pages that are wanted, proven identical, and not merged by bursts that settled. Somebody
  * holds their frames (a device, io_uring, a pipe), or they are on another node than their copies while

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the pipeline knows, counted for reports. */
 #include "pipeline_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of what is reported. Rows stand as the JSON has them. */
 #include "hs/report_fields.h"
 

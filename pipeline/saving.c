@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What sharing saves, or would save: for each content one frame stays, all other pages that hold it go.
  *

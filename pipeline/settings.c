@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of settings. What each does stands with the members; docs/configuration.md has the reasons at length. */
 #include "hs/settings.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A note of which mappings are split for a look, one file a guest and an owner, who looks at it, in the state folder. A
  * fine window lasts a second or two; when we are killed in it, the guest is unharmed but walks one more level of page

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How a session begins: steps 1 to 3 of session.c, and all that is looked at before a thread is touched.
  * Whatever is not surely right ends here, with nothing changed.

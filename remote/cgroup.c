@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Is a process frozen by a cgroup (docker pause, systemctl freeze, virsh with the LXC driver)? Such a process looks
  * asleep. Under version 2 of cgroups it even stops for ptrace, but never makes a call; under version 1 it does neither.

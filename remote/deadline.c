@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Time. One guest that makes no progress (frozen in the midst of a call, stuck in a driver, out of its CPU quota,
  * always on a stack of its own making) must not hold up what is done for all others. So:

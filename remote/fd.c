@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a descriptor of the guest is, as far as it decides how a call that waits on it takes an interruption. Files that
  * are not known to restart such a call are unknown: a FUSE file system is notified of the interruption, a driver may

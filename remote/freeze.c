@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Calls while the whole process stands still, and with it each other process that runs in its address space (vfork,
  * clone(CLONE_VM), QEMU's async-teardown): what holds of the memory has to hold against their threads as well.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where in the guest's process a call can be made from: code that is there already, and memory that is surely free.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which thread of the guest is asked. Without touching any: the kernel says what each is blocked in, and a thread that
  * waits in a call that restarts by itself notices nothing. One that runs is asked only when none waits, and one that

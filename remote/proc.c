@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * /proc of the guest. Everything is opened relative to the folder that was opened first, which goes stale with the
  * process: a pid that is used again is never taken for the guest.

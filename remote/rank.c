@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How well a thread suits, from what it is blocked in. Pure.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The public calls: opening with its early refusals, and what is known before a thread is touched. */
 #include <elf.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What an interrupted system call needs. Pure: registers in, registers out.
  *

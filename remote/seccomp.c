@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a thread's seccomp filters would say to a call that it has not made yet. A filter can answer a call by killing
  * the process: so no call is made that was not first put to every filter of the thread, with the very number,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One hold of one thread of the guest: attach, calls, detach. At every instant of it our process may die, and the
  * thread goes on by itself. The order of steps, and what each is for:

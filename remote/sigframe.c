@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The signal frame that brings a thread back to itself, as the kernel would have written it for a handler that is about
  * to return: registers, signal mask, extended state. Only the alternate signal stack is left out on purpose: its flags

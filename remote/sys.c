@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the remote part asks of the kernel, in one table: a test puts another in its place, which fails where the test
  * says to, and does the rest by this one.

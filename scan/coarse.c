@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The coarse phase: one bit a round for each huge page, and what follows from the last R of them. */
 #include "hs/scan.h"
 
@@ -68,7 +69,7 @@ static void record(const struct hs_coarse *c, struct hs_coarse_record *r, const 
 	}
 	r->nr_present = s->nr_present;
 	/* What was seen accessed then, and was not cleared since: this round says nothing of it. */
-	if (skip || (s->accessed == HS_YES_BEFORE && r->nr_known && (r->history & 1)))
+	if (skip || (s->accessed == HS_VIEW_YES_BEFORE && r->nr_known && (r->history & 1)))
 		return;
 	r->nr_accessed = s->nr_accessed;
 	r->history = (r->history << 1) | (s->accessed >= HS_YES);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fine phase: which base pages of hot huge pages are hot. Here: what goes into which window.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way back to huge mappings: the look before it, and the list of what has to be tried again. */
 #include "fine_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fine phase's own: shared by what goes into windows (fine.c), the window (fine_window.c), the way back to huge
  * mappings (fine_back.c), and what ageing takes (fine_ageing.c).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The policy: what to do with one huge page. A pure function; the whole rule with every threshold is in docs/policy.md.
  *

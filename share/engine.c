@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The merge engine. It marks as mergeable only what is known to be identical and cold, lets ksmd run until that is
  * merged, stops it, and reads from the page frames what came of it.

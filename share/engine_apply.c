@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Makes a guest's marks what is wanted, by as few calls as the difference allows, calls of one kind together. The
  * calls are checked against the guest's budget of VMAs first (engine_budget.c).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How many VMAs a guest's marks are, and how many they may be.
  *

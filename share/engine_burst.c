@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A burst: ksmd runs until what is marked has been merged as far as it can be.
  *

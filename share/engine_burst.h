@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A burst that is under way, between the file that runs it (engine_burst.c) and the one that watches it
  * (engine_watch.c).

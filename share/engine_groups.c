@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Trust groups. KSM has one tree for the whole host, so that two groups are kept apart by never having one content
  * mergeable in both. Whose a content is, whoever plans has to know (hs/owners.h); here pages are barred that hold what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engine's guests: how one comes and leaves, what is wanted of its memory, and how much memory it may take.
  */

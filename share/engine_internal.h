@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The engine's own structures, shared by its files. All of it belongs to the one thread that drives the engine.
  */

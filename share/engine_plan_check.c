@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The invariant that ksmd runs under: what is mergeable on this host is exactly what we marked. It is asked of the
  * kernel, address space by address space (mergeable.h), before a burst, each second in it and after it, because memory

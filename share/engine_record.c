@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Keeps a guest's record of marks (mark_record.h) in step with what the engine does.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Huge pages are split before ksmd comes to them, from outside (hs_view_split_page), once their marks are on record.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pages that may not stay mergeable, and that cannot be unmerged now: their content is another group's, they are on a
  * frame of KSM's, and there is no room to give them one of their own. Nobody else is to wait for that. What is on such

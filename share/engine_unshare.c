@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Back to huge pages, in steps of at most STEP huge pages. A step needs memory: a frame for each base page that loses
  * its sharing, and a huge page to copy into; how much there is, on the host and in every cgroup above the guest, is

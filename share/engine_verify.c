@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is really shared: read from the page frames, never from what was asked for.
  *

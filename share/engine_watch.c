@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is seen of a burst that is under way, and when it is over. See the head of engine_burst.c.
  *

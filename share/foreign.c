@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whose memory is mergeable, of others; and what of our own an earlier life left in a process. */
 #include "hs/share.h"
 

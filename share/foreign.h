@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of mergeable memory that is not ours. */
 #ifndef HS_SHARE_FOREIGN_H
 #define HS_SHARE_FOREIGN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Order, and what each step closes. Taking: look, record, take; a crash after the record and before the call makes the
  * next engine set a mark that is there already, which is nothing. Giving back: call, then remove the record; a crash in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Mergeable memory of others, claimed: made unmergeable inside its process for as long as the engine lives, and
  * mergeable again after it. What was taken stands in a file of the state folder, written before it is taken, so that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What processes share by our marks, whoever follows it now: the records name them, the kernel says how much it is. */
 #include <dirent.h>
 #include <errno.h>

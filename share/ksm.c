@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * KSM's owner: one process a host, and whatever it changes is given back, by itself or by the next one.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the parts of KSM's owner share with one another and with the engine: knobs, the state file, bursts.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What KSM says of itself, and the CPU time of its thread. */
 #include "ksm.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * KSM's knobs: read all, set back all, in the order that the kernel needs.
  *

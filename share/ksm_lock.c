@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lock of KSM's owner: flock on ksm.lock, at one place of the host whatever state folder an owner has. The kernel
  * lets it go with the process that has it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The state file: what KSM's knobs were, and what we set them to, for whoever comes after a crash.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The ledger: what was asked for, what is so, what it saves, and what it costs.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What we marked in a process, on record: a file of the state folder, marks-PID, on the disk before the first mark is
  * made.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What ksmd would merge if it ran now: every mergeable VMA of the host, and every one that a userfaultfd watches (ksmd
  * would take its marks away). Asked of the kernel by a BPF iterator over all VMAs, which takes a millisecond or so;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From wanted base pages to mergeable runs under a budget of VMAs. Pure: no clock, no file, no guest.
  *

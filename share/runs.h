@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs of set bits in the 512-bit set of a huge page: what the planner and the engine walk by.
  */

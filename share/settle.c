@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A pass that merges nothing any more costs as much as one that merges: ksmd searches its trees for each page without a
  * copy, at every pass. So a burst ends when its pages are merged, wherever ksmd is in its pass then.

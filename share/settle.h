@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * When a burst has merged what it was to merge: a pure function of the kernel's count of merged pages.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which huge pages were split for their zeros: a file of the state folder, zeros-PID, bound to the process and put in
  * place as all of them are (base/state_file.h). */
 #ifndef HS_SHARE_ZERO_RECORD_H

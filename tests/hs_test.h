@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What suites share: the main function's body, and a look at a process's memory. A suite is one Check runner; test
  * names spell the path (test_scan_policy_hot_bloat). A suite that needs what the machine lacks returns

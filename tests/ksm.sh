@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs a suite that uses KSM, and leaves the machine as the suite found it however that ends: the settings of KSM and of huge
 # pages are put back, what the suite has started is ended. There is one KSM for all: a suite that is interrupted, killed or
 # broken in the middle of a burst must not leave ksmd running for those after it.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # All tests: the release build's suites, the unit suites under the address and undefined-behaviour sanitizers, the fuzz
 # targets for some seconds each, and a build with clang. Prints each suite's closing line and what was skipped, with the reason.
 #

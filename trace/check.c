@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a record has to be: asked of each one that is written and of each one that was read. */
 #include "trace_internal.h"
 
@@ -31,7 +32,7 @@ static const char *check_huge_samples(const struct hs_trace_record *r, uint32_t 
 	for (size_t i = 0; i < r->nr; i++) {
 		const struct hs_huge_sample *h = &r->u.huge.samples[i];
 
-		if (h->state > HS_MAP_PARTIAL || h->accessed > HS_YES_BEFORE || h->nr_present > HS_BASE_PER_HUGE ||
+		if (h->state > HS_MAP_PARTIAL || h->accessed > HS_VIEW_YES_BEFORE || h->nr_present > HS_BASE_PER_HUGE ||
 		    h->nr_accessed > h->nr_present)
 			return "a huge page's sample is out of its range";
 	}

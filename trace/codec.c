@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers, texts and sets as bytes. */
 #include "trace_internal.h"
 

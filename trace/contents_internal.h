@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Numbers for contents: the same for equal digests, from 1 in the order of first sight. */
 #ifndef HS_TRACE_CONTENTS_INTERNAL_H
 #define HS_TRACE_CONTENTS_INTERNAL_H

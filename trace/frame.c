@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A record's frame: its type, its length and what every record has. What is in it: kinds.c. */
 #include "trace_internal.h"
 

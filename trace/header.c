@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The header as pairs of name and value: a later version can add some, and one that reads an older file finds out which
  * are missing. First the facts of the run, then the pipeline's settings, by their table.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What each kind of record holds, as bytes: writing and reading side by side. Reading takes care of bounds, so that
  * nothing is written outside of the room; whether what was read makes sense is asked by check.c. Kinds in which the

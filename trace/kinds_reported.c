@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* As kinds.c, of the kinds in which the pipeline reports what it learnt and decided, and what is shared of it. */
 #include "trace_internal.h"
 

@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline_trace.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <time.h>

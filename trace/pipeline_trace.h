@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recording a pipeline, and replaying a trace through one: what both ends of a trace have to agree on. The views and
  * the clock are in hs/record.h.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading a trace. A block is checked as a whole before anything in it is looked at, so a damaged file is reported as
  * such, with the block's place; but a checksum is no proof of good will, so records are read as if anybody had written

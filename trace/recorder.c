@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The recording view: each call goes to the guest's own view first, then what it answered is written down. So the
  * records stand in the order of the answers, which is the order in which the pipeline learnt of them.

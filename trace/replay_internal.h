@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Of a replay, what its views have in common with it: the record ahead, and how the replay ends. replay.c drives, and
  * reports what was decided and shared; replay_view.c answers the calls of the views.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The replay view: a call takes the next record of a call, which has to be the same one, of the same guest, with the
  * same arguments.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The trace's own, for its files alone: numbers and sets as bytes, records as bytes, and the frame of a block. What the
  * bytes mean stands in docs/trace-format.md; reading and writing of each record stand side by side in kinds.c and

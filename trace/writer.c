@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writing a trace: records are gathered into blocks, each compressed and checked by itself. */
 #include "trace_internal.h"
 

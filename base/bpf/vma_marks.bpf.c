@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Goes over the VMAs of all processes (or of one, as the iterator's link says) and writes down those that are mergeable
  * or watched by a userfaultfd, in whatever mode: missing pages, write protection (synchronous or not), minor faults.
@@ -13,7 +14,7 @@
 
 #include "vma_marks_abi.h"
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define VM_MERGEABLE 0x80000000UL /* the same in all kernels from 2.6.32 on */
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What vma_marks.bpf.c writes, one after the other, for who reads the iterator. */
 #ifndef HS_BASE_BPF_VMA_MARKS_ABI_H
 #define HS_BASE_BPF_VMA_MARKS_ABI_H

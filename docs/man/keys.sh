@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Makes hs-share.conf.5: the template, and in the place of @HS_CONFIG_KEYS@ every key that hs-shared knows, a section each
 # and in it an item each. usage: keys.sh HS_SHARED TEMPLATE >PAGE
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Watches the system calls that a VMM makes on its virtual machine, for one question: does it use dirty logging while
  * we have it on? KVM itself keeps no trace of that: to switch logging on where it is on already changes nothing.
@@ -8,7 +9,7 @@
 
 #include "dirty_log_guard_abi.h"
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* What the BPF program that watches a VM's dirty logging and its loader share. */
 #ifndef HS_EPT_BPF_DIRTY_LOG_GUARD_ABI_H
 #define HS_EPT_BPF_DIRTY_LOG_GUARD_ABI_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reads pages of another process's page tables, through the kernel's direct map of physical memory. Started by
  * host_walk.c with bpf_prog_test_run, runs in the context of the caller, changes nothing.
@@ -14,8 +15,8 @@
 
 #include "host_walk_abi.h"
 
-/* The kernel offers bpf_probe_read_kernel to programs that say "GPL" here. */
-char LICENSE[] SEC("license") = "GPL";
+/* The kernel offers bpf_probe_read_kernel to programs whose licence, as they say here, is compatible with the GPL. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

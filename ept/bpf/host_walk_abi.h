@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the page-table walk's BPF program and its loader share: a table of requests, filled by the loader, and the
  * answers. Both sides include this after their own definition of __u64, __u32 and __s32.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the BPF programs know of the kernel's own types: just the fields that are read. libbpf moves the offsets to
  * where the running kernel has them. Only what is in kernel 6.1 is used.

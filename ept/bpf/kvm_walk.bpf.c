@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Looks into KVM's description of one virtual machine: its memory slots and the tops of its nested page tables. Started
  * by kvm_walk.c with bpf_prog_test_run; changes nothing. The tables themselves are read by host_walk.bpf.c.
@@ -12,7 +13,7 @@
 
 #include "kvm_walk_abi.h"
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

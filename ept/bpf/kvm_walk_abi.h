@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What the BPF program that looks into struct kvm and its loader share. Both sides include this after their own
  * definition of __u64, __u32, __u16, __u8 and __s16.

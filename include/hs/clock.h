@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Time as the stages see it, so that a simulated guest can run on simulated time and an operator's Ctrl-C ends a wait.
  */

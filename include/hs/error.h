@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The one shape of error: a function returns 0 or -errno; where a person will read the cause it also takes a
  * `struct hs_error *` (may be NULL) and writes one sentence that names the thing that failed and the way out.

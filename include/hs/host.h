@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the host's files are. Every path below /proc, /sys and the state folder comes from here, never from a literal,
  * so that a test can point a stage at a tree of its own.

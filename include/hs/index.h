@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Digests of base pages, and the index of cold pages across guests. The index sees digests and page numbers, never a
  * guest's memory: an equal digest is a hint, the bytes are compared before anything counts as identical, by its users

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The table of merge operations: what becomes of the pipeline's decisions. Nothing above this header knows which table
  * it has.

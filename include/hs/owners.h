@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which trust group owns a content. KSM has one tree for the whole host: two groups are kept apart by never having one
  * content mergeable in both. The table sees keys of contents and numbers of groups, no guests and no pages; every

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The policy: a pure function from what is known of one huge page to what to do with it. No clock, no memory of its
  * own.

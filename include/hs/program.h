@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A program that is made of commands, each with options of its own: hs-share and hs-lab. */
 #ifndef HS_PROGRAM_H
 #define HS_PROGRAM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recording a run of the pipeline, and replaying it. A recording view is put around a guest's own view, passes every
  * call on, and writes down what it answered: the trace is of what the pipeline saw, with no second look at the guest. A

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * System calls inside a guest's process, by ptrace, safe against anything: when our process dies at any instant, the
  * guest's thread goes on as if nothing had happened. How, and which race each step closes: remote/session.c.

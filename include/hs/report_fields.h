@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is reported of a guest, of the whole, and of what is shared: one table of the members of the reports, from which
  * the JSON and the metrics are made. A new figure is a member of a report, its counting, and a row.

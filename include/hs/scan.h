@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two phases of looking. Coarse: which huge pages are hot. Fine: which base pages of chosen hot huge pages are hot.
  * Both get a list of what to look at and keep records; what to do with them is the policy's.

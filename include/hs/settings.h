@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pipeline's settings: their record, and the one table that all who take or show them read. From it come the keys
  * of the configuration and their documents, the options of the command line, the settings in a trace's header, and what

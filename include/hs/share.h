@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The merge engine: which base pages are to be shared goes in, what the kernel really shares comes out.
  *

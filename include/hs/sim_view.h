@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A simulated guest: a view whose memory is made up, with page tables of two levels, an accessed bit in each entry and
  * contents of its own. Deterministic; it holds some 4 KiB for each huge page that has content. Everything above the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recorded traces: what a run of the pipeline saw of its guests and what it decided, as a stream of records in a file.
  * The format itself: docs/trace-format.md.
@@ -49,7 +50,7 @@ struct hs_trace_header {
 	uint64_t started_s;              /* seconds since 1970, UTC */
 	uint64_t memory_bytes;           /* of the machine */
 	uint32_t nr_cpus;
-	char program[HS_TRACE_FACT_MAX];    /* "hs-share 0.1.0" */
+	char program[HS_TRACE_FACT_MAX];    /* "hs-share VERSION" */
 	char kernel[HS_TRACE_FACT_MAX];     /* "6.1.0" */
 	char cpu[HS_TRACE_FACT_MAX];        /* the model's name */
 	struct hs_pipeline_config settings; /* those that decisions hang on; a replay with the same makes the same */

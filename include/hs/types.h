@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sizes, page numbers, ranges and the 512-bit set that every stage shares.
  *

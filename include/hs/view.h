@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The view of one guest's memory: what each huge page is mapped as, what was accessed, splitting and restoring of
  * mappings (never of the pages themselves), reading of bytes. Nothing above this header knows which view it has.
@@ -36,11 +37,11 @@ enum hs_map_state {
 };
 
 /* Of base pages: accessed, but the last ageing came too early and cleared nothing, so perhaps before it. */
-enum { HS_YES_BEFORE = HS_YES + 1 };
+enum { HS_VIEW_YES_BEFORE = HS_YES + 1 };
 
 struct hs_huge_sample {
 	uint8_t state;        /* enum hs_map_state */
-	uint8_t accessed;     /* enum hs_tri: any access since the last ageing; or HS_YES_BEFORE */
+	uint8_t accessed;     /* enum hs_tri: any access since the last ageing; or HS_VIEW_YES_BEFORE */
 	uint16_t nr_present;  /* base pages: 512 when huge */
 	uint16_t nr_accessed; /* base pages: 512 when huge and accessed; a table's own count otherwise */
 };
@@ -193,7 +194,7 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
  * kernel holds the guest's mmap lock: so at most a twentieth of the time; and what it costs the guest to use its
  * entries again, a fiftieth of the time on average. When it is too early again, nothing is cleared, and what was
  * accessed since the last time counts as accessed (0 all the same: it errs to hot; the samples of base pages say
- * HS_YES_BEFORE). -ENOTSUP: the host view's guest has locked all of its huge mappings (the text says so), so that what
+ * HS_VIEW_YES_BEFORE). -ENOTSUP: the host view's guest has locked all of its huge mappings (the text says so), so that what
  * is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After an error nothing that is sampled says
  * anything about accesses.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Zero pages alone, without KSM: huge pages that hold base pages of zeros are split from outside, and the kernel frees
  * those zeros (Linux 6.12 and later). Nothing is marked, no call is made inside a guest, and no content is compared

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-share: the service's own pipeline over the simulated views, unchanged: coarse phase, contents, fine phase, policy,
  * index. The merge operations are those of a simulated host: a burst merges what is wanted and has a partner, and takes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ksm_huge: nothing is ever split. Huge pages match whole huge pages, base pages match base pages. A huge page is found
  * by a hash of its 512 contents and compared; as with base pages, it has to be found unchanged in a second pass.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* none: nothing is done. What the others are measured against. */
 #include "lab/policy.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * oracle: knows which base pages are hot, now and in the phase to come, and which will be written in the next minute:
  * it has seen the host's future. It shares every identical base page that is neither, but for those in evenly hot huge

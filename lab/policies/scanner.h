@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A scanner in the way of ksmd, for the rivals: it goes over the candidates again and again, at a rate. A page matches
  * the merged pages of its content at once; else it has to be found unchanged in a second pass before it goes into the

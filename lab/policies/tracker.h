@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The coarse phase, the product's own, over all guests of the lab's host: for the rivals that look at heat. */
 #ifndef HS_LAB_POLICIES_TRACKER_H
 #define HS_LAB_POLICIES_TRACKER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests to the daemon over its UNIX socket. */
 #ifndef HS_SERVICE_CLI_CLIENT_H
 #define HS_SERVICE_CLI_CLIENT_H

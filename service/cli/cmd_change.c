@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The commands that ask the daemon to change something. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * diagnose: through the daemon, which knows its guests; without one, or with another configuration than its own, from
  * here, as well as it goes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-share inspect: one guest's memory, looked at and left as it is. */
 #include "commands.h"
 

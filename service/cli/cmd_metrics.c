@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The metrics as text, for who reads them by hand, and as a file that node_exporter passes on: figures leave the host
  * without a listener of ours.

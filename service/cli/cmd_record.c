@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-share record: writes a trace of what the pipeline sees of the named guests, cycle after cycle, and what it
  * decides. Nothing is merged unless that is asked for.

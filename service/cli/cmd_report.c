@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What sharing saves, or would save, and the look into hot huge pages that makes it exact. Answers of the daemon as
  * tables, as show.c has the others.

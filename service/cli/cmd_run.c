@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-share run: shares the cold memory of the named guests, cycle after cycle, until its time is over or it is
  * interrupted; then puts everything back, or leaves the sharing in place when asked to.
@@ -5,6 +6,7 @@
 #include "commands.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The commands that talk to the daemon. All have --socket and --json; what else each takes stands in the table at the
  * end, from which its help and its checks are made.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-share unshare: undoes what an earlier run left shared, and puts back what a killed one had changed.
  *

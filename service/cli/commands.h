@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-share's commands: each parses its options, drives the pipeline, prints. Every one returns the exit status:
  * 0 done, 1 it failed (standard error says what and the way out), 2 wrong use, 3 the daemon cannot be reached,

@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-share: its commands. */
 #include "commands.h"
 
+#include <hs_version.h>
 #include <stdbool.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The options that the commands which look at processes by themselves have in common: which processes, for how long,
  * and the pipeline's settings, made from the settings' table.

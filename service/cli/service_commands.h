@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The commands that talk to the daemon: their options, and how each answer is shown. */
 #ifndef HS_SERVICE_CLI_SERVICE_COMMANDS_H
 #define HS_SERVICE_CLI_SERVICE_COMMANDS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Answers of the daemon as tables. What is missing in an answer (an older daemon) shows as 0 or nothing. */
 #include <inttypes.h>
 #include <string.h>

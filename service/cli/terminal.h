@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Printing for people: colour where it is wanted, and nothing from a guest's name that a terminal would act on. */
 #ifndef HS_SERVICE_CLI_TERMINAL_H
 #define HS_SERVICE_CLI_TERMINAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-share watch: a live table. On a terminal it has the screen to itself, and gives it back however it ends. */
 #include <errno.h>
 #include <poll.h>

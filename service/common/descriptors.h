@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* File descriptors: each guest takes some, and the endpoint, the state files and undoing must never be without. */
 #ifndef HS_SERVICE_COMMON_DESCRIPTORS_H
 #define HS_SERVICE_COMMON_DESCRIPTORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Looks at the host, one thing after the other; each function below finds one or two. Nothing is changed. */
 #include "diagnose_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What this host can do for us and what stands in the way: kernel features, KSM's state, who else drives it, mergeable
  * memory that is not ours, who else ages pages. Looks and changes nothing; works with and without the daemon.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of diagnose share. */
 #ifndef HS_SERVICE_COMMON_DIAGNOSE_INTERNAL_H
 #define HS_SERVICE_COMMON_DIAGNOSE_INTERNAL_H

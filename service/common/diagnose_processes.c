@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One walk over the processes: who else has a hand in KSM or in accessed bits, and which guests run under KVM. */
 #include "diagnose_internal.h"
 

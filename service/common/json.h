@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The shapes in which the pipeline's records are written as JSON, by the commands and by the endpoint alike. */
 #ifndef HS_SERVICE_COMMON_JSON_H
 #define HS_SERVICE_COMMON_JSON_H

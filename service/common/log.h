@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Logging of the daemon: to standard error, one line each, with the priority prefix (<6>) that the journal understands;
  * on a terminal a word for what needs attention instead.

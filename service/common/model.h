@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the daemon knows, as plain records: filled in by the daemon's main thread, read by the endpoint. No function
  * here looks anything up; what is not known says so.

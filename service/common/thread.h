@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The service's threads, and how one wakes another. */
 #ifndef HS_SERVICE_COMMON_THREAD_H
 #define HS_SERVICE_COMMON_THREAD_H

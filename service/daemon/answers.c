@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Answers that grow with the number of guests are put together on a thread of their own, from a model that the loop's
  * thread fills and lends: with thousands of guests that takes a tenth of a second, in which others would wait.

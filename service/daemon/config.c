@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading the configuration. inih takes the lines apart; what it leaves open is strict here: a key or section that
  * nobody knows, a key given twice, a value out of its range, keys that contradict one another, a line that goes on with

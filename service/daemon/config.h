@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The daemon's configuration: an INI file, all keys optional. The keys, defaults and reasons: docs/configuration.md. */
 #ifndef HS_SERVICE_DAEMON_CONFIG_H
 #define HS_SERVICE_DAEMON_CONFIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The table of keys: all that is known of one stands in one place, and reading, comparing, printing and the documents
  * use it. Those of the pipeline's settings are made from the settings' own table.

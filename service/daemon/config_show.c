@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration as text: what differs between two, and all of one as it would stand in the file. */
 #include "config.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the endpoint, signals and timers ask for: the mode, opting in and out, and undoing. */
 #include "daemon_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The event loop and the order of coming and going.
  *
@@ -9,6 +10,7 @@
 #include "daemon_internal.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The daemon: its event loop's thread knows the guests, the mode and the desired state of each; the scan's thread and
  * libvirt's do what takes time. All of struct hs_daemon belongs to the loop's thread.

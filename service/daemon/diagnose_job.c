@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Diagnose walks all processes of the host, and may have to wait for one of them: it has a thread of its own, one at a
  * time. The thread gets copies of all that it needs, and is done with them before an eventfd reports its end.

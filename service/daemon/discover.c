@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests that rules find among the processes: looked for on a thread of its own, one walk at a time, at an interval.
  * The thread gets copies of all that it needs, and is done with them before an eventfd reports its end; who is a guest

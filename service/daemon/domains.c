@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What libvirt reports of its domains, and which guests they are. */
 #include "daemon_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The endpoint as the configuration has it, and the files of its port for other hosts when they are read again. */
 #include "daemon_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The connections to libvirt: begun, ended, and asked for a domain. */
 #include "daemon_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The lock that keeps a second daemon away from a folder. */
 #include "daemon_internal.h"
 

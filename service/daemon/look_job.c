@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A look into hot huge pages that is asked for: a job of the scan's thread that ends with the cycle which has looked.
  * The report of that moment is kept, since what it found of hot memory is out of date soon, and in mode off the guests

@@ -1,6 +1,8 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* hs-shared: reads the command line and the configuration, and runs the daemon in the foreground. */
 #include <argp.h>
 #include <errno.h>
+#include <hs_version.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>

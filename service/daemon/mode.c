@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The mode from one life of the daemon to the next, over a reboot as well. What was asked for by request is stored,
  * with the mode that was configured then: who edits the configuration afterwards means that, so it counts only while

@@ -1,7 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the daemon knows, put together for the endpoint; and its history. */
 #include "daemon_internal.h"
 
 #include <errno.h>
+#include <hs_version.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>

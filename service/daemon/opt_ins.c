@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What was asked for of processes, so that a restart knows it: one record for each, opt-ins/opt-in-PID in the state
  * folder, so that what a request costs does not grow with the number of guests; in a folder of their own, since the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests that were asked to stay out, whatever a rule says. A guest that a rule finds again after a restart of its own
  * stays out by what names it for good: a domain's UUID, or the name that a rule gives it; over a reboot, too. One that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Mode auto: when memory is short, save. A pure rule, and the two readings it needs. */
 #ifndef HS_SERVICE_DAEMON_PRESSURE_H
 #define HS_SERVICE_DAEMON_PRESSURE_H

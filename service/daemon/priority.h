@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The scan's place among the threads of the host. It gives way to everybody (SCHED_IDLE) as long as the host's
  * processors have moments to spare. Where they have none, giving way would mean to get nothing, for hours, on the very

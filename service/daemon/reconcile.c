@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the scan's thread has of the guests, against what is desired. Everything that happens only changes the desired
  * state; one function, reconcile, compares that with what is and posts the jobs that are missing. So a guest that opts

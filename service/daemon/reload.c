@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration, and the files that it names, read again while the service runs: all of it counts, or nothing. */
 #include "daemon_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The main thread's side of the scan's thread: its start and end, jobs to it, their ends and snapshots from it. */
 #include "scan_thread_internal.h"
 

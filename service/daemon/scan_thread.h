@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The scan's thread: it alone owns the pipeline and all that belongs to it. The main thread gives it jobs and takes
  * snapshots; neither waits for the other.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The scan thread's own structure, shared by its files. */
 #ifndef HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H
 #define HS_SERVICE_DAEMON_SCAN_THREAD_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What lasts over a reboot (the mode that was asked for, guests that are to stay out), written to a disk, which may
  * take its time: on a thread of its own, so that the loop never waits for it, and who asked is answered when it is

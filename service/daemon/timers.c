@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the loop does now and then: the pressure, the history, systemd's watchdog, and asking for time at the end. */
 #include "daemon_internal.h"
 

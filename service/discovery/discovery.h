@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests found by rules: one walk over the processes of the host. It opens each process's folder once, so all that is
  * read is of one and the same process, and reads of most no more than which file they run: 5 us a process. Nothing is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The ready rules, as comments for the example configuration. The reasons are in docs/discovery.md; a test takes the
  * comment signs away and holds them against what each of these VMMs looks like.

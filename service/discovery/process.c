@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is read of one process, and whether it can be believed. */
 #include <ctype.h>
 #include <dirent.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One process, as a walk looks at it: by an open folder of /proc, which stays that process's. */
 #ifndef HS_SERVICE_DISCOVERY_PROCESS_INTERNAL_H
 #define HS_SERVICE_DISCOVERY_PROCESS_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What rules would find, for people. */
 #include <errno.h>
 #include <stdlib.h>

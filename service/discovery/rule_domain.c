@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules for libvirt's domains: by name, and by what an XPath expression finds in their XML. */
 #include <errno.h>
 #include <libxml/parser.h>

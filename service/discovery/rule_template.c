@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Name, group and limit, with placeholders for what the patterns have matched: {cgroup.1} is what stands in the first
  * pair of parentheses of the pattern cgroup, {cgroup} all that it has matched, {metadata} the text that was found

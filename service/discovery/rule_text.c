@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules as the configuration has them: their keys, and reading and writing them. */
 #include <errno.h>
 #include <ini.h>

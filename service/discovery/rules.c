@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules made ready: patterns compiled, owners looked up, and all that is wrong with them named. */
 #include <errno.h>
 #include <pwd.h>

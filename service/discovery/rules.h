@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rules that find guests without a request for each: sections [discover NAME] of the configuration. A rule looks for
  * processes (by executable, command line, cgroup, pid file) or for libvirt's domains (by name, by what their XML says),

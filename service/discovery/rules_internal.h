@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of discovery share: a rule as it is used. */
 #ifndef HS_SERVICE_DISCOVERY_RULES_INTERNAL_H
 #define HS_SERVICE_DISCOVERY_RULES_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A header is read range by range; each range part by part: the type first, then its parameters. */
 #include "accept_header.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The Accept header (RFC 9110, 12.5.1). Pure. */
 #ifndef HS_SERVICE_ENDPOINT_ACCEPT_HEADER_H
 #define HS_SERVICE_ENDPOINT_ACCEPT_HEADER_H

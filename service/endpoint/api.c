@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Routes and shapes. A request that only asks is answered at once; one that changes something is handed to the daemon
  * and answered when that is done. Everything that was sent is checked here, and what is wrong is named.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The endpoint's content: /metrics in OpenMetrics and JSON below /v1/, as docs/openapi.yaml describes it. Routes,
  * checks of what was sent, and the shapes of what is answered; what is done is the daemon's (struct hs_control).

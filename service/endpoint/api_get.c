@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is only asked of the daemon, and answered at once from its model. */
 #include "api_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The history, at most HS_API_HISTORY_MAX points an answer. Without `step` all that was asked for is answered at the
  * finest resolution at which it fits into one answer; with it, page by page: each answer has a cursor to go on from.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the API share. */
 #ifndef HS_SERVICE_ENDPOINT_API_INTERNAL_H
 #define HS_SERVICE_ENDPOINT_API_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What grows with the number of guests: put together on a thread of its own (struct hs_work), and sent as it is. */
 #include "api_internal.h"
 

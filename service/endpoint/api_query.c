@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What stands behind the question mark of a path: what is wrong there is named, and answered with 400. */
 #include "api_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What sharing saves, or would save: by guest, by group, and of the look that was asked for. */
 #include "api_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libmicrohttpd on our loop: its epoll descriptor is one more source, its next timeout one more timer. Each listener
  * (the UNIX socket, each port) is a daemon of the library's, so that each has its own limit of connections.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The endpoint's transport: HTTP/1.1 on a UNIX socket, whose file permissions are the access control, and, when they
  * are configured, read-only on a loopback port, and on a port for other hosts over TLS, where a client has to show a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who is answered at all: decided by a request's headers, before anything of its body is kept. */
 #include "http_internal.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Answers of megabytes: sent a block at a time, so that a client who reads as fast as it is sent does not keep the loop
  * in one call; others are answered in between.

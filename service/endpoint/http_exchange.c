@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections, the requests that come over them, and their answers. An answer that takes its time suspends its
  * connection; nothing waits.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the endpoint's transport share. All of it belongs to the loop's thread. */
 #ifndef HS_SERVICE_ENDPOINT_HTTP_INTERNAL_H
 #define HS_SERVICE_ENDPOINT_HTTP_INTERNAL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The sockets that the endpoint listens on. */
 #include "http_internal.h"
 

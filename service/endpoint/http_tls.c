@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The port for other hosts: what its connections are served with, and how that is exchanged while they go on.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Metrics. What is not known has no sample: a 0 would be a claim. A family is one call of family(), then its samples.
  * The two formats differ in three things: a counter's family is named without _total in OpenMetrics, OpenMetrics has

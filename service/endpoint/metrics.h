@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The model as text for Prometheus. */
 #ifndef HS_SERVICE_ENDPOINT_METRICS_H
 #define HS_SERVICE_ENDPOINT_METRICS_H

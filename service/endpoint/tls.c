@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Keys and what is asked of clients. A secret is taken only from a file that its owner alone may read; of the token
  * nothing is kept but its digest.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the port for other hosts shows, and what its clients have to show: a certificate that a CA of the configuration
  * has signed, a token, or both. Read from files as a whole; read again, it takes the place of the one before.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The main thread's side of libvirt's thread: jobs go to it through a queue and an eventfd, messages come back the same
  * way, in order.

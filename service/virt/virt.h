@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests of libvirt, of one connection; there may be several. All calls of a connection are made on a thread of its
  * own: a libvirtd that hangs or restarts is never felt by the daemon's main thread, nor by another connection. What it

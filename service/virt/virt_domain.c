@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One domain: its state, whether it is opted in, its process, and what in its XML keeps its memory from being shared.
  */
 #include <errno.h>

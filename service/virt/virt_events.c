@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * libvirt's event loop, which is one for the whole process, on a thread of its own; each connection has another thread
  * that makes its calls, so that a libvirt that hangs holds up nobody but itself. What the loop reports goes into a

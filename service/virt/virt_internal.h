@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of libvirt's thread share. */
 #ifndef HS_SERVICE_VIRT_VIRT_INTERNAL_H
 #define HS_SERVICE_VIRT_VIRT_INTERNAL_H

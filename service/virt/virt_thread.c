@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A connection's thread. Its inbox wakes it: for jobs, for what libvirt's loop has reported, and to end.
  */

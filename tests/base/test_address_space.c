@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Address spaces told apart as the kernel does. */
 #include <errno.h>
 #include <sched.h>

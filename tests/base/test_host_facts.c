@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Why BPF programs do not load on a host: the sentence for each cause; what a processor says of itself. */
 #include <errno.h>
 #include <string.h>

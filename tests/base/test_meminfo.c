@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* /proc/meminfo, the kernel's own and made ones. */
 #include <errno.h>
 #include <unistd.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Passthrough is seen in a process's open files and pins: on a made tree, and on a process that has neither. */
 #include "hs_test.h"
 

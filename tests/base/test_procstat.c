@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is read below /proc of processes and of the machine, and what is made of what cannot be read. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How much memory a process may take: the host's, and every cgroup's above it, v1 and v2, from trees of files. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Clocks, and the rest that doubles. */
 #include <time.h>
 #include <unistd.h>

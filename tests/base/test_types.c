@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The 512-bit set: each operation against a plain array of flags, at word borders and with random sets. */
 #include "hs_test.h"
 

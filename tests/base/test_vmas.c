@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The one parser of /proc/PID/maps and smaps. */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A list of VMAs from a text, as if /proc/PID/maps or smaps said it. */
 #ifndef HS_TESTS_BASE_VMAS_TEXT_H
 #define HS_TESTS_BASE_VMAS_TEXT_H

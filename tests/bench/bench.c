@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Measurements and the report. */
 #include <jansson.h>
 #include <stdio.h>

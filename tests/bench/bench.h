@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the benchmarks share: repeated measurements with median and spread, a report as a table for people or as one
  * JSON object for programs, and a process that holds memory to look at.

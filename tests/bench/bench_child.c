@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A process with memory in huge pages. */
 #include <dirent.h>
 #include <errno.h>

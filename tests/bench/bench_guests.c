@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How many guests one service holds: hs-shared observes so many at a time, and is asked meanwhile. What is measured is
  * how soon it answers, from the connection to the last byte: the status again and again, and beside that what grows

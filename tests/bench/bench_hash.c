@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench hash: what a digest costs in the cache, and what reading another process's pages and hashing them costs
  * together, against reading alone. Reading is measured in several pieces of a huge page, since what was read in small

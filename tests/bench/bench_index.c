@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench index: bytes a page, and nanoseconds an operation, at several sizes. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench live: memory saved over time, guests' throughput and tail latency, huge pages kept, CPU time; for no sharing,
  * for KSM, for a rival's policy and for HS-Share, on fresh guests of the same kind, in one run. Every ratio of

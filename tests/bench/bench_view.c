@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench view: the coarse scan (ageing, then a sample of every huge page) of a real process through the host's page
  * tables, the fine phase's steps for each huge page, and reading with digests through the view.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The live comparison: the same guests, once under each rival and once under HS-Share, in one run. */
 #ifndef HS_TESTS_BENCH_LIVE_H
 #define HS_TESTS_BENCH_LIVE_H

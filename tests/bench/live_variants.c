@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The rivals, run for real. "artifact ingens" is the policy of HugeScope's artifact under that name, not Ingens itself:
  * candidates are the base pages of huge pages accessed in fewer than 6 of 10 rounds of 600 ms; hot huge pages are never

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs the benchmarks, or one of them. usage: run-bench.sh [NAME] [OPTION...]; --list names them.
 set -euo pipefail
 keeper=$(dirname "$(readlink -f "$0")")/../ksm.sh

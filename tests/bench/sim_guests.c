@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Makes hs-shared one that sees simulated guests: linked with --wrap=hs_pipeline_add, so that the service, its threads
  * and the pipeline are the real ones, and only the memory behind each process is made up. A third of a guest's base

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Runs hs-share as a user would: a process of its own, its JSON read from its standard output, its CPU time counted. */
 #ifndef HS_TESTS_DEMO_CHILD_H
 #define HS_TESTS_DEMO_CHILD_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The demo: real guests with hot, half-hot and cold memory; hs-share runs on them as on any others; and what the kernel
  * says before and after is printed. It ends as it began: guests ended, nothing left shared, KSM's knobs as they were.

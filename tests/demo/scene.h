@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A scene: several guests, a view of each, and what the kernel says of them. The demo and the live benchmark stand on
  * it. Everything here is read from outside, independently of the service that is being shown.

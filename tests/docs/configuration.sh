@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # docs/configuration.md has a row for each key, with the default and the values that the program has, a reason, and no other.
 # usage: configuration.sh HS_SHARED PAGE
 set -u

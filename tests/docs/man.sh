@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The manual pages name every command, option and key that the programs offer, at their place, and none that they do not.
 # usage: man.sh HS_SHARE HS_SHARED HS_LAB MAN_DIR BUILT_DIR
 set -u

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How long and how often ageing holds a guest's mmap lock. */
 #include <stdio.h>
 #include <string.h>
@@ -90,7 +91,7 @@ START_TEST(test_ept_host_age_is_bounded)
 	for (int round = 0; round < ROUNDS; round++) {
 		ck_assert_int_eq(hs_view_age(view, &err), 0);
 		ck_assert_int_eq(hs_view_sample_huge(view, 0, 1, s, &err), 0);
-		accessed += s[0].accessed == HS_YES_BEFORE;
+		accessed += s[0].accessed == HS_VIEW_YES_BEFORE;
 	}
 	cpu_us = hs_cpu_thread_us() - cpu_us;
 	start_us = hs_monotonic_us() - start_us;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Memory that a userfaultfd is registered with is left alone: not split, not restored, not read, and unknown, with the
  * reason. On real processes.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Finding the direct map on machines that are not this one: the guess is tried by a function that knows the answer. */
 #include <errno.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The flags of page frames that lie anywhere: right for each, and read together where they lie together. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guests that end at any moment, and guests or hosts that cannot be viewed: what is answered then. */
 #include <errno.h>
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the view says of memory that KSM has merged: frames, states, restoring. Runs the host's ksmd for a moment, and
  * gives its knobs back.

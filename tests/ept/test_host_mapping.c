@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Splitting and restoring mappings of real processes, with real calls inside them. */
 #include <errno.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Page frames, bytes, and which memory there is: the view over the host's page tables on real processes. */
 #include <errno.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guest memory from the text of /proc/PID/maps. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the look at KVM finds of a virtual machine of our own, which never runs: its slots, on kernels with one address
  * space (without CONFIG_KVM_SMM) as on those with two. How guests are seen: tests/kvm.

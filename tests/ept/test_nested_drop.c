@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Dropping nested entries of a process that tracks its own writes: by a userfaultfd in asynchronous write-protect mode,
  * as a VMM does for snapshots. Nothing that it has tracked may be lost. (That entries are dropped:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What single entries of KVM's nested page tables say. */
 #include "hs_test.h"
 #include "ept/nested_entry.h"

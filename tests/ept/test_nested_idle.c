@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* When page_idle is not used, and what is said then. (Its use: tests/kvm/test_view.c, on a kernel that has it.) */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The simulated guest behaves as a real one where it matters: tests of everything above stand on it. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What single page-table entries say. */
 #include "hs_test.h"
 #include "ept/x86_entry.h"

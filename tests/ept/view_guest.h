@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest for the view's live suites: a child process with a stretch of private anonymous memory that it leaves alone
  * unless told otherwise, so that a test knows which pages were touched, are there, and what they contain.

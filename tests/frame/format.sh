@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Every C file is as clang-format leaves it. usage: format.sh SOURCE_DIR
 set -eu
 cd "$1"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # After table.awk. Second file: the tree's C files outside tests/, one a line, then its BPF programs; third: "file included" of each
 # quoted include.
 nr_file == 2 {

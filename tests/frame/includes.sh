@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Holds every quoted include of the product against the table of folders (folders.txt), and the table against the tree; and what else
 # a look at the text finds.
 # usage: includes.sh SOURCE_DIR

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # tests/ksm.sh puts the machine's settings back and ends what is left, however a suite ends, and says so.
 # usage: keeper.sh TESTS_DIR
 set -u

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # After table.awk. Second file: the manifest that CMake writes, "library|program|interface TARGET FOLDER", "links TARGET LINKED...";
 # third: what nm says, "D TARGET SYMBOL" for what is defined and "U TARGET SYMBOL" for what is called.
 nr_file == 2 && $1 == "links" {

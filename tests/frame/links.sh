@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Holds the calls between the built libraries against the table of folders (folders.txt): an undefined symbol of one folder's
 # library, or program, that another folder's library defines. usage: links.sh SOURCE_DIR MANIFEST
 set -eu

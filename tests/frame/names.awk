@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # After table.awk. The further files are headers: the functions, tags, typedefs, macros and enumerators that they declare at file level.
 # A name's prefix is its first word (hs_view_, HS_VIEW_), or the longest row of the table that it begins with; it may belong to one folder.
 FNR == 1 {

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Every program that the scripts of the tests call comes with a package that ./run installs by name, or that each Debian
 # machine has: on a fresh machine nothing is skipped, or fails, for want of a package.
 # usage: packages.sh SOURCE_DIR
@@ -22,7 +23,8 @@ words() {
 mapfile -t scripts < <(find tests .ci packaging run ! -path tests/kvm/init.sh \( -name '*.sh' -o -path .ci/run -o -path run \))
 # What is no program here: the scripts' own functions, what bash has itself, and words that only look like one.
 functions=$(sed -nE 's/^[[:space:]]*([a-z_]+)\(\) .*/\1/p' "${scripts[@]}"; compgen -b; compgen -k; printf '%s\n' file init man node view watch)
-declare -A known=() word_of=() package_of=()
+# (apt is what run installs with; it is no required package from 2.6.2 on.)
+declare -A known=([apt]=yes) word_of=() package_of=()
 for package in $(sed -nE '/_packages=\(/,/\)/p' run | sed 's/#.*//; s/.*=(//; s/)//') \
 	$(dpkg-query -W -f '${Package} ${Essential}/${Priority}\n' | awk '$2 ~ /^yes|required$/ { print $1 }'); do
 	known[$package]=yes
@@ -49,6 +51,10 @@ for word in "${!package_of[@]}"; do
 	[ -n "${package_of[$word]}" ] || continue
 	bad=1
 	echo "$word is of the package ${package_of[$word]}, which run does not install: $(grep -lw -- "$word" "${scripts[@]}" | head -3 | xargs)"
+done
+# What the source package is built with is what run builds with.
+for package in $(awk '/^[A-Z]/ { on = 0 } sub(/^Build-Depends:/, "") { on = 1 } on' debian/control | sed 's/([^)]*)//g; s/debhelper-compat/debhelper/' | tr ',' ' '); do
+	[ -n "${known[$package]-}" ] || { echo "debian/control needs $package, which run does not install"; bad=1; }
 done
 [ ${#package_of[@]} -gt 60 ] || { echo "only ${#package_of[@]} programs were found in the scripts"; bad=1; }
 [ "$bad" = 0 ] && echo "${#package_of[@]} programs that the scripts call come with packages that are installed"

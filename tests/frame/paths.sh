@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Files that documents and comments name exist: by their path from the root, or by the end of it ("engine.c", "policies/ksm.c").
 # usage: paths.sh SOURCE_DIR
 set -eu

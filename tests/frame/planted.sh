@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # The tests of the frame fail when they should: a copy of the tree gets faults, and the test that is to see them has to fail with a
 # text for each that names it. Faults of one kind are planted together, for one run of the test; what could be told for another
 # is planted apart. usage: planted.sh SOURCE_DIR MANIFEST CC AR
@@ -118,6 +119,15 @@ plant_name HS_INDEX_OF_OURS '#define HS_INDEX_OF_OURS 1'
 plant_name hs_ledger_of_ours 'struct hs_ledger_of_ours { int i; };'
 plant_name hs_lab_kind_of_ours 'enum hs_lab_kind_of_ours { OF_OURS };'
 seen "$here/names.sh" .
+
+# Licences.
+for change in 1d 's/GPL-2.0-only OR BSD-2-Clause/Apache-2.0/'; do
+	mkdir -p "$work/kept/ept/bpf"
+	cp -p ept/bpf/kernel_types.h "$work/kept/ept/bpf/"
+	sed -i "$change" ept/bpf/kernel_types.h
+	fault "a BPF program's header after sed $change" "kernel_types.h: no line .*GPL-2.0-only OR BSD-2-Clause"
+	seen "$here/reuse.sh" .
+done
 
 # plant_call TARGET SYMBOL TEXT: a call more in a folder's library
 cp "$manifest" "$work/manifest"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Reads folders.txt, the first file that awk is given, and holds the table against itself. The others come after it.
 FNR == 1 { nr_file++ }
 /^#/ && nr_file == 1 || NF == 0 { next }

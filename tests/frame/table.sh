@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by the tests of the frame, with the source tree's path: goes there.
 here=$(realpath "$(dirname "$0")")
 table=${HS_FOLDERS:-$here/folders.txt}
@@ -8,6 +9,6 @@ tree() {
 	if git rev-parse --git-dir >/dev/null 2>&1; then
 		git ls-files -co --exclude-standard -- "$@" | sort -u | xargs ls -d 2>/dev/null
 	else
-		find . -path ./build -prune -o -type f -print | sed 's,^\./,,' | grep -E "$(printf '%s\n' "$@" | sed 's/\./\\./g; s/\*/.*/g; s,^\(.*\)$,(^|/)\1$,')" | sort -u
+		find . -path ./build -prune -o ! -type d -print | sed 's,^\./,,' | grep -E "$(printf '%s\n' "$@" | sed 's/\./\\./g; s/\*/.*/g; s,^\(.*\)$,(^|/)\1$,')" | sort -u
 	fi
 }

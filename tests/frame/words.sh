@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Words of a dialect of our own do not come back: the glossary in docs/architecture.md has the field's terms in their place.
 # usage: words.sh SOURCE_DIR [FOLDER...]   (with folders: only these, whatever the table of folders excuses)
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the fuzz targets share. A target is one file fuzz_NAME.c with LLVMFuzzerTestOneInput, seeds in seeds/NAME and
  * one line in CMakeLists.txt. Besides the sanitizers' own findings a target states what must hold, with FUZZ_CHECK.

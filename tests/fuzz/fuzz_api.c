@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Requests. The functions of service/endpoint/api.c and service/endpoint/metrics.c are the real ones; the transport is
  * this file, which takes the bytes apart as a server would, and the daemon behind is a fixed one whose answers depend

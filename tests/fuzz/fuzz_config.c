@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The configuration. Whatever the bytes: what is refused leaves the result alone and says in which file; what is taken
  * reads back the same from what is printed of it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A domain's XML: our element in its metadata, and the obstacles in the whole. What is taken is a desired state that
  * can be written and reads back the same.

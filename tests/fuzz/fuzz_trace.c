@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recorded traces. The first byte says how the others are taken: as a file; or as the content of blocks, put into a
  * file whose head, header and checksums are right, so that the records' own reading is reached. Whatever they are: what

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Runs one fuzz target for some seconds, from its seeds and from what earlier runs have found worth keeping.
 # usage: run.sh TARGET SEEDS WORK_DIR SECONDS MAX_LEN
 set -eu

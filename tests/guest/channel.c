@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The control line: a command goes out as one line, one line comes back. */
 #include <errno.h>
 #include <poll.h>

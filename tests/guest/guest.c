@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A guest's life and its commands. */
 #include <errno.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests for demo, live suites and benchmarks: real memory, real accesses, and the truth about each page.
  *

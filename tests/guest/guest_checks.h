@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the suites of both kinds of guest check alike. */
 #ifndef HS_TESTS_GUEST_GUEST_CHECKS_H
 #define HS_TESTS_GUEST_GUEST_CHECKS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the library's files know in common; nobody else's. */
 #ifndef HS_TESTS_GUEST_GUEST_PRIVATE_H
 #define HS_TESTS_GUEST_GUEST_PRIVATE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * An initramfs: a cpio archive ("newc": a header of hexadecimal numbers, the name, the content, each padded to four
  * bytes) that holds the workload as /init and the console's device. Not compressed: the kernel unpacks it faster so.

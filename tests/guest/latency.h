@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How long batches took: a histogram with 32 steps to each power of two (3% wide), written by one thread and read by
  * another without a lock. It only ever grows; a reader keeps a copy and takes the difference.

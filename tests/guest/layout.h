@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a guest's memory holds: which huge pages are hot, which base pages of them, and what every base page contains.
  * A pure function of the parameters, computed alike by the workload program inside the guest and by the library on the

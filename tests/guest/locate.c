@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the workload's huge pages are in the guest's process. A process guest tells its own addresses; a machine tells
  * guest-physical ones, and its RAM is looked up in QEMU's process. Either is believed only when the bytes there are

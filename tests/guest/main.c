@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * hs-guest: a guest's workload. As a plain process it is a guest itself, commanded over stdin and stdout; as process 1
  * of a virtual machine it prepares the machine first (vm.c) and is commanded over the second serial line.

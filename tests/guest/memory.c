@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The kernel's figures of one process. */
 #include <errno.h>
 #include <inttypes.h>

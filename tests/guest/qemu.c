@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A real machine: QEMU with Debian's cloud kernel. q35 with everything it can do without taken away boots fastest of
  * the machine types tried. The first serial line is the console and goes to the log; the second is the control line.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Starting a guest's process. It dies with its starter in three ways that do not depend on one another: the kernel's
  * parent-death signal, the end of its standard input, and hs_guest_stop.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Process guests: protocol, contents, what is touched and what is not, ends. */
 #include <fcntl.h>
 #include <inttypes.h>

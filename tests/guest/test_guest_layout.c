@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The layout is a pure function: what adds up, what is identical, what changes on command. */
 #include <errno.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* QEMU guests: two machines at once, with and without mergeable RAM, and QEMU's sandbox. */
 #include <inttypes.h>
 

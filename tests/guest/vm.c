@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The machine has one purpose, so process 1 is the workload. It wants whole huge pages: the guest's kernel turns them
  * off by itself on machines under 512 MiB, and gives them at the first touch only when asked to look for one hard.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the workload does as process 1 of a virtual machine. */
 #ifndef HS_TESTS_GUEST_VM_H
 #define HS_TESTS_GUEST_VM_H

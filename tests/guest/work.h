@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The workload itself, as it runs inside a guest: its memory, the threads that access the hot pages, the checks. */
 #ifndef HS_TESTS_GUEST_WORK_H
 #define HS_TESTS_GUEST_WORK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A cold page is cold only when nobody touches it: after the fill, this program reads and writes the hot pages alone,
  * through a list of their numbers that lies elsewhere. Two kinds of access make every hot page really hot: random ones,

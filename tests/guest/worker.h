@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What work.c (memory, commands) and worker.c (the threads) know in common; nobody else's. */
 #ifndef HS_TESTS_GUEST_WORKER_H
 #define HS_TESTS_GUEST_WORKER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the suites of the index share: digests to order, and a small random generator that repeats itself. */
 #ifndef HS_TESTS_HASH_INDEX_HELP_H
 #define HS_TESTS_HASH_INDEX_HELP_H

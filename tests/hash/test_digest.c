@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Digests: known properties, and every kernel against the xxHash library. */
 #include <string.h>
 #include <xxhash.h>

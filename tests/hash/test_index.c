@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The index, case by case: borders of pages and guests, replacing, guests that leave half-way. */
 #include <errno.h>
 #include <string.h>

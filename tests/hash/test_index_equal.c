@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Constant time, counted in slots visited instead of seconds: with a million equal pages as with a million different
  * ones, whatever the order in which they come and go.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the index holds: bytes a page at every size, against the kernel's own figures; and what it does without memory.
  */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The index against a naive model: an array with each page's content and a count for each content. A million random
  * operations; every answer is checked, and all pages together every now and then.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who owns a content: every sequence of events on a small host, a large random one against a naive model, memory.
  */

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The counts of bench_kvm. usage: bench.sh BUILD_DIR_OF_TESTS_KVM [SERIES...]     SERIES: of kernel.sh; 6.1 and 6.12
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")

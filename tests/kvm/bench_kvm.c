@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What looking at a guest under KVM costs, in counts: emulation makes times meaningless. Run by bench.sh in a KVM host
  * of its own; prints one table. All ways in one run, on the same guest.

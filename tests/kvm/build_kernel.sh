@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds a kernel with page_idle, which Debian's kernels lack, from Debian's linux-source package, as a KVM host for tests:
 # DIR/vmlinuz and modules, as kernel.sh has them. Takes eleven minutes of processor time, and 3 GiB of disk meanwhile; a
 # second run finds it done.

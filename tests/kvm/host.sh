@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs a program on a KVM host of its own: a machine under software emulation of a processor with nested paging (AMD's by
 # QEMU, Intel's by Bochs), with Debian's kernel and nothing but that program, its libraries and busybox. Needs no
 # /dev/kvm and no root.

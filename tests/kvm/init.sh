@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# SPDX-License-Identifier: Apache-2.0
 # Process 1 of a test's KVM host (host.sh): KVM up, the programs run, the exit status on the second serial line, the end.
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/bin HOME=/ CK_FORK="${CK_FORK:-yes}"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Holds a virtual machine that does nothing, for as long as the test's host runs. The kernel patches its own scheduler
  * when the first virtual machine comes and when the last one goes; QEMU's emulation of several processors now and then

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # One of Debian's cloud kernels, as a KVM host for tests: DIR/vmlinuz and the modules that KVM needs.
 # usage: kernel.sh SERIES DIR     SERIES: 6.1 or 6.12; 6.1-idle or 6.12-idle: built with page_idle by build_kernel.sh
 # The installed kernel is taken where it is of that series; otherwise the package is fetched by apt (and not installed).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A guest that finds lost writes: in pass n it writes n into every page of a stretch, and looks before whether n - 1 is
  * there. A page that a migration did not bring along in its last state shows in the next pass. Tells "." after each pass,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Looking into huge pages of a guest under KVM: what is split, what is seen, and that the VMM's own logging is safe. */
 #include <errno.h>
 #include <fcntl.h>

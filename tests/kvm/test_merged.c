@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Accesses to pages that KSM has merged: seen exactly, as those of any other page are. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A migration from one QEMU to another, or a calculation of the dirty rate, while the guest is looked into: no write of
  * the guest may be lost. The guest (migration_guest.S) notices by itself. HS_MIGRATIONS: how many. Each QEMU has a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A host with two nodes whose kernel moves memory between them: it takes entries out of KVM's tables in a window. No
  * huge page that was not looked into may be left split after it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* HS-Share over guests under KVM: what is cold and identical is shared, what is evenly hot stays whole in the nested
  * tables.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The command on real guests: two QEMU machines under KVM with a skewed workload, looked at and shared. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guests under KVM that cannot be seen: told so, and left alone. The host has KVM with tdp_mmu=0. */
 #include <errno.h>
 #include <string.h>

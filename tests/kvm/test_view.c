@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The view over KVM's nested page tables: what it says against what the guest was told to do. */
 #include <errno.h>
 #include <string.h>

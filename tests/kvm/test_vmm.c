@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The test guest itself: that it touches what it is told, through nested page tables, and that these show it. */
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The guest runs in protected mode without paging: every address it uses is guest-physical. Its code and the list of
  * pages are in a small slot of their own, shared with the test; the RAM proper is never touched but on command.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small VMM as a test's guest: a child process with a virtual machine of one processor, whose code touches the pages
  * it is told to and nothing else. So a test knows each access that went through the nested page tables.

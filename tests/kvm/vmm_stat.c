@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel's files say of the VMM's process and of its virtual machine. */
 #include <dirent.h>
 #include <stdio.h>

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # hs-lab calibrate on this machine: every constant is a number, or unknown with a reason; the file is read again; KSM is
 # as it was, also when it is interrupted. Figures are not judged. usage: calibrate.sh PROGRAM
 set -u

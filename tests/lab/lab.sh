@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # hs-lab as a person meets it: help, wrong uses that name what is wrong, files that are written, the same seed twice.
 # usage: lab.sh PROGRAM TRACE
 set -u

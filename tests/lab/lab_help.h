@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the lab's suites share: small hosts, made from text. */
 #ifndef HS_TESTS_LAB_LAB_HELP_H
 #define HS_TESTS_LAB_LAB_HELP_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The host by hand: what frames are needed, what is hot, what writes do. */
 #include "lab_help.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Each policy on hosts so small that what it does can be said beforehand. */
 #include "lab_help.h"
 

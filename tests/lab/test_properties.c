@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What holds on any host and under any policy: counts agree with the pages (hs_lab_run refuses a run where they do
  * not), no more is saved than can be, and the same seed gives the same run.

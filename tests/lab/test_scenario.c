@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Scenarios: what is read, what is refused, and with which words. */
 #include "hs_test.h"
 

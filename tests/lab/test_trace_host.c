@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Recorded guests in the lab. A made-up host is recorded through the pipeline, without anything being merged; its trace
  * has to show the same contents and the same heat, and the policies on it have to save what they save on the host

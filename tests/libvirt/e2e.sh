@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The service on three guests of a real libvirt: two opted in to one group, one not. What is shared is read from the
 # kernel (page frames), never from the service.
 # usage: e2e.sh HS_SHARED HS_SHARE HV_TOOL

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A libvirtd of the test's own, with guests of type qemu. Source it; everything is in $HV_DIR and goes with hv_stop.
 #
 # libvirtd gets a mount namespace of its own with folders of ours over /run, /var and /etc/libvirt: the machine's own

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the harness cannot do in a shell: the guests' initramfs and command line, their control line, and what the
  * kernel itself says of their page frames.

@@ -1,7 +1,9 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every metric that the service has, each label included, as /metrics writes it of a host where all is known: what
  * rules and boards may ask for. On a host of the tests' some are unknown, and so have no sample.
  */
+#include <hs_version.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

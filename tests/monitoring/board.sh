@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The Grafana board: each of its queries is asked of a real Prometheus that has every metric of /metrics, and has to have an
 # answer, with the labels that its legend names. A metric or a label that does not exist has none.
 # usage: board.sh SOURCE_DIR ALL_METRICS

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The rules: promtool takes them, and tests that each alert fires and does not; no alert or record is left without a test, and
 # what the tests feed to them has the shape that /metrics has. usage: rules.sh SOURCE_DIR ALL_METRICS
 set -u

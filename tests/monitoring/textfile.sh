@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The figures as a file for node_exporter: what promtool takes, put in place as a whole, passed on by a real node_exporter, and
 # gone when the service is. The daemon observes, and has no guests. usage: textfile.sh HS_SHARED HS_SHARE
 set -u

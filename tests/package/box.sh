@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs a command in a copy of this machine: mounts of its own (changes to / go to memory), processes of its own, /dev of its
 # own, no network, /proc/sys and /sys read-only. When it ends, or is killed at any moment, all of that is gone. What it has
 # in common with this machine is the kernel: KSM's settings are put back as they were, at any end.

@@ -1,10 +1,11 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs one of the scripts here in a box, with the package and the guest program. usage: in-box.sh FOLDER SCRIPT PACKAGE HS_GUEST
 set -u
 [ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 here=$(dirname "$(readlink -f "$0")")
 folder=$1 script=$2
-files=("$here/$script" "$here/../service/lib.sh" "$3" "$4")
+files=("$here/$script" "$here/../service/lib.sh" "$here/../../debian/tests/installed" "$3" "$4")
 options=()
 [ "$script" != unit.sh ] || options=(--systemd)
 mkdir -p "$folder"

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # cmake --install: below /usr, and below a prefix of its own. usage: install.sh CMAKE BUILD_DIR
 set -u
 cmake=$1 build=$2
@@ -9,7 +10,8 @@ unit_start() { sed -n 's/^ExecStart=//p' "$1"/lib/systemd/system/hs-shared.servi
 ok 'below /usr, staged' 'DESTDIR="$dir/stage" "$cmake" --install "$build" --prefix /usr >/dev/null'
 s=$dir/stage
 for file in usr/bin/hs-share usr/sbin/hs-shared usr/share/man/man1/hs-share.1 usr/share/man/man8/hs-shared.8 usr/share/man/man5/hs-share.conf.5 \
-	usr/share/bash-completion/completions/hs-share usr/share/doc/hs-share/README.md usr/share/doc/hs-share/docs/operators-guide.md \
+	usr/share/bash-completion/completions/hs-share usr/share/zsh/vendor-completions/_hs-share \
+	usr/share/fish/vendor_completions.d/hs-share.fish usr/share/doc/hs-share/CHANGELOG.md usr/share/doc/hs-share/README.md usr/share/doc/hs-share/docs/operators-guide.md \
 	usr/share/doc/hs-share/docs/configuration.md etc/hs-share/hs-share.conf usr/lib/systemd/system/hs-share-textfile.timer \
 	usr/share/hs-share/monitoring/hs-share.rules.yml usr/share/hs-share/monitoring/hs-share.grafana.json; do
 	ok "$file is there" "[ -s '$s/$file' ]"

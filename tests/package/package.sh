@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The Debian package in its life: installed, run, upgraded, removed while it shares, removed after a crash, purged. Runs in a
 # box (box.sh), as process 1. usage: package.sh PACKAGE HS_GUEST
 set -u
@@ -42,7 +43,7 @@ manual_pages_are_there() {
 		gzip -t /usr/share/man/$f.gz || return
 	done
 }
-ok 'manual pages and completion are there' 'manual_pages_are_there && bash -n /usr/share/bash-completion/completions/hs-share'
+ok 'manual pages and completion are there' 'manual_pages_are_there && bash -n /usr/share/bash-completion/completions/hs-share && [ -s /usr/share/zsh/vendor-completions/_hs-share ] && [ -s /usr/share/fish/vendor_completions.d/hs-share.fish ]'
 if command -v systemd-analyze >/dev/null; then
 	found=$(systemd-analyze verify --man=no hs-shared.service hs-share-textfile.timer 2>&1)
 	ok 'systemd finds no fault with the unit' '[ -z "$found" ] || { echo "$found"; false; }'
@@ -56,6 +57,9 @@ ok 'it observes' '[ "$(hs-share mode --json | jq -r .mode)" = observe ]'
 kill -TERM "$daemon"
 wait "$daemon"
 ok 'SIGTERM ends it in order' '[ $? = 0 ] && [ ! -e /run/hs-share/control.sock ]'
+
+# ---- what autopkgtest runs (debian/tests)
+ok 'its own test passes' './installed >>/box/log 2>&1'
 
 # ---- the administrator's configuration is kept
 cat >$conf <<'CONF'

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The service under systemd, with the unit that the package installs: started by the installation, with the privileges that
 # the unit leaves it and no more, sharing, reloaded, killed, purged. Runs in a box (box.sh), as process 1; it makes room for
 # a systemd that has nothing but what this needs. usage: unit.sh PACKAGE HS_GUEST

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
 # Holds that no file of pipeline/ calls one that stands after it in the order of pipeline_internal.h, by the symbols of
 # the built library; and that the order names every file. The check itself is checked: against the order turned round it
 # has to fail.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is merged while guests are still looked at, over simulated guests: what may be, when ksmd runs, and that it
  * stands still whenever something is marked or a cycle ends. The table merges a page each 50 us, as ksmd does.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SIGKILL of hs-share at any instant: most of the kills are aimed inside a system call that it makes in a guest (the
  * guest has a tracer at that moment), the others at random. After each, the guest's work goes on and nobody traces it;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The merge operations over simulated guests: in which order they are called, and what becomes of pages that never
  * merge. The table here merges what is wanted and has a partner, as ksmd does, but for pages that somebody holds.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The pipeline over simulated guests: what it counts, when it reads, and that it leaves everything as it was. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Trust groups on real guests, through whole cycles: who owns a content, and that nothing is merged across groups. */
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The pipeline on a real process that changes its memory map while it is looked at. Nothing is shared. */
 #include <unistd.h>
 

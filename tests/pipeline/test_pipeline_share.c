@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The pipeline with the merge engine on real guests: what is shared stays when the engine comes anew. */
 #include <signal.h>
 #include <sys/wait.h>

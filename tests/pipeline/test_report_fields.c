@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of what is reported: nothing twice, nothing half. */
 #include "hs_test.h"
 

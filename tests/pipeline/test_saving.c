@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What could be saved, as a range and by its kind, and the look that makes it exact, on simulated guests. */
 #include "hs_test.h"
 

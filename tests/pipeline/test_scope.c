@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * With whom guests may share, and how much that may overcommit, over simulated guests. The table here takes what is
  * wanted for done at once: what is asked of it is what could be merged. Only what is wanted as zero and is not it

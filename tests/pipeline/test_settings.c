@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of settings: complete, and each row sound. */
 #include "hs_test.h"
 

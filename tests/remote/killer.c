@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every second round the command is stopped first: frozen at a random instant it can be seen whether it held a guest at
  * that instant, and then it is killed there. In the other rounds it is killed as it runs.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Kills a command with SIGKILL at random instants, round after round, and sees after each that the guests it worked on
  * were let go.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The killer for any command:
  *   hs-killer [-n ROUNDS] [-a MIN_US] [-b MAX_US] [-s SEED] [-1] -p PID [-p PID]... COMMAND [ARGUMENT]...

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests for the remote suites: forked processes that report through memory they share with the test.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a guest waits in returns what it would without us, when it would. */
 #include <dirent.h>
 #include <errno.h>

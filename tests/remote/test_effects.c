@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls in real processes: their effect, and that memory and registers are what they were. */
 #include <errno.h>
 #include <string.h>

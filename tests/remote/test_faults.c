@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Each thing that is asked of the kernel fails once, at each place where it is asked, by a table: on living guests,
  * which must go on as if nothing had happened.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls while a whole process stands still: that it does, and that it goes on. */
 #include <errno.h>
 #include <pthread.h>

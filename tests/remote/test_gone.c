@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guests, and threads, that go away while they are held: without harm, and without a hang. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SIGKILL at random instants to a process that does nothing but make calls in guests: each time the guests go on as if
  * nothing had happened. HS_KILL_ROUNDS (default 50): rounds for each kind of guest.

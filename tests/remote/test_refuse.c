@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is refused, or goes away: with the reason, without harm, and without a hang. */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of the remote calls that touch no process: restart, rank, layout, filters. */
 #include <errno.h>
 #include <linux/audit.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guests under seccomp filters: no call is made that a filter would answer by killing. */
 #include <errno.h>
 #include <fcntl.h>

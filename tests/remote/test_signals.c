@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Signals that come while a guest is held: none is lost, none comes twice, and the call that it interrupts answers as
  * it would without us.

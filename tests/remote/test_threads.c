@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guests with handlers, masks and stacks of their own, and which of several threads is asked. */
 #include <dirent.h>
 #include <errno.h>

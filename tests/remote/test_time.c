@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Guests that make no progress: each is named, held up for no longer than the deadline, and left as it was. */
 #include <errno.h>
 #include <fcntl.h>

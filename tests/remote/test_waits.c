@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Calls that nothing ends, of every kind that signal(7) names, and what a stop does to them. None may return: where one
  * would, the thread is not stopped, and another one serves, or nobody does.

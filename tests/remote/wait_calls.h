@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Calls that nothing ends, for test_waits.c: each returns only when something interrupts it. */
 #ifndef HS_TESTS_REMOTE_WAIT_CALLS_H
 #define HS_TESTS_REMOTE_WAIT_CALLS_H

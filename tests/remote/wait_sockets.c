@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Those that wait on a socket. */
 #include "wait_calls.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Simulated guests whose huge pages have skew, and what the suites of the fine phase ask about them. */
 #ifndef HS_TESTS_SCAN_FINE_SCENE_H
 #define HS_TESTS_SCAN_FINE_SCENE_H

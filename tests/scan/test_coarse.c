@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The coarse phase over a simulated guest. */
 #include "hs_test.h"
 

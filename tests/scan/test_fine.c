@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The fine phase over simulated guests with skew: what it learns, within which budgets. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The fine phase when things go wrong: whatever happens, no mapping is left split that should not be. */
 #include "hs_test.h"
 

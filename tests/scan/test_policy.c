@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The policy's rule in tables of cases. Defaults throughout, unless a case says otherwise. */
 #include "hs_test.h"
 

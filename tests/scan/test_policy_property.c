@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What holds of the policy for any input: random inputs from a fixed seed, checked against the promises one by one. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What scripts that count checks share, above all those that run a daemon or guests. Source it with those of $shared
 # (hs-shared), $share (hs-share) and $guest (hs-guest) set that are used; it makes $dir, where $dir/conf is the daemon's
 # configuration, and cleans up at the end. The script goes on below ksm.sh, which looks after the machine's settings.

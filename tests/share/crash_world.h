@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A host for the model of crash records: one guest whose memory is two huge pages and a small piece beside them, its
  * advice and marks kept by simulation; files are real. The suite links with --wrap, so that each effect of the engine

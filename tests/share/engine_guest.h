@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Process guests for the engine's live suites: private anonymous memory in huge pages, page by page with contents that
  * the test chooses and the guest itself checks. A content is a number; 0 is a zero page. Numbers are salted with the

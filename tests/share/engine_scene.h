@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The scene of the engine's live suites: three process guests, an engine over them, real time, and the knobs of KSM as
  * they were before. One scene a test, in the test's own process.

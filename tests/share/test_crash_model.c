@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is on record for after a crash, checked over every interleaving in a small scope: the engine's own code on a
  * simulated guest, and before each single step of it (on a file, in the guest, a look at it) the service is killed, the

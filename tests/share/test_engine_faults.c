@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Calls in a guest that fail half way, or that have no known end, and a state folder that takes nothing more: no mark
  * is left without a record, none is lost, and ending the sharing needs no room in the folder.

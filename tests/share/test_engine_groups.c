@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Trust groups in the engine: what ksmd merged across them is found by the frames and parted, and nothing else is. */
 #include "engine_scene.h"
 

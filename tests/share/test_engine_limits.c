@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The engine's limits on real guests: VMAs, time, ksmd's CPU, memory that is not ours, configurations. */
 #include <errno.h>
 #include <limits.h>

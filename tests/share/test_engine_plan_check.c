@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The invariant that ksmd runs under: what is mergeable on the host is what was planned, and no userfaultfd watches it.
  * Held before a burst, in it and after it, address space by address space.

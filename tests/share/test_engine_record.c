@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What we marked is on record, with what was there before: nothing else is taken for ours, and an undo, by this engine
  * or by the next one, gives back just that.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Guests below a limit of a memory cgroup, on a host that has gigabytes free: what ends sharing asks the cgroup first,
  * takes steps that fit, and leaves the rest shared with the reason. Nobody is killed.

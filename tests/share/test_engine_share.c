@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What becomes shared on real guests: exactly what is wanted, and what writes, zero pages and old marks do to it. */
 #include <errno.h>
 #include <limits.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Giving it back: unsharing, guests that leave or are killed at any step, a crash of our own, and the dry run. */
 #include <errno.h>
 #include <limits.h>

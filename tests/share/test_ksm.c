@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* KSM's owner on a tree of files: what is written when, what a crash leaves, what is refused. */
 #include <errno.h>
 #include <limits.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* KSM's owner on the real host: its knobs, its thread, a real process with mergeable memory. */
 #include <errno.h>
 #include <signal.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The record of marks: what is written comes back, what is damaged or about another process does not. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The planner: tables of boundaries, and a property test against a model that recounts every page at every step. */
 #include <errno.h>
 #include <string.h>

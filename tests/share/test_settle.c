@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* When a burst has merged what it was to merge. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Zero pages alone, in real guests: they are freed and come back, nothing else of the guest changes, and KSM is not
  * touched.

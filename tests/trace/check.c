@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads a trace to its end, replays it through the pipeline, and prints what it found as one JSON
  * object. usage: hs-trace-check FILE ("-": standard input, read but not replayed). Exit status: 0 good; 1 it is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the kernel saves of some processes by merging, computed from their page tables alone: base pages on KSM frames,
  * less the frames, and pages on the zero page. usage: hs-frames PID...; prints bytes. Only writable private anonymous

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Recording living guests: process guests as the demo has them. The trace is whole, replayed it gives each decision again,
 # nothing of the guests was changed; with --merge it has what the kernel shared; cut off or interrupted it is still good.
 # usage: live.sh HS_SHARE HS_GUEST HS_TRACE_CHECK HS_LAB

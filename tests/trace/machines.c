@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Virtual machines under software emulation for scripts: starts some, prints their process ids in one line when all are
  * ready, and ends them at the end of its standard input. usage: hs-machines NUMBER [--name=value]... (values as of

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Records real programs at work, as guests, into small traces: the test data in tests/data are made by it.
 #
 #   redis.hst   two redis servers with the same keys; one is read by a zipfian load, with some writes, the other is idle

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A run over simulated guests is recorded, and its trace replayed through the pipeline: the same decisions, page by
  * page. The guests' lives are made up from a seed: heat that moves, writes, memory given back, mappings that split and

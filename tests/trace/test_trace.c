@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Traces: what is written is read back, what is damaged is reported, and no byte of a file can do more than that. */
 #include "hs_test.h"
 

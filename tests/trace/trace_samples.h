@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Traces for tests: records of every kind with values at their bounds, files in memory, and comparison. */
 #ifndef HS_TESTS_TRACE_TRACE_SAMPLES_H
 #define HS_TESTS_TRACE_TRACE_SAMPLES_H

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What is predicted of living guests from their traces against what the kernel then saves of them, by their page tables, read
 # by a program of its own: less than 5% apart. Guests that go on doing the same (the demo's process guests) are recorded
 # without merging, hs-lab replays the trace under HS-Share, and then hs-share run merges them. Guests that do not (redis under a

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The command line as a person meets it: help, wrong options, processes that cannot be guests. Each wrong use has to name
 # what is wrong. usage: cli.sh PROGRAM
 set -u

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is printed of names that others gave: nothing that a terminal acts on, and columns that stay columns. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of the limit of file descriptors guests may take. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Diagnose, against hosts that are made up as trees of files: on one where all is well it finds nothing, and each thing
  * that is changed is found, with its level and, where one is needed, the way out.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A line of the log is one line, whatever it quotes. */
 #include "hs_test.h"
 

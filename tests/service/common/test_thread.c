@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a thread works on is freed once, by the last who lets go, whichever that is. */
 #include "hs_test.h"
 

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A host whose processors are all busy shares too, within the cap; once they are not, the scan gives way again.
 # usage: busy_host.sh HS_SHARED HS_SHARE HS_GUEST
 set -u

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Guests come and go, opt in and out, the mode flips, the configuration is read again, all at random. Afterwards: no byte
 # of a guest is wrong, the daemon's memory and files are what they were, KSM's knobs are as before.
 # usage: churn.sh HS_SHARED HS_SHARE HS_GUEST; HS_CHURN_SECONDS: how long (20), HS_CHURN_SEED: which run

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The daemon from its start to its end, on process guests: opting in by request, observe, save, two trust groups with the
 # same memory, SIGKILL and what a restart finds, opting out, off, a guest that ends, a second daemon, wrong requests, the
 # configuration read again. What is shared is asked of the kernel, not of the daemon.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # System calls of the daemon fail by chance, it is killed, guests end, come, opt in and out, all at random, for a set time.
 # Then, with no faults any more: no byte of a guest is wrong, nothing of ours is left in any, KSM's knobs and the state
 # folder are as before. Prints its figures as a table.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # One guest is frozen by its cgroup (docker pause does the same): everything asked of the service gets through all the
 # same, within seconds, and what is to be undone in the frozen guest is undone when it thaws.
 # usage: frozen.sh HS_SHARED HS_SHARE HS_GUEST

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What the answers say while a guest is held by a debugger, so that its sharing cannot be undone: not that it is done. When
 # it goes on, it is undone by itself.
 # usage: held.sh HS_SHARED HS_SHARE HS_GUEST

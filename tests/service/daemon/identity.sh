@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # One process is one guest: what was opted in by process id before libvirt told of the domain stays opted in, and is the
 # domain from then on. libvirt is its test driver, with a pid file of ours. Mode off: KSM is not touched.
 # usage: identity.sh HS_SHARED HS_SHARE

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The log's levels: as the journal understands them, and on a terminal as a person does. usage: log.sh HS_SHARED
 set -u
 conf=$(mktemp)

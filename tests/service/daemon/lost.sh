@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Guests that the scan loses while they live: one that is stopped just when a reload makes a new pipeline, and one whose
 # process becomes another program. They are taken in again; what is shared of one that opts out meanwhile is undone.
 # usage: lost.sh HS_SHARED HS_SHARE HS_GUEST

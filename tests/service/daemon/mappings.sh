@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # A guest that has used up the mappings that it may have: nothing of it can be shared, and that is the reason given.
 # usage: mappings.sh HS_SHARED HS_SHARE
 set -u

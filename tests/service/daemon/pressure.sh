@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Mode auto on a real host: marks that the memory crosses when a process takes a tenth of it, and back when it ends; marks
 # that a reload moves; the dwell. Two guests of one group share while it saves, and not before.
 # usage: pressure.sh HS_SHARED HS_SHARE HS_GUEST

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Loaded into a program before its libraries (LD_PRELOAD): one system call in HS_FAULTS_ONE_IN of those that the
  * product makes by name fails, by chance (HS_FAULTS_SEED), with an error that the call may have. The file

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # In which mode a start begins: what was asked for before lasts over a crash and a restart, until the configuration names
 # another mode than it did then. No guests: KSM is not touched.
 # usage: remember.sh HS_SHARED HS_SHARE

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # With whom guests share, what of it outlives a mode and a restart, and how much it may be, on process guests that have zeros,
 # duplicates within them, and pages in common. What is shared is asked of the kernel.
 # usage: scopes.sh HS_SHARED HS_SHARE HS_GUEST

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What was asked for and how long it lasts: of a process, over a restart, and not over a reboot, where the number is somebody
 # else's; the mode and guests that are to stay out by name, over a reboot. What cannot be stored is not said to be done: opting
 # in is refused, opting out is carried out and said not to last. Mode off: KSM is not touched.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration: what is accepted, what each error names, what differs. */
 #include "hs_test.h"
 

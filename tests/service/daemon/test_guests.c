@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of guests: who is found by which name, what is counted, and who is due, with as many as a host may have. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Mode auto: its two readings, from files that are made up here, and the rule. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* When the scan gives way, and when that would get it nothing. */
 #include "hs_test.h"
 

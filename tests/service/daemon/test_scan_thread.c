@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The scan's thread and its jobs on a pipeline that does as it is told here: what it answers to each call, and how long
  * that takes. What the real one does, test_pipeline and the daemon's own tests hold.

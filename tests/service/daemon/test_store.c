@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What lasts over a reboot, on its way to the disk: who asked is answered when it is there, what comes together is
  * written together, and what the disk refuses is said to each who asked.

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # What the service says before it shares, against what the kernel then shares: the range, the look that makes it exact in modes off
 # and observe and changes nothing. And one owner of KSM, whatever the state folder: a second one is refused, unshare says what it left.
 # usage: truth.sh HS_SHARED HS_SHARE HS_GUEST

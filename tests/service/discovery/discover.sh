@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # Guests found by rules, live: small processes that run as VMMs do, taken in by the service, each under its name and in its
 # group; who imitates one, or allows no call, is not. Mode observe: nothing is merged.
 # usage: discover.sh HS_SHARED HS_SHARE VMM_LIKE

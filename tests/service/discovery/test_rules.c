@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rules: what is accepted, what each error names, and what comes of names, groups and limits. */
 #include "hs_test.h"
 

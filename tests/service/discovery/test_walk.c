@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The walk over processes, on trees that are made up: who is found, and who only looks like a guest. A VMM is a file of
  * root's in the tree, so the suite runs as root.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A process that looks like a VMM: it takes any options, has 80 MiB of memory (HS_MIB), and waits. With HS_SECCOMP set
  * it first puts a filter on itself in the manner of Firecracker's: what a VMM thread needs is allowed, madvise for

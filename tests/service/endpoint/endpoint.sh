@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The endpoint in use: its description against its answers, and a real Prometheus that scrapes the port. The daemon
 # observes one process guest: nothing is merged, but a request to unshare takes the merge engine for a moment.
 # usage: endpoint.sh HS_SHARED HS_SHARE HS_GUEST YAML_JSON SOURCE_DIR

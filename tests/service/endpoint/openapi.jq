@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Takes the description (docs/openapi.yaml as JSON) and answers apart into lines "METHOD PATH STATUS key.path[]:type", so
 # that two lists can be compared.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Holds docs/openapi.yaml against a daemon that runs; sourced by endpoint.sh, which has ok(), request(), $dir and $sock.
 # What is described is asked for, what is answered has to be described, and the other way round.
 

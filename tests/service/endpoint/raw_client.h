@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A client that says exactly what it is told, as slowly or as wrongly as a test wants. All waits end. */
 #ifndef HS_TESTS_SERVICE_ENDPOINT_RAW_CLIENT_H
 #define HS_TESTS_SERVICE_ENDPOINT_RAW_CLIENT_H

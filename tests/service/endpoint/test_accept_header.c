@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The Accept header: which of two texts it asks for. */
 #include "hs_test.h"
 

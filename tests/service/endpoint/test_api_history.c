@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The history's answers on the largest history that there can be: bounded, page by page or by resolution, nothing twice
  * and nothing left out; and what is wrong in a request is named. The transport is this file.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The daemon's endpoint as its clients meet it: what the port refuses, and how soon it answers while others are slow,
  * many and wrong. The daemon is the real one, in mode off, without guests: KSM is not touched.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The endpoint's transport against clients that are slow, many, endless, wrong or gone. The server is a process of its
  * own with the real one on a loop; its handler keeps "/pending" unanswered until "/release" is asked.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The metrics of a model made up here: what has a sample and what, not being known, has none; sums; labels; formats. */
 #include "hs_test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The files of the port for other hosts: what is taken, and what is refused with which words. Made by openssl. */
 #include "hs_test.h"
 

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # The port for other hosts, asked by curl, openssl and a real Prometheus: who is served and who is not, what may be asked,
 # what is refused at the start, and how keys are exchanged while it runs. The daemon observes, and has no guests.
 # usage: tls.sh HS_SHARED HS_SHARE

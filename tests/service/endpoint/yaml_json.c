@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writes a YAML file as JSON, for jq: enough of YAML for our own documents. Plain scalars are booleans, whole numbers
  * or text; anchors are errors. usage: yaml-json FILE

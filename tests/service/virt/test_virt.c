@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Our element in a domain's metadata, obstacles in its XML, and libvirt's thread against libvirt's own test driver. */
 #include "hs_test.h"
 
