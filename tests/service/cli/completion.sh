@@ -22,6 +22,10 @@ expect hs-share mode s save
 expect hs-share mode '' 'off observe save auto'
 expect hs-share opt-in --gr --group
 expect hs-share watch --co --count
+for command in run record opt-in; do
+	expect hs-share $command --sh --share
+	expect hs-share $command --share g 'group guest'
+done
 expect hs-share show nobody ''
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
