@@ -170,15 +170,25 @@ static void note_silence(struct hs_daemon *d)
 	d->silence_reported = silent;
 }
 
+/* The first guest's that has one, and how many others there are: each of them has its own text as its reason. */
 static void fill_undo_pending(struct hs_daemon *d, struct hs_model *m)
 {
-	const struct hs_daemon_guest *g = d->guests;
+	const struct hs_daemon_guest *first = NULL;
+	char others[48] = "";
+	size_t nr = 0;
 
 	memcpy(m->undo_pending, d->snap.undo_pending, sizeof(m->undo_pending));
-	while (g && !g->undo_text[0])
-		g = g->next;
-	if (g)
-		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.360s", g->id, g->undo_text);
+	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next) {
+		if (!g->undo_text[0])
+			continue;
+		first = first ? first : g;
+		nr++;
+	}
+	if (nr > 1)
+		(void)snprintf(others, sizeof(others), "; and of %zu further guests", nr - 1);
+	if (first)
+		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.320s%s", first->id,
+			       first->undo_text, others);
 	hs_text_mend(m->undo_pending);
 }
 
