@@ -70,7 +70,7 @@ session_check() {
 	systemctl restart $unit
 	ok 'as installed the unit hides it, and the connection says so' 'until_true 20 "linked text | grep -q \"hides /run/user (ProtectHome)\""'
 	# The drop-in of docs/discovery.md, as it stands there.
-	sed -n '/^ *# .*session.conf$/,/^ *$/s/^ \{6\}//p' /usr/share/doc/hs-share/docs/discovery.md | grep -v '^#' >$dropin
+	sed -n '/^ *# .*session.conf$/,/^ *$/s/^ \{6\}//p' discovery.md | grep -v '^#' >$dropin
 	ok 'the documents have a drop-in' 'grep -q "^\[Service\]" $dropin && [ "$(wc -l <$dropin)" = 4 ]'
 	systemctl daemon-reload
 	systemctl restart $unit
