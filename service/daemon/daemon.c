@@ -240,8 +240,8 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 	}
 out:
 	stop_parts(&d);
-	/* The thread that was left uses what would be taken down on the way out, and may hold the lock of a stream. */
-	if (d.abandon)
+	/* A thread that was left uses what would be taken down on the way out, and may hold the lock of a stream. */
+	if (d.abandon || d.left_thread)
 		_exit(rc);
 	return rc;
 }

@@ -108,6 +108,7 @@ struct hs_daemon {
 	bool ending;
 	uint64_t end_at_us; /* ending: it takes no longer */
 	bool abandon;       /* the scan's thread does not come to its end: it is left */
+	bool left_thread;   /* another than the scan's was left behind in a call that hangs */
 };
 
 /* ---- daemon.c ---- */

@@ -40,7 +40,7 @@ struct hs_daemon_diagnosis {
 
 	/* ---- main thread ---- */
 	struct hs_daemon *daemon;
-	pthread_t thread;
+	struct hs_thread_owned thread;
 	sd_event_source *source;
 	struct hs_done waiting[MAX_WAITING];
 	size_t nr_waiting;
@@ -88,9 +88,10 @@ static void *look(void *arg)
 	return NULL;
 }
 
-static void free_diagnosis(struct hs_daemon_diagnosis *x)
+static void free_diagnosis(void *arg)
 {
-	sd_event_source_disable_unref(x->source);
+	struct hs_daemon_diagnosis *x = arg;
+
 	if (x->event_fd >= 0)
 		(void)close(x->event_fd);
 	free(x->text);
@@ -99,6 +100,12 @@ static void free_diagnosis(struct hs_daemon_diagnosis *x)
 	free(x->known);
 	free(x->domains);
 	free(x);
+}
+
+static void let_go(struct hs_daemon_diagnosis *x)
+{
+	sd_event_source_disable_unref(x->source);
+	hs_thread_let_go(&x->thread);
 }
 
 static void answer(struct hs_daemon_diagnosis *x, int rc, const char *text)
@@ -117,12 +124,12 @@ static int on_end(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	(void)s;
 	(void)fd;
 	(void)revents;
-	(void)pthread_join(x->thread, NULL);
+	(void)hs_thread_wait(&x->thread, STOP_WAIT_S); /* it has said its last */
 	if (x->rc)
 		hs_log(HS_LOG_WARNING, "diagnose: %s", x->err.text);
 	x->daemon->diagnosis = NULL;
 	answer(x, x->rc, x->rc ? x->err.text : x->text);
-	free_diagnosis(x);
+	let_go(x);
 	return 0;
 }
 
@@ -173,8 +180,10 @@ static int start(struct hs_daemon *d, struct hs_daemon_diagnosis *x)
 		rc = sd_event_add_io(d->loop, &x->source, x->event_fd, EPOLLIN, on_end, x);
 	if (rc < 0)
 		return rc;
-	rc = hs_thread_start(&x->thread, look, x);
-	return rc;
+	x->thread.run = look;
+	x->thread.release = free_diagnosis;
+	x->thread.arg = x;
+	return hs_thread_start_owned(&x->thread);
 }
 
 void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done)
@@ -191,8 +200,10 @@ void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done)
 			rc = start(d, x);
 		if (!rc)
 			d->diagnosis = x;
-		else if (x)
+		else if (x) {
+			sd_event_source_disable_unref(x->source);
 			free_diagnosis(x);
+		}
 	}
 	if (rc)
 		done.fn(done.arg, rc,
@@ -203,16 +214,11 @@ void hs_daemon_diagnose(struct hs_daemon *d, struct hs_done done)
 void hs_daemon_diagnose_stop(struct hs_daemon *d)
 {
 	struct hs_daemon_diagnosis *x = d->diagnosis;
-	struct timespec until;
 
 	if (!x)
 		return;
 	d->diagnosis = NULL;
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT_S;
 	answer(x, -ECANCELED, "hs-shared is about to end");
-	if (pthread_timedjoin_np(x->thread, NULL, &until))
-		sd_event_source_disable_unref(x->source); /* it waits for some process; the rest is left to it */
-	else
-		free_diagnosis(x);
+	d->left_thread |= !hs_thread_wait(&x->thread, STOP_WAIT_S); /* it waits for some process */
+	let_go(x);
 }

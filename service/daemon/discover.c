@@ -39,7 +39,7 @@ struct hs_daemon_walk {
 
 	/* ---- main thread ---- */
 	struct hs_daemon *daemon;
-	pthread_t thread;
+	struct hs_thread_owned thread;
 	sd_event_source *source;
 	uint64_t begun_us;
 	bool silence_reported;
@@ -58,15 +58,22 @@ static void *walk(void *arg)
 	return NULL;
 }
 
-static void free_walk(struct hs_daemon_walk *x)
+static void free_walk(void *arg)
 {
-	sd_event_source_disable_unref(x->source);
+	struct hs_daemon_walk *x = arg;
+
 	if (x->event_fd >= 0)
 		(void)close(x->event_fd);
 	hs_rules_unref(x->rules);
 	free(x->known);
 	free(x->guest);
 	free(x);
+}
+
+static void let_go(struct hs_daemon_walk *x)
+{
+	sd_event_source_disable_unref(x->source);
+	hs_thread_let_go(&x->thread);
 }
 
 /* ---- who is a guest now ---- */
@@ -177,7 +184,7 @@ static int on_end(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	(void)s;
 	(void)fd;
 	(void)revents;
-	(void)pthread_join(x->thread, NULL);
+	(void)hs_thread_wait(&x->thread, STOP_WAIT_S); /* it has said its last */
 	d->walk = NULL;
 	if (x->silence_reported)
 		hs_log(HS_LOG_WARNING, "the look for guests by rules has ended");
@@ -186,7 +193,7 @@ static int on_end(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	/* The rules may be others by now: then the next walk is under way at once. */
 	else if (x->rules == d->rules && !d->ending)
 		look_through(d, x->guest, x->nr, x->complete);
-	free_walk(x);
+	let_go(x);
 	return 0;
 }
 
@@ -203,6 +210,9 @@ static int begin(struct hs_daemon *d)
 	x->daemon = d;
 	x->host = d->host;
 	x->rules = hs_rules_ref(d->rules);
+	x->thread.run = walk;
+	x->thread.release = free_walk;
+	x->thread.arg = x;
 	x->begun_us = hs_daemon_now_us(d);
 	x->known = calloc(nr ? nr : 1, sizeof(*x->known));
 	x->event_fd = eventfd(0, EFD_CLOEXEC);
@@ -216,11 +226,13 @@ static int begin(struct hs_daemon *d)
 	if (!rc)
 		rc = sd_event_add_io(d->loop, &x->source, x->event_fd, EPOLLIN, on_end, x);
 	if (rc >= 0)
-		rc = hs_thread_start(&x->thread, walk, x);
-	if (rc < 0)
+		rc = hs_thread_start_owned(&x->thread);
+	if (rc < 0) {
+		sd_event_source_disable_unref(x->source);
 		free_walk(x);
-	else
+	} else {
 		d->walk = x;
+	}
 	return rc < 0 ? rc : 0;
 }
 
@@ -280,16 +292,11 @@ void hs_daemon_discover_again(struct hs_daemon *d)
 void hs_daemon_discover_stop(struct hs_daemon *d)
 {
 	struct hs_daemon_walk *x = d->walk;
-	struct timespec until;
 
 	d->discover = sd_event_source_disable_unref(d->discover);
 	if (!x)
 		return;
 	d->walk = NULL;
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT_S;
-	if (pthread_timedjoin_np(x->thread, NULL, &until))
-		sd_event_source_disable_unref(x->source); /* it waits for some process; the rest is left to it */
-	else
-		free_walk(x);
+	d->left_thread |= !hs_thread_wait(&x->thread, STOP_WAIT_S); /* it waits for some process */
+	let_go(x);
 }

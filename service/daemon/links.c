@@ -44,7 +44,7 @@ int hs_daemon_links_start(struct hs_daemon *d, struct hs_error *err)
 void hs_daemon_links_stop(struct hs_daemon *d)
 {
 	for (size_t i = 0; i < d->nr_links; i++)
-		hs_virt_stop(d->links[i].virt);
+		d->left_thread |= !hs_virt_stop(d->links[i].virt);
 	d->nr_links = 0;
 }
 

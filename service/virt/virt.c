@@ -129,10 +129,37 @@ static int on_messages(sd_event_source *s, int fd, uint32_t revents, void *arg)
 	return 0;
 }
 
+/* What was done by now, whatever else was reported: nobody wants that any more. */
+static void deliver_answers(struct hs_virt *v)
+{
+	struct hs_virt_message *m, *next;
+
+	(void)pthread_mutex_lock(&v->lock);
+	m = v->messages;
+	v->messages = NULL;
+	v->last_message = &v->messages;
+	(void)pthread_mutex_unlock(&v->lock);
+	for (; m; m = next) {
+		next = m->next;
+		if (m->kind == HS_VIRT_MESSAGE_DONE)
+			deliver(v, m);
+		free(m);
+	}
+}
+
 /* ---- life ---- */
 
-static void free_all(struct hs_virt *v)
+/* What the main thread has of it. */
+static void part(struct hs_virt *v, const char *why)
 {
+	answer_all(v, why);
+	v->source = sd_event_source_disable_unref(v->source);
+	v->deadline = sd_event_source_disable_unref(v->deadline);
+}
+
+static void free_all(void *arg)
+{
+	struct hs_virt *v = arg;
 	struct hs_virt_job *j;
 	struct hs_virt_message *m;
 	struct hs_virt_known *k;
@@ -143,17 +170,12 @@ static void free_all(struct hs_virt *v)
 	}
 	while ((m = v->messages)) {
 		v->messages = m->next;
-		if (m->kind == HS_VIRT_MESSAGE_DONE)
-			deliver(v, m);
 		free(m);
 	}
 	while ((k = v->known)) {
 		v->known = k->next;
 		free(k);
 	}
-	answer_all(v, "hs-shared is about to end, and had not begun with it");
-	sd_event_source_disable_unref(v->source);
-	sd_event_source_disable_unref(v->deadline);
 	hs_virt_inbox_unref(v->inbox);
 	hs_rules_unref(v->rules);
 	if (v->message_fd >= 0)
@@ -198,37 +220,38 @@ int hs_virt_start(struct hs_virt **out, const struct hs_virt_config *cfg, sd_eve
 	rc = hs_virt_loop_start();
 	if (rc)
 		goto fail;
-	rc = hs_thread_start(&v->thread, hs_virt_run, v);
+	v->thread.run = hs_virt_run;
+	v->thread.release = free_all;
+	v->thread.arg = v;
+	rc = hs_thread_start_owned(&v->thread);
 	if (rc)
 		goto fail;
 	*out = v;
 	return 0;
 fail:
+	part(v, "");
 	free_all(v);
 	return hs_error_set(err, rc, "cannot start libvirt's thread: %s", strerror(-rc));
 }
 
-void hs_virt_stop(struct hs_virt *v)
+bool hs_virt_stop(struct hs_virt *v)
 {
-	struct timespec until;
+	bool ended;
 
 	if (!v)
-		return;
+		return true;
 	(void)pthread_mutex_lock(&v->lock);
 	v->stop = true;
 	(void)pthread_mutex_unlock(&v->lock);
 	hs_thread_poke(v->inbox->fd);
-	(void)clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += STOP_WAIT_S;
-	if (pthread_timedjoin_np(v->thread, NULL, &until)) {
-		/* It sits in a call that hangs: what it uses is left to it; the process is about to end. */
+	ended = hs_thread_wait(&v->thread, STOP_WAIT_S);
+	if (!ended)
 		hs_log(HS_LOG_WARNING, "libvirt does not answer: not waiting for it");
-		answer_all(v, "hs-shared is about to end, and libvirt does not answer: it may have been stored or not");
-		sd_event_source_disable_unref(v->source);
-		sd_event_source_disable_unref(v->deadline);
-		return;
-	}
-	free_all(v);
+	deliver_answers(v);
+	part(v, ended ? "hs-shared is about to end, and had not begun with it"
+		      : "hs-shared is about to end, and libvirt does not answer: it may have been stored or not");
+	hs_thread_let_go(&v->thread);
+	return ended;
 }
 
 void hs_virt_set_opt_in(struct hs_virt *v, const char *domain, const struct hs_opt_in_change *change,

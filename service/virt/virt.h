@@ -57,8 +57,9 @@ HS_MUST_USE int hs_virt_start(struct hs_virt **out, const struct hs_virt_config 
 			      const struct hs_virt_callbacks *cb, struct hs_error *err);
 
 /* Ends the thread; waits at most some seconds for a call that hangs, and leaves the thread to it then. No callback
- * after it; pending `done`s are called with -ECANCELED in any case. Takes NULL. */
-void hs_virt_stop(struct hs_virt *v);
+ * after it; pending `done`s are called with -ECANCELED in any case. Takes NULL. False: the thread is left in its call.
+ */
+bool hs_virt_stop(struct hs_virt *v);
 
 /*
  * Writes our element into the running and the stored domain's metadata, what the change does not name as it stands

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "service/common/thread.h"
 #include "virt.h"
 
 enum hs_virt_message_kind {
@@ -84,7 +85,7 @@ struct hs_virt {
 	struct hs_virt_config cfg;
 	char *uri, *pid_dir;
 	struct hs_virt_callbacks cb;
-	pthread_t thread;
+	struct hs_thread_owned thread;
 
 	/* ---- main thread ---- */
 	struct hs_virt_request *requests, **last_request;
