@@ -210,8 +210,9 @@ wait "$watch" || hv_fail "hs-share watch ended with status $?"
 
 guide 'curl --unix-socket /run/hs-share/control.sock http://x/metrics' 'curl=curl -sS'
 done_
-for name in $(grep -oE 'hs_share_[a-z_]+' "$text" | sed 's/_total$//; s/_reason$//' | sort -u); do
-	says "^# TYPE $name"
+# What is kept is told in modes that do not share.
+for name in $(grep -oE 'hs_share_[a-z_]+' "$text" | sed 's/_total$//; s/_reason$//' | grep -v hs_share_kept_bytes | sort -u); do
+	grep -q "^# TYPE $name" <<<"$out" || hv_fail "there is no metric $name"
 done
 curl -sS "http://127.0.0.1:$port/metrics" | grep -q '^hs_share_saved_bytes [1-9]' || hv_fail "the port of prometheus.yml answers nothing"
 ! command -v promtool >/dev/null || promtool check config "$HV_DIR/prometheus.yml" >/dev/null || hv_fail "prometheus.yml is wrong"
@@ -287,6 +288,7 @@ hv_until 60 "web2 shares again" shares web1 web2 $want
 hs-share mode observe >/dev/null
 hv_until 20 "the status says what is kept" eval 'hs-share status | grep -q "^kept  "'
 [ "$(status .kept.processes)" = 2 ] || hv_fail "kept: $(status .kept)"
+curl -sS --unix-socket /run/hs-share/control.sock http://x/metrics | grep -q '^hs_share_kept_bytes [1-9]' || hv_fail "no metric has what is kept"
 guide 'hs-share mode MODE --undo' MODE=observe
 done_
 for g in web1 web2; do holds "$g is not unshared by --undo" shares_nothing $g; done

@@ -78,7 +78,7 @@ service_end() {
 		kill -KILL "$SERVICE_PID" 2>/dev/null || true
 		wait "$SERVICE_PID" || true
 	fi
-	[ "${failed:-1}" = 0 ] || tail -30 "${SERVICE_LOG:-/nonexistent}" >&2 || true
+	[ "${failed:-1}" = 0 ] || [ ! -e "$SERVICE_LOG" ] || tail -30 "$SERVICE_LOG" >&2
 	umount -R /run 2>/dev/null || true
 	umount "${HV_DIR:-/nonexistent}/run/hs-share/ksm.lock" 2>/dev/null || true
 	hv_stop
