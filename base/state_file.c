@@ -24,7 +24,7 @@ static void flush_dir(const char *dir)
 	}
 }
 
-int hs_state_file_put(const struct hs_host *host, const char *name, hs_state_file_print *print, const void *ctx)
+static int put(const struct hs_host *host, const char *name, hs_state_file_print *print, const void *ctx, bool flush)
 {
 	char path[PATH_MAX], tmp[PATH_MAX + sizeof(NEW)];
 	int fd, rc = 0;
@@ -44,16 +44,27 @@ int hs_state_file_put(const struct hs_host *host, const char *name, hs_state_fil
 	}
 	print(f, ctx);
 	errno = 0;
-	if (fflush(f) || ferror(f) || fsync(fd))
+	if (fflush(f) || ferror(f) || (flush && fsync(fd)))
 		rc = errno ? -errno : -EIO;
 	(void)fclose(f);
 	if (!rc && rename(tmp, path))
 		rc = -errno;
 	if (rc)
 		(void)unlink(tmp); /* it may have taken the last of the room */
-	else
+	else if (flush)
 		flush_dir(host->state_dir);
 	return rc;
+}
+
+int hs_state_file_put(const struct hs_host *host, const char *name, hs_state_file_print *print, const void *ctx)
+{
+	return put(host, name, print, ctx, true);
+}
+
+int hs_state_file_put_for_boot(const struct hs_host *host, const char *name, hs_state_file_print *print,
+			       const void *ctx)
+{
+	return put(host, name, print, ctx, false);
 }
 
 int hs_state_file_remove(const struct hs_host *host, const char *name)

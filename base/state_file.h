@@ -22,6 +22,11 @@ typedef void hs_state_file_print(FILE *f, const void *ctx);
 HS_MUST_USE int hs_state_file_put(const struct hs_host *host, const char *name, hs_state_file_print *print,
 				  const void *ctx);
 
+/* The same for what says nothing in another boot: it is whole after a crash of ours, and does not wait for the disk, so
+ * that after the machine's it may be torn. */
+HS_MUST_USE int hs_state_file_put_for_boot(const struct hs_host *host, const char *name, hs_state_file_print *print,
+					   const void *ctx);
+
 /* Removes the file, and what a killed one has written of the next. 0, also when there is none, or -errno. */
 HS_MUST_USE int hs_state_file_remove(const struct hs_host *host, const char *name);
 

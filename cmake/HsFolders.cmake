@@ -8,11 +8,15 @@ endfunction()
 # What the suites with the label "unit" need, to build no more than that with the sanitizers (tests/run-all.sh).
 add_custom_target(hs-unit)
 
-# hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [KSM [ALONE]] [ROOT])
+# hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [COST seconds] [KSM [ALONE]] [ROOT] [FORKS] [LONG])
 # One Check suite and its CTest entry. KSM: it uses the host's ksmd, so no other that does runs beside it, and it runs
 # below tests/ksm.sh; ALONE: nothing at all runs beside it, for it measures how hot memory is. Exit code 77: skipped as a whole.
+# COST: what takes longest is begun first, and what uses KSM, of which one runs at a time. LONG: NAME_long, with the label long, is the
+# same suite with all of the cases of which hs_test_nr and hs_test_each (tests/hs_test.h) leave some. Each test of a unit suite is a
+# process of its own in the release build alone: the address sanitizer takes a fifth of a second for one; FORKS: there as well,
+# since the tests do not go together in one process.
 function(hs_suite name)
-  cmake_parse_arguments(S "KSM;ALONE;ROOT" "TIMEOUT" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
+  cmake_parse_arguments(S "KSM;ALONE;ROOT;FORKS;LONG" "TIMEOUT;COST" "SOURCES;LIBS;INCLUDES;LABELS" ${ARGN})
   add_executable(${name} ${S_SOURCES})
   target_link_libraries(${name} PRIVATE ${S_LIBS} hs_contracts PkgConfig::CHECK)
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${S_INCLUDES})
@@ -31,8 +35,22 @@ function(hs_suite name)
   set_tests_properties(${name} PROPERTIES TIMEOUT ${S_TIMEOUT} SKIP_RETURN_CODE 77 LABELS "${S_LABELS}")
   if("unit" IN_LIST S_LABELS)
     add_dependencies(hs-unit ${name})
+    if(HS_SANITIZE AND NOT S_FORKS)
+      set_tests_properties(${name} PROPERTIES ENVIRONMENT CK_FORK=no)
+    endif()
+  endif()
+  if(S_COST)
+    set_tests_properties(${name} PROPERTIES COST ${S_COST})
+  endif()
+  if(S_LONG)
+    math(EXPR long "${S_TIMEOUT} * 10")
+    add_test(NAME ${name}_long COMMAND ${keeper} $<TARGET_FILE:${name}>)
+    set_tests_properties(${name}_long PROPERTIES TIMEOUT ${long} SKIP_RETURN_CODE 77 LABELS long ENVIRONMENT HS_TEST_LONG=1)
+    if(S_KSM)
+      set_tests_properties(${name}_long PROPERTIES RESOURCE_LOCK ksm COST 500)
+    endif()
   endif()
   if(S_KSM)
-    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm RUN_SERIAL ${S_ALONE})
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm COST 500 RUN_SERIAL ${S_ALONE})
   endif()
 endfunction()

@@ -24,14 +24,15 @@
  * content changes, and khugepaged repairs it. The page is put on the list of inactive pages, where a cold page belongs;
  * a hot one comes back from there by being used.
  *
- * When nothing is mapped huge any more, there is no such page and no flush. Then all of the guest is mapped by base
- * pages, 512 times as many translations, which push one another out of the processors' caches. Where huge entries are
- * left that cannot serve (read-only, as after a fork), they are unknown as long as their bit is not set.
+ * When nothing is mapped huge any more, or only what cannot serve (read-only, as after a fork), two base pages do
+ * (host_age_base.c). Without them, what is not seen accessed is unknown, unless no thread has run.
  *
  * clear_refs holds the process's mmap lock for all of its walk, so that the guest's page faults wait: 20 ns for each
  * base page, 80 ms for 4 GiB of them, and there is no call that does it for a part. What can be bounded is how often:
- * at most a twentieth of the time. When it is not yet time again, nothing is cleared, and what was accessed since the
- * last time counts as accessed now: memory looks hotter than it is, and is left alone rather than shared.
+ * at most a twentieth of the time. The guest pays as well, for each entry that it uses again (host_bit_cost.h): so what
+ * it had used is counted, and the more that is the longer it is left in peace. When it is not yet time again, nothing
+ * is cleared, and what was accessed since the last time counts as accessed now: memory looks hotter than it is, and is
+ * left alone rather than shared. Samples of base pages say so (HS_YES_BEFORE).
  *
  * Locked memory (mlock, QEMU's mem-lock=on) refuses MADV_COLD. Another huge page serves then; when all of them are
  * locked, and whenever else there is a page and no flush, the ageing fails: hot memory must not look cold.
@@ -240,13 +241,20 @@ static int note_locked(struct hs_host_view *v, hs_huge_nr huge)
 int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cleared)
 {
 	static const char *const words[] = { [HS_CLEAR_ANONYMOUS] = "2", [HS_CLEAR_SOFT_DIRTY] = "4" };
-	const uint64_t start_us = hs_cpu_thread_us();
-	uint64_t took_us;
+	uint64_t start_us, took_us;
 	ssize_t n;
 
 	*cleared = false;
 	if (hs_monotonic_us() < v->next_clear_us[what])
 		return 0;
+	if (what == HS_CLEAR_ANONYMOUS) {
+		if (!hs_host_bit_debt_allows(&v->bit_debt, hs_monotonic_us()))
+			return 0;
+		if (v->nr_marked)
+			hs_host_bit_debt_add(&v->bit_debt, v->nr_marked, hs_host_bit_cost_ns());
+		v->nr_marked = 0;
+	}
+	start_us = hs_cpu_thread_us();
 	do {
 		n = pwrite(v->clear_refs_fd, words[what], 1, 0);
 	} while (n < 0 && errno == EINTR);
@@ -258,10 +266,10 @@ int hs_host_clear_refs(struct hs_host_view *v, enum hs_clear_refs what, bool *cl
 	return 0;
 }
 
-/* 0, also when there is no huge page to flush with; -EINVAL: all that there are are locked; -errno. */
+/* 0, also when there is nothing to flush with; -EINVAL: all that there are are locked; -errno. */
 static int flush(struct hs_host_view *v)
 {
-	bool maybe = false, locked = false;
+	bool maybe = false, locked = false, flushed = false;
 	int rc = prepare(v);
 
 	for (unsigned int tries = 0, nr_locked = 0; tries < HS_FLUSH_TRIES && nr_locked < HS_FLUSH_LOCKED && !rc;) {
@@ -279,8 +287,14 @@ static int flush(struct hs_host_view *v)
 				locked |= v->no_flush[i] != 0;
 			/* The next ageing tries all of them anew: it may be unlocked by then. */
 			memset(v->no_flush, 0, words * sizeof(*v->no_flush));
-			v->unflushed = !maybe && !v->flush_optional;
-			return maybe || !locked ? 0 : -EINVAL;
+			if (maybe || (v->flush_optional && !locked))
+				return 0;
+			if (!v->flush_optional)
+				rc = hs_host_flush_base(v, &flushed);
+			if (rc || flushed)
+				return rc;
+			v->unflushed = !v->flush_optional;
+			return locked ? -EINVAL : 0;
 		}
 		v->flush_next = huge + 1;
 		rc = flush_by(v, huge);
@@ -332,6 +346,7 @@ int hs_host_age(struct hs_view *view, struct hs_error *err)
 	/* What is armed is not what the flush works on. Its accessed bits go with the others': nobody goes by them. */
 	(void)hs_host_armed_look(v);
 	rc = hs_host_clear_refs(v, HS_CLEAR_ANONYMOUS, &cleared);
+	v->old = !rc && !cleared;
 	/* The bits are those since the last time, and so is what is known of them. */
 	if (!rc && !cleared)
 		return hs_walk_alive(v->walk, v->mm, NULL) ? hs_host_error(v, -ESRCH, "clear its accessed bits", err)

@@ -3,6 +3,8 @@
 #define HS_EPT_HOST_INTERNAL_H
 
 #include "hs/view.h"
+#include "host_bit_cost.h"
+#include "host_rest.h"
 #include "host_walk.h"
 #include "x86_entry.h"
 
@@ -51,14 +53,19 @@ struct hs_host_view {
 	bool armed_unknown; /* could not be read: all count as armed */
 
 	uint64_t next_clear_us[HS_CLEAR_REFS_NR]; /* not before that (host_age.c) */
+	struct hs_host_bit_debt bit_debt;
+	uint64_t nr_marked; /* entries that were accessed at the last sample of all */
+	bool old;           /* the last ageing cleared nothing: it was too early */
 
 	/* Flushing (host_age.c). */
 	hs_huge_nr flush_next; /* the next huge page to use */
 	/* Their accessed bits may be our doing, until the next ageing. */
 	hs_huge_nr flush_doubt[HS_FLUSH_TRIES + HS_FLUSH_LOCKED];
 	unsigned int nr_flush_doubt;
-	void *unreadable;    /* a page of ours without access; NULL: not yet made */
-	bool unflushed;      /* there was no huge page to flush with: what is cached sets no bit */
+	void *unreadable;         /* a page of ours without access; NULL: not yet made */
+	bool unflushed;           /* there was nothing to flush with: what is cached sets no bit */
+	bool hides;               /* so it was, and threads have run since: as of the sample's beginning */
+	struct hs_host_rest rest; /* since the ageing, when there was nothing to flush with */
 	bool flush_optional; /* the guest's own accesses are seen elsewhere (nested_view.c): goes on without a flush */
 	bool flush_reported;
 
@@ -105,6 +112,7 @@ struct hs_walk_req *hs_host_scratch(struct hs_host_view *v, size_t nr);
 int hs_host_error(const struct hs_host_view *v, int rc, const char *what, struct hs_error *err);
 
 /* host_sample.c */
+
 int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, struct hs_huge_sample *out,
 			struct hs_error *err);
 int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
@@ -132,13 +140,16 @@ HS_MUST_USE int hs_host_frame_flags(int kpageflags_fd, const uint64_t pfn[HS_BAS
 bool hs_host_is_zero_entry(struct hs_host_view *v, uint64_t entry);
 
 /*
- * Whether a huge entry without its accessed bit says so for good: a processor may have it cached since before the
+ * Whether an entry without its accessed bit says so for good: a processor may have it cached since before the
  * ageing, but not what it can only reach by a fault.
  */
 static inline bool hs_host_means_no(const struct hs_host_view *v, uint64_t entry)
 {
-	return !v->unflushed || hs_x86_is_protnone(entry);
+	return !v->hides || hs_x86_is_protnone(entry);
 }
+
+/* host_age_base.c: the flush by two base pages. -errno; *flushed false: none would serve, and `rest` has begun. */
+HS_MUST_USE int hs_host_flush_base(struct hs_host_view *v, bool *flushed);
 
 /* host_vmm.c: min_bytes for this process, by its folder in /proc, where none was given */
 uint64_t hs_host_default_min_bytes(int proc_dir_fd);

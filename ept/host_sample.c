@@ -11,6 +11,11 @@
 #include "host_internal.h"
 #include "x86_entry.h"
 
+static void look_for_rest(struct hs_host_view *v)
+{
+	v->hides = v->unflushed && !hs_host_rest_lasts(&v->rest, v->dir_fd, hs_walk_users(v->walk, v->mm));
+}
+
 /* ---- huge pages ---- */
 
 struct huge_job {
@@ -25,6 +30,16 @@ struct huge_job {
 	uint64_t *maybe_zero_entry;
 	size_t nr_maybe_zero;
 };
+
+/* Entries, not base pages. */
+static uint64_t count_marked(const struct hs_huge_sample *s, uint32_t nr)
+{
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		sum += s[i].state == HS_MAP_HUGE ? s[i].accessed == HS_YES : s[i].nr_accessed;
+	return sum;
+}
 
 static void put_huge(const struct hs_host_view *v, struct hs_huge_sample *s, uint64_t entry)
 {
@@ -89,7 +104,7 @@ static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const
 	hs_x86_decode_table(page, &t);
 	s->nr_present = (uint16_t)hs_bits_count(&t.present);
 	s->nr_accessed = (uint16_t)hs_bits_count(&t.accessed);
-	s->accessed = s->nr_accessed ? HS_YES : HS_NO;
+	s->accessed = s->nr_accessed ? HS_YES : j->v->hides ? HS_UNKNOWN : HS_NO;
 	s->state = s->nr_present == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : s->nr_present ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
 }
 
@@ -133,6 +148,7 @@ int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, str
 	struct hs_walk_req *reqs = hs_host_scratch(v, nr_reqs > nr ? nr_reqs : nr);
 	int rc = -ENOMEM;
 
+	look_for_rest(v);
 	j.tables = malloc(nr * sizeof(*j.tables));
 	j.maybe_zero = malloc(nr * sizeof(*j.maybe_zero));
 	j.maybe_zero_entry = malloc(nr * sizeof(*j.maybe_zero_entry));
@@ -160,8 +176,12 @@ int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, str
 			out[i].accessed = HS_UNKNOWN;
 			out[i].nr_accessed = 0;
 		}
+		if (v->old && out[i].accessed == HS_YES && out[i].state != HS_MAP_HUGE)
+			out[i].accessed = HS_YES_BEFORE;
 		hs_bit_put(v->cold, first + i, out[i].state == HS_MAP_HUGE && out[i].accessed == HS_NO);
 	}
+	if (nr == view->nr_huge)
+		v->nr_marked = count_marked(out, nr);
 out:
 	free(j.tables);
 	free(j.maybe_zero);
@@ -224,6 +244,8 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 		s->state = nr == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : nr ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
 		s->present = t.present;
 		s->accessed = t.accessed;
+		if (j->v->hides && nr != hs_bits_count(&t.accessed))
+			*s = (struct hs_base_sample){ 0 };
 	}
 }
 
@@ -235,6 +257,7 @@ int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr,
 	struct hs_walk_req *reqs = hs_host_scratch(v, nr);
 	int rc = -ENOMEM;
 
+	look_for_rest(v);
 	if (reqs) {
 		for (size_t i = 0; i < nr; i++)
 			reqs[i] = (struct hs_walk_req){ .va = hs_view_hva(view, huge[i]).v, .kind = HS_WALK_PTE_PAGE };

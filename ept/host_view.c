@@ -182,6 +182,7 @@ static void free_view(struct hs_host_view *v)
 	hs_host_dontdump_forget(v);
 	free(v->view.regions);
 	free(v->reqs);
+	hs_host_rest_finish(&v->rest);
 	free(v->gone);
 	free(v->armed);
 	free(v->split);

@@ -280,3 +280,13 @@ int hs_walk_alive(struct hs_walk *w, uint64_t mm, int *nr_vmas)
 	pthread_mutex_unlock(&lock);
 	return rc;
 }
+
+int hs_walk_users(struct hs_walk *w, uint64_t mm)
+{
+	int nr;
+
+	pthread_mutex_lock(&lock);
+	nr = run_batch(w, mm, &w->base, NULL, 0) ? 0 : w->skel->bss->run.users_after;
+	pthread_mutex_unlock(&lock);
+	return nr;
+}

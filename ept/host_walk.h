@@ -59,4 +59,7 @@ HS_MUST_USE int hs_walk_run_from(struct hs_walk *w, const struct hs_walk_top *to
 /* 0 while the process is in that address space, else -ESRCH. *nr_vmas (may be NULL): its number of VMAs. */
 HS_MUST_USE int hs_walk_alive(struct hs_walk *w, uint64_t mm, int *nr_vmas);
 
+/* How many tasks have that address space, and who looks at it just now (mm_users); 0: it has been left. */
+int hs_walk_users(struct hs_walk *w, uint64_t mm);
+
 #endif

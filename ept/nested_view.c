@@ -62,7 +62,7 @@ static void merge_huge(struct hs_huge_sample *s, const struct hs_nested_mark *m)
 		s->accessed = HS_YES;
 	if (s->accessed == HS_YES && s->state == HS_MAP_HUGE)
 		s->nr_accessed = HS_BASE_PER_HUGE;
-	if (m->unknown && s->accessed != HS_YES) {
+	if (m->unknown && s->accessed < HS_YES) {
 		s->accessed = HS_UNKNOWN;
 		s->nr_accessed = 0;
 	}

@@ -31,7 +31,7 @@ set(CPACK_DEBIAN_PACKAGE_SECTION admin)
 set(CPACK_DEBIAN_PACKAGE_PRIORITY optional)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Not needed: processes opt in without it.
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libvirt-daemon-system, bash-completion, prometheus")
+set(CPACK_DEBIAN_PACKAGE_SUGGESTS "libvirt-daemon-system, bash-completion, prometheus, prometheus-node-exporter")
 set(debian ${CMAKE_CURRENT_SOURCE_DIR}/packaging/debian)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${debian}/conffiles ${debian}/postinst ${debian}/prerm ${debian}/postrm)
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)

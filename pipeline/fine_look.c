@@ -171,6 +171,7 @@ static int choose(struct hs_pipeline *p, struct guest *g, struct hs_fine_target 
 		return 0;
 	t->keep_split = keep_split;
 	pending = hs_fine_pending(p->fine, g->view, list + t->nr, g->view->nr_huge);
+	g->noted = true;
 	return hs_split_journal_write(&p->host, g->view, list, t->nr + pending, err);
 }
 
@@ -182,8 +183,10 @@ static void retry(struct hs_pipeline *p, struct guest *g)
 	if (!g->gone)
 		(void)hs_pipeline_guest_failed(p, g, hs_fine_retry(p->fine, g->view, &left, NULL));
 	/* What is kept split is the engine's from the next apply on; a crash before it leaves a few mappings split. */
-	if (!left)
+	if (!left && g->noted) {
 		hs_split_journal_remove(&p->host, g->pid);
+		g->noted = false;
+	}
 }
 
 int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err)

@@ -9,11 +9,14 @@
 
 #define REOPEN_CYCLES 8 /* cycles from one new view to the next */
 
+/* After one has gone. */
 static void count_groups(struct hs_pipeline *p)
 {
+	const bool were_several = p->several_groups;
+
 	p->several_groups = false;
-	for (size_t i = 1; i < p->nr_guests; i++)
-		p->several_groups |= p->guests[i]->group_nr != p->guests[0]->group_nr;
+	for (size_t i = 1; i < p->nr_guests && were_several && !p->several_groups; i++)
+		p->several_groups = p->guests[i]->group_nr != p->guests[0]->group_nr;
 }
 
 /* What is remembered of a guest's huge pages, for the view that it has now. On failure nothing is in the index. */
@@ -57,7 +60,7 @@ static int guest_attach(struct hs_pipeline *p, struct guest *g, struct hs_error 
 	p->next_number++;
 	p->guest_of_index[g->index_id] = (uint32_t)p->nr_guests;
 	p->guests[p->nr_guests++] = g;
-	count_groups(p);
+	p->several_groups |= g->group_nr != p->guests[0]->group_nr;
 	return 0;
 }
 
@@ -130,6 +133,7 @@ int hs_pipeline_add(struct hs_pipeline *p, pid_t pid, const struct hs_guest_opti
 		goto fail;
 	hs_fine_look_ask_for_room(p, g->view);
 	(void)hs_split_journal_recover(&p->host, g->view, p->fine);
+	g->noted = true; /* what is brought back now needs no note any more */
 	rc = guest_attach(p, g, err);
 	if (rc)
 		goto fail;

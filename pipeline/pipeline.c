@@ -175,8 +175,10 @@ static int step_retry(struct hs_pipeline *p, struct guest *g, struct hs_error *e
 	size_t left;
 	int rc = hs_fine_retry(p->fine, g->view, &left, err);
 
-	if (!rc && !left)
+	if (!rc && !left && g->noted) {
 		hs_split_journal_remove(&p->host, g->pid);
+		g->noted = false;
+	}
 	return rc == -ESRCH ? rc : 0;
 }
 

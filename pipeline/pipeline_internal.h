@@ -50,6 +50,7 @@ struct guest {
 	pid_t pid;
 	bool gone;
 	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
+	bool noted;        /* there may be a note of what is split of it (split_journal.c) */
 	bool shareable;    /* the table of merge operations has taken it in */
 	uint32_t reopened; /* cycle of its last new view; 0: it has its first */
 	struct hs_obstacle merge_obstacle, look_obstacle; /* as in struct hs_guest_report */

@@ -67,13 +67,14 @@ static void record(const struct hs_coarse *c, struct hs_coarse_record *r, const 
 		return;
 	}
 	r->nr_present = s->nr_present;
-	if (skip)
+	/* What was seen accessed then, and was not cleared since: this round says nothing of it. */
+	if (skip || (s->accessed == HS_YES_BEFORE && r->nr_known && (r->history & 1)))
 		return;
 	r->nr_accessed = s->nr_accessed;
-	r->history = (r->history << 1) | (s->accessed == HS_YES);
+	r->history = (r->history << 1) | (s->accessed >= HS_YES);
 	if (r->nr_known < c->cfg.rounds)
 		r->nr_known++;
-	if (s->accessed == HS_YES)
+	if (s->accessed >= HS_YES)
 		r->cold_rounds = 0;
 	else if (r->cold_rounds < UINT16_MAX)
 		r->cold_rounds++;

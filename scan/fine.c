@@ -125,7 +125,7 @@ void hs_fine_destroy(struct hs_fine *f)
 	if (!f)
 		return;
 	free(f->pending);
-	free(f->ageings);
+	hs_fine_forget_ages(f);
 	free(f);
 }
 

@@ -12,10 +12,10 @@
 
 static struct fine_ageing *find(const struct hs_fine *f, const struct hs_view *v)
 {
-	for (size_t i = 0; i < f->nr_ageings; i++)
-		if (f->ageings[i].view == v)
-			return &f->ageings[i];
-	return NULL;
+	struct fine_ageing *a;
+
+	HASH_FIND_PTR(f->ageings, &v, a);
+	return a;
 }
 
 uint64_t hs_fine_age_us(const struct hs_fine *f, const struct hs_view *v)
@@ -33,16 +33,19 @@ void hs_fine_learn_age(struct hs_fine *f, const struct hs_view *v, uint64_t us)
 		a->us = (3 * a->us + us) / 4;
 		return;
 	}
-	if (f->nr_ageings == f->room_ageings) {
-		size_t room = f->room_ageings ? 2 * f->room_ageings : 8;
-		struct fine_ageing *more = realloc(f->ageings, room * sizeof(*more));
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return; /* nothing is known of it then, as before its first ageing */
+	*a = (struct fine_ageing){ .view = v, .us = us };
+	HASH_ADD_PTR(f->ageings, view, a);
+	if (!a->hh.tbl)
+		free(a);
+}
 
-		if (!more)
-			return; /* nothing is known of it then, as before its first ageing */
-		f->ageings = more;
-		f->room_ageings = room;
-	}
-	f->ageings[f->nr_ageings++] = (struct fine_ageing){ .view = v, .us = us };
+static void forget(struct hs_fine *f, struct fine_ageing *a)
+{
+	HASH_DEL(f->ageings, a);
+	free(a);
 }
 
 void hs_fine_forget_age(struct hs_fine *f, const struct hs_view *v)
@@ -50,7 +53,13 @@ void hs_fine_forget_age(struct hs_fine *f, const struct hs_view *v)
 	struct fine_ageing *a = find(f, v);
 
 	if (a)
-		*a = f->ageings[--f->nr_ageings];
+		forget(f, a);
+}
+
+void hs_fine_forget_ages(struct hs_fine *f)
+{
+	while (f->ageings)
+		forget(f, f->ageings);
 }
 
 static void fade(uint64_t *us)

@@ -5,6 +5,9 @@
 #ifndef HS_SCAN_FINE_INTERNAL_H
 #define HS_SCAN_FINE_INTERNAL_H
 
+#define HASH_NONFATAL_OOM 1 /* what could not be put into a table has no table */
+#include <uthash.h>
+
 #include "hs/scan.h"
 
 /* A mapping that we split and could not bring back. */
@@ -18,6 +21,7 @@ struct fine_ageing {
 	const struct hs_view *view;
 	uint64_t us;
 	bool measured; /* by hs_fine_took_to_age, since there was last no time for it */
+	UT_hash_handle hh;
 };
 
 struct hs_fine {
@@ -27,8 +31,7 @@ struct hs_fine {
 	uint64_t restore_us;          /* what bringing one mapping back takes, as far as we have seen */
 	struct fine_pending *pending; /* the retry list, each huge page at most once */
 	size_t nr_pending, room_pending;
-	struct fine_ageing *ageings; /* each view at most once */
-	size_t nr_ageings, room_ageings;
+	struct fine_ageing *ageings; /* by view */
 };
 
 /* How bringing a mapping back ended. */
@@ -49,6 +52,7 @@ HS_MUST_USE int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, si
 uint64_t hs_fine_age_us(const struct hs_fine *f, const struct hs_view *v);
 void hs_fine_learn_age(struct hs_fine *f, const struct hs_view *v, uint64_t us);
 void hs_fine_forget_age(struct hs_fine *f, const struct hs_view *v);
+void hs_fine_forget_ages(struct hs_fine *f);
 /*
  * By what is known, a window has no time for this view: what stands in the way fades, so that some runs later a window
  * is tried again, unless hs_fine_took_to_age says the same anew meanwhile.

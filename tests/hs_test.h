@@ -21,15 +21,27 @@ static inline int hs_test_skip(const char *suite, const char *why)
 	return HS_TEST_SKIPPED;
 }
 
-/*
- * How far apart cases are that one loop has by the ten thousand: all of them in a usual build; under the sanitizers,
- * where each takes ten times as long, one of `n` (a prime, so that the cases of every kind are met).
- */
 #ifdef __SANITIZE_ADDRESS__
-#define HS_TEST_EACH(n) (n)
+#define HS_TEST_SANITIZED 1
 #else
-#define HS_TEST_EACH(n) 1
+#define HS_TEST_SANITIZED 0
 #endif
+
+/* How many rounds, where any number is enough: `all` in a long run (LONG, cmake/HsFolders.cmake). */
+static inline int hs_test_nr(int usual, int all)
+{
+	return getenv("HS_TEST_LONG") ? all : usual;
+}
+
+/*
+ * How far apart cases are that one loop has by the thousand: all of them in a long run. Else one of `usual`, and under
+ * the sanitizers, where each takes ten times as long, one of `sanitized` (primes, so that the cases of every kind are
+ * met).
+ */
+static inline unsigned int hs_test_each(unsigned int usual, unsigned int sanitized)
+{
+	return getenv("HS_TEST_LONG") ? 1 : HS_TEST_SANITIZED ? sanitized : usual;
+}
 
 /*
  * Time limits are for what hangs, not for what is slow: Check's own default is 4 s, which a busy machine takes for
@@ -38,7 +50,7 @@ static inline int hs_test_skip(const char *suite, const char *why)
 __attribute__((constructor)) static inline void hs_test_time(void)
 {
 	(void)setenv("CK_DEFAULT_TIMEOUT", "60", 0);
-	(void)setenv("CK_TIMEOUT_MULTIPLIER", HS_TEST_EACH(5) > 1 ? "5" : "2", 0);
+	(void)setenv("CK_TIMEOUT_MULTIPLIER", HS_TEST_SANITIZED ? "5" : "2", 0);
 }
 
 static inline int hs_test_run(Suite *s)

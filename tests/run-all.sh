@@ -3,8 +3,8 @@
 # targets for some seconds each, and a build with clang. Prints each suite's closing line and what was skipped, with the reason.
 #
 # In two parts. First what does not mind company, side by side, while the other builds are made of what the processors have to
-# spare and the sanitizers' suites run; then, with nothing else under way, the suites that need the machine for themselves
-# (RUN_SERIAL), which measure how hot memory is.
+# spare, and the suites of the sanitizers and the fuzz targets run; then, with nothing else under way, the suites that need the
+# machine for themselves (RUN_SERIAL), which measure how hot memory is.
 # usage: run-all.sh [--long]
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
@@ -39,7 +39,7 @@ suites() {
 if [ "${1-}" = --beside ]; then
 	renice -n 5 -p $$ >/dev/null
 	build sanitize hs-unit && suites sanitize sanitize -L unit -E '^(frame|docs)_' # those look at files, not at what was built
-	build fuzz
+	build fuzz && suites fuzz fuzz -L fuzz
 	echo '== clang: build only, warnings are errors =='
 	build clang
 	exit 0
@@ -70,7 +70,6 @@ suites release release "${select[@]}" -E "^($alone)\$"
 wait "$beside"
 beside=
 cat build/beside.log
-[ ! -x build/fuzz/tests/fuzz/fuzz_api ] || suites fuzz fuzz -L fuzz
 suites alone release "${select[@]}" -R "^($alone)\$"
 
 # Single tests that were skipped inside a suite say so themselves, with the reason.

@@ -31,7 +31,7 @@ static const char *check_huge_samples(const struct hs_trace_record *r, uint32_t 
 	for (size_t i = 0; i < r->nr; i++) {
 		const struct hs_huge_sample *h = &r->u.huge.samples[i];
 
-		if (h->state > HS_MAP_PARTIAL || h->accessed > HS_YES || h->nr_present > HS_BASE_PER_HUGE ||
+		if (h->state > HS_MAP_PARTIAL || h->accessed > HS_YES_BEFORE || h->nr_present > HS_BASE_PER_HUGE ||
 		    h->nr_accessed > h->nr_present)
 			return "a huge page's sample is out of its range";
 	}

@@ -35,9 +35,12 @@ enum hs_map_state {
 	HS_MAP_PARTIAL,     /* an entry table with fewer than 512 present */
 };
 
+/* Of base pages: accessed, but the last ageing came too early and cleared nothing, so perhaps before it. */
+enum { HS_YES_BEFORE = HS_YES + 1 };
+
 struct hs_huge_sample {
 	uint8_t state;        /* enum hs_map_state */
-	uint8_t accessed;     /* enum hs_tri: any access since the last ageing */
+	uint8_t accessed;     /* enum hs_tri: any access since the last ageing; or HS_YES_BEFORE */
 	uint16_t nr_present;  /* base pages: 512 when huge */
 	uint16_t nr_accessed; /* base pages: 512 when huge and accessed; a table's own count otherwise */
 };
@@ -184,13 +187,15 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
 /*
  * Clears the accessed bits of the whole guest and makes sure that the hardware's cached translations cannot hide the
  * accesses that follow. (A view of nested tables that has mappings split ages those alone.) Disturbs nothing else. The
- * host view needs one huge mapping for the second part, writable and not locked: a guest without any huge mapping is
- * aged without it, and one that has only read-only ones gets unknown for those that are not seen accessed. Cost there:
- * some 0.1 us for a huge mapping, 20 us for a split one, for which the kernel holds the guest's mmap lock: so at most a
- * twentieth of the time. When it is too early again, nothing is cleared, and what was accessed since the last time
- * counts as accessed (0 all the same: it errs to hot). -ENOTSUP: the host view's guest has locked all of its huge
- * mappings (the text says so), so that what is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After
- * an error nothing that is sampled says anything about accesses.
+ * host view needs for the second part one huge mapping, writable and not locked, or two base pages that the guest uses
+ * right then, 64 pages apart or more: where there is neither, what is not seen accessed is unknown, unless no thread of
+ * the guest runs until the sample. Cost there: some 0.1 us for a huge mapping, 20 us for a split one, for which the
+ * kernel holds the guest's mmap lock: so at most a twentieth of the time; and what it costs the guest to use its
+ * entries again, a fiftieth of the time on average. When it is too early again, nothing is cleared, and what was
+ * accessed since the last time counts as accessed (0 all the same: it errs to hot; the samples of base pages say
+ * HS_YES_BEFORE). -ENOTSUP: the host view's guest has locked all of its huge mappings (the text says so), so that what
+ * is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After an error nothing that is sampled says
+ * anything about accesses.
  */
 HS_MUST_USE int hs_view_age(struct hs_view *v, struct hs_error *err);
 

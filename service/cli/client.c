@@ -56,18 +56,17 @@ static int unreachable(const char *socket, CURLcode code, long why, struct hs_er
 	return hs_error_set(err, -ENOTCONN, "hs-shared cannot be reached on %s: %s", socket, curl_easy_strerror(code));
 }
 
-int hs_client_request(const char *socket, const struct hs_client_call *call, json_t **out, struct hs_error *err)
+/* The whole answer, whatever it says; free(a->text). */
+static int ask(const char *socket, const struct hs_client_call *call, struct answer *a, long *status,
+	       struct hs_error *err)
 {
 	struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
 	char *text = call->body ? json_dumps(call->body, JSON_COMPACT) : NULL, *url = NULL;
 	CURL *c = curl_easy_init();
-	struct answer a = { 0 };
-	long status = 0, why = 0;
-	json_error_t je;
+	long why = 0;
 	CURLcode code;
 	int rc = 0;
 
-	*out = NULL;
 	if (!c || !headers || (call->body && !text) || asprintf(&url, "http://localhost%s", call->path) < 0) {
 		rc = hs_error_set(err, -ENOMEM, "out of memory");
 		goto out;
@@ -83,31 +82,62 @@ int hs_client_request(const char *socket, const struct hs_client_call *call, jso
 	(void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_PROXY, "");
 	(void)curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);
-	(void)curl_easy_setopt(c, CURLOPT_WRITEDATA, &a);
+	(void)curl_easy_setopt(c, CURLOPT_WRITEDATA, a);
 	if (text)
 		(void)curl_easy_setopt(c, CURLOPT_POSTFIELDS, text);
 	code = curl_easy_perform(c);
-	(void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, status);
 	(void)curl_easy_getinfo(c, CURLINFO_OS_ERRNO, &why);
-	if (code != CURLE_OK) {
+	if (code != CURLE_OK)
 		rc = unreachable(socket, code, why, err);
-		goto out;
-	}
-	*out = json_loadb(a.text ? a.text : "", a.len, 0, &je);
-	if (!*out)
-		rc = hs_error_set(err, -EPROTO, "what listens on %s does not answer as hs-shared does", socket);
-	else if (status >= 400) {
-		const char *message = json_string_value(json_object_get(json_object_get(*out, "error"), "message"));
-
-		rc = hs_error_set(err, status == 404 ? -ENOENT : -EREMOTEIO, "%s",
-				  message ? message : "it refuses, and does not say why");
-	}
 out:
 	if (c)
 		curl_easy_cleanup(c);
 	curl_slist_free_all(headers);
 	free(text);
 	free(url);
+	return rc;
+}
+
+static int of_somebody_else(const char *socket, struct hs_error *err)
+{
+	return hs_error_set(err, -EPROTO, "what listens on %s does not answer as hs-shared does", socket);
+}
+
+int hs_client_request(const char *socket, const struct hs_client_call *call, json_t **out, struct hs_error *err)
+{
+	struct answer a = { 0 };
+	long status = 0;
+	json_error_t je;
+	int rc = ask(socket, call, &a, &status, err);
+
+	*out = rc ? NULL : json_loadb(a.text ? a.text : "", a.len, 0, &je);
+	if (!rc && !*out)
+		rc = of_somebody_else(socket, err);
+	else if (!rc && status >= 400) {
+		const char *message = json_string_value(json_object_get(json_object_get(*out, "error"), "message"));
+
+		rc = hs_error_set(err, status == 404 ? -ENOENT : -EREMOTEIO, "%s",
+				  message ? message : "it refuses, and does not say why");
+	}
 	free(a.text);
 	return rc;
+}
+
+int hs_client_metrics(const char *socket, char **text, size_t *len, struct hs_error *err)
+{
+	const struct hs_client_call call = { .method = "GET", .path = "/metrics", .timeout_s = 30 };
+	struct answer a = { 0 };
+	long status = 0;
+	int rc = ask(socket, &call, &a, &status, err);
+
+	if (!rc && (status != 200 || !a.text || !strstr(a.text, "\nhs_share_build_info{")))
+		rc = of_somebody_else(socket, err);
+	if (rc) {
+		free(a.text);
+		return rc;
+	}
+	*text = a.text;
+	*len = a.len;
+	return 0;
 }

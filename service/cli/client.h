@@ -23,6 +23,9 @@ struct hs_client_call {
 HS_MUST_USE int hs_client_request(const char *socket, const struct hs_client_call *call, json_t **out,
 				  struct hs_error *err);
 
+/* *text: the metrics in Prometheus' older text format, malloc'ed, *len bytes. Errors as above. */
+HS_MUST_USE int hs_client_metrics(const char *socket, char **text, size_t *len, struct hs_error *err);
+
 /* The path with the guest's name in it, percent-encoded; "/v1/guests/%s/opt-in" as format. malloc'ed; NULL: no memory.
  */
 char *hs_client_path(const char *before, const char *guest, const char *after);

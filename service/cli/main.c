@@ -43,6 +43,7 @@ static const struct hs_command commands[] = {
 	{ "opt-out", hs_cmd_ctl, "let a guest share no more, and undo its sharing", WITH_DAEMON },
 	{ "watch", hs_cmd_ctl, "a live table", WITH_DAEMON },
 	{ "report", hs_cmd_ctl, "what sharing would save, before it is turned on", WITH_DAEMON },
+	{ "metrics", hs_cmd_metrics, "the figures for Prometheus, also as a file for node_exporter", WITH_DAEMON },
 	{ "history", hs_cmd_ctl, "the last hours", WITH_DAEMON },
 	{ "reload", hs_cmd_ctl, "let the daemon read its configuration again", WITH_DAEMON },
 };

@@ -164,3 +164,10 @@ void hs_text_mend(char *text)
 		s += n && !control ? n : 1;
 	}
 }
+
+const struct hs_guest_report *hs_model_report(const struct hs_model_guest *g)
+{
+	static const struct hs_guest_report none;
+
+	return g->report ? g->report : &none;
+}

@@ -115,10 +115,12 @@ struct hs_model_guest {
 	char rule[64]; /* of the configuration, that opts it in; "": none does */
 	uint8_t scope; /* enum hs_scope: what holds, the configuration's or its own */
 	enum hs_guest_state state;
-	struct hs_obstacle obstacle; /* why nothing is shared of it; "reason" to who asks */
-	bool has_report;             /* the pipeline has looked at it */
-	struct hs_guest_report report;
+	struct hs_obstacle obstacle;          /* why nothing is shared of it; "reason" to who asks */
+	const struct hs_guest_report *report; /* NULL: the pipeline has not looked at it; not the model's own */
 };
+
+/* Of a guest without a report: all zero. */
+const struct hs_guest_report *hs_model_report(const struct hs_model_guest *g);
 
 /* The look into hot huge pages that was asked for last. */
 enum hs_look_state { HS_LOOK_NONE = 0, HS_LOOK_WAITING, HS_LOOK_DONE, HS_LOOK_FAILED, HS_NR_LOOK_STATES };
@@ -136,6 +138,14 @@ struct hs_model_link {
 	char uri[512];
 	bool connected;
 	char text[512]; /* the last thing that was said of it */
+};
+
+/* Over all guests. */
+struct hs_model_counts {
+	size_t nr_known, nr_opted_in;
+	size_t nr_running; /* all but those whose state is HS_GUEST_NOT_RUNNING */
+	size_t nr_sharing; /* something is saved of them */
+	uint64_t could_save_bytes, could_save_at_most_bytes;
 };
 
 struct hs_model {
@@ -164,12 +174,16 @@ struct hs_model {
 	uint64_t scan_cpu_us, process_cpu_us;     /* of the scan's thread; of the whole process */
 	uint64_t rss_bytes;                       /* of the daemon */
 	uint64_t nr_descriptors, max_descriptors; /* of the daemon, open and allowed; 0: unknown */
+	bool has_tls;                             /* there is a port for other hosts: */
+	int64_t certificate_expires_s;            /* its certificate, Unix time */
+	uint64_t nr_unauthorized;                 /* requests without its token */
 	struct hs_model_look look;
 	bool has_totals;
 	struct hs_pipeline_totals totals;
 	bool has_ksm;
 	struct hs_ksm_counters ksm;
-	struct hs_model_guest *guests; /* [nr_guests], sorted by id */
+	struct hs_model_counts counts;
+	struct hs_model_guest *guests; /* [nr_guests], sorted by id; only in the model of struct hs_work */
 	size_t nr_guests;
 };
 
@@ -218,8 +232,10 @@ struct hs_work {
 /* What the endpoint asks of the daemon; all on the main thread. Text arguments are copied where they are kept. */
 struct hs_control {
 	void *ctx;
-	/* Valid until the loop goes on. */
+	/* Valid until the loop goes on; of the whole, without the guests. */
 	const struct hs_model *(*model)(void *ctx);
+	/* By a domain's name or UUID, or "pid-N". NULL: no such guest. Valid as long. */
+	const struct hs_model_guest *(*guest)(void *ctx, const char *guest);
 	const struct hs_history *(*history)(void *ctx);
 	/* Has it run soon, with the model of then. */
 	void (*work)(void *ctx, const struct hs_work *work);

@@ -22,6 +22,7 @@ struct hs_daemon_answers {
 	struct hs_daemon *daemon;
 	struct hs_model model; /* lent with a batch */
 	size_t model_room;
+	struct hs_scan_reports *reports; /* that the model's guests point into, held as long */
 	struct hs_work batch[MAX_BATCH];
 	size_t nr;
 	bool lent; /* main thread: the batch is out */
@@ -42,6 +43,11 @@ struct hs_daemon_answers {
 	bool go, stop;
 };
 
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct hs_model_guest *)a)->id, ((const struct hs_model_guest *)b)->id);
+}
+
 static void *run(void *arg)
 {
 	struct hs_daemon_answers *a = arg;
@@ -55,6 +61,10 @@ static void *run(void *arg)
 			break;
 		a->go = false;
 		(void)pthread_mutex_unlock(&a->lock);
+		for (size_t i = 0; i < a->model.nr_guests; i++)
+			hs_daemon_mend_guest(&a->model.guests[i]);
+		if (a->model.nr_guests)
+			qsort(a->model.guests, a->model.nr_guests, sizeof(a->model.guests[0]), by_id);
 		for (size_t i = 0; i < a->nr; i++)
 			a->batch[i].run(a->batch[i].arg, &a->model);
 		hs_thread_poke(a->event_fd);
@@ -78,6 +88,7 @@ static void lend(struct hs_daemon_answers *a)
 	if (!a->first)
 		a->last = &a->first;
 	hs_daemon_fill_model(a->daemon, &a->model, &a->model_room);
+	a->reports = hs_scan_thread_hold_reports(a->daemon->snap.reports);
 	a->lent = true;
 	(void)pthread_mutex_lock(&a->lock);
 	a->go = true;
@@ -98,6 +109,8 @@ static int on_batch(sd_event_source *s, int fd, uint32_t revents, void *arg)
 		a->batch[i].done(a->batch[i].arg, true);
 	a->nr = 0;
 	a->lent = false;
+	hs_scan_thread_drop_reports(a->reports);
+	a->reports = NULL;
 	lend(a);
 	return 0;
 }
@@ -164,6 +177,7 @@ void hs_daemon_answers_stop(struct hs_daemon *d)
 		(void)close(a->event_fd);
 	(void)pthread_cond_destroy(&a->wake);
 	(void)pthread_mutex_destroy(&a->lock);
+	hs_scan_thread_drop_reports(a->reports);
 	free(a->model.guests);
 	free(a);
 }

@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
@@ -26,12 +27,14 @@ void hs_config_defaults(struct hs_config *out)
 	out->socket_mode = 0660;
 	(void)snprintf(out->tcp_address, sizeof(out->tcp_address), "127.0.0.1");
 	out->log_level = HS_LOG_INFO;
-	(void)snprintf(out->state_dir, sizeof(out->state_dir), "/run/hs-share");
+	(void)snprintf(out->state_dir, sizeof(out->state_dir), HS_CONFIG_STATE_DIR);
 	out->on_exit = HS_AFTER_KEEP;
 	out->on_off = HS_AFTER_UNDO;
 	out->stop_timeout_s = 600;
 	out->history_resolution_s = 60;
 	out->history_hours = 24;
+	(void)snprintf(out->tls.address, sizeof(out->tls.address), "0.0.0.0");
+	out->tls.allow = HS_HTTP_READ;
 	(void)snprintf(out->libvirt_uri, sizeof(out->libvirt_uri), "qemu:///system");
 	(void)snprintf(out->libvirt_pid_dir, sizeof(out->libvirt_pid_dir), "/run/libvirt/qemu");
 	out->discover_interval_s = 30;
@@ -49,6 +52,15 @@ void hs_config_defaults(struct hs_config *out)
 						     .dwell_s = 300,
 						     .poll_s = 5,
 						     .after = HS_AFTER_KEEP };
+}
+
+void hs_config_persistent_dir(const struct hs_config *cfg, char *out, size_t size)
+{
+	const char *dir = cfg->persistent_dir;
+
+	if (!dir[0])
+		dir = strcmp(cfg->state_dir, HS_CONFIG_STATE_DIR) == 0 ? HS_CONFIG_PERSISTENT_DIR : cfg->state_dir;
+	(void)snprintf(out, size, "%s", dir);
 }
 
 struct reader {
@@ -177,7 +189,7 @@ static int on_key(void *user, const char *section, const char *name, const char 
 		return complain(r, "%.60s stands before any [section]", name);
 	if (!known_section(section))
 		return complain(r,
-				"there is no section [%.60s]; the sections are service, libvirt, discovery, "
+				"there is no section [%.60s]; the sections are service, tls, libvirt, discovery, "
 				"discover NAME, scan, fine, policy, merge and auto",
 				section);
 	return complain(r, "there is no key %.60s in [%s]", name, section);
@@ -244,6 +256,37 @@ static int check_uris(struct reader *r)
 	return 0;
 }
 
+/* What the files hold is looked at when they are read: at the start, and at each reload. */
+static int check_tls(struct reader *r)
+{
+	static const char *const files[] = { "tls certificate", "tls key", "tls client_ca", "tls token_file" };
+	const struct hs_config_tls *t = &r->cfg->tls;
+	const char *const paths[] = { t->certificate, t->key, t->client_ca, t->token_file };
+	struct in6_addr any;
+
+	for (size_t i = 0; i < 4; i++)
+		if (paths[i][0] && paths[i][0] != '/')
+			return complain_of(r, "[tls] a file is no absolute path",
+					   (const char *const[]){ files[i], NULL });
+	if (!t->port)
+		return 0;
+	if (inet_pton(AF_INET, t->address, &any) != 1 && inet_pton(AF_INET6, t->address, &any) != 1)
+		return COMPLAIN_OF(r, "[tls] address is no address in numbers, of IPv4 or IPv6", "tls address");
+	if (!t->certificate[0] || !t->key[0])
+		return COMPLAIN_OF(r, "[tls] port needs a certificate and its key", "tls port", "tls certificate",
+				   "tls key");
+	if (!t->client_ca[0] && !t->token_file[0])
+		return COMPLAIN_OF(r, "[tls] port needs client_ca, token_file or both: it serves nobody unasked",
+				   "tls port", "tls client_ca", "tls token_file");
+	if (t->allow == HS_HTTP_CHANGE && !t->client_ca[0])
+		return COMPLAIN_OF(
+		    r,
+		    "[tls] allow = change needs client_ca: a token is sent with each request and kept by "
+		    "whoever asks, which is not enough to change what is shared",
+		    "tls allow", "tls client_ca");
+	return 0;
+}
+
 static int check_rules(struct reader *r)
 {
 	struct hs_rules *rules = NULL;
@@ -306,12 +349,14 @@ static int check_whole(struct reader *r)
 				   "[service] history_hours at history_resolution_s would take 100000 points or more: "
 				   "go back less far, or take points less often",
 				   "service history_hours", "service history_resolution_s");
-	if (check_uris(r) || check_rules(r))
+	if (check_uris(r) || check_rules(r) || check_tls(r))
 		return r->rc;
 	if (c->socket[0] != '/')
 		return COMPLAIN_OF(r, "[service] socket is no absolute path", "service socket");
 	if (c->state_dir[0] != '/')
 		return COMPLAIN_OF(r, "[service] state_dir is no absolute path", "service state_dir");
+	if (c->persistent_dir[0] && c->persistent_dir[0] != '/')
+		return COMPLAIN_OF(r, "[service] persistent_dir is no absolute path", "service persistent_dir");
 	if (c->tcp_port && strcmp(c->tcp_address, "127.0.0.1") != 0 && strcmp(c->tcp_address, "::1") != 0)
 		return COMPLAIN_OF(r, "[service] tcp_address is no loopback address: 127.0.0.1 or ::1",
 				   "service tcp_address", "service tcp_port");

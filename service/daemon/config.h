@@ -5,8 +5,11 @@
 #include "service/common/log.h"
 #include "service/common/model.h"
 #include "service/discovery/rules.h"
+#include "service/endpoint/http.h"
 
-#define HS_CONFIG_PATH "/etc/hs-share/hs-share.conf"
+#define HS_CONFIG_PATH           "/etc/hs-share/hs-share.conf"
+#define HS_CONFIG_STATE_DIR      "/run/hs-share"
+#define HS_CONFIG_PERSISTENT_DIR "/var/lib/hs-share"
 
 struct hs_config {
 	/* [service] */
@@ -18,12 +21,20 @@ struct hs_config {
 	char tcp_address[64];  /* 127.0.0.1 */
 	uint16_t tcp_port;     /* 0: none */
 	enum hs_log_level log_level;
-	char state_dir[4096];    /* /run/hs-share */
-	enum hs_after on_exit;   /* keep or undo what is shared when the service ends; default keep */
-	uint32_t stop_timeout_s; /* the end takes no longer; what is not put back by then is left to the next start */
-	enum hs_after on_off;    /* the same for mode off, when the request does not say, and for a start in mode off or
-				    observe; default undo */
+	char state_dir[4096];      /* /run/hs-share */
+	char persistent_dir[4096]; /* "": by state_dir */
+	enum hs_after on_exit;     /* keep or undo what is shared when the service ends; default keep */
+	uint32_t stop_timeout_s;   /* the end takes no longer; what is not put back by then is left to the next start */
+	enum hs_after on_off; /* the same for mode off, when the request does not say, and for a start in mode off or
+				 observe; default undo */
 	uint32_t history_resolution_s, history_hours;
+	/* [tls] */
+	struct hs_config_tls {
+		char address[64]; /* numeric */
+		uint16_t port;    /* 0: none */
+		char certificate[256], key[256], client_ca[256], token_file[256];
+		uint8_t allow; /* enum hs_http_access */
+	} tls;
 	/* [libvirt] */
 	char libvirt_uri[512];      /* "": no libvirt; several, with spaces between */
 	char libvirt_pid_dir[4096]; /* /run/libvirt/qemu; one for all, or one for each uri */
@@ -45,6 +56,10 @@ struct hs_config {
 	} pressure;
 };
 void hs_config_defaults(struct hs_config *out);
+
+/* Where what is to last over a reboot is kept. Where nothing names it: HS_CONFIG_PERSISTENT_DIR beside the default
+ * state_dir; otherwise state_dir, so that a second service has files of its own. */
+void hs_config_persistent_dir(const struct hs_config *cfg, char *out, size_t size);
 
 /*
  * Reads the file over the defaults. -ENOENT: no such file (out holds the defaults). -EINVAL: the text names file, line,

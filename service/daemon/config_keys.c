@@ -36,12 +36,16 @@ enum { T_U32, T_U16, T_OCTAL, T_SIZE, T_BOOL, T_REAL, T_STRING, T_MODE, T_AFTER,
 		KEY(section, name, T_REAL, LIVE, member), .max = 100, .what = text                                     \
 	}
 
+static const char *const allow_names[] = {
+	[HS_HTTP_METRICS] = "metrics", [HS_HTTP_READ] = "read", [HS_HTTP_CHANGE] = "change", NULL
+};
+
 static const struct hs_config_key own_keys[] = {
 	OTHER("service", "mode", T_MODE, LIVE, mode,
 	      "what to do from the start: off, observe (look, change nothing), save (share), auto (save under memory "
 	      "pressure)"),
 	OTHER("service", "remember_mode", T_BOOL, LIVE, remember_mode,
-	      "a mode set by request lasts over a restart of the service, until mode is changed here"),
+	      "a mode set by request lasts over a restart of the service and a reboot, until mode is changed here"),
 	STRING("service", "socket", RESTART, socket,
 	       "UNIX socket for requests; who may write to it may control the service"),
 	STRING("service", "socket_group", RESTART, socket_group, "group of the socket; empty: root alone may connect"),
@@ -53,6 +57,9 @@ static const struct hs_config_key own_keys[] = {
 	OTHER("service", "log_level", T_LEVEL, LIVE, log_level, "error, warning, info or debug"),
 	STRING("service", "state_dir", RESTART, state_dir,
 	       "what must survive a crash, but not a reboot: KSM's settings, split mappings, opted-in processes"),
+	STRING("service", "persistent_dir", RESTART, persistent_dir,
+	       "what must survive a reboot: a mode set by request, who is to stay out; empty: /var/lib/hs-share, or a "
+	       "state_dir that is set"),
 	OTHER("service", "on_exit", T_AFTER, LIVE, on_exit,
 	      "keep or undo what is shared when the service ends; keep: an upgrade must not need the memory"),
 	OTHER("service", "on_off", T_AFTER, LIVE, on_off,
@@ -63,6 +70,20 @@ static const struct hs_config_key own_keys[] = {
 	       "seconds between two points of the history"),
 	NUMBER("service", "history_hours", RESTART, history_hours, 1, 168,
 	       "hours that the history goes back; 72 bytes a point, fewer than 100000"),
+
+	STRING("tls", "address", RESTART, tls.address,
+	       "address of the port for other hosts, in numbers; :: is all addresses of both families"),
+	{ KEY("tls", "port", T_U16, RESTART, tls.port), .max = 65535,
+	  .what = "port for other hosts, over TLS; 0: none. It needs certificate, key, and client_ca or token_file" },
+	STRING("tls", "certificate", RESTART, tls.certificate,
+	       "the service's certificate in PEM, and those between it and its CA; read again by a reload"),
+	STRING("tls", "key", RESTART, tls.key, "its key in PEM, without password; root's, for its owner alone (0600)"),
+	STRING("tls", "client_ca", RESTART, tls.client_ca,
+	       "CA whose certificate a client has to show; empty: none is asked for"),
+	STRING("tls", "token_file", RESTART, tls.token_file,
+	       "what a client has to send as bearer token, as well where client_ca is set; root's, 0600; empty: none"),
+	{ KEY("tls", "allow", T_NAME, RESTART, tls.allow), .names = allow_names, .allowed = "metrics, read or change",
+	  .what = "what may be asked there: metrics (/metrics alone), read, change (all; needs client_ca)" },
 
 	STRING("libvirt", "uri", RESTART, libvirt_uri,
 	       "connections to libvirt, with spaces between; empty: only processes"),
@@ -90,7 +111,8 @@ static const struct hs_config_key own_keys[] = {
 #define NR_OWN_KEYS (sizeof(own_keys) / sizeof(own_keys[0]))
 
 /* As the file has them. */
-static const char *const sections[] = { "service", "libvirt", "discovery", "scan", "fine", "policy", "merge", "auto" };
+static const char *const sections[] = { "service", "tls",    "libvirt", "discovery", "scan",
+					"fine",    "policy", "merge",   "auto" };
 
 static const char *const bool_names[] = { "no", "yes", NULL };
 

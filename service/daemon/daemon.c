@@ -1,7 +1,7 @@
 /*
  * The event loop and the order of coming and going.
  *
- * Coming: the lock first (one daemon a state folder), then what may fail for a reason that a person has to mend (the
+ * Coming: the locks first (one daemon a folder), then what may fail for a reason that a person has to mend (the
  * socket), then the scan's thread, then libvirt's, which brings the guests. Ready is reported when requests can be
  * answered. Going, on SIGTERM or SIGINT: no new guests; the scan's thread ends its stage (mappings come back), undoes
  * the sharing if so configured, gives KSM back; then the rest is closed. Requests are answered meanwhile.
@@ -16,21 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "service/endpoint/api.h"
 #include "service/common/log.h"
-
-#define HTTP_CONNECTIONS 64
-#define HTTP_TIMEOUT_S   10
-#define HTTP_REQUEST_S   30
-#define HTTP_ANSWER_S    600 /* undoing all of a large host takes minutes */
-#define HTTP_LOOK_S      60  /* as long as hs-share waits for a diagnosis */
-#define HTTP_MAX_WAITING 48
-#define HTTP_MAX_BODY    16384 /* the largest request is a mode or an opt-in of some hundred bytes */
 
 static int on_reconcile(sd_event_source *s, void *arg)
 {
 	(void)s;
-	hs_daemon_reconcile(arg);
+	hs_daemon_reconcile_due(arg);
 	return 0;
 }
 
@@ -128,20 +119,6 @@ static int start_loop(struct hs_daemon *d, struct hs_error *err)
 
 static int start_parts(struct hs_daemon *d, struct hs_error *err)
 {
-	const struct hs_http_config http = {
-		.socket_path = d->cfg.socket,
-		.socket_mode = d->cfg.socket_mode,
-		.socket_group = d->cfg.socket_group,
-		.tcp_address = d->cfg.tcp_address,
-		.tcp_port = d->cfg.tcp_port,
-		.max_connections = HTTP_CONNECTIONS,
-		.timeout_s = HTTP_TIMEOUT_S,
-		.request_s = HTTP_REQUEST_S,
-		.max_body_bytes = HTTP_MAX_BODY,
-		.answer_s = HTTP_ANSWER_S,
-		.look_s = HTTP_LOOK_S,
-		.max_waiting = HTTP_MAX_WAITING,
-	};
 	const struct hs_scan_thread_config scan = {
 		.host = d->host,
 		.pipeline = d->cfg.pipeline,
@@ -156,9 +133,12 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 	rc = hs_daemon_answers_start(d, err);
 	if (rc)
 		return rc;
+	rc = hs_daemon_store_start(d, err);
+	if (rc)
+		return rc;
 	hs_daemon_control_init(d);
 	/* Nobody can connect before the loop runs, but a second daemon is found out now. */
-	rc = hs_http_start(&d->http, &http, d->loop, hs_api_handle, &d->control, err);
+	rc = hs_daemon_endpoint_start(d, err);
 	if (rc)
 		return rc;
 	/* What a crashed one left of KSM's knobs is given back in any mode. */
@@ -170,6 +150,7 @@ static int start_parts(struct hs_daemon *d, struct hs_error *err)
 	rc = hs_scan_thread_start(&d->scan, &scan, err);
 	if (rc)
 		return rc;
+	hs_daemon_load_outs(d);
 	hs_daemon_load_opt_ins(d);
 	rc = hs_daemon_discover_start(d, err);
 	return rc ? rc : hs_daemon_links_start(d, err);
@@ -181,6 +162,7 @@ static void stop_parts(struct hs_daemon *d)
 	hs_daemon_answers_stop(d);
 	hs_daemon_discover_stop(d);
 	hs_daemon_links_stop(d);
+	hs_daemon_store_stop(d);
 	hs_scan_thread_release(&d->snap);
 	if (d->abandon)
 		hs_scan_thread_leave(d->scan);
@@ -195,11 +177,28 @@ static void stop_parts(struct hs_daemon *d)
 	sd_event_source_unref(d->reconcile);
 	sd_event_unref(d->loop);
 	free(d->history.points);
-	free(d->model.guests);
-	free(d->outs);
+	hs_daemon_free_outs(d);
 	hs_rules_unref(d->rules);
 	if (d->lock_fd >= 0)
 		(void)close(d->lock_fd);
+	if (d->persistent_lock_fd >= 0)
+		(void)close(d->persistent_lock_fd);
+}
+
+/* A host whose disk is read-only is served all the same: then requests say that what they ask for does not last. */
+static int open_persistent_dir(struct hs_daemon *d, struct hs_error *err)
+{
+	int rc;
+
+	hs_config_persistent_dir(&d->cfg, d->persistent_dir, sizeof(d->persistent_dir));
+	if (strcmp(d->persistent_dir, d->host.state_dir) == 0)
+		return 0;
+	rc = hs_daemon_lock(d->persistent_dir, &d->persistent_lock_fd, err);
+	if (!rc || rc == -EBUSY)
+		return rc;
+	hs_log(HS_LOG_WARNING, "%s: a mode that is asked for, and who is to stay out, will not last over a reboot",
+	       err->text);
+	return 0;
 }
 
 int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const char *config_path, bool config_named)
@@ -210,6 +209,7 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 		.config_named = config_named,
 		.host = HS_HOST_DEFAULT,
 		.lock_fd = -1,
+		.persistent_lock_fd = -1,
 		.started_at_s = (int64_t)time(NULL),
 		.pressure = { .psi_some_avg10 = -1 },
 	};
@@ -219,6 +219,8 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 	hs_log_level(cfg->log_level);
 	d.host.state_dir = d.cfg.state_dir;
 	rc = hs_daemon_lock(d.host.state_dir, &d.lock_fd, &err);
+	if (!rc)
+		rc = open_persistent_dir(&d, &err);
 	if (!rc)
 		rc = start_loop(&d, &err);
 	if (!rc)

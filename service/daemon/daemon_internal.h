@@ -7,6 +7,10 @@
 
 #include <systemd/sd-event.h>
 
+#define HASH_NONFATAL_OOM 1 /* what could not be put into a table has no table */
+#include <uthash.h>
+#include <utlist.h>
+
 #include "pressure.h"
 #include "config.h"
 #include "service/discovery/discovery.h"
@@ -51,6 +55,7 @@ struct hs_daemon_guest {
 	struct hs_opt_in taken;                      /* as it was when the scan's thread got it */
 	struct hs_obstacle obstacle;                 /* known before the scan's thread is asked */
 	enum hs_guest_place place;
+	size_t report_at;           /* among the scan thread's reports, last time */
 	pid_t scan_pid;             /* the process that the scan's thread knows it by; 0: OUT */
 	uint64_t last_job;          /* the number of the last one posted for it */
 	bool lost;                  /* IN, but the scan's thread has it no more */
@@ -62,8 +67,21 @@ struct hs_daemon_guest {
 			      */
 	bool left_checked;   /* what an earlier life left in it was looked for */
 	bool forgotten;      /* to be freed when no job is under way */
+	bool on_record;      /* there may be a record of what was asked for of its process */
 	unsigned int jobs;   /* under way */
-	struct hs_daemon_guest *next;
+	struct hs_daemon_guest *prev, *next;         /* of all */
+	struct hs_daemon_guest *due_prev, *due_next; /* of those that are due */
+	bool is_due;                                 /* for reconcile */
+	unsigned int counted;                        /* as what: enum below */
+	UT_hash_handle by_id, by_uuid, by_pid;       /* .tbl NULL: it is not in that table */
+};
+
+enum { HS_COUNT_KNOWN = 1, HS_COUNT_OPTED_IN = 2, HS_COUNT_RUNNING = 4, HS_COUNT_UNDO = 8 };
+
+/* A guest that was asked to stay out, by what names it for good: a domain's UUID, or the name that a rule gives it. */
+struct hs_daemon_out {
+	char key[HS_NAME_MAX];
+	UT_hash_handle hh;
 };
 
 struct hs_daemon {
@@ -72,13 +90,17 @@ struct hs_daemon {
 	bool config_named; /* on the command line: it has to be there */
 	struct hs_host host;
 	sd_event *loop;
-	int lock_fd;
+	int lock_fd, persistent_lock_fd;
+	char persistent_dir[4096]; /* what is to last over a reboot; the state folder, where nothing is */
 	struct hs_scan_thread *scan;
 	struct hs_daemon_link links[HS_CONFIG_MAX_URIS];
 	size_t nr_links;
 	struct hs_http *http;
 	struct hs_control control;
-	struct hs_daemon_guest *guests;
+	struct hs_daemon_guest *guests, *due;             /* guests.c; reconcile.c */
+	struct hs_daemon_guest *by_id, *by_uuid, *by_pid; /* of those that are not forgotten */
+	bool all_due;                                     /* for reconcile */
+	uint64_t lost_checked;                            /* reports up to this one have been */
 	enum hs_mode mode, effective;
 	char mode_reason[256];
 	uint64_t nr_mode_changes;
@@ -89,12 +111,13 @@ struct hs_daemon {
 	sd_event_source *discover;             /* begins the next one */
 	unsigned int nr_refused[HS_RULES_MAX]; /* by each rule in the last one */
 	char discover_text[512];               /* why the last one took somebody not in; "": it did */
-	char (*outs)[HS_NAME_MAX]; /* [nr_outs] guests that were asked to stay out: a domain's UUID, or a rule's name */
-	size_t nr_outs;
+	struct hs_daemon_out *outs;            /* opt_outs.c */
 	struct hs_scan_thread_snapshot snap;
-	bool silence_reported; /* that the scan's thread hangs */
-	struct hs_model model; /* made from all of this on demand */
-	size_t model_room;
+	bool silence_reported;         /* that the scan's thread hangs */
+	struct hs_model model;         /* of the whole, made from all of this on demand */
+	struct hs_model_counts counts; /* hs_daemon_guest_count; what is saved comes from the scan's thread */
+	size_t nr_undo;                /* guests whose sharing is to be undone, and could not be yet */
+	struct hs_model_guest asked;   /* the one that was asked for last */
 	struct hs_history history;
 	int64_t started_at_s;
 	uint64_t started_us;
@@ -102,9 +125,9 @@ struct hs_daemon {
 	uint64_t watchdog_us;
 	struct hs_model_look look;
 	struct hs_daemon_answers *answers;
+	struct hs_daemon_store *store;
 	struct hs_daemon_diagnosis *diagnosis; /* the one that is under way; NULL: none */
 	bool off_undo;                         /* guests that leave because the mode is off: their sharing is undone */
-	bool opt_ins_changed;                  /* the next reconcile saves them */
 	bool ending;
 	uint64_t end_at_us; /* ending: it takes no longer */
 	bool abandon;       /* the scan's thread does not come to its end: it is left */
@@ -119,6 +142,17 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 
 /* Ends the loop, in order. */
 void hs_daemon_end(struct hs_daemon *d, const char *why);
+
+/* ---- endpoint.c ---- */
+
+HS_MUST_USE int hs_daemon_endpoint_start(struct hs_daemon *d, struct hs_error *err);
+/* Reads the files of the port for other hosts again. *changed: they have something else than before. Negative: all is
+ * as it was. Where `fresh` names other files, which a restart takes, those of before are left alone: they may be gone.
+ */
+HS_MUST_USE int hs_daemon_endpoint_reload(struct hs_daemon *d, const struct hs_config *fresh, bool *changed,
+					  struct hs_error *err);
+/* Valid as long as the configuration. */
+struct hs_tls_files hs_config_tls_files(const struct hs_config *cfg);
 
 /* ---- timers.c ---- */
 
@@ -140,6 +174,8 @@ void hs_daemon_watch_end(struct hs_daemon *d);
 
 /* By name, UUID or "pid-N", which names a domain's process as well; NULL. */
 struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest);
+struct hs_daemon_guest *hs_daemon_find_id(struct hs_daemon *d, const char *id); /* by name alone */
+struct hs_daemon_guest *hs_daemon_find_pid(struct hs_daemon *d, pid_t pid);
 
 /* "pid-N": the number; 0: it is none. */
 pid_t hs_daemon_named_pid(const char *guest);
@@ -151,8 +187,16 @@ pid_t hs_daemon_named_pid(const char *guest);
  */
 void hs_daemon_settle_opt_in(struct hs_daemon_guest *g);
 
+/* After something that counts has changed: whether it is known, opted in, running, or to be undone. */
+void hs_daemon_guest_count(struct hs_daemon_guest *g);
+
 /* One that is not running. NULL: out of memory. */
 struct hs_daemon_guest *hs_daemon_guest_new(struct hs_daemon *d, enum hs_guest_source source, const char *id);
+/* Without memory for it, it cannot be found by that: -ENOMEM of a UUID, a name is kept for display. */
+void hs_daemon_guest_rename(struct hs_daemon_guest *g, const char *id);
+HS_MUST_USE int hs_daemon_guest_set_uuid(struct hs_daemon_guest *g, const char *uuid);
+/* It cannot be found any more, and is freed when no job is under way for it. */
+void hs_daemon_guest_forget(struct hs_daemon_guest *g);
 void hs_daemon_guest_free(struct hs_daemon_guest *g);
 void hs_daemon_free_guests(struct hs_daemon *d);
 
@@ -186,15 +230,38 @@ void hs_daemon_discover_stop(struct hs_daemon *d);
 
 /* What was asked for of a guest that comes and goes. An opt-out lasts until it is opted in by request. */
 bool hs_daemon_is_out(const struct hs_daemon *d, const struct hs_daemon_guest *g);
-/* Of one that is not known now, by its key. -ENOMEM. */
-HS_MUST_USE int hs_daemon_out_add(struct hs_daemon *d, const char *key);
-HS_MUST_USE int hs_daemon_set_out(struct hs_daemon_guest *g, bool out);
+bool hs_daemon_is_named_for_good(const struct hs_daemon_guest *g); /* not by a process alone */
+/* `done`: when that is stored, as hs_daemon_store_put has it; at once where nothing names the guest for good, and so
+ * nothing is stored but the record of its process (opt_ins.c), or where nothing changed. */
+void hs_daemon_set_out(struct hs_daemon_guest *g, bool out, struct hs_done done);
+/* Of a guest that is not known now, by what names it. */
+void hs_daemon_out_add(struct hs_daemon *d, const char *key);
+void hs_daemon_load_outs(struct hs_daemon *d);
+void hs_daemon_free_outs(struct hs_daemon *d);
+
+/* ---- opt_ins.c: what was asked for of processes, a record each ---- */
+
+/* Puts the guest's record on the disk, as it is now, or removes it where there is nothing to record. -errno. */
+HS_MUST_USE int hs_daemon_record_opt_in(struct hs_daemon_guest *g);
+/* Its process has ended, or what was asked for is kept elsewhere. */
+void hs_daemon_forget_opt_in(struct hs_daemon_guest *g);
+/* Takes up the guests that are on record. A record of another process, or of another boot, goes. */
+void hs_daemon_load_opt_ins(struct hs_daemon *d);
 
 /* ---- reconcile.c ---- */
 
-/* Brings what the scan's thread has in line with the desired state; soon, not now. */
+/* Brings what the scan's thread has in line with the desired state: of one guest, or of all; soon, not now. */
+void hs_daemon_guest_due(struct hs_daemon_guest *g);
 void hs_daemon_reconcile_soon(struct hs_daemon *d);
+/* Of all, now; of what is due. */
 void hs_daemon_reconcile(struct hs_daemon *d);
+void hs_daemon_reconcile_due(struct hs_daemon *d);
+
+/* ---- requests.c: as struct hs_control has them; ctx: the daemon ---- */
+
+void hs_daemon_request_opt_in(void *ctx, const char *guest, const struct hs_opt_in_change *change, struct hs_done done);
+void hs_daemon_request_opt_out(void *ctx, const char *guest, struct hs_done done);
+void hs_daemon_request_unshare(void *ctx, const char *guest, struct hs_done done);
 
 /* ---- control.c ---- */
 
@@ -209,6 +276,12 @@ void hs_daemon_set_mode(struct hs_daemon *d, enum hs_mode mode, enum hs_after af
 
 /* Mode auto: reads the pressure and switches. In any mode it keeps the readings for the statistics. */
 void hs_daemon_poll_pressure(struct hs_daemon *d);
+
+/* What becomes of the sharing when a request for this mode does not say: to look instead of to share undoes nothing by
+ * itself; off does as configured. ctx: the daemon. */
+enum hs_after hs_daemon_after_default(void *ctx, enum hs_mode mode);
+
+/* ---- reload.c ---- */
 
 /* Reads the configuration again. Done when it is in effect: the text says what changed, or why nothing did. */
 void hs_daemon_reload(struct hs_daemon *d, struct hs_done done);
@@ -249,23 +322,40 @@ void hs_daemon_answers_stop(struct hs_daemon *d);
 
 /* ---- model_fill.c ---- */
 
-/* What is known now. *room: of m->guests, which grows; without memory for it there are as many as there were. */
-void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room);
+/* What is known now of the whole: its cost does not grow with the number of guests, but where something has changed. */
 const struct hs_model *hs_daemon_model(struct hs_daemon *d);
+/* Of one guest, by any of its names; NULL: there is none. Valid until the loop goes on. */
+const struct hs_model_guest *hs_daemon_model_guest(struct hs_daemon *d, const char *guest);
+/*
+ * Of the whole and of each guest, in no order, texts as they are. *room: of m->guests, which grows; without memory for
+ * it there are none. The guests' reports are those of d->snap: who lends the model holds them.
+ */
+void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room);
+/* Its texts, which may quote names and files, are fit to be told from then on. On any thread. */
+void hs_daemon_mend_guest(struct hs_model_guest *m);
 HS_MUST_USE int hs_daemon_history_init(struct hs_daemon *d);
 void hs_daemon_history_add(struct hs_daemon *d);
 
-/* ---- state.c ---- */
+/* ---- store.c: what lasts over a reboot ---- */
 
-/* One daemon a state folder: -EBUSY names the process that has it. *fd keeps it. */
-HS_MUST_USE int hs_daemon_lock(const char *state_dir, int *fd, struct hs_error *err);
-
-/* Writes it so that the file is as before, or whole; frees `what` (NULL: -ENOMEM). -errno. */
-HS_MUST_USE int hs_daemon_write_json(const char *path, json_t *what);
-
-/* Processes that were opted in by request, so that a restart knows them; written atomically. -errno, which is logged.
+HS_MUST_USE int hs_daemon_store_start(struct hs_daemon *d, struct hs_error *err);
+/*
+ * Puts the text in place of what the file holds, on a thread of its own; takes it over. text NULL: removes the file.
+ * What comes while the disk is at work is written together with all else that came, of one file the last. `done`, which
+ * may have no function: when it is on the disk, or was refused by it (-errno, the text names the file).
  */
-int hs_daemon_save_opt_ins(struct hs_daemon *d);
-void hs_daemon_load_opt_ins(struct hs_daemon *d);
+void hs_daemon_store_put(struct hs_daemon *d, const char *name, char *text, struct hs_done done);
+/* The same with JSON, which is let go; NULL: there was no memory for it. */
+void hs_daemon_store_json(struct hs_daemon *d, const char *name, json_t *what, struct hs_done done);
+/* What the file holds, or held in the state folder of an earlier version. NULL: there is none; or it cannot be read,
+ * and *why says so, a new text. */
+json_t *hs_daemon_store_load(struct hs_daemon *d, const char *name, char why[512]);
+/* Writes what waits, for a few seconds at most. */
+void hs_daemon_store_stop(struct hs_daemon *d);
+
+/* ---- lock.c ---- */
+
+/* One daemon a folder: -EBUSY names the process that has it. *fd keeps it. */
+HS_MUST_USE int hs_daemon_lock(const char *dir, int *fd, struct hs_error *err);
 
 #endif

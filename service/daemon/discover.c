@@ -89,7 +89,7 @@ static void set_name(struct hs_daemon_guest *g, const char *name)
 			       g->id, name, g->of_process.rule);
 		return;
 	}
-	(void)snprintf(g->id, sizeof(g->id), "%s", name);
+	hs_daemon_guest_rename(g, name);
 }
 
 static void set_result(struct hs_daemon_guest *g, const struct hs_rule_result *result)
@@ -130,8 +130,8 @@ static void take(struct hs_daemon *d, const struct hs_discovery_guest *found)
 	}
 	/* Its process is held by now: if that has the start that was seen, it is the one that was looked at. */
 	if (hs_start_time(&d->host, found->process.pid) != found->process.start_ticks) {
-		g->forgotten =
-		    g->forgotten || (g->source == HS_SOURCE_PID && !g->by_request.on && !g->of_process.found);
+		if (g->source == HS_SOURCE_PID && !g->by_request.on && !g->of_process.found)
+			hs_daemon_guest_forget(g);
 		return;
 	}
 	g->seen = true;

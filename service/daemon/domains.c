@@ -14,15 +14,14 @@
 static struct hs_daemon_guest *guest_of(struct hs_daemon_link *link, const struct hs_virt_domain *dom)
 {
 	struct hs_daemon *d = link->daemon;
-	struct hs_daemon_guest *known = hs_daemon_find(d, dom->uuid), *g = d->guests;
+	struct hs_daemon_guest *known = hs_daemon_find(d, dom->uuid);
+	struct hs_daemon_guest *g = dom->running && dom->pid ? hs_daemon_find_pid(d, dom->pid) : NULL;
 
-	while (g && (g->forgotten || g->source != HS_SOURCE_PID || !dom->running || !dom->pid || g->pid != dom->pid))
-		g = g->next;
-	if (!g)
+	if (!g || g->source != HS_SOURCE_PID)
 		return known ? known : hs_daemon_guest_new(d, HS_SOURCE_LIBVIRT, dom->name);
 	if (known) {
 		(void)hs_daemon_guest_set_pid(known, 0);
-		known->forgotten = true;
+		hs_daemon_guest_forget(known);
 	}
 	hs_log(HS_LOG_INFO, "process %d is libvirt's domain %s", (int)g->pid, dom->name);
 	g->source = HS_SOURCE_LIBVIRT;
@@ -35,17 +34,17 @@ static struct hs_daemon_guest *guest_of(struct hs_daemon_link *link, const struc
  */
 static void set_name(struct hs_daemon_guest *g, const struct hs_virt_domain *dom)
 {
+	struct hs_daemon_guest *other = hs_daemon_find_id(g->daemon, dom->name);
 	bool taken = hs_daemon_named_pid(dom->name) != 0;
+	char id[HS_NAME_MAX];
 
-	for (struct hs_daemon_guest *other = g->daemon->guests; other; other = other->next) {
-		if (other == g || other->forgotten || strcmp(other->id, dom->name) != 0)
-			continue;
-		if (other->source == HS_SOURCE_PID)
-			(void)snprintf(other->id, sizeof(other->id), "pid-%d", (int)other->pid);
-		else
-			taken = true;
+	if (other && other != g && other->source == HS_SOURCE_PID) {
+		(void)snprintf(id, sizeof(id), "pid-%d", (int)other->pid);
+		hs_daemon_guest_rename(other, id);
+	} else {
+		taken = taken || (other && other != g);
 	}
-	(void)snprintf(g->id, sizeof(g->id), "%s", taken ? dom->uuid : dom->name);
+	hs_daemon_guest_rename(g, taken ? dom->uuid : dom->name);
 }
 
 /* A domain that two connections have is one guest, of the connection that is named first, unless that is lost: who has
@@ -77,7 +76,8 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 	/* libvirt may not find the process that it runs in; we know it already. */
 	keep_pid = (g->by_request.on || g->of_process.found) && dom->running && !dom->pid;
 	g->link = link;
-	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", dom->uuid);
+	if (hs_daemon_guest_set_uuid(g, dom->uuid))
+		hs_log(HS_LOG_ERROR, "out of memory: domain %s cannot be found by its UUID", dom->name);
 	set_name(g, dom);
 	was_on = g->opt_in.on;
 	g->in_metadata = dom->opt_in;
@@ -86,8 +86,8 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 	g->out_by_request = g->out_by_request || hs_daemon_is_out(d, g);
 	if (g->in_metadata.on && (g->by_request.on || g->out_by_request)) {
 		g->by_request.on = false; /* libvirt keeps it now */
-		(void)!hs_daemon_set_out(g, false);
-		(void)hs_daemon_save_opt_ins(d);
+		hs_daemon_set_out(g, false, (struct hs_done){ NULL, NULL });
+		(void)!hs_daemon_record_opt_in(g);
 	}
 	hs_daemon_settle_opt_in(g);
 	if (g->opt_in.on != was_on)
@@ -102,7 +102,7 @@ static void on_domain(void *ctx, const struct hs_virt_domain *dom)
 	if (rc && rc != -ESRCH)
 		hs_log(HS_LOG_WARNING, "domain %s: its process %d cannot be watched (%s): it is left alone", g->id,
 		       (int)dom->pid, strerror(-rc));
-	hs_daemon_reconcile_soon(d);
+	hs_daemon_guest_due(g);
 }
 
 static void on_gone(void *ctx, const char *uuid)
@@ -113,8 +113,7 @@ static void on_gone(void *ctx, const char *uuid)
 	if (!g || g->link != link)
 		return;
 	(void)hs_daemon_guest_set_pid(g, 0);
-	g->forgotten = true;
-	hs_daemon_reconcile_soon(link->daemon);
+	hs_daemon_guest_forget(g);
 	/* Another connection may have it: a host that goes over from libvirtd to virtqemud. */
 	for (size_t i = 0; i < link->daemon->nr_links; i++)
 		if (&link->daemon->links[i] != link)

@@ -1,4 +1,9 @@
-/* The guests that are known: found, made, and their processes watched. */
+/*
+ * The guests that are known: found, made, and their processes watched.
+ *
+ * They stand in one list, in the order in which they came, and in three tables: by name, by UUID and by process. What
+ * is forgotten is in the list alone, until no job is under way for it.
+ */
 #include "daemon_internal.h"
 
 #include <errno.h>
@@ -29,12 +34,70 @@ pid_t hs_daemon_named_pid(const char *guest)
 struct hs_daemon_guest *hs_daemon_find(struct hs_daemon *d, const char *guest)
 {
 	const pid_t pid = hs_daemon_named_pid(guest);
+	struct hs_daemon_guest *g = hs_daemon_find_id(d, guest);
 
-	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (!g->forgotten && (strcmp(g->id, guest) == 0 || (g->uuid[0] && strcmp(g->uuid, guest) == 0) ||
-				      (pid && g->pid == pid)))
-			return g;
-	return NULL;
+	if (!g)
+		HASH_FIND(by_uuid, d->by_uuid, guest, strlen(guest), g);
+	return g || !pid ? g : hs_daemon_find_pid(d, pid);
+}
+
+struct hs_daemon_guest *hs_daemon_find_id(struct hs_daemon *d, const char *id)
+{
+	struct hs_daemon_guest *g;
+
+	HASH_FIND(by_id, d->by_id, id, strlen(id), g);
+	return g;
+}
+
+struct hs_daemon_guest *hs_daemon_find_pid(struct hs_daemon *d, pid_t pid)
+{
+	struct hs_daemon_guest *g;
+
+	HASH_FIND(by_pid, d->by_pid, &pid, sizeof(pid), g);
+	return g;
+}
+
+/* False: there is no memory to find it by that. */
+static bool index_id(struct hs_daemon_guest *g)
+{
+	if (!g->forgotten && g->id[0])
+		HASH_ADD_KEYPTR(by_id, g->daemon->by_id, g->id, strlen(g->id), g);
+	return g->forgotten || !g->id[0] || g->by_id.tbl;
+}
+
+static bool index_uuid(struct hs_daemon_guest *g)
+{
+	if (!g->forgotten && g->uuid[0])
+		HASH_ADD_KEYPTR(by_uuid, g->daemon->by_uuid, g->uuid, strlen(g->uuid), g);
+	return g->forgotten || !g->uuid[0] || g->by_uuid.tbl;
+}
+
+static bool index_pid(struct hs_daemon_guest *g)
+{
+	if (!g->forgotten && g->pid)
+		HASH_ADD(by_pid, g->daemon->by_pid, pid, sizeof(g->pid), g);
+	return g->forgotten || !g->pid || g->by_pid.tbl;
+}
+
+static void unindex_id(struct hs_daemon_guest *g)
+{
+	if (g->by_id.tbl)
+		HASH_DELETE(by_id, g->daemon->by_id, g);
+	g->by_id.tbl = NULL;
+}
+
+static void unindex_uuid(struct hs_daemon_guest *g)
+{
+	if (g->by_uuid.tbl)
+		HASH_DELETE(by_uuid, g->daemon->by_uuid, g);
+	g->by_uuid.tbl = NULL;
+}
+
+static void unindex_pid(struct hs_daemon_guest *g)
+{
+	if (g->by_pid.tbl)
+		HASH_DELETE(by_pid, g->daemon->by_pid, g);
+	g->by_pid.tbl = NULL;
 }
 
 static const struct hs_opt_in *whose_word(const struct hs_daemon_guest *g)
@@ -66,11 +129,38 @@ void hs_daemon_settle_opt_in(struct hs_daemon_guest *g)
 	}
 	if (!g->opt_in.group[0])
 		(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "%s", HS_DEFAULT_GROUP);
+	hs_daemon_guest_count(g);
+}
+
+/* In how many counts it is: by what it was counted as last, and what it is now. */
+static void count_as(struct hs_daemon_guest *g, unsigned int now)
+{
+	struct hs_daemon *d = g->daemon;
+	const unsigned int before = g->counted;
+
+	d->counts.nr_known += !!(now & HS_COUNT_KNOWN) - (size_t) !!(before & HS_COUNT_KNOWN);
+	d->counts.nr_opted_in += !!(now & HS_COUNT_OPTED_IN) - (size_t) !!(before & HS_COUNT_OPTED_IN);
+	d->counts.nr_running += !!(now & HS_COUNT_RUNNING) - (size_t) !!(before & HS_COUNT_RUNNING);
+	d->nr_undo += !!(now & HS_COUNT_UNDO) - (size_t) !!(before & HS_COUNT_UNDO);
+	g->counted = now;
+}
+
+void hs_daemon_guest_count(struct hs_daemon_guest *g)
+{
+	unsigned int now = g->undo_text[0] ? HS_COUNT_UNDO : 0;
+
+	if (!g->forgotten)
+		now |= HS_COUNT_KNOWN;
+	if (!g->forgotten && g->opt_in.on)
+		now |= HS_COUNT_OPTED_IN;
+	if (!g->forgotten && (g->pid || g->place != HS_PLACE_OUT || g->obstacle.reason == HS_REASON_NO_PROCESS))
+		now |= HS_COUNT_RUNNING;
+	count_as(g, now);
 }
 
 struct hs_daemon_guest *hs_daemon_guest_new(struct hs_daemon *d, enum hs_guest_source source, const char *id)
 {
-	struct hs_daemon_guest *g = calloc(1, sizeof(*g)), **at = &d->guests;
+	struct hs_daemon_guest *g = calloc(1, sizeof(*g));
 
 	if (!g)
 		return NULL;
@@ -78,13 +168,41 @@ struct hs_daemon_guest *hs_daemon_guest_new(struct hs_daemon *d, enum hs_guest_s
 	g->source = source;
 	g->pid_fd = -1;
 	(void)snprintf(g->id, sizeof(g->id), "%s", id);
+	if (!index_id(g)) {
+		free(g);
+		return NULL;
+	}
+	DL_APPEND(d->guests, g);
 	(void)snprintf(g->by_request.group, sizeof(g->by_request.group), "%s", HS_DEFAULT_GROUP);
 	hs_daemon_settle_opt_in(g);
-	while (*at && strcmp((*at)->id, id) < 0)
-		at = &(*at)->next;
-	g->next = *at;
-	*at = g;
 	return g;
+}
+
+void hs_daemon_guest_rename(struct hs_daemon_guest *g, const char *id)
+{
+	if (strcmp(g->id, id) == 0)
+		return;
+	unindex_id(g);
+	(void)snprintf(g->id, sizeof(g->id), "%s", id);
+	(void)index_id(g); /* without memory for it, it is found by its process and UUID alone */
+}
+
+int hs_daemon_guest_set_uuid(struct hs_daemon_guest *g, const char *uuid)
+{
+	if (strcmp(g->uuid, uuid) == 0)
+		return 0;
+	unindex_uuid(g);
+	(void)snprintf(g->uuid, sizeof(g->uuid), "%s", uuid);
+	return index_uuid(g) ? 0 : -ENOMEM;
+}
+
+void hs_daemon_guest_forget(struct hs_daemon_guest *g)
+{
+	unindex_id(g);
+	unindex_uuid(g);
+	unindex_pid(g);
+	g->forgotten = true;
+	hs_daemon_guest_due(g);
 }
 
 static void unwatch(struct hs_daemon_guest *g)
@@ -97,11 +215,15 @@ static void unwatch(struct hs_daemon_guest *g)
 
 void hs_daemon_guest_free(struct hs_daemon_guest *g)
 {
-	struct hs_daemon_guest **at = &g->daemon->guests;
+	struct hs_daemon *d = g->daemon;
 
-	while (*at != g)
-		at = &(*at)->next;
-	*at = g->next;
+	unindex_id(g);
+	unindex_uuid(g);
+	unindex_pid(g);
+	DL_DELETE(d->guests, g);
+	if (g->is_due)
+		DL_DELETE2(d->due, g, due_prev, due_next);
+	count_as(g, 0);
 	unwatch(g);
 	free(g);
 }
@@ -114,6 +236,19 @@ void hs_daemon_free_guests(struct hs_daemon *d)
 
 /* ---- its process ---- */
 
+/* It has ended, or is no more the guest's. */
+static void leave_process(struct hs_daemon_guest *g)
+{
+	hs_daemon_forget_opt_in(g);
+	unwatch(g);
+	unindex_pid(g);
+	g->pid = 0;
+	/* It was asked for, or found, of this process, not of the next one of its domain. */
+	g->by_request.on = false;
+	memset(&g->of_process, 0, sizeof(g->of_process));
+	hs_daemon_settle_opt_in(g);
+}
+
 static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 {
 	struct hs_daemon_guest *g = arg;
@@ -122,16 +257,12 @@ static int on_end(sd_event_source *source, int fd, uint32_t revents, void *arg)
 	(void)fd;
 	(void)revents;
 	hs_log(HS_LOG_INFO, "guest %s (process %d) has ended", g->id, (int)g->pid);
-	unwatch(g);
-	g->pid = 0;
+	leave_process(g);
 	g->undo_text[0] = '\0'; /* with the process went what was shared of it */
-	g->forgotten = g->source == HS_SOURCE_PID;
-	/* It was asked for of this process, not of the next one of its domain. */
-	g->by_request.on = false;
-	memset(&g->of_process, 0, sizeof(g->of_process));
-	hs_daemon_settle_opt_in(g);
-	g->daemon->opt_ins_changed = true; /* saved with others that end now */
-	hs_daemon_reconcile_soon(g->daemon);
+	if (g->source == HS_SOURCE_PID)
+		hs_daemon_guest_forget(g);
+	else
+		hs_daemon_guest_due(g);
 	return 0;
 }
 
@@ -142,15 +273,10 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 
 	if (pid == g->pid)
 		return 0;
-	unwatch(g);
-	g->pid = 0;
+	leave_process(g);
 	g->refusal.reason = HS_REASON_NONE;
 	g->undo_text[0] = '\0';
 	g->left_checked = false;
-	if (g->of_process.found) { /* it was said of the process before */
-		memset(&g->of_process, 0, sizeof(g->of_process));
-		hs_daemon_settle_opt_in(g);
-	}
 	if (!pid)
 		return 0;
 	g->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0U);
@@ -162,7 +288,13 @@ int hs_daemon_guest_set_pid(struct hs_daemon_guest *g, pid_t pid)
 		return rc;
 	}
 	g->pid = pid;
+	if (!index_pid(g)) {
+		unwatch(g);
+		g->pid = 0;
+		return -ENOMEM;
+	}
 	g->started = hs_start_time(&g->daemon->host, pid);
+	hs_daemon_guest_count(g);
 	return 0;
 }
 
@@ -175,12 +307,9 @@ int hs_daemon_guest_pid(struct hs_daemon *d, pid_t pid, struct hs_daemon_guest *
 	if (pid == getpid())
 		return hs_error_set(err, -EINVAL, "process %d is hs-shared itself", (int)pid);
 	(void)snprintf(id, sizeof(id), "pid-%d", (int)pid);
-	for (g = d->guests; g; g = g->next) {
-		if (g->forgotten || g->pid != pid)
-			continue;
-		*out = g;
+	*out = hs_daemon_find_pid(d, pid);
+	if (*out)
 		return 0;
-	}
 	rc = hs_descriptors_for_guest(&d->host, err);
 	if (rc)
 		return rc;

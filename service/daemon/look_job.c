@@ -6,23 +6,54 @@
 #include "daemon_internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "service/common/log.h"
 #include "service/endpoint/api.h"
 
-static void on_looked(void *arg, int rc, const char *text)
+static void end_look(struct hs_daemon *d, json_t *report, const char *text)
 {
-	struct hs_daemon *d = arg;
-
 	d->look.ended_at_s = (int64_t)time(NULL);
 	(void)snprintf(d->look.text, sizeof(d->look.text), "%s", text);
 	hs_text_mend(d->look.text);
-	d->look.report = rc ? NULL : hs_api_report(hs_daemon_model(d));
-	d->look.state = d->look.report ? HS_LOOK_DONE : HS_LOOK_FAILED;
-	if (rc)
+	d->look.report = report;
+	d->look.state = report ? HS_LOOK_DONE : HS_LOOK_FAILED;
+	if (!report)
 		hs_log(HS_LOG_WARNING, "the look that was asked for failed: %s", d->look.text);
 	hs_daemon_reconcile_soon(d);
+}
+
+/* The report of a look grows with the number of guests. Until it is there they stay in. */
+struct reporting {
+	struct hs_daemon *d;
+	json_t *report;
+};
+
+static void run(void *arg, const struct hs_model *m)
+{
+	((struct reporting *)arg)->report = hs_api_report(m);
+}
+
+static void on_reported(void *arg, bool was_run)
+{
+	struct reporting *r = arg;
+
+	end_look(r->d, r->report, r->report ? "" : was_run ? "out of memory" : "hs-shared is about to end");
+	free(r);
+}
+
+static void on_looked(void *arg, int rc, const char *text)
+{
+	struct hs_daemon *d = arg;
+	struct reporting *r = rc ? NULL : calloc(1, sizeof(*r));
+
+	if (!r) {
+		end_look(d, NULL, rc ? text : "out of memory");
+		return;
+	}
+	r->d = d;
+	hs_daemon_answer(d, &(struct hs_work){ run, on_reported, r });
 }
 
 void hs_daemon_look(void *ctx, struct hs_done done)

@@ -1,15 +1,13 @@
 /*
- * The mode from one life of the daemon to the next. What was asked for by request stands in a file in the state folder,
- * with the mode that was configured then: who edits the configuration afterwards means that, so the file counts only
- * while the two agree. A reboot empties the state folder, and begins with the configuration.
+ * The mode from one life of the daemon to the next, over a reboot as well. What was asked for by request is stored,
+ * with the mode that was configured then: who edits the configuration afterwards means that, so it counts only while
+ * the two agree.
  */
 #include "daemon_internal.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "service/common/log.h"
 
@@ -17,32 +15,9 @@
 
 static const char *const after_names[] = { [HS_AFTER_KEEP] = "keep", [HS_AFTER_UNDO] = "undo" };
 
-static void mode_path(const struct hs_daemon *d, char *out, size_t size)
-{
-	(void)snprintf(out, size, "%s/" MODE_FILE, d->host.state_dir);
-}
-
 void hs_daemon_forget_mode(struct hs_daemon *d)
 {
-	char path[4200];
-
-	mode_path(d, path, sizeof(path));
-	if (unlink(path) && errno != ENOENT)
-		hs_log(HS_LOG_ERROR, "cannot remove %s, so the next start may begin in the mode that it holds: %s",
-		       path, strerror(errno));
-}
-
-static int remember(struct hs_daemon *d, enum hs_mode mode, enum hs_after after)
-{
-	char path[4200];
-	json_t *what;
-
-	if (!d->cfg.remember_mode)
-		return 0;
-	mode_path(d, path, sizeof(path));
-	what = json_pack("{s:s,s:s,s:s}", "mode", hs_mode_name(mode), "sharing", after_names[after], "configured",
-			 hs_mode_name(d->cfg.mode));
-	return hs_daemon_write_json(path, what);
+	hs_daemon_store_put(d, MODE_FILE, NULL, (struct hs_done){ NULL, NULL });
 }
 
 /* False: nothing was asked for in an earlier life that holds still. */
@@ -50,15 +25,12 @@ static bool recall(struct hs_daemon *d, enum hs_mode *mode, enum hs_after *after
 {
 	const char *name = "", *sharing = "", *configured = "";
 	enum hs_mode then = HS_MODE_OFF;
-	char path[4200];
-	json_error_t je;
-	json_t *what;
+	char why[512];
+	json_t *what = hs_daemon_store_load(d, MODE_FILE, why);
 	bool right;
 
-	mode_path(d, path, sizeof(path));
-	if (access(path, F_OK))
+	if (!what && !why[0])
 		return false;
-	what = json_load_file(path, 0, &je);
 	right = what &&
 		!json_unpack(what, "{s:s,s:s,s:s}", "mode", &name, "sharing", &sharing, "configured", &configured) &&
 		!hs_mode_parse(name, mode) && !hs_mode_parse(configured, &then) &&
@@ -66,8 +38,8 @@ static bool recall(struct hs_daemon *d, enum hs_mode *mode, enum hs_after *after
 	*after = right && !strcmp(sharing, after_names[HS_AFTER_UNDO]) ? HS_AFTER_UNDO : HS_AFTER_KEEP;
 	json_decref(what);
 	if (!right) {
-		hs_log(HS_LOG_WARNING, "%s cannot be read: it starts in the configured mode, %s", path,
-		       hs_mode_name(d->cfg.mode));
+		hs_log(HS_LOG_WARNING, "%s: it starts in the configured mode, %s",
+		       why[0] ? why : MODE_FILE " cannot be read (it holds something else)", hs_mode_name(d->cfg.mode));
 		return false;
 	}
 	if (then != d->cfg.mode)
@@ -77,52 +49,75 @@ static bool recall(struct hs_daemon *d, enum hs_mode *mode, enum hs_after *after
 	return then == d->cfg.mode;
 }
 
-/* A request whose mode could not be stored, until it can be said what holds. */
-struct unstored {
+/* A request for a mode, until it is known both whether it is stored and what holds. */
+struct request {
 	struct hs_daemon *d;
-	int rc;
 	struct hs_done done;
+	unsigned int nr_open;
+	int rc, store_rc;
+	char text[1024], store_text[512];
 };
 
-static void on_unstored(void *arg, int rc, const char *text)
+static void answer_when_both(struct request *r)
 {
-	struct unstored *u = arg;
-	char why[1024];
+	char why[2000];
 
-	if (rc >= 0) {
-		(void)snprintf(why, sizeof(why),
-			       "%.500s%smode %s holds now, but could not be stored in %.200s (%s): the next start of "
-			       "hs-shared would not know of it",
-			       text ? text : "", text && *text ? "; " : "", hs_mode_name(u->d->mode),
-			       u->d->host.state_dir, strerror(-u->rc));
-		rc = u->rc;
-		text = why;
+	if (--r->nr_open)
+		return;
+	if (r->rc >= 0 && r->store_rc) {
+		(void)snprintf(
+		    why, sizeof(why),
+		    "%s%smode %s holds now, but could not be stored in %s: the next start of hs-shared would "
+		    "not know of it",
+		    r->text, r->text[0] ? "; " : "", hs_mode_name(r->d->mode), r->store_text);
+		r->rc = r->store_rc;
+	} else {
+		(void)snprintf(why, sizeof(why), "%s", r->text);
 	}
-	if (u->done.fn)
-		u->done.fn(u->done.arg, rc, text);
-	free(u);
+	if (r->done.fn)
+		r->done.fn(r->done.arg, r->rc, why);
+	free(r);
+}
+
+static void on_set(void *arg, int rc, const char *text)
+{
+	struct request *r = arg;
+
+	r->rc = rc;
+	(void)snprintf(r->text, sizeof(r->text), "%s", text ? text : "");
+	answer_when_both(r);
+}
+
+static void on_stored(void *arg, int rc, const char *text)
+{
+	struct request *r = arg;
+
+	r->store_rc = rc;
+	(void)snprintf(r->store_text, sizeof(r->store_text), "%s", text);
+	answer_when_both(r);
 }
 
 void hs_daemon_request_mode(void *ctx, enum hs_mode mode, enum hs_after after, struct hs_done done)
 {
 	struct hs_daemon *d = ctx;
-	struct unstored *u;
-	int rc;
+	struct request *r;
+	json_t *what;
 
-	if (d->ending) {
-		hs_daemon_set_mode(d, mode, after, done); /* which refuses it */
+	if (d->ending || !d->cfg.remember_mode) {
+		hs_daemon_set_mode(d, mode, after, done); /* which refuses it at the end */
 		return;
 	}
-	rc = remember(d, mode, after);
-	u = rc ? malloc(sizeof(*u)) : NULL;
-	if (rc)
-		hs_log(HS_LOG_ERROR, "cannot store mode %s in %s: %s", hs_mode_name(mode), d->host.state_dir,
-		       strerror(-rc));
-	if (u) {
-		*u = (struct unstored){ .d = d, .rc = rc, .done = done };
-		done = (struct hs_done){ on_unstored, u };
+	r = calloc(1, sizeof(*r));
+	if (!r) {
+		if (done.fn)
+			done.fn(done.arg, -ENOMEM, "out of memory: the mode is not changed");
+		return;
 	}
-	hs_daemon_set_mode(d, mode, after, done);
+	*r = (struct request){ .d = d, .done = done, .nr_open = 2 };
+	what = json_pack("{s:s,s:s,s:s}", "mode", hs_mode_name(mode), "sharing", after_names[after], "configured",
+			 hs_mode_name(d->cfg.mode));
+	hs_daemon_store_json(d, MODE_FILE, what, (struct hs_done){ on_stored, r });
+	hs_daemon_set_mode(d, mode, after, (struct hs_done){ on_set, r });
 }
 
 enum hs_after hs_daemon_after_start(const struct hs_daemon *d, enum hs_mode mode)

@@ -16,22 +16,21 @@
 static void because(struct hs_model_guest *m, enum hs_reason reason, const char *text)
 {
 	hs_model_obstacle_set(&m->obstacle, reason, text);
-	hs_text_mend(m->obstacle.text);
 }
 
 /* Watched and opted in, and still nothing is shared: why? */
 static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 {
-	const struct hs_guest_report *r = &m->report;
+	const struct hs_guest_report *r = m->report;
 
 	if (d->snap.obstacle.reason)
 		because(m, d->snap.obstacle.reason, d->snap.obstacle.text);
-	else if (r->merge_obstacle.error)
+	else if (r && r->merge_obstacle.error)
 		because(m, r->merge_obstacle.error == -ENOTSUP ? HS_REASON_NO_FEATURE : HS_REASON_TROUBLE,
 			r->merge_obstacle.text);
-	else if (r->look_obstacle.error)
+	else if (r && r->look_obstacle.error)
 		because(m, HS_REASON_TROUBLE, r->look_obstacle.text);
-	else if (!m->has_report || r->undecided * 2 > r->nr_huge - r->absent || !d->snap.cycles)
+	else if (!r || r->undecided * 2 > r->nr_huge - r->absent || !d->snap.cycles)
 		because(m, HS_REASON_LEARNING,
 			"it has not been watched for long enough yet: a first cycle takes some ten seconds");
 	else if (d->effective == HS_MODE_OBSERVE)
@@ -56,13 +55,12 @@ static void why_nothing(const struct hs_daemon *d, struct hs_model_guest *m)
 		because(m, HS_REASON_NONE, "");
 }
 
-static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *g, struct hs_model_guest *m)
+static void fill_guest(const struct hs_daemon *d, struct hs_daemon_guest *g, struct hs_model_guest *m)
 {
-	const struct hs_guest_report *r = hs_scan_thread_report_of(&d->snap, g->scan_pid);
+	const struct hs_guest_report *r = hs_scan_thread_report_of(&d->snap, g->scan_pid, &g->report_at);
 
 	memset(m, 0, sizeof(*m));
 	memcpy(m->id, g->id, sizeof(m->id));
-	hs_text_mend(m->id);
 	memcpy(m->uuid, g->uuid, sizeof(m->uuid));
 	m->source = g->source;
 	m->pid = g->pid;
@@ -70,10 +68,7 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	if (g->opt_in.on && !g->in_metadata.on && !g->by_request.on)
 		memcpy(m->rule, g->of_domain.found ? g->of_domain.rule : g->of_process.rule, HS_RULE_NAME_MAX);
 	m->scope = g->opt_in.scope > d->cfg.pipeline.scope ? g->opt_in.scope : d->cfg.pipeline.scope;
-	if (r) {
-		m->has_report = true;
-		m->report = *r;
-	}
+	m->report = r;
 	if (g->place == HS_PLACE_LEAVING || g->undo_text[0] ||
 	    (g->place == HS_PLACE_IN &&
 	     (!g->opt_in.on || (d->effective == HS_MODE_OFF && d->look.state != HS_LOOK_WAITING)))) {
@@ -114,37 +109,10 @@ static void fill_guest(const struct hs_daemon *d, const struct hs_daemon_guest *
 	}
 }
 
-static int by_id(const void *a, const void *b)
+void hs_daemon_mend_guest(struct hs_model_guest *m)
 {
-	return strcmp(((const struct hs_model_guest *)a)->id, ((const struct hs_model_guest *)b)->id);
-}
-
-static int fill_guests(struct hs_daemon *d, struct hs_model *m, size_t *room)
-{
-	bool sorted = true;
-	size_t nr = 0;
-
-	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		nr += !g->forgotten;
-	if (nr > *room) {
-		struct hs_model_guest *grown = reallocarray(m->guests, nr, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		m->guests = grown;
-		*room = nr;
-	}
-	m->nr_guests = 0;
-	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
-		if (!g->forgotten) {
-			fill_guest(d, g, &m->guests[m->nr_guests++]);
-			sorted &= m->nr_guests < 2 ||
-				  strcmp(m->guests[m->nr_guests - 2].id, m->guests[m->nr_guests - 1].id) <= 0;
-		}
-	/* They are kept so; a name that was mended may have another place. */
-	if (!sorted)
-		qsort(m->guests, m->nr_guests, sizeof(*m->guests), by_id);
-	return 0;
+	hs_text_mend(m->id);
+	hs_text_mend(m->obstacle.text);
 }
 
 /*
@@ -173,22 +141,17 @@ static void note_silence(struct hs_daemon *d)
 /* The first guest's that has one, and how many others there are: each of them has its own text as its reason. */
 static void fill_undo_pending(struct hs_daemon *d, struct hs_model *m)
 {
-	const struct hs_daemon_guest *first = NULL;
+	const struct hs_daemon_guest *g = d->nr_undo ? d->guests : NULL;
 	char others[48] = "";
-	size_t nr = 0;
 
 	memcpy(m->undo_pending, d->snap.undo_pending, sizeof(m->undo_pending));
-	for (const struct hs_daemon_guest *g = d->guests; g; g = g->next) {
-		if (!g->undo_text[0])
-			continue;
-		first = first ? first : g;
-		nr++;
-	}
-	if (nr > 1)
-		(void)snprintf(others, sizeof(others), "; and of %zu further guests", nr - 1);
-	if (first)
-		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.320s%s", first->id,
-			       first->undo_text, others);
+	while (g && !g->undo_text[0])
+		g = g->next;
+	if (d->nr_undo > 1)
+		(void)snprintf(others, sizeof(others), "; and of %zu further guests", d->nr_undo - 1);
+	if (g)
+		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.320s%s", g->id, g->undo_text,
+			       others);
 	hs_text_mend(m->undo_pending);
 }
 
@@ -206,7 +169,19 @@ static void fill_links(const struct hs_daemon *d, struct hs_model *m)
 	}
 }
 
-void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
+static void fill_counts(struct hs_daemon *d, struct hs_model *m)
+{
+	const struct hs_scan_reports *r = d->snap.reports;
+
+	m->counts = d->counts;
+	if (!r)
+		return;
+	m->counts.nr_sharing = r->nr_sharing;
+	m->counts.could_save_bytes = r->could_save_bytes;
+	m->counts.could_save_at_most_bytes = r->could_save_at_most_bytes;
+}
+
+static void fill_whole(struct hs_daemon *d, struct hs_model *m)
 {
 	hs_scan_thread_snapshot(d->scan, &d->snap);
 	note_silence(d);
@@ -238,16 +213,46 @@ void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
 	m->process_cpu_us = hs_process_cpu_us();
 	m->rss_bytes = hs_resident_bytes(&d->host);
 	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
+	m->has_tls = hs_http_tls_state(d->http, &m->certificate_expires_s, &m->nr_unauthorized);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_pages(&d->host, &m->ksm, NULL) == 0;
-	(void)fill_guests(d, m, room); /* without memory for them, as many as there were */
+	fill_counts(d, m);
 }
 
 const struct hs_model *hs_daemon_model(struct hs_daemon *d)
 {
-	hs_daemon_fill_model(d, &d->model, &d->model_room);
+	fill_whole(d, &d->model);
 	return &d->model;
+}
+
+const struct hs_model_guest *hs_daemon_model_guest(struct hs_daemon *d, const char *guest)
+{
+	struct hs_daemon_guest *g = hs_daemon_find(d, guest);
+
+	if (!g)
+		return NULL;
+	hs_scan_thread_snapshot(d->scan, &d->snap);
+	note_silence(d);
+	fill_guest(d, g, &d->asked);
+	hs_daemon_mend_guest(&d->asked);
+	return &d->asked;
+}
+
+void hs_daemon_fill_model(struct hs_daemon *d, struct hs_model *m, size_t *room)
+{
+	const size_t nr = d->counts.nr_known;
+
+	fill_whole(d, m);
+	m->nr_guests = 0;
+	if (nr > *room) {
+		free(m->guests);
+		m->guests = calloc(nr, sizeof(*m->guests));
+		*room = m->guests ? nr : 0;
+	}
+	for (struct hs_daemon_guest *g = d->guests; g; g = g->next)
+		if (!g->forgotten && m->nr_guests < *room)
+			fill_guest(d, g, &m->guests[m->nr_guests++]);
 }
 
 /* ---- history ---- */
@@ -275,13 +280,10 @@ void hs_daemon_history_add(struct hs_daemon *d)
 					.net_saved_bytes = m->totals.ledger.net_saved_bytes,
 					.memory_available_bytes = m->memory_available_bytes,
 					.process_cpu_us = m->process_cpu_us,
-					.ksmd_cpu_us = m->totals.ksmd_cpu_us };
-	for (size_t i = 0; i < m->nr_guests; i++) {
-		p->nr_guests += m->guests[i].state != HS_GUEST_NOT_RUNNING;
-		p->nr_sharing += m->guests[i].has_report && m->guests[i].report.ledger.saved_bytes > 0;
-		if (m->guests[i].has_report)
-			p->could_save_bytes += m->guests[i].report.could_save_bytes;
-	}
+					.ksmd_cpu_us = m->totals.ksmd_cpu_us,
+					.nr_guests = (uint32_t)m->counts.nr_running,
+					.nr_sharing = (uint32_t)m->counts.nr_sharing,
+					.could_save_bytes = m->counts.could_save_bytes };
 	h->taken++;
 	if (h->nr < h->room)
 		h->nr++;

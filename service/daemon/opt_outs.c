@@ -1,13 +1,17 @@
 /*
  * Guests that were asked to stay out, whatever a rule says. A guest that a rule finds again after a restart of its own
- * stays out by what names it for good: a domain's UUID, or the name that a rule gives it. One that has no more than a
- * process id stays out as long as that process lives.
+ * stays out by what names it for good: a domain's UUID, or the name that a rule gives it; over a reboot, too. One that
+ * has no more than a process id stays out as long as that process lives (opt_ins.c).
  */
 #include "daemon_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "service/common/log.h"
+
+#define OUTS_FILE "opt-outs.json"
 
 /* NULL: nothing names it for good. */
 static const char *key_of(const struct hs_daemon_guest *g)
@@ -17,46 +21,107 @@ static const char *key_of(const struct hs_daemon_guest *g)
 	return hs_daemon_named_pid(g->id) ? NULL : g->id;
 }
 
-static size_t place_of(const struct hs_daemon *d, const char *key)
+bool hs_daemon_is_named_for_good(const struct hs_daemon_guest *g)
 {
-	size_t i = 0;
+	return key_of(g) != NULL;
+}
 
-	while (key && i < d->nr_outs && strcmp(d->outs[i], key) != 0)
-		i++;
-	return key ? i : d->nr_outs;
+static struct hs_daemon_out *find(const struct hs_daemon *d, const char *key)
+{
+	struct hs_daemon_out *out = NULL;
+
+	if (key)
+		HASH_FIND_STR(d->outs, key, out);
+	return out;
 }
 
 bool hs_daemon_is_out(const struct hs_daemon *d, const struct hs_daemon_guest *g)
 {
-	return place_of(d, key_of(g)) < d->nr_outs;
+	return find(d, key_of(g)) != NULL;
 }
 
-int hs_daemon_out_add(struct hs_daemon *d, const char *key)
+static int add(struct hs_daemon *d, const char *key)
 {
-	char(*grown)[HS_NAME_MAX];
+	struct hs_daemon_out *out = calloc(1, sizeof(*out));
 
-	if (place_of(d, key) < d->nr_outs || strlen(key) >= HS_NAME_MAX)
-		return 0;
-	grown = reallocarray(d->outs, d->nr_outs + 1, sizeof(*grown));
-	if (!grown)
+	if (!out)
 		return -ENOMEM;
-	d->outs = grown;
-	(void)snprintf(d->outs[d->nr_outs++], HS_NAME_MAX, "%s", key);
-	return 0;
+	(void)snprintf(out->key, sizeof(out->key), "%s", key);
+	HASH_ADD_STR(d->outs, key, out);
+	if (out->hh.tbl)
+		return 0;
+	free(out);
+	return -ENOMEM;
 }
 
-int hs_daemon_set_out(struct hs_daemon_guest *g, bool out)
+static void store(struct hs_daemon *d, struct hs_done done)
+{
+	json_t *list = json_array();
+
+	for (const struct hs_daemon_out *out = d->outs; out; out = out->hh.next)
+		(void)json_array_append_new(list, json_string(out->key));
+	hs_daemon_store_json(d, OUTS_FILE, list, done);
+}
+
+void hs_daemon_set_out(struct hs_daemon_guest *g, bool out, struct hs_done done)
 {
 	struct hs_daemon *d = g->daemon;
 	const char *key = key_of(g);
-	const size_t at = place_of(d, key);
+	struct hs_daemon_out *known = find(d, key);
+	int rc = 0;
 
 	g->out_by_request = out;
-	if (out)
-		return key ? hs_daemon_out_add(d, key) : 0;
-	if (at < d->nr_outs) {
-		d->nr_outs--;
-		memmove(d->outs[at], d->outs[d->nr_outs], sizeof(d->outs[at]));
+	if (key && out != (known != NULL)) {
+		if (out)
+			rc = add(d, key);
+		else
+			HASH_DELETE(hh, d->outs, known);
+		if (!out)
+			free(known);
+		if (!rc) {
+			store(d, done);
+			return;
+		}
 	}
-	return 0;
+	if (done.fn)
+		done.fn(done.arg, rc, rc ? "out of memory" : "");
+}
+
+void hs_daemon_out_add(struct hs_daemon *d, const char *key)
+{
+	if (find(d, key) || !key[0] || strlen(key) >= HS_NAME_MAX)
+		return;
+	if (add(d, key))
+		hs_log(HS_LOG_ERROR, "out of memory: that %s is to stay out is not known", key);
+	else
+		store(d, (struct hs_done){ NULL, NULL });
+}
+
+void hs_daemon_load_outs(struct hs_daemon *d)
+{
+	char why[512];
+	json_t *list = hs_daemon_store_load(d, OUTS_FILE, why), *item;
+	size_t i;
+
+	if (why[0] || (list && !json_is_array(list)))
+		hs_log(HS_LOG_WARNING, "%s: guests that were asked to stay out have to be opted out again",
+		       why[0] ? why : OUTS_FILE " holds no list");
+	json_array_foreach(list, i, item)
+	{
+		const char *key = json_string_value(item);
+
+		if (key && key[0] && strlen(key) < HS_NAME_MAX && !find(d, key) && add(d, key))
+			hs_log(HS_LOG_ERROR, "out of memory: that %s is to stay out is not known", key);
+	}
+	json_decref(list);
+}
+
+void hs_daemon_free_outs(struct hs_daemon *d)
+{
+	struct hs_daemon_out *out, *next;
+
+	HASH_ITER (hh, d->outs, out, next) {
+		HASH_DELETE(hh, d->outs, out);
+		free(out);
+	}
 }

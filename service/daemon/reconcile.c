@@ -2,6 +2,9 @@
  * What the scan's thread has of the guests, against what is desired. Everything that happens only changes the desired
  * state; one function, reconcile, compares that with what is and posts the jobs that are missing. So a guest that opts
  * out while it is being added, or ends while it is leaving, needs no case of its own.
+ *
+ * Most of what happens concerns one guest: it is due, and the others are not looked at. What concerns all, and the
+ * passing of time, has all looked at.
  */
 #include "daemon_internal.h"
 
@@ -50,10 +53,8 @@ static void refuse(struct hs_daemon_guest *g, int rc, const char *text)
 
 static void job_ended(struct hs_daemon_guest *g)
 {
-	struct hs_daemon *d = g->daemon;
-
 	g->jobs--;
-	hs_daemon_reconcile_soon(d);
+	hs_daemon_guest_due(g);
 }
 
 static void on_added(void *arg, int rc, const char *text)
@@ -158,10 +159,13 @@ static void take_in(struct hs_daemon_guest *g)
 static void find_lost(struct hs_daemon *d)
 {
 	hs_scan_thread_snapshot(d->scan, &d->snap);
+	if (d->snap.nr_published == d->lost_checked)
+		return;
+	d->lost_checked = d->snap.nr_published;
 	for (struct hs_daemon_guest *g = d->snap.has_totals ? d->guests : NULL; g; g = g->next) {
 		if (g->lost || g->place != HS_PLACE_IN || g->jobs || d->snap.nr_jobs < g->last_job)
 			continue;
-		g->lost = hs_scan_thread_report_of(&d->snap, g->scan_pid) == NULL;
+		g->lost = hs_scan_thread_report_of(&d->snap, g->scan_pid, &g->report_at) == NULL;
 		if (g->lost && g->pid)
 			hs_log(HS_LOG_INFO, "guest %s (process %d) is to be taken in anew", g->id, (int)g->pid);
 	}
@@ -209,24 +213,48 @@ static void reconcile_one(struct hs_daemon *d, struct hs_daemon_guest *g)
 	}
 }
 
+static void reconcile_or_free(struct hs_daemon *d, struct hs_daemon_guest *g)
+{
+	if (g->is_due)
+		DL_DELETE2(d->due, g, due_prev, due_next);
+	g->is_due = false;
+	reconcile_one(d, g);
+	hs_daemon_guest_count(g);
+	if (g->forgotten && !g->jobs && g->place == HS_PLACE_OUT)
+		hs_daemon_guest_free(g);
+}
+
 void hs_daemon_reconcile(struct hs_daemon *d)
 {
-	struct hs_daemon_guest *next;
+	struct hs_daemon_guest *g, *next;
 
-	if (d->opt_ins_changed) {
-		d->opt_ins_changed = false;
-		(void)hs_daemon_save_opt_ins(d);
-	}
+	d->all_due = false;
 	find_lost(d);
-	for (struct hs_daemon_guest *g = d->guests; g; g = next) {
-		next = g->next;
-		reconcile_one(d, g);
-		if (g->forgotten && !g->jobs && g->place == HS_PLACE_OUT)
-			hs_daemon_guest_free(g);
-	}
+	DL_FOREACH_SAFE(d->guests, g, next)
+	reconcile_or_free(d, g);
+}
+
+void hs_daemon_reconcile_due(struct hs_daemon *d)
+{
+	if (d->all_due)
+		hs_daemon_reconcile(d);
+	while (d->due)
+		reconcile_or_free(d, d->due);
 }
 
 void hs_daemon_reconcile_soon(struct hs_daemon *d)
 {
+	d->all_due = true;
+	(void)sd_event_source_set_enabled(d->reconcile, SD_EVENT_ONESHOT);
+}
+
+void hs_daemon_guest_due(struct hs_daemon_guest *g)
+{
+	struct hs_daemon *d = g->daemon;
+
+	hs_daemon_guest_count(g);
+	if (!g->is_due)
+		DL_APPEND2(d->due, g, due_prev, due_next);
+	g->is_due = true;
 	(void)sd_event_source_set_enabled(d->reconcile, SD_EVENT_ONESHOT);
 }

@@ -137,13 +137,19 @@ void hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_sna
 	if (!have) /* the first one has to be */
 		(void)pthread_mutex_lock(&w->lock);
 	*snap = w->snap;
-	if (snap->reports)
-		snap->reports->nr_users++;
+	(void)hs_scan_thread_hold_reports(snap->reports);
 	(void)pthread_mutex_unlock(&w->lock);
 	snap->read_ms = hs_monotonic_us() / 1000;
 	snap->stage_ms = snap->read_ms - snap->stage_ms;
 	snap->alive_ms = snap->read_ms - snap->alive_ms;
 	hs_scan_thread_drop_reports(old);
+}
+
+struct hs_scan_reports *hs_scan_thread_hold_reports(struct hs_scan_reports *reports)
+{
+	if (reports)
+		reports->nr_users++;
+	return reports;
 }
 
 void hs_scan_thread_drop_reports(struct hs_scan_reports *reports)
@@ -158,16 +164,21 @@ void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap)
 	snap->reports = NULL;
 }
 
-const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid)
+const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid,
+						       size_t *at)
 {
 	size_t from = 0, to = snap->reports ? snap->reports->nr : 0;
 
+	if (*at < to && snap->reports->of[*at].pid == pid && !snap->reports->of[*at].gone)
+		return &snap->reports->of[*at];
 	while (from < to) {
 		const size_t mid = from + (to - from) / 2;
 		const struct hs_guest_report *r = &snap->reports->of[mid];
 
-		if (r->pid == pid && !r->gone)
+		if (r->pid == pid && !r->gone) {
+			*at = mid;
 			return r;
+		}
 		if (r->pid < pid)
 			from = mid + 1;
 		else

@@ -20,8 +20,11 @@
 #define SCHED_EVERY_MS 50
 /* A sleeping thread gives a sign of life so often. */
 #define LIFE_EVERY_US 5000000
-/* Between jobs, at most one part in so many of the time goes into reports. */
+/* While jobs come in one after the other, at most one part in so many of the time goes into reports, and one into going
+ * on where a job has interrupted: both go over all guests. Jobs that may wait are gathered meanwhile. */
 #define PUBLISH_SHARE 5
+#define RESUME_SHARE  5
+#define GATHER_MAX_US 2000000 /* a request is not kept waiting for longer */
 /* What stays shared outside of mode save is counted so often: a walk over page tables. */
 #define KEPT_EVERY_US 60000000
 
@@ -54,13 +57,13 @@ uint64_t hs_scan_thread_clock_now_us(void *ctx)
 	return hs_monotonic_us();
 }
 
-static bool interrupted(const struct hs_scan_thread *w)
+static bool interrupted(const struct hs_scan_thread *w, uint64_t now_us)
 {
 	if (w->stop)
 		return true;
 	if (w->urgency == SCAN_NOTHING)
 		return false;
-	return w->nr_urgent || (w->urgency == SCAN_ANY_JOB && w->nr_patient);
+	return w->nr_urgent || (w->urgency == SCAN_ANY_JOB && w->nr_patient && now_us >= w->patient_at_us);
 }
 
 int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us)
@@ -70,17 +73,27 @@ int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us)
 	const uint64_t end = now + us;
 	int rc;
 
+	if (w->jobs_ended_us) {
+		uint64_t gather_us = (now - w->jobs_ended_us) * RESUME_SHARE;
+
+		w->patient_at_us = now + (gather_us < GATHER_MAX_US ? gather_us : GATHER_MAX_US);
+		w->jobs_ended_us = 0;
+	}
 	(void)pthread_mutex_lock(&w->lock);
-	for (; !interrupted(w) && now < end; now = hs_monotonic_us()) {
-		const uint64_t until = end - now > LIFE_EVERY_US ? now + LIFE_EVERY_US : end;
-		const struct timespec ts = { .tv_sec = (time_t)(until / 1000000),
-					     .tv_nsec = (long)(until % 1000000) * 1000 };
+	for (; !interrupted(w, now) && now < end; now = hs_monotonic_us()) {
+		uint64_t until = end - now > LIFE_EVERY_US ? now + LIFE_EVERY_US : end;
+		struct timespec ts;
+
+		if (now < w->patient_at_us && w->patient_at_us < until)
+			until = w->patient_at_us;
+		ts =
+		    (struct timespec){ .tv_sec = (time_t)(until / 1000000), .tv_nsec = (long)(until % 1000000) * 1000 };
 
 		w->snap.alive_ms = now / 1000;
 		(void)pthread_cond_timedwait(&w->wake, &w->lock, &ts);
 	}
 	w->snap.alive_ms = now / 1000;
-	rc = interrupted(w) ? -ECANCELED : 0;
+	rc = interrupted(w, now) ? -ECANCELED : 0;
 	(void)pthread_mutex_unlock(&w->lock);
 	return rc;
 }
@@ -175,6 +188,17 @@ static int by_pid(const void *a, const void *b)
 	return x->pid != y->pid ? (x->pid < y->pid ? -1 : 1) : (int)x->gone - (int)y->gone;
 }
 
+static void add_up(struct hs_scan_reports *r)
+{
+	for (size_t i = 0; i < r->nr; i++) {
+		if (r->of[i].gone)
+			continue;
+		r->nr_sharing += r->of[i].ledger.saved_bytes > 0;
+		r->could_save_bytes += r->of[i].could_save_bytes;
+		r->could_save_at_most_bytes += r->of[i].could_save_at_most_bytes;
+	}
+}
+
 /* What stays shared while no engine follows it: it changes by what we do, and slowly by what guests write. */
 static void count_kept(struct hs_scan_thread *w)
 {
@@ -210,6 +234,7 @@ void hs_scan_thread_publish(struct hs_scan_thread *w)
 		reports->nr_users = 1;
 		reports->nr = nr ? hs_pipeline_report(w->pipeline, reports->of, nr) : 0;
 		qsort(reports->of, reports->nr, sizeof(reports->of[0]), by_pid);
+		add_up(reports);
 		hs_pipeline_totals(w->pipeline, &totals);
 	}
 	(void)pthread_mutex_lock(&w->lock);
@@ -220,6 +245,7 @@ void hs_scan_thread_publish(struct hs_scan_thread *w)
 	w->snap.engaged = w->pipeline && hs_pipeline_engaged(w->pipeline);
 	w->snap.cpu_us = hs_cpu_thread_us();
 	w->snap.nr_jobs = w->nr_done;
+	w->snap.nr_published++;
 	(void)pthread_mutex_unlock(&w->lock);
 	hs_scan_thread_drop_reports(old);
 	hs_thread_poke(w->event_fd);
@@ -322,6 +348,8 @@ static bool do_jobs(struct hs_scan_thread *w)
 	 * Reports of thousands of guests take a while: where one after the other comes in, most of the time is for
 	 * that. The end of the cycle publishes what is passed over here.
 	 */
+	if (any)
+		w->jobs_ended_us = hs_monotonic_us();
 	if (any && !quit &&
 	    (urgent || !has_work(w) || hs_monotonic_us() - w->published_at_us >= w->publish_us * PUBLISH_SHARE))
 		hs_scan_thread_publish(w);

@@ -55,7 +55,8 @@ struct hs_scan_thread_snapshot {
 	uint64_t cpu_us;
 	bool has_totals;
 	struct hs_pipeline_totals totals;
-	uint64_t nr_jobs; /* done when the reports were made */
+	uint64_t nr_jobs;      /* done when the reports were made */
+	uint64_t nr_published; /* how often reports were made */
 	/* Of the guests, by process id; they are the scan's thread's and everybody's who has a snapshot of then. */
 	struct hs_scan_reports *reports; /* NULL: none were made yet */
 	uint64_t read_ms;                /* monotonic, of the snapshot */
@@ -63,6 +64,9 @@ struct hs_scan_thread_snapshot {
 
 struct hs_scan_reports {
 	_Atomic unsigned int nr_users;
+	/* Over those that are not gone. */
+	size_t nr_sharing; /* something is saved of them */
+	uint64_t could_save_bytes, could_save_at_most_bytes;
 	size_t nr;
 	struct hs_guest_report of[];
 };
@@ -91,9 +95,13 @@ uint64_t hs_scan_thread_nr_posted(const struct hs_scan_thread *w);
 void hs_scan_thread_snapshot(struct hs_scan_thread *w, struct hs_scan_thread_snapshot *snap);
 /* Gives its reports back. */
 void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap);
+/* Reports outlive their snapshot for who holds them, on any thread. Each takes NULL. */
+struct hs_scan_reports *hs_scan_thread_hold_reports(struct hs_scan_reports *reports);
+void hs_scan_thread_drop_reports(struct hs_scan_reports *reports);
 
-/* Of the process, as long as it is there; NULL. */
-const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid);
+/* Of the process, as long as it is there; NULL. *at: where it was found last time, which is tried first. */
+const struct hs_guest_report *hs_scan_thread_report_of(const struct hs_scan_thread_snapshot *snap, pid_t pid,
+						       size_t *at);
 
 /* Leaves a thread that does not come to its end alone, with all that it uses: the process is about to end. */
 void hs_scan_thread_leave(struct hs_scan_thread *w);

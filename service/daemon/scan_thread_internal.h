@@ -30,6 +30,8 @@ struct hs_scan_thread {
 	uint64_t nr_done;                /* jobs */
 	uint64_t published_at_us;        /* when the reports were last made... */
 	uint64_t publish_us;             /* ...and how long that took */
+	uint64_t jobs_ended_us;          /* when jobs were done last; 0: the work that they interrupted goes on again */
+	uint64_t patient_at_us;          /* jobs that may wait interrupt nothing before that */
 	int urgency;                     /* what may interrupt the running stage: enum scan_urgency */
 	enum hs_sched_class sched_class; /* among the host's threads */
 	struct hs_priority priority;     /* which of them, while the work may wait */
@@ -98,8 +100,5 @@ void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w);
 void hs_scan_thread_sign_of_life(struct hs_scan_thread *w);
 
 void hs_scan_thread_publish(struct hs_scan_thread *w);
-
-/* One user less; the last one frees. Takes NULL. */
-void hs_scan_thread_drop_reports(struct hs_scan_reports *reports);
 
 #endif

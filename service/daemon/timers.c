@@ -80,7 +80,7 @@ static int on_history(sd_event_source *s, uint64_t us, void *arg)
 	if (m->engaged)
 		(void)snprintf(saved, sizeof(saved), ", %llu MiB saved",
 			       (unsigned long long)(m->totals.ledger.saved_bytes >> 20));
-	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests%s", hs_mode_name(m->effective), m->nr_guests, saved);
+	(void)sd_notifyf(0, "STATUS=mode %s, %zu guests%s", hs_mode_name(m->effective), m->counts.nr_known, saved);
 	return again(s, d->history.resolution_s * UINT64_C(1000000));
 }
 

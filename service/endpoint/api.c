@@ -251,6 +251,10 @@ void hs_api_handle(void *ctx, struct hs_http_exchange *x)
 
 	if (strcmp(method, "HEAD") == 0)
 		method = "GET";
+	if (hs_http_access(x) == HS_HTTP_METRICS && strcmp(hs_http_path(x), "/metrics") != 0) {
+		hs_api_fail(x, 403, "metrics-only", "this port serves /metrics alone ([tls] allow)");
+		return;
+	}
 	for (size_t i = 0; i < NR_ROUTES; i++) {
 		size_t len = strlen(allow);
 
@@ -262,7 +266,7 @@ void hs_api_handle(void *ctx, struct hs_http_exchange *x)
 				       len ? ", " : "Allow: ", routes[i].method);
 			continue;
 		}
-		if (hs_http_read_only(x) && strcmp(method, "GET") != 0)
+		if (hs_http_access(x) < HS_HTTP_CHANGE && strcmp(method, "GET") != 0)
 			hs_api_fail(x, 403, "read-only",
 				    "this port only reads; changes are made through the UNIX socket");
 		else

@@ -12,7 +12,7 @@ static json_int_t num(uint64_t v)
 
 json_t *hs_api_guest_summary(const struct hs_model_guest *g)
 {
-	const struct hs_guest_report *r = &g->report;
+	const struct hs_guest_report *r = hs_model_report(g);
 	const struct hs_ledger *l = &r->ledger;
 
 	return json_pack(
@@ -52,16 +52,9 @@ static json_t *libvirt(const struct hs_model *m)
 void hs_api_get_status(struct hs_api_request *r)
 {
 	const struct hs_model *m = r->control->model(r->control->ctx);
-	size_t opted_in = 0, sharing = 0;
-	uint64_t could = 0, at_most = 0;
+	const struct hs_model_counts *c = &m->counts;
 	json_t *out;
 
-	for (size_t i = 0; i < m->nr_guests; i++) {
-		opted_in += m->guests[i].opt_in.on;
-		sharing += m->guests[i].has_report && m->guests[i].report.ledger.saved_bytes > 0;
-		could += m->guests[i].has_report ? m->guests[i].report.could_save_bytes : 0;
-		at_most += m->guests[i].has_report ? m->guests[i].report.could_save_at_most_bytes : 0;
-	}
 	out = json_pack("{s:s,s:I,s:I,s:s,s:s,s:s,s:I,s:b,s:s,s:s,s:s}", "version", m->version, "started_at",
 			(json_int_t)m->started_at_s, "uptime_ms", num(m->uptime_ms), "mode", hs_mode_name(m->mode),
 			"effective", hs_mode_name(m->effective), "mode_reason", m->mode_reason, "mode_changes",
@@ -72,14 +65,14 @@ void hs_api_get_status(struct hs_api_request *r)
 	    json_pack("{s:{s:s,s:I,s:I,s:I,s:I},s:{s:i,s:i,s:i},s:{s:I,s:I,s:I,s:I},s:o,s:{s:I,s:I,s:f},s:"
 		      "{s:f,s:f,s:I}}",
 		      "scan", "stage", m->stage, "stage_ms", num(m->stage_ms), "silent_ms", num(m->silent_ms), "cycles",
-		      num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)m->nr_guests,
-		      "opted_in", (int)opted_in, "sharing", (int)sharing, "saving", "saved_bytes",
+		      num(m->cycles), "last_cycle_ms", num(m->last_cycle_ms), "guests", "known", (int)c->nr_known,
+		      "opted_in", (int)c->nr_opted_in, "sharing", (int)c->nr_sharing, "saving", "saved_bytes",
 		      num(m->totals.ledger.saved_bytes), "net_saved_bytes",
-		      (json_int_t)m->totals.ledger.net_saved_bytes, "could_save_bytes", num(could),
-		      "could_save_at_most_bytes", num(at_most), "libvirt", libvirt(m), "memory", "total_bytes",
-		      num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes), "psi_some_avg10",
-		      m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6, "scan_cpu_seconds",
-		      (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
+		      (json_int_t)m->totals.ledger.net_saved_bytes, "could_save_bytes", num(c->could_save_bytes),
+		      "could_save_at_most_bytes", num(c->could_save_at_most_bytes), "libvirt", libvirt(m), "memory",
+		      "total_bytes", num(m->memory_total_bytes), "available_bytes", num(m->memory_available_bytes),
+		      "psi_some_avg10", m->psi_some_avg10, "process", "cpu_seconds", (double)m->process_cpu_us / 1e6,
+		      "scan_cpu_seconds", (double)m->scan_cpu_us / 1e6, "rss_bytes", num(m->rss_bytes)));
 	(void)json_object_set_new(out, "share", json_string(hs_opt_in_scope_name(m->scope)));
 	/* By the engine; what stays shared without one is below. */
 	(void)json_object_set_new(out, "overcommit",
@@ -102,24 +95,9 @@ void hs_api_get_status(struct hs_api_request *r)
 	hs_api_answer(r->x, 200, out, NULL);
 }
 
-/* By name, UUID, or "pid-N", which a domain's process has as well. */
-static const struct hs_model_guest *find(const struct hs_model *m, const char *guest)
-{
-	for (size_t i = 0; i < m->nr_guests; i++) {
-		const struct hs_model_guest *g = &m->guests[i];
-		char pid[32];
-
-		(void)snprintf(pid, sizeof(pid), "pid-%d", (int)g->pid);
-		if (strcmp(g->id, guest) == 0 || (g->uuid[0] && strcmp(g->uuid, guest) == 0) ||
-		    (g->pid && strcmp(pid, guest) == 0))
-			return g;
-	}
-	return NULL;
-}
-
 void hs_api_get_guest(struct hs_api_request *r)
 {
-	const struct hs_model_guest *g = find(r->control->model(r->control->ctx), r->guest);
+	const struct hs_model_guest *g = r->control->guest(r->control->ctx, r->guest);
 	json_t *out;
 
 	if (!g) {
@@ -127,8 +105,8 @@ void hs_api_get_guest(struct hs_api_request *r)
 		return;
 	}
 	out = hs_api_guest_summary(g);
-	if (g->has_report)
-		(void)json_object_set_new(out, "report", hs_json_guest(&g->report));
+	if (g->report)
+		(void)json_object_set_new(out, "report", hs_json_guest(g->report));
 	hs_api_answer(r->x, 200, out, NULL);
 }
 

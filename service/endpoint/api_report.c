@@ -74,7 +74,7 @@ json_t *hs_api_report(const struct hs_model *m)
 
 	for (size_t i = 0; i < m->nr_guests; i++) {
 		const struct hs_model_guest *g = &m->guests[i];
-		const struct hs_guest_report *p = &g->report;
+		const struct hs_guest_report *p = hs_model_report(g);
 		json_t *guest, *saving, *group, *count;
 
 		if (!g->opt_in.on)

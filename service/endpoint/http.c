@@ -1,6 +1,6 @@
 /*
  * libmicrohttpd on our loop: its epoll descriptor is one more source, its next timeout one more timer. Each listener
- * (the UNIX socket, the port) is a daemon of the library's, so that each has its own limit of connections.
+ * (the UNIX socket, each port) is a daemon of the library's, so that each has its own limit of connections.
  *
  * What a client may cost: a number of connections, a body of some KiB, an idle time, and a time in all for one request:
  * a client that sends a byte now and then is cut off by that last one.
@@ -52,16 +52,15 @@ static void run_listener(struct hs_http_listener *l)
 
 static void run(struct hs_http *h)
 {
-	struct hs_http_listener *sides[] = { &h->unix_side, &h->tcp_side };
 	uint64_t next_us = UINT64_MAX;
 
-	for (size_t i = 0; i < 2; i++) {
+	for (size_t i = 0; i < HS_HTTP_NR_SIDES; i++) {
 		MHD_UNSIGNED_LONG_LONG ms;
 
-		if (!sides[i]->daemon)
+		if (!h->sides[i].daemon)
 			continue;
-		run_listener(sides[i]);
-		if (MHD_get_timeout(sides[i]->daemon, &ms) == MHD_YES && ms * 1000 < next_us)
+		run_listener(&h->sides[i]);
+		if (MHD_get_timeout(h->sides[i].daemon, &ms) == MHD_YES && ms * 1000 < next_us)
 			next_us = ms * 1000;
 	}
 	if (next_us == UINT64_MAX) {
@@ -112,6 +111,7 @@ static int on_sweep(sd_event_source *s, uint64_t us, void *arg)
 
 	(void)us;
 	sweep_waiting(h, now);
+	hs_http_tls_drop(h, false);
 	for (struct hs_http_client *c = h->clients; c; c = c->next) {
 		const union MHD_ConnectionInfo *info;
 		const bool ours =
@@ -139,21 +139,27 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 	hs_log(HS_LOG_DEBUG, "http: %s", text);
 }
 
-static int listener_start(struct hs_http *h, struct hs_http_listener *l, int fd, bool read_only, struct hs_error *err)
+static int listener_start(struct hs_http *h, enum hs_http_side side, int fd, struct hs_error *err)
 {
+	static struct MHD_OptionItem none[] = { { MHD_OPTION_END, 0, NULL } };
+	struct hs_http_listener *l = &h->sides[side];
 	const union MHD_DaemonInfo *info;
+	unsigned int flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
 	int rc;
 
 	if (fd < 0)
 		return fd;
 	l->http = h;
-	l->read_only = read_only;
+	l->side = side;
+	l->access = side == HS_HTTP_UNIX ? HS_HTTP_CHANGE : side == HS_HTTP_LOOPBACK ? HS_HTTP_READ : h->cfg.tls.access;
+	if (side == HS_HTTP_TLS)
+		flags |= MHD_USE_TLS;
 	l->daemon = MHD_start_daemon(
-	    MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, hs_http_on_request, l,
-	    MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-	    h->cfg.max_connections, MHD_OPTION_CONNECTION_TIMEOUT, h->cfg.timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-	    (size_t)MEMORY_LIMIT, MHD_OPTION_NOTIFY_COMPLETED, hs_http_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION,
-	    hs_http_on_connection, l, MHD_OPTION_END);
+	    flags, 0, NULL, NULL, hs_http_on_request, l, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+	    MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, h->cfg.max_connections,
+	    MHD_OPTION_CONNECTION_TIMEOUT, h->cfg.timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)MEMORY_LIMIT,
+	    MHD_OPTION_NOTIFY_COMPLETED, hs_http_on_completed, l, MHD_OPTION_NOTIFY_CONNECTION, hs_http_on_connection,
+	    l, MHD_OPTION_ARRAY, side == HS_HTTP_TLS ? hs_http_tls_options : none, MHD_OPTION_END);
 	info = l->daemon ? MHD_get_daemon_info(l->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (!info) {
 		if (!l->daemon)
@@ -184,15 +190,20 @@ int hs_http_start(struct hs_http **out, const struct hs_http_config *cfg, sd_eve
 	if (rc < 0)
 		(void)hs_error_set(err, rc, "cannot set the HTTP server's timers: %s", strerror(-rc));
 	else
-		rc = listener_start(h, &h->unix_side, hs_http_listen_unix(h, err), false, err);
+		rc = listener_start(h, HS_HTTP_UNIX, hs_http_listen_unix(h, err), err);
 	if (!rc && cfg->tcp_port)
-		rc = listener_start(h, &h->tcp_side, hs_http_listen_tcp(h, err), true, err);
+		rc = listener_start(h, HS_HTTP_LOOPBACK, hs_http_listen_tcp(h, err), err);
+	if (!rc && cfg->tls.port)
+		rc = hs_http_tls_start(h, err);
+	if (!rc && cfg->tls.port)
+		rc = listener_start(h, HS_HTTP_TLS, hs_http_listen_tls(h, err), err);
 	if (rc) {
 		hs_http_stop(h);
 		return rc;
 	}
 	/* The strings belong to the caller. */
 	h->cfg.socket_path = h->cfg.tcp_address = h->cfg.socket_group = NULL;
+	memset(&h->cfg.tls, 0, sizeof(h->cfg.tls));
 	*out = h;
 	return 0;
 }
@@ -213,12 +224,12 @@ void hs_http_stop(struct hs_http *h)
 			MHD_resume_connection(c->connection);
 		}
 	run(h);
-	sd_event_source_disable_unref(h->unix_side.io);
-	sd_event_source_disable_unref(h->tcp_side.io);
-	if (h->unix_side.daemon)
-		MHD_stop_daemon(h->unix_side.daemon);
-	if (h->tcp_side.daemon)
-		MHD_stop_daemon(h->tcp_side.daemon);
+	for (size_t i = 0; i < HS_HTTP_NR_SIDES; i++)
+		sd_event_source_disable_unref(h->sides[i].io);
+	for (size_t i = 0; i < HS_HTTP_NR_SIDES; i++)
+		if (h->sides[i].daemon)
+			MHD_stop_daemon(h->sides[i].daemon);
+	hs_http_tls_drop(h, true);
 	sd_event_source_disable_unref(h->timer);
 	sd_event_source_disable_unref(h->sweep);
 	sd_event_unref(h->loop);

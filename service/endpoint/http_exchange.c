@@ -54,8 +54,9 @@ static void give_reply(struct hs_http_exchange *x, const struct reply *reply)
 		x->client->since_us =
 		    hs_http_now_us(x->listener->http); /* to take the answer it has as long as to ask */
 	x->status = reply->status;
-	x->response = MHD_create_response_from_buffer(reply->len, (void *)(uintptr_t)reply->body,
-						      reply->ours ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY);
+	x->response = reply->ours ? hs_http_in_blocks((char *)(uintptr_t)reply->body, reply->len)
+				  : MHD_create_response_from_buffer(reply->len, (void *)(uintptr_t)reply->body,
+								    MHD_RESPMEM_MUST_COPY);
 	if (!x->response && reply->ours)
 		free((void *)(uintptr_t)reply->body);
 	if (x->response) {
@@ -63,6 +64,8 @@ static void give_reply(struct hs_http_exchange *x, const struct reply *reply)
 		(void)MHD_add_response_header(x->response, "Cache-Control", "no-store");
 		(void)MHD_add_response_header(x->response, "X-Content-Type-Options", "nosniff");
 		add_headers(x->response, reply->headers);
+		if (x->client && hs_http_tls_is_old(x->listener->http, x->client))
+			(void)MHD_add_response_header(x->response, "Connection", "close");
 	}
 	if (x->suspended) {
 		hs_http_unsuspend(x);
@@ -160,7 +163,8 @@ static void suspend(struct hs_http_exchange *x)
 {
 	const union MHD_ConnectionInfo *info =
 	    MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	const uint32_t hangs_up = x->listener->read_only ? EPOLLRDHUP : 0; /* EPOLLHUP and EPOLLERR always */
+	/* EPOLLHUP and EPOLLERR always */
+	const uint32_t hangs_up = x->listener->side == HS_HTTP_UNIX ? 0 : EPOLLRDHUP;
 
 	x->suspended = true;
 	x->listener->nr_waiting++;
@@ -191,7 +195,7 @@ static enum MHD_Result send_reply(struct hs_http_exchange *x)
 	return rc;
 }
 
-static enum MHD_Result refuse(struct MHD_Connection *c, unsigned int status, const char *json)
+static enum MHD_Result refuse(struct MHD_Connection *c, unsigned int status, const char *json, const char *header)
 {
 	struct MHD_Response *r = text_response(json);
 	enum MHD_Result rc;
@@ -199,6 +203,7 @@ static enum MHD_Result refuse(struct MHD_Connection *c, unsigned int status, con
 	if (!r)
 		return MHD_NO;
 	(void)MHD_add_response_header(r, "Connection", "close");
+	add_headers(r, header);
 	rc = MHD_queue_response(c, status, r);
 	MHD_destroy_response(r);
 	return rc;
@@ -211,23 +216,6 @@ static struct hs_http_client *client_of(struct MHD_Connection *c)
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
 	return info ? info->socket_context : NULL;
-}
-
-static bool is_host(const char *host, const char *name)
-{
-	const size_t n = strlen(name);
-
-	return strncasecmp(host, name, n) == 0 &&
-	       (host[n] == '\0' || (host[n] == ':' && host[n + 1 + strspn(host + n + 1, "0123456789")] == '\0'));
-}
-
-/* A web page that a user looks at can make the browser ask us under a name of its own: only loopback names are served.
- */
-static bool host_is_loopback(struct MHD_Connection *c)
-{
-	const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Host");
-
-	return host && (is_host(host, "127.0.0.1") || is_host(host, "localhost") || is_host(host, "[::1]"));
 }
 
 static struct hs_http_exchange *exchange_new(struct hs_http_listener *l, struct MHD_Connection *c, const char *url,
@@ -259,15 +247,11 @@ static struct hs_http_exchange *exchange_new(struct hs_http_listener *l, struct 
 static enum MHD_Result first_call(struct hs_http_listener *l, struct MHD_Connection *c, const char *url,
 				  const char *method, void **con_cls)
 {
-	const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
+	const char *json, *header;
+	const unsigned int status = hs_http_admit(l, client_of(c), c, &json, &header);
 
-	if (l->read_only && !host_is_loopback(c))
-		return refuse(
-		    c, 403,
-		    "{\"error\":{\"code\":\"bad-host\",\"message\":\"only loopback names are served on this port\"}}");
-	if (length && strtoull(length, NULL, 10) > l->http->cfg.max_body_bytes)
-		return refuse(c, 413,
-			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
+	if (status)
+		return refuse(c, status, json, header);
 	*con_cls = exchange_new(l, c, url, method);
 	return *con_cls ? MHD_YES : MHD_NO;
 }
@@ -314,13 +298,15 @@ enum MHD_Result hs_http_on_request(void *cls, struct MHD_Connection *c, const ch
 		return MHD_NO;
 	if (x->too_large)
 		return refuse(c, 413,
-			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}");
+			      "{\"error\":{\"code\":\"too-large\",\"message\":\"the request's body is too large\"}}",
+			      NULL);
 	if (!x->dispatched) {
 		/* Asking to look is answered at once, or has a limit of its own. */
 		if (!hs_http_is_look(x) && l->http->nr_unanswered >= l->http->cfg.max_waiting * UNANSWERED_EACH)
 			return refuse(c, 503,
 				      "{\"error\":{\"code\":\"timeout\",\"message\":\"too many requests before this "
-				      "one are not done yet: ask again later\"}}");
+				      "one are not done yet: ask again later\"}}",
+				      NULL);
 		x->dispatched = true;
 		x->body[x->len] = '\0';
 		give_to_handler(l->http, x);
@@ -364,7 +350,8 @@ void hs_http_on_completed(void *cls, struct MHD_Connection *c, void **con_cls, e
 void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_context,
 			   enum MHD_ConnectionNotificationCode what)
 {
-	struct hs_http *h = ((struct hs_http_listener *)cls)->http;
+	const struct hs_http_listener *l = cls;
+	struct hs_http *h = l->http;
 	struct hs_http_client *client = *socket_context;
 
 	if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
@@ -372,6 +359,7 @@ void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_co
 			*client->at = client->next;
 			if (client->next)
 				client->next->at = client->at;
+			hs_http_tls_end(client);
 			free(client);
 		}
 		*socket_context = NULL;
@@ -380,7 +368,7 @@ void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_co
 	client = calloc(1, sizeof(*client));
 	*socket_context = client;
 	if (!client)
-		return; /* served without a limit of time; the idle limit holds */
+		return; /* served without a limit of time, the idle limit holds; over TLS not at all */
 	client->connection = c;
 	client->since_us = hs_http_now_us(h);
 	client->next = h->clients;
@@ -388,6 +376,8 @@ void hs_http_on_connection(void *cls, struct MHD_Connection *c, void **socket_co
 	if (h->clients)
 		h->clients->at = &client->next;
 	h->clients = client;
+	if (l->side == HS_HTTP_TLS)
+		hs_http_tls_begin(h, client);
 }
 
 const char *hs_http_method(const struct hs_http_exchange *x)
@@ -443,7 +433,7 @@ const char *hs_http_body(const struct hs_http_exchange *x, size_t *len)
 	return x->body;
 }
 
-bool hs_http_read_only(const struct hs_http_exchange *x)
+enum hs_http_access hs_http_access(const struct hs_http_exchange *x)
 {
-	return x->listener->read_only;
+	return x->listener->access;
 }

@@ -102,31 +102,44 @@ int hs_http_listen_unix(struct hs_http *h, struct hs_error *err)
 	return fd;
 }
 
-int hs_http_listen_tcp(struct hs_http *h, struct hs_error *err)
+static int listen_port(const char *address, uint16_t port, struct hs_error *err)
 {
-	const bool six = strcmp(h->cfg.tcp_address, "::1") == 0;
-	struct sockaddr_in a4 = { .sin_family = AF_INET,
-				  .sin_port = htons(h->cfg.tcp_port),
-				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6,
-				   .sin6_port = htons(h->cfg.tcp_port),
-				   .sin6_addr = in6addr_loopback };
-	const int one = 1;
+	struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = htons(port) };
+	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	const bool six = strchr(address, ':') != NULL;
+	const int one = 1, no = 0;
 	int fd, rc;
 
-	if (!six && strcmp(h->cfg.tcp_address, "127.0.0.1") != 0)
-		return hs_error_set(err, -EINVAL, "%s is no loopback address: the port is for 127.0.0.1 or ::1",
-				    h->cfg.tcp_address);
+	if (inet_pton(six ? AF_INET6 : AF_INET, address, six ? (void *)&a6.sin6_addr : (void *)&a4.sin_addr) != 1)
+		return hs_error_set(err, -EINVAL, "\"%s\" is no address in numbers", address);
 	fd = socket(six ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return hs_error_set(err, -errno, "cannot make a socket for the port: %s", strerror(errno));
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	/* At boot the address may come later than we do. */
+	(void)setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one));
+	if (six && IN6_IS_ADDR_UNSPECIFIED(&a6.sin6_addr))
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no));
 	rc = bind(fd, six ? (struct sockaddr *)&a6 : (struct sockaddr *)&a4, six ? sizeof(a6) : sizeof(a4));
 	if (rc || listen(fd, 64)) {
-		rc = hs_error_set(err, -errno, "cannot listen on %s port %u: %s", h->cfg.tcp_address, h->cfg.tcp_port,
-				  strerror(errno));
+		rc = hs_error_set(err, -errno, "cannot listen on %s port %u: %s", address, port, strerror(errno));
 		(void)close(fd);
 		return rc;
 	}
 	return fd;
+}
+
+int hs_http_listen_tcp(struct hs_http *h, struct hs_error *err)
+{
+	const char *address = h->cfg.tcp_address;
+
+	if (strcmp(address, "::1") != 0 && strcmp(address, "127.0.0.1") != 0)
+		return hs_error_set(err, -EINVAL, "%s is no loopback address: the port is for 127.0.0.1 or ::1",
+				    address);
+	return listen_port(address, h->cfg.tcp_port, err);
+}
+
+int hs_http_listen_tls(struct hs_http *h, struct hs_error *err)
+{
+	return listen_port(h->cfg.tls.address, h->cfg.tls.port, err);
 }

@@ -182,6 +182,13 @@ static void of_mode(struct out *o, const struct hs_model *m)
 		one(o, GAUGE, "hs_share_kept_processes", NULL, "Processes that it is in.", m->kept.nr_processes);
 	}
 	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
+	if (m->has_tls) {
+		one(o, GAUGE, "hs_share_certificate_expiry_timestamp_seconds", "seconds",
+		    "Unix time after which the certificate of the port for other hosts holds no more.",
+		    (double)m->certificate_expires_s);
+		one(o, COUNTER, "hs_share_unauthorized_requests", NULL, "Requests to that port without its token.",
+		    (double)m->nr_unauthorized);
+	}
 	if (m->nr_links)
 		family(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while this connection to libvirt is there.");
 	for (size_t i = 0; i < m->nr_links; i++) {
@@ -241,7 +248,7 @@ static void of_host(struct out *o, const struct hs_model *m)
  */
 static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, const struct hs_report_field *f)
 {
-	return g->has_report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report.merge_obstacle.error));
+	return g->report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report->merge_obstacle.error));
 }
 
 static void guests(struct out *o, const struct hs_model *m)
@@ -273,7 +280,7 @@ static void guests(struct out *o, const struct hs_model *m)
 			if (!is_known(m, g, f))
 				continue;
 			open_sample(o, g->id, g->opt_in.group);
-			number(o, scaled(f, &g->report, &g->report.ledger));
+			number(o, scaled(f, g->report, &g->report->ledger));
 		}
 	}
 }
@@ -357,7 +364,7 @@ static void group_samples(struct out *o, const struct hs_model *m, struct groups
 
 		if (g->of[i] == NO_GROUP || (f && !is_known(m, guest, f)))
 			continue;
-		g->sums[g->of[i]] += f ? scaled(f, &guest->report, &guest->report.ledger) : 1;
+		g->sums[g->of[i]] += f ? scaled(f, guest->report, &guest->report->ledger) : 1;
 		g->counts[g->of[i]]++;
 	}
 	for (size_t k = 0; k < g->nr; k++) {

@@ -324,6 +324,8 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
+	if (o.check) /* which judges no speed */
+		o.windows = 1;
 	(void)signal(SIGPIPE, SIG_IGN);
 	cfg = hs_guest_config_default(o.process ? HS_GUEST_PROCESS : HS_GUEST_QEMU);
 	cfg.params.nr_huge = o.huge_pages ? o.huge_pages : o.process ? 256 : 160;

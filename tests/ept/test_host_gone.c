@@ -119,7 +119,7 @@ START_TEST(test_ept_host_guest_ends_in_mid_call)
 	(void)vg_start(&keeper_guest, VG_ABSENT, NR_HUGE);
 	ck_assert_int_eq(hs_view_open_host(&keeper, &host, keeper_guest.pid, NULL, VG_MIN_BYTES, &err), 0);
 	srandom((unsigned int)_i);
-	for (int round = 0; round < 15; round++) {
+	for (int round = 0; round < hs_test_nr(5, 15); round++) {
 		long us = random() % 2000;
 		pthread_t killer;
 		int rc;

@@ -50,7 +50,7 @@ function include(file, inc, folder, me, to, f, found)
 			complain(file " includes \"" inc "\": a file of the own folder is included by its name alone")
 		else if (!((me, to) in knows))
 			complain(file " includes \"" inc "\", but " me " may not know " to)
-		else if (how[to] != "path")
+		else if (to in how && how[to] != "path") # a look at how[] by itself would make a row of it
 			complain(file " includes \"" inc "\": " to " is known by its contracts in include/hs alone")
 		else if (inc ~ /_internal\.h$/)
 			complain(file " includes \"" inc "\", which is private to " to)

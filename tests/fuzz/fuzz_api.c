@@ -27,7 +27,7 @@ struct hs_http_exchange {
 	size_t nr_headers, nr_query;
 	const char *body;
 	size_t len;
-	bool read_only;
+	enum hs_http_access access;
 	unsigned int nr_replies, status;
 };
 
@@ -76,9 +76,9 @@ const char *hs_http_body(const struct hs_http_exchange *x, size_t *len)
 	return x->body;
 }
 
-bool hs_http_read_only(const struct hs_http_exchange *x)
+enum hs_http_access hs_http_access(const struct hs_http_exchange *x)
 {
-	return x->read_only;
+	return x->access;
 }
 
 static void check_json(unsigned int status, const char *body, size_t len)
@@ -131,15 +131,26 @@ static const struct hs_model *ask_model(void *ctx)
 		{ .id = "pid-7", .source = HS_SOURCE_PID, .pid = 7, .opt_in = { .on = true, .group = "web" } },
 		{ .id = "a \"guest\"\\\n", .uuid = "00000000-0000-0000-0000-000000000001" },
 	};
+	static struct hs_guest_report report;
 	static struct hs_model m = {
 		.version = "1", .stage = "idle", .guests = guests, .nr_guests = 2, .psi_some_avg10 = -1
 	};
 
 	(void)ctx;
-	guests[0].has_report = true;
-	guests[0].report.bytes = UINT64_C(1) << 40;
-	guests[0].report.ledger.net_saved_bytes = -1;
+	report.bytes = UINT64_C(1) << 40;
+	report.ledger.net_saved_bytes = -1;
+	guests[0].report = &report;
 	return &m;
+}
+
+static const struct hs_model_guest *ask_guest(void *ctx, const char *guest)
+{
+	const struct hs_model *m = ask_model(ctx);
+	size_t i = 0;
+
+	while (i < m->nr_guests && strcmp(m->guests[i].id, guest) != 0 && strcmp(m->guests[i].uuid, guest) != 0)
+		i++;
+	return i < m->nr_guests ? &m->guests[i] : NULL;
 }
 
 /* On this thread, at once. */
@@ -249,6 +260,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const int rcs[] = { 0, 0, -ENOENT, -EINVAL, -ENOTCONN, -EBUSY, -ENOMEM, -EIO };
 	static const struct hs_control control = { .model = ask_model,
+						   .guest = ask_guest,
 						   .history = ask_history,
 						   .work = ask_work,
 						   .set_mode = set_mode,
@@ -275,12 +287,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	split_headers(&x, &rest);
 	x.body = rest ? rest : text + size;
 	x.len = (size_t)(text + size - x.body);
-	x.read_only = size % 4 == 3;
+	x.access = size % 4 == 3 ? HS_HTTP_READ : size % 4 == 2 ? HS_HTTP_METRICS : HS_HTTP_CHANGE;
 	daemon_side.nr_changes = 0;
 	daemon_side.rc = rcs[size % (sizeof(rcs) / sizeof(rcs[0]))];
 	hs_api_handle((void *)(uintptr_t)&control, &x);
 	FUZZ_CHECK(x.nr_replies == 1, "%u answers", x.nr_replies);
-	FUZZ_CHECK(!x.read_only || !daemon_side.nr_changes, "a change through the port");
+	FUZZ_CHECK(x.access == HS_HTTP_CHANGE || !daemon_side.nr_changes, "a change through the port");
 	/* Out of memory, or a code that nobody thought of: neither may come from what was sent. */
 	FUZZ_CHECK(x.status < 500 || daemon_side.rc, "status %u", x.status);
 	free(text);

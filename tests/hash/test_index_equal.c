@@ -48,11 +48,14 @@ static uint64_t steps_since(const struct hs_index *x, uint64_t *last)
 START_TEST(test_hash_index_equal_pages)
 {
 	const enum order in = (enum order)(_i % 3), out = (enum order)(_i / 3);
-	struct hs_index *x = fresh(1);
 	uint64_t last = 0, n;
 	struct hs_page found[2];
+	struct hs_index *x;
 	uint32_t nr = 0;
 
+	if (HS_TEST_SANITIZED && in != out)
+		return; /* each order once is enough there */
+	x = fresh(1);
 	for (uint32_t i = 0; i < NR_PAGES; i++) {
 		hs_base_nr p = nth(in, i);
 

@@ -2,17 +2,20 @@
 # Runs a program on a KVM host of its own: a machine under software emulation of a processor with nested paging (AMD's by
 # QEMU, Intel's by Bochs), with Debian's kernel and nothing but that program, its libraries and busybox. Needs no
 # /dev/kvm and no root.
-# usage: host.sh SERIES DIR PROGRAM[:FILE...] [ARG...]
+# usage: host.sh SERIES DIR PROGRAM[@OPTIONS][+PROGRAM[@OPTIONS]...][:FILE...]
+#   PROGRAM   several are run one after the other, on one host: to start it takes longer than most. OPTIONS: the module kvm
+#             is loaded with these for it
 #   DIR       holds kvm-keeper, keeps the kernel (kernel.sh) and this run's files, in DIR/NAME-SERIES-CPU[-RUN]
 #   FILE      further files that the program wants to find in /bin (those below /usr: there); programs bring their
 #             libraries
-# Prints what the program prints; its exit status is the script's. Its status 75 is taken as
-# "not our doing, try again". The kernel's console is in the file console.
+# Prints what the programs print. The exit status is the program's, or that of the last one that failed; 77 where all are
+# skipped. A program's status 75 is taken as "not our doing, try again", and ends it. The kernel's console is in the file console.
+#   HS_KVM_ONLY     a pattern: of several programs, those that match it
 #   HS_KVM_RAM      MiB of the host (2048; intel: 1024)
 #   HS_KVM_RUN      sets this run's files apart from those of others of the same program
 #   HS_KVM_APPEND   to the kernel's command line
 #   HS_KVM_ENV      NAME=VALUE for the program
-#   HS_KVM_OPTIONS  of the module kvm; HS_KVM_VENDOR_OPTIONS: of kvm-amd or kvm-intel
+#   HS_KVM_VENDOR_OPTIONS  of the module kvm-amd or kvm-intel
 #   HS_KVM_TIMEOUT  seconds (700)
 #   HS_KVM_CPU      amd, or intel: one processor, of the Haswell kind, and slow (amd)
 #   HS_KVM_THREADS  for amd: single, multi (single)
@@ -20,10 +23,10 @@
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 series=$1 dir=$2 files=$3
-shift 3
 kernel=$dir/kernel-$series
-program=${files%%:*}
-name=$(basename "$program")
+IFS=+ read -ra programs <<<"${files%%:*}"
+name=$(basename "${programs[0]%@*}")
+[[ $files != *:* ]] || others=${files#*:}
 
 case ${HS_KVM_CPU:=amd} in
 amd) needs=(qemu-system-x86_64) packages=qemu-system-x86 ;;
@@ -51,7 +54,7 @@ mkdir -p "$run/root"/{bin,dev,proc,sys,run,tmp,modules,etc}
 cp "$(command -v busybox)" "$run/root/bin/busybox"
 cp "$kernel"/*.ko "$run/root/modules/"
 IFS=:
-for f in "$dir/kvm-keeper" $files; do
+for f in "$dir/kvm-keeper" "${programs[@]%@*}" ${others:-}; do
 	case $f in
 	/usr/*) to=$run/root$f ;; # of a package: where its programs look for it
 	*) to=$run/root/bin/$(basename "$f") ;;
@@ -65,8 +68,12 @@ for f in "$dir/kvm-keeper" $files; do
 	done
 done
 unset IFS
-printf '%q ' env ${HS_KVM_ENV:-} "/bin/$name" "$@" >"$run/root/etc/command"
-printf '%s' "${HS_KVM_OPTIONS:-}" >"$run/root/etc/kvm-options"
+for program in "${programs[@]}"; do
+	[[ $program =~ ${HS_KVM_ONLY:-.} ]] || continue
+	[[ $program != *@* ]] || printf 'load_again %q\n' "${program#*@}"
+	printf '%q ' run env ${HS_KVM_ENV:-} "/bin/$(basename "${program%@*}")"
+	echo
+done >"$run/root/etc/commands"
 printf '%s' "${HS_KVM_VENDOR_OPTIONS:-}" >"$run/root/etc/kvm-vendor-options"
 cp "$here/init.sh" "$run/root/init"
 chmod 755 "$run/root/init"
@@ -80,7 +87,8 @@ rm -rf "$run/root"
 #          garbage, a panic while the kernel patched itself.
 # So: multi where guests are whole machines with a kernel, single elsewhere.
 limit=${HS_KVM_TIMEOUT:-700}
-append="console=ttyS0 panic=-1 nowatchdog mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}"
+# no_timer_check: at boot the kernel gives a timer 10 ms to tick, which an emulator does not always get on a busy machine.
+append="console=ttyS0 panic=-1 nowatchdog no_timer_check mitigations=off cryptomgr.notests transparent_hugepage=madvise ${HS_KVM_APPEND:-}"
 
 nodes=()
 [ "${HS_KVM_NODES:-1}" = 1 ] || for node in 0 1; do

@@ -10,9 +10,11 @@ ok 'below /usr, staged' 'DESTDIR="$dir/stage" "$cmake" --install "$build" --pref
 s=$dir/stage
 for file in usr/bin/hs-share usr/sbin/hs-shared usr/share/man/man1/hs-share.1 usr/share/man/man8/hs-shared.8 usr/share/man/man5/hs-share.conf.5 \
 	usr/share/bash-completion/completions/hs-share usr/share/doc/hs-share/README.md usr/share/doc/hs-share/docs/operators-guide.md \
-	usr/share/doc/hs-share/docs/configuration.md etc/hs-share/hs-share.conf; do
+	usr/share/doc/hs-share/docs/configuration.md etc/hs-share/hs-share.conf usr/lib/systemd/system/hs-share-textfile.timer \
+	usr/share/hs-share/monitoring/hs-share.rules.yml usr/share/hs-share/monitoring/hs-share.grafana.json; do
 	ok "$file is there" "[ -s '$s/$file' ]"
 done
+ok 'the unit for node_exporter names the program' 'grep -q "^ExecStart=/usr/bin/hs-share metrics --textfile " "$s/usr/lib/systemd/system/hs-share-textfile.service"'
 ok 'the unit starts it without more' '[ "$(unit_start "$s/usr")" = /usr/sbin/hs-shared ]'
 ok 'nothing but the programs can be run' '[ "$(find "$s" -type f -perm /111 | wc -l)" = 3 ]'
 ok 'every file can be read by all, and written by the owner alone' '[ -z "$(find "$s" -type f \( ! -perm -444 -o -perm /022 \))" ]'

@@ -27,10 +27,11 @@ knobs_before=$(knobs)
 ok 'it can be installed' 'dpkg_ -i "$package"'
 ok 'no file of it has changed since' 'dpkg_ --verify hs-share'
 ok 'the unit is enabled' '[ -e /etc/systemd/system/multi-user.target.wants/hs-shared.service ]'
+ok 'the timer for node_exporter is there, and off' '[ -e /usr/lib/systemd/system/hs-share-textfile.timer ] && [ -z "$(find /etc/systemd/system -name "*hs-share-textfile*")" ]'
 ok 'the configuration that is installed is the default' '[ "$(hs-shared --check-config)" = "$(hs-shared -c /box/empty.conf --check-config)" ]'
 unit_names_what_is_there() {
 	local p
-	for p in $(sed -n 's/^Exec[A-Za-z]*=\([^ ]*\).*/\1/p' /usr/lib/systemd/system/hs-shared.service); do
+	for p in $(sed -n 's/^Exec[A-Za-z]*=\([^ ]*\).*/\1/p' /usr/lib/systemd/system/hs-shared.service /usr/lib/systemd/system/hs-share-textfile.service); do
 		[ -x "$p" ] || return
 	done
 }
@@ -43,7 +44,7 @@ manual_pages_are_there() {
 }
 ok 'manual pages and completion are there' 'manual_pages_are_there && bash -n /usr/share/bash-completion/completions/hs-share'
 if command -v systemd-analyze >/dev/null; then
-	found=$(systemd-analyze verify --man=no hs-shared.service 2>&1)
+	found=$(systemd-analyze verify --man=no hs-shared.service hs-share-textfile.timer 2>&1)
 	ok 'systemd finds no fault with the unit' '[ -z "$found" ] || { echo "$found"; false; }'
 else
 	echo 'SKIPPED package unit: systemd-analyze is not installed (Debian package systemd)'
@@ -110,5 +111,5 @@ for p in "${pids[@]}"; do ok 'sharing is kept, as configured' '[ "$(ksm_pages $p
 # ---- nothing is left: of files that were made or changed there are only those of dpkg and its triggers
 left=$(cd /box/changes && find . ! -type d | grep -vE '^\./(box/|var/lib/dpkg/|var/log/dpkg\.log$|var/cache/(man|debconf)/|var/log/alternatives\.log$)')
 ok 'no file is left behind, none is changed' '[ -z "$left" ] || { echo "$left"; false; }'
-ok 'nor a folder' '[ -z "$(cd /box/changes; find etc usr var -name "*hs-*" ! -path "var/lib/dpkg/*"; ls -d /etc/hs-share /run/hs-share 2>/dev/null)" ]'
+ok 'nor a folder' '[ -z "$(cd /box/changes; find etc usr var -name "*hs-*" ! -path "var/lib/dpkg/*"; ls -d /etc/hs-share /run/hs-share /var/lib/hs-share 2>/dev/null)" ]'
 finish

@@ -113,11 +113,16 @@ drive() {
 	ok 'it has the capabilities that the unit names, and none else' 'grep -q "^CapEff:.*0000000000a80003$" /proc/$pid/status && grep -q "^CapBnd:.*0000000000a80003$" /proc/$pid/status'
 	ok 'no new privileges; no seccomp filter, which would keep it from those of guests' 'grep -q "^NoNewPrivs:.*1" /proc/$pid/status && grep -q "^Seccomp:.*0" /proc/$pid/status'
 	ok 'diagnose agrees' 'hs-share diagnose --json | jq -e ".findings[] | select(.name == \"seccomp\") | .level == \"ok\"" >/dev/null'
-	ok 'the disk is read-only for it' 'nsenter -t $pid -m sh -c "! touch /etc/x /usr/x /var/x" 2>/dev/null && nsenter -t $pid -m touch /run/hs-share/x && rm /run/hs-share/x'
+	ok 'the disk is read-only for it' 'nsenter -t $pid -m sh -c "! touch /etc/x /usr/x /var/x" 2>/dev/null && nsenter -t $pid -m touch /run/hs-share/x /var/lib/hs-share/x && rm /run/hs-share/x /var/lib/hs-share/x'
 	ok 'the watch on KVM can be kept' 'nsenter -t $pid -m sh -c "mkdir /sys/fs/bpf/hs-share-test && rmdir /sys/fs/bpf/hs-share-test"'
 	ok 'the group may use the socket, others may not' '[ "$(stat -c "%G %a" /run/hs-share/control.sock)" = "daemon 660" ] && setpriv --reuid=nobody --regid=daemon --clear-groups hs-share status >/dev/null && ! setpriv --reuid=nobody --regid=nogroup --clear-groups hs-share status 2>/dev/null'
 	ok 'the loopback port answers' 'curl -s -m 10 http://127.0.0.1:9177/metrics | grep -q "^hs_share_"'
 	ok 'it talks to libvirt' 'hs-share guests --json | jq -e ".guests[] | select(.id == \"test\")" >/dev/null'
+
+	file=/var/lib/prometheus/node-exporter/hs-share.prom timer=hs-share-textfile.timer
+	mkdir -p "$(dirname $file)"
+	ok 'the figures go to node_exporter when that is asked for' '[ "$(systemctl is-enabled $timer)" = disabled ] && systemctl start hs-share-textfile.service && grep -q "^hs_share_build_info" $file && [ "$(stat -c %a $file)" = 644 ]'
+	ok 'each minute' 'systemctl enable -q --now $timer && [ "$(systemctl is-active $timer)" = active ]'
 
 	# ---- guests of another user, as libvirt's are
 	if [ -f /box/no-sharing ]; then
@@ -150,7 +155,8 @@ drive() {
 	fi
 	ok 'no trouble was told' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
 	ok 'purge ends it' 'dpkg_ -P hs-share && until_true 10 "! systemctl is-active -q $unit"'
-	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e $conf ]'
+	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e /var/lib/hs-share ] && [ ! -e $conf ]'
+	ok 'no figures of before are left, nor their timer' '[ ! -e $file ] && [ -z "$(find /etc/systemd/system -name "*hs-share*" ! -path "*.service.d*")" ]'
 	ok 'nothing failed on the way' '[ -z "$(systemctl --failed --no-legend --plain)" ]'
 	for p in "${pids[@]}"; do kill -KILL $p; done
 	finish

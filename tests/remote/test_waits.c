@@ -82,7 +82,7 @@ START_TEST(test_remote_waits)
 	unseen(&g, name, "itself");
 	r = rg_open(g.pid);
 	if (wait_calls[scene.nr].served || !scene.alone) {
-		for (int i = 0; i < 50; i++)
+		for (int i = 0; i < hs_test_nr(10, 50); i++)
 			rg_touch(r, g.report->area);
 	} else {
 		struct hs_remote_op op = { g.report->area, g.report->area + RG_PAGE, MADV_DONTDUMP, 1 };
@@ -93,7 +93,7 @@ START_TEST(test_remote_waits)
 	}
 	unseen(&g, name, "a call");
 	/* All threads stopped at once: whichever it is in. Served by the other thread. */
-	for (int i = 0; i < 10 && !scene.alone; i++) {
+	for (int i = 0; i < hs_test_nr(4, 10) && !scene.alone; i++) {
 		rc = hs_remote_run_still(r, &like, ask_once, &asked, &err);
 		ck_assert_msg(rc == 0 || rc == -EAGAIN, "%s: %d: %s", name, rc, err.text);
 	}

@@ -19,6 +19,9 @@ static const char *const event_names[WORLD_NR_EVENTS] = { "kill", "fail",  "fail
 							  "exec" };
 static unsigned long nr_stories, nr_steps;
 
+/* Every step; under the sanitizers, which look for other things, each third. */
+#define EACH hs_test_each(1, 3)
+
 /* Base pages wanted of each huge page, as runs; twice, so that marks are made, moved and taken away. */
 static const struct {
 	unsigned int first, nr;
@@ -94,7 +97,7 @@ START_TEST(test_share_crash_model_one)
 	const enum world_kind kind = (enum world_kind)_i;
 
 	for (enum world_event event = 0; event < WORLD_NR_EVENTS; event++) {
-		for (unsigned int at = 0; at != UINT_MAX; at++) {
+		for (unsigned int at = 0; at != UINT_MAX; at += EACH) {
 			tell(kind, event, at, "the end", 0);
 			world_begin(kind);
 			(void)live_with(true, event, at);
@@ -115,7 +118,7 @@ START_TEST(test_share_crash_model_between)
 	const enum world_kind kind = (enum world_kind)_i;
 
 	for (size_t b = 0; b < sizeof(between) / sizeof(between[0]); b++) {
-		for (unsigned int at = 0; at != UINT_MAX; at++) {
+		for (unsigned int at = 0; at != UINT_MAX; at += EACH) {
 			tell(kind, WORLD_KILL, at, "between lives event", (unsigned int)between[b]);
 			world_begin(kind);
 			(void)live_with(true, WORLD_KILL, at);
@@ -144,8 +147,8 @@ START_TEST(test_share_crash_model_two)
 {
 	const enum world_kind kind = seconds[_i].kind;
 
-	for (unsigned int at = 0; at != UINT_MAX; at++) {
-		for (unsigned int second = 0; second != UINT_MAX; second++) {
+	for (unsigned int at = 0; at != UINT_MAX; at += EACH) {
+		for (unsigned int second = 0; second != UINT_MAX; second += EACH) {
 			tell(kind, WORLD_KILL, at, event_names[seconds[_i].event], second);
 			world_begin(kind);
 			(void)live_with(true, WORLD_KILL, at);
@@ -211,7 +214,7 @@ START_TEST(test_share_crash_model_knobs)
 	static const enum world_event events[] = { WORLD_KILL, WORLD_FAIL, WORLD_FAIL_ON };
 
 	for (size_t e = 0; e < sizeof(events) / sizeof(events[0]); e++) {
-		for (unsigned int at = 0; at != UINT_MAX; at++) {
+		for (unsigned int at = 0; at != UINT_MAX; at += EACH) {
 			struct hs_ksm_knobs left;
 			bool in_burst;
 			int rc;

@@ -74,9 +74,10 @@ END_TEST
 /* Cut off anywhere, a trace gives what it still has, and says that it was cut off, and where. */
 START_TEST(test_sim_trace_truncated_anywhere)
 {
+	const size_t each = hs_test_each(3, 17);
 	size_t nr, most = 0;
 
-	for (size_t cut = 0; cut < whole.nr; cut += cut + HS_TEST_EACH(7) < whole.nr ? HS_TEST_EACH(7) : 1) {
+	for (size_t cut = 0; cut < whole.nr; cut += cut + each < whole.nr ? each : 1) {
 		struct hs_error err = { "" };
 		char place[64];
 		int rc = read_all(whole.bytes, cut, true, &nr, &err);
@@ -98,7 +99,7 @@ START_TEST(test_sim_trace_any_bit_flipped)
 {
 	size_t nr;
 
-	for (size_t bit = 0; bit < whole.nr * 8; bit += HS_TEST_EACH(11)) {
+	for (size_t bit = 0; bit < whole.nr * 8; bit += hs_test_each(5, 53)) {
 		struct hs_error err = { "" };
 		int rc;
 
@@ -158,7 +159,7 @@ START_TEST(test_sim_trace_wrong_inside)
 	for (unsigned int i = 0; i < TRACE_NR_SAMPLES; i++) {
 		const size_t end = at[i + 1] - at[i] > 100 ? at[i] + 100 : at[i + 1];
 
-		for (size_t k = at[i]; k < end; k += HS_TEST_EACH(5)) {
+		for (size_t k = at[i]; k < end; k += hs_test_each(3, 13)) {
 			const uint8_t was = raw[k];
 
 			for (size_t v = 0; v < sizeof(values); v++) {

@@ -129,7 +129,20 @@ plain() { sed "s/$esc\[[0-9;?]*[a-zA-Z]//g"; }
 ok 'guests fits 80 columns' 'tty "$share guests --socket $sock" | plain | awk "length > 80 { exit 1 } /^pid-/ { n++ } END { exit n < 2 }"'
 ok 'colour on a terminal, none elsewhere, none with NO_COLOR' 'tty "$share diagnose --socket $sock" | grep -q "$esc\[3" && ! hs diagnose | grep -q "$esc" && ! NO_COLOR=1 tty "$share diagnose --socket $sock" | grep -q "$esc"'
 ok 'watch has a screen of its own, and gives it back' 'tty "$share watch --count 2 --interval 1 --socket $sock" >"$dir/screen"; grep -q "$esc\[?1049h" "$dir/screen" && tail -1 "$dir/screen" | grep -q "$esc\[?1049l" && [ "$(plain <"$dir/screen" | grep -c "^GUEST")" -ge 2 ]'
-ok 'q ends it' '{ sleep 1; printf q; sleep 20; } | timeout 15 script -qefc "$share watch --interval 60 --socket $sock" /dev/null >/dev/null'
+mkfifo "$dir/keys"
+q_ends_it() { # the keyboard stays open
+	local keys watch
+	timeout 30 script -qefc "$share watch --interval 60 --socket $sock" /dev/null <"$dir/keys" >"$dir/screen" &
+	watch=$!
+	exec {keys}>"$dir/keys"
+	until_true 20 'grep -q "GUEST" "$dir/screen"'
+	printf q >&"$keys"
+	wait "$watch"
+	watch=$?
+	exec {keys}>&-
+	return $watch
+}
+ok 'q ends it' q_ends_it
 ok 'what goes wrong is told after the screen is given back' 'tty "$share watch --socket $dir/none" | tail -1 | plain | grep -q "$dir/none"'
 
 ok 'SIGTERM ends it in order' 'stop_daemon && [ ! -e "$sock" ]'

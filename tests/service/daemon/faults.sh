@@ -115,7 +115,7 @@ for i in "${!pids[@]}"; do
 	sound "$i"
 done
 stop_daemon || fail "it ends with status $?"
-left=$(find "$dir/state" -type f ! -name '*.lock' ! -name wishes.json)
+left=$(find "$dir/state" -type f ! -name '*.lock' ! -name 'opt-in-*' ! -name '*.json')
 for i in "${!pids[@]}"; do stop_guest "$i"; done
 cat <<-END
 	| what | count |

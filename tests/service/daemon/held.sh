@@ -16,7 +16,8 @@ hs opt-in --pid "${pids[1]}" --group web >/dev/null
 hs opt-in --pid "${pids[2]}" --group web >/dev/null
 ok 'they share' 'until_true 60 "[ \$(ksm_pages ${pids[1]}) -gt 2000 ]"'
 
-gdb -p "${pids[1]}" -batch -ex 'shell sleep 20' >/dev/null 2>&1 &
+touch "$dir/held"
+gdb -p "${pids[1]}" -batch -ex "shell while [ -e '$dir/held' ]; do sleep 0.1; done" >/dev/null 2>&1 &
 gdb=$!
 until_true 10 "grep -q '^TracerPid:.*[1-9]' /proc/${pids[1]}/status"
 hs mode off >"$dir/out" 2>&1
@@ -27,6 +28,7 @@ ok 'the others are undone' '[ "$(ksm_pages ${pids[2]})" = 0 ]'
 ok 'it is a state' '[ "$(field $g1 state) $(field $g1 reason)" = "leaving undo-pending" ] && [ -n "$(request http://x/v1/status | jq -r .undo_pending)" ]'
 ok 'which the tables tell with the reason' 'hs status | grep -q "^pending .*$g1: ." && hs report | grep -q "^pending .*$g1: ." && hs show $g1 | grep -q "^why .*undo-pending: ."'
 ok 'and a metric' 'request http://x/metrics | grep -qx "hs_share_undo_pending 1"'
+rm "$dir/held"
 wait "$gdb"
 ok 'it is undone once the guest goes on' 'until_true 30 "[ \$(ksm_pages ${pids[1]}) = 0 ]"'
 ok 'which is told, too' 'until_true 10 "request http://x/metrics | grep -qx \"hs_share_undo_pending 0\""'

@@ -128,6 +128,18 @@ static const struct {
 	  "file:3: [service] tcp_address is no loopback address: 127.0.0.1 or ::1; tcp_address = 0.0.0.0, line 3; "
 	  "tcp_port = 9100, line 2" },
 	{ "[service]\ntcp_address = 192.168.0.1\ntcp_port = 9100\n", "file:3: [service] tcp_address is no loopback" },
+	{ "[tls]\nport = 9178\n",
+	  "file:2: [tls] port needs a certificate and its key; port = 9178, line 2; certificate "
+	  "= , the default; key = , the default" },
+	{ "[tls]\nport = 9178\ncertificate = /a\nkey = /b\n",
+	  "file:2: [tls] port needs client_ca, token_file or both: it serves nobody unasked" },
+	{ "[tls]\nport = 9178\nkey = /b\nclient_ca = /c\n", "file:3: [tls] port needs a certificate and its key" },
+	{ "[tls]\nport = 9178\ncertificate = /a\nkey = /b\ntoken_file = /t\nallow = change\n",
+	  "file:6: [tls] allow = change needs client_ca" },
+	{ "[tls]\nport = 9178\ncertificate = /a\nkey = /b\ntoken_file = /t\naddress = localhost\n",
+	  "file:6: [tls] address is no address in numbers" },
+	{ "[tls]\nkey = b\n", "file:2: [tls] a file is no absolute path; key = b, line 2" },
+	{ "[tls]\nallow = all\n", "file:2: [tls] allow: \"all\" is not allowed; it takes metrics, read or change" },
 	{ "[scan]\nrounds = 5\nhot_rounds = 6\n", "file:3: [scan] hot_rounds is more than rounds: nothing could be "
 						  "hot; hot_rounds = 6, line 3; rounds = 5, line 2" },
 	{ "[scan]\n\nrounds = 5\n", "file:3: [scan] hot_rounds is more than rounds" },

@@ -25,9 +25,12 @@ static struct {
 	_Atomic unsigned int unshare_ms, destroy_ms;
 	_Atomic bool marked; /* something of the guests carries our marks */
 	_Atomic bool engine_refuses;
-	_Atomic bool look;       /* hs_pipeline_ask_look */
-	_Atomic int look_cycles; /* so many cycles end without a look first */
-	_Atomic int looks;       /* cycles that have looked */
+	_Atomic bool look;              /* hs_pipeline_ask_look */
+	_Atomic int look_cycles;        /* so many cycles end without a look first */
+	_Atomic int looks;              /* cycles that have looked */
+	_Atomic unsigned int resume_ms; /* what it takes a cycle to go on to its sleep; 0: it ends at once */
+	_Atomic uint64_t resumed_us;    /* what that took, of cycles that were interrupted then */
+	const struct hs_clock *clock;
 	_Atomic int engage_rc;
 	pid_t pids[MAX_PIDS];
 	size_t nr;
@@ -52,7 +55,7 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 {
 	(void)host;
 	(void)cfg;
-	(void)clock;
+	p.clock = clock;
 	*out = NULL;
 	if (p.nr_created++ && p.create_rc)
 		return hs_error_set(err, p.create_rc, "no pipeline today");
@@ -191,6 +194,18 @@ int hs_pipeline_cycle(struct hs_pipeline *pipeline, uint64_t *news, struct hs_er
 	(void)err;
 	*news = 0;
 	p.nr_cycles++;
+	if (p.resume_ms) {
+		const uint64_t begin_us = p.clock->now_us(p.clock->ctx);
+		uint64_t took_us;
+		int rc;
+
+		p.progress(p.progress_ctx, HS_STAGE_COARSE, 0, 1);
+		nap_ms(p.resume_ms);
+		took_us = p.clock->now_us(p.clock->ctx) - begin_us;
+		rc = p.clock->sleep_us(p.clock->ctx, 10000000);
+		p.resumed_us += rc ? took_us : 0;
+		return rc;
+	}
 	if (p.look && p.look_cycles-- > 0)
 		return p.look_cycles == 0 ? hs_error_set(err, -EIO, "its page tables cannot be read") : -ECANCELED;
 	p.looks += p.look;
@@ -629,6 +644,28 @@ START_TEST(test_service_scan_thread_configure)
 }
 END_TEST
 
+/* Jobs that come in one after the other do not keep the thread going on after each, and none is forgotten. */
+START_TEST(test_service_scan_thread_gathers_jobs)
+{
+	const unsigned int before = done.nr;
+	unsigned int nr = 0;
+	uint64_t begin_us, took_us;
+	const struct timespec pause = { .tv_nsec = 2000000 };
+
+	add(11);
+	p.resume_ms = 10;
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE });
+	begin_us = p.clock->now_us(p.clock->ctx);
+	do {
+		post((struct hs_job){ .kind = HS_JOB_LIMIT, .pid = 11, .opt_in.max_shared_bytes = nr++ });
+		(void)nanosleep(&pause, NULL);
+		took_us = p.clock->now_us(p.clock->ctx) - begin_us;
+	} while (took_us < 1000000);
+	ck_assert_uint_le(p.resumed_us, took_us / 3);
+	UNTIL(done.nr - before == nr + 2);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/scan_thread");
@@ -642,6 +679,7 @@ int main(void)
 	tcase_add_test(c, test_service_scan_thread_left_stays_out);
 	tcase_add_test(c, test_service_scan_thread_left_of_a_guest);
 	tcase_add_test(c, test_service_scan_thread_mode_undoes_until_done);
+	tcase_add_test(c, test_service_scan_thread_gathers_jobs);
 	tcase_add_test(c, test_service_scan_thread_look);
 	tcase_add_loop_test(c, test_service_scan_thread_mode_undoes_who_comes, 0, 2);
 	tcase_add_test(c, test_service_scan_thread_kept);

@@ -70,10 +70,10 @@ const char *hs_http_body(const struct hs_http_exchange *x, size_t *len)
 	return "";
 }
 
-bool hs_http_read_only(const struct hs_http_exchange *x)
+enum hs_http_access hs_http_access(const struct hs_http_exchange *x)
 {
 	(void)x;
-	return true;
+	return HS_HTTP_READ;
 }
 
 void hs_http_reply(struct hs_http_exchange *x, unsigned int status, const char *content_type, const char *body,

@@ -106,7 +106,7 @@ static void start(void)
 static void remove_dir(void)
 {
 	static const char *const left[] = {
-		"state/hs-shared.lock", "state/ksm.lock", "state/wishes.json", "state", "conf", ""
+		"state/hs-shared.lock", "state/ksm.lock", "state/opt-ins", "state", "conf", ""
 	};
 	char path[256];
 

@@ -7,6 +7,7 @@
 #include "service/endpoint/metrics.h"
 
 static struct hs_model_guest guests[4];
+static struct hs_guest_report reports[4];
 static struct hs_model m;
 
 static void make(void)
@@ -14,14 +15,15 @@ static void make(void)
 	static const char *const groups[] = { "web", "db", "web", "web" };
 
 	memset(guests, 0, sizeof(guests));
+	memset(reports, 0, sizeof(reports));
 	m = (struct hs_model){ .version = "9", .psi_some_avg10 = -1, .guests = guests, .nr_guests = 4 };
 	for (size_t i = 0; i < 4; i++) {
-		struct hs_guest_report *r = &guests[i].report;
+		struct hs_guest_report *r = &reports[i];
 
 		(void)snprintf(guests[i].id, sizeof(guests[i].id), "g%zu", i);
 		(void)snprintf(guests[i].opt_in.group, sizeof(guests[i].opt_in.group), "%s", groups[i]);
 		guests[i].opt_in.on = i != 3;
-		guests[i].has_report = i != 3;
+		guests[i].report = i != 3 ? r : NULL;
 		r->bytes = (i + 1) << 30;
 		r->ledger =
 		    (struct hs_ledger){ .shared = 10, .frames = 3, .saved_bytes = 7 * 4096, .net_saved_bytes = -5 };
@@ -165,7 +167,7 @@ START_TEST(test_service_metrics_values)
 	ck_assert(has("hs_share_group_shared_bytes{group=\"web\"} 81920", false));
 	ck_assert(has("hs_share_group_saved_bytes{group=\"db\"} 28672", false));
 	/* One that the engine will not have has no part in what is shared. */
-	hs_obstacle_set(&guests[2].report.merge_obstacle, -EBUSY, NULL);
+	hs_obstacle_set(&reports[2].merge_obstacle, -EBUSY, NULL);
 	ck_assert(has("hs_share_group_shared_bytes{group=\"web\"} 40960", false));
 	ck_assert(!has("hs_share_guest_frames_bytes{guest=\"g2\",group=\"web\"} 12288", false));
 }
