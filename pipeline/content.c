@@ -4,7 +4,9 @@
  * A page that was not accessed since it was digested has not changed, so each page is read once while it stays cold. A
  * huge page that is hot is read once too, for its promise: the fine phase looks only where there is something to gain.
  * Those digests are in the index as hints to others but are not `hashed`: whatever is shared in the end was read again
- * while it was cold, and compared by its bytes.
+ * while it was cold, and compared by its bytes: by who merges it, who does that in any case and while nobody can write
+ * them; where nobody merges, by us, since what would be saved is reported. A digest that was out of date is found out
+ * by either: what was not merged is read anew before it is wanted again.
  *
  * Two groups never find each other's pages: the index gets digests that differ by group. Which group may have a content
  * in mergeable memory is asked of a table of owners (hs/owners.h), which goes by the digests themselves. While there
@@ -31,6 +33,8 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 
 		if (!p->round)
 			hs_bits_clear_all(&pg->recent);
+		if (pg->early && r->state != HS_MAP_UNKNOWN && r->state != HS_MAP_ABSENT)
+			continue;
 		switch ((enum hs_map_state)r->state) {
 		case HS_MAP_HUGE:
 			pg->present = hs_bits_full();
@@ -269,6 +273,12 @@ static int by_partner(const void *a, const void *b)
 	return x->page < y->page ? -1 : x->page > y->page;
 }
 
+bool hs_content_left_to_ksmd(const struct hs_pipeline *p)
+{
+	/* A recorded run is repeated from its trace, which has the reads but nobody who merges. */
+	return p->merge.ops->compares && !p->cfg.share.dry_run && !p->observer.cycle;
+}
+
 int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
 		       struct hs_error *err)
 {
@@ -278,6 +288,10 @@ int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	size_t nr = 0;
 	int rc;
 
+	if (hs_content_left_to_ksmd(p)) {
+		pg->same = hs_bits_or(pg->same, todo);
+		return 0;
+	}
 	hs_bits_for_each (i, &todo) {
 		const struct hs_page mine = { g->index_id, h * HS_BASE_PER_HUGE + i };
 		struct hs_page other;

@@ -2,7 +2,7 @@
  * Decisions on every huge page, and what they ask of the merge operations.
  *
  * The policy sees one huge page at a time; what concerns two is settled here first: a base page is a duplicate only of
- * a page that may itself be shared in this cycle, and only once their bytes were compared.
+ * a page that may itself be shared in this cycle, and only once their bytes were compared, or where ksmd does that.
  */
 #include "pipeline_internal.h"
 
@@ -23,6 +23,10 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 
 		hs_bits_clear_all(&pg->candidate);
 		hs_refused_expire(pg, p->totals.cycles);
+		if (pg->early) {
+			pg->candidate = hs_bits_andnot(pg->hashed, hs_refused_pages(pg));
+			continue;
+		}
 		if (heat == HS_HEAT_COLD && pg->fine) {
 			/* What was hot inside it is so no more. */
 			free(pg->fine);
@@ -48,6 +52,8 @@ static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	struct hs_bits512 any, dup;
 	int rc;
 
+	if (pg->early)
+		return 0;
 	if (pg->nr_unshared && p->totals.cycles - pg->unshared_cycle > QUIET_CYCLES)
 		in.nr_unshared = pg->nr_unshared = 0;
 	hs_content_duplicates(p, g, h, &pg->candidate, &any, &dup);
@@ -196,6 +202,32 @@ static int widen(struct hs_pipeline *p, struct guest *g)
 	return 0;
 }
 
+static bool takes_part(const struct guest *g)
+{
+	return hs_guest_active(g) && g->shareable;
+}
+
+/* The decisions on those guests. */
+static int carry_out_all(struct hs_pipeline *p, bool (*which)(const struct guest *g), struct hs_error *err)
+{
+	hs_overcommit_update(p);
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc = which(g) ? carry_out(p, g, err) : 0;
+
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
+			return rc;
+	}
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		struct guest *g = p->guests[i];
+		int rc = which(g) ? widen(p, g) : 0;
+
+		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
+			return rc;
+	}
+	return 0;
+}
+
 static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 {
 	uint64_t done = 0;
@@ -225,25 +257,95 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 		reported = hs_content_learn_owners(p, err);
 	if (reported)
 		return reported;
-	hs_overcommit_update(p);
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		struct guest *g = p->guests[i];
-		int rc;
+	return carry_out_all(p, takes_part, err);
+}
 
-		if (!hs_guest_active(g) || !g->shareable)
-			continue;
-		rc = carry_out(p, g, err);
-		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
-			return rc;
+/* ---- early, in the middle of a window ---- */
+
+/* Cold in all rounds that are known, fewer than a window's. */
+static bool is_early(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h)
+{
+	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
+
+	return r->nr_known >= p->cfg.early_rounds && r->cold_rounds >= r->nr_known &&
+	       g->pages[h].ban_until <= p->totals.cycles;
+}
+
+static bool is_new(const struct guest *g)
+{
+	return takes_part(g) && !g->decided;
+}
+
+/* What others have decided on stands, as far as it was not accessed since. */
+static void mark_early(struct hs_pipeline *p, struct guest *g)
+{
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		struct page_record *pg = &g->pages[h];
+
+		if (!is_new(g))
+			pg->candidate = hs_bits_and(pg->candidate, pg->hashed);
+		else if (is_early(p, g, h))
+			pg->candidate = hs_bits_andnot(pg->hashed, hs_refused_pages(pg));
+		else
+			hs_bits_clear_all(&pg->candidate);
 	}
-	for (size_t i = 0; i < p->nr_guests; i++) {
-		struct guest *g = p->guests[i];
-		int rc = hs_guest_active(g) && g->shareable ? widen(p, g) : 0;
+}
 
-		if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
-			return rc;
+/* The policy's rule for what is cold, with as many rounds as there are. */
+static int decide_one_early(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_error *err)
+{
+	struct hs_policy_config cfg = p->cfg.policy;
+	struct page_record *pg = &g->pages[h];
+	struct hs_policy_input in = hs_pipeline_policy_input(p, g, h);
+	struct hs_policy_decision d;
+	struct hs_bits512 any, dup;
+	int rc;
+
+	hs_content_duplicates(p, g, h, &pg->candidate, &any, &dup);
+	rc = hs_content_compare(p, g, h, &dup, err);
+	if (rc)
+		return rc;
+	in.heat = HS_HEAT_COLD;
+	in.hashed = pg->hashed;
+	in.duplicate = hs_bits_and(hs_bits_and(dup, pg->same), pg->hashed);
+	cfg.min_cold_rounds = p->cfg.early_rounds;
+	d = hs_policy_decide(&cfg, &in);
+	if (d.action == HS_ACT_SHARE) {
+		pg->decision = d;
+		pg->early = 1;
 	}
 	return 0;
+}
+
+static int decide_guest_early(struct hs_pipeline *p, struct guest *g, uint64_t *nr, struct hs_error *err)
+{
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
+		int rc = is_early(p, g, h) ? decide_one_early(p, g, h, err) : 0;
+
+		if (!rc && !(h & 15))
+			rc = hs_pipeline_pace(p);
+		if (rc)
+			return rc;
+		*nr += g->pages[h].early;
+	}
+	return 0;
+}
+
+int hs_decide_early(struct hs_pipeline *p, uint64_t *nr, struct hs_error *err)
+{
+	*nr = 0;
+	for (size_t i = 0; i < p->nr_guests; i++)
+		if (hs_guest_active(p->guests[i]))
+			mark_early(p, p->guests[i]);
+	for (size_t i = 0; i < p->nr_guests; i++) {
+		int rc = is_new(p->guests[i]) ? decide_guest_early(p, p->guests[i], nr, err) : 0;
+
+		if (rc && !hs_pipeline_guest_aside(p, p->guests[i], rc, err))
+			return rc;
+	}
+	if (!*nr)
+		return 0;
+	return carry_out_all(p, is_new, err);
 }
 
 int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
@@ -252,5 +354,7 @@ int hs_decide_all(struct hs_pipeline *p, struct hs_error *err)
 
 	if (rc)
 		hs_guest_give_back_kept(p);
+	for (size_t i = 0; i < p->nr_guests && !rc; i++)
+		p->guests[i]->decided |= hs_guest_active(p->guests[i]);
 	return rc;
 }

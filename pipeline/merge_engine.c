@@ -80,6 +80,17 @@ static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share
 	return hs_share_burst(ctx, clock, out, err);
 }
 
+static int engine_burst_for(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
+			    struct hs_error *err)
+{
+	return hs_share_burst_for(ctx, clock, us, out, err);
+}
+
+static int engine_burst_stop(void *ctx, struct hs_share_burst *out, struct hs_error *err)
+{
+	return hs_share_burst_stop(ctx, out, err);
+}
+
 static int engine_part_groups(void *ctx, uint64_t *nr_parted, struct hs_error *err)
 {
 	return hs_share_part_groups(ctx, nr_parted, err);
@@ -93,6 +104,7 @@ static void engine_ledger(void *ctx, uint32_t id, struct hs_ledger *out)
 static const struct hs_merge_ops engine_ops = {
 	.name = "merge engine",
 	.merges = true,
+	.compares = true,
 	.close = engine_close,
 	.enter = engine_enter,
 	.renew = engine_renew,
@@ -106,6 +118,8 @@ static const struct hs_merge_ops engine_ops = {
 	.apply = engine_apply,
 	.burst = engine_burst,
 	.part_groups = engine_part_groups,
+	.burst_for = engine_burst_for,
+	.burst_stop = engine_burst_stop,
 	.ledger = engine_ledger,
 };
 

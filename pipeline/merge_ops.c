@@ -113,6 +113,18 @@ int hs_merge_burst(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_
 	return p->merge.ops->burst ? p->merge.ops->burst(p->merge.ctx, p->clock, out, err) : 0;
 }
 
+int hs_merge_burst_for(struct hs_pipeline *p, uint64_t us, struct hs_share_burst *out, struct hs_error *err)
+{
+	memset(out, 0, sizeof(*out));
+	return p->merge.ops->burst_for ? p->merge.ops->burst_for(p->merge.ctx, p->clock, us, out, err) : 0;
+}
+
+int hs_merge_burst_stop(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err)
+{
+	memset(out, 0, sizeof(*out));
+	return p->merge.ops->burst_stop ? p->merge.ops->burst_stop(p->merge.ctx, out, err) : 0;
+}
+
 int hs_merge_part_groups(struct hs_pipeline *p, struct hs_error *err)
 {
 	uint64_t parted;

@@ -220,17 +220,32 @@ static int scoped_apply(void *ctx, uint32_t id, struct hs_share_applied *out, st
 /* ---- of all ---- */
 
 /* The zeros are free when their huge pages are split: for them the burst is over before it begins. */
-static int scoped_burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
+static int scoped_burst_for(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
+			    struct hs_error *err)
 {
 	struct scoped *s = ctx;
 	int rc = 0;
 
-	*out = (struct hs_share_burst){ .settled = true };
+	*out = (struct hs_share_burst){ .settled = true, .whole = true };
 	if (s->engine.ops && s->nr_sharing)
-		rc = s->engine.ops->burst(s->engine.ctx, clock, out, err);
+		rc = s->engine.ops->burst_for(s->engine.ctx, clock, us, out, err);
+	if (out->running)
+		return rc;
 	out->pages_scanned += s->nr_split;
 	s->nr_split = 0;
 	return rc;
+}
+
+static int scoped_burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
+{
+	return scoped_burst_for(ctx, clock, UINT64_MAX, out, err);
+}
+
+static int scoped_burst_stop(void *ctx, struct hs_share_burst *out, struct hs_error *err)
+{
+	struct scoped *s = ctx;
+
+	return s->engine.ops ? s->engine.ops->burst_stop(s->engine.ctx, out, err) : 0;
 }
 
 static int scoped_part_groups(void *ctx, uint64_t *nr_parted, struct hs_error *err)
@@ -263,6 +278,7 @@ static void scoped_ledger(void *ctx, uint32_t id, struct hs_ledger *out)
 static const struct hs_merge_ops scoped_ops = {
 	.name = "merge engine",
 	.merges = true,
+	.compares = true,
 	.close = scoped_close,
 	.enter = scoped_enter,
 	.leave = scoped_leave,
@@ -275,6 +291,8 @@ static const struct hs_merge_ops scoped_ops = {
 	.apply = scoped_apply,
 	.burst = scoped_burst,
 	.part_groups = scoped_part_groups,
+	.burst_for = scoped_burst_for,
+	.burst_stop = scoped_burst_stop,
 	.ledger = scoped_ledger,
 };
 

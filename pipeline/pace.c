@@ -21,9 +21,10 @@ void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint6
 int hs_pipeline_pace(struct hs_pipeline *p)
 {
 	uint64_t wall, cpu, allowed;
+	int rc = hs_overlap_look(p);
 
-	if (!p->cfg.cpu_percent)
-		return 0;
+	if (rc || !p->cfg.cpu_percent)
+		return rc;
 	if (!p->paced) {
 		/* Not before: a pipeline may be made by one thread and used by another, whose CPU time is its own. */
 		p->paced = true;
@@ -44,5 +45,5 @@ int hs_pipeline_pace(struct hs_pipeline *p)
 	}
 	if (cpu - allowed < LIMIT_SLACK_US * p->cfg.cpu_percent / 100)
 		return 0;
-	return p->clock->sleep_us(p->clock->ctx, (cpu - allowed) * 100 / p->cfg.cpu_percent);
+	return p->overlap.clock.sleep_us(p->overlap.clock.ctx, (cpu - allowed) * 100 / p->cfg.cpu_percent);
 }

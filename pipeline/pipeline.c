@@ -24,6 +24,7 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 	p->host = *host;
 	p->cfg = *cfg;
 	p->clock = clock;
+	hs_overlap_init(p);
 	for (int i = 0; i < 2; i++) {
 		p->buf[i] = aligned_alloc(HS_BASE_SIZE, HS_HUGE_SIZE);
 		if (!p->buf[i])
@@ -129,8 +130,13 @@ static int step_age(struct hs_pipeline *p, struct guest *g, struct hs_error *err
 
 static int step_sample(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
-	int rc = hs_coarse_round(g->coarse, g->view, err);
+	int rc;
 
+	/* ksmd itself leaves marks of accesses where it merges: these rounds say nothing of what is decided already. */
+	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++)
+		if (g->pages[h].early)
+			hs_coarse_skip(g->coarse, h);
+	rc = hs_coarse_round(g->coarse, g->view, err);
 	return rc ? rc : hs_content_note_round(p, g, err);
 }
 
@@ -150,11 +156,14 @@ static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
 	const uint32_t rounds = p->cfg.coarse.rounds;
 	int rc = 0;
 
+	if (!p->round)
+		hs_early_reset(p);
 	while (p->round < rounds) {
 		hs_pipeline_note_progress(p, HS_STAGE_COARSE, p->round, rounds);
 		rc = for_guests(p, step_age, err);
 		if (!rc)
-			rc = p->clock->sleep_us(p->clock->ctx, (uint64_t)p->cfg.coarse.interval_ms * 1000);
+			rc =
+			    p->overlap.clock.sleep_us(p->overlap.clock.ctx, (uint64_t)p->cfg.coarse.interval_ms * 1000);
 		if (!rc)
 			rc = for_guests(p, step_sample, err);
 		if (rc)
@@ -162,6 +171,8 @@ static int coarse_window(struct hs_pipeline *p, struct hs_error *err)
 		p->round++;
 		p->totals.rounds++;
 		rc = for_guests(p, hs_content_hash_due, err);
+		if (!rc && p->round < rounds)
+			rc = hs_early_round(p, err);
 		if (rc)
 			return rc;
 	}
@@ -213,6 +224,8 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		rc = for_guests(p, hs_pipeline_share_again, err);
 	if (!rc)
 		rc = coarse_window(p, err);
+	/* Not while base pages are looked into: what ksmd takes of the processors would make hot ones look cold. */
+	hs_overlap_end(p);
 	if (!rc && looks)
 		rc = hs_fine_look_run(p, err);
 	if (!rc)

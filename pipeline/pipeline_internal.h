@@ -2,8 +2,9 @@
  * What the pipeline's own files share: its guests and what is remembered of each huge page.
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
- * order: settings pace refused merge_ops merge_engine merge_scoped overcommit split_journal observer guest_state
- * order: content content_owners policy_input fine_look merge decide saving engage guests report report_fields pipeline
+ * order: settings refused merge_ops overlap pace merge_engine merge_scoped overcommit split_journal observer
+ * order: guest_state content content_owners policy_input fine_look merge decide early saving engage guests
+ * order: report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
@@ -22,10 +23,10 @@ struct page_record {
 	struct hs_bits512 accessed;  /* in the last round, where the mapping is split */
 	struct hs_bits512 recent;    /* in any round of this window; all, where they are not told apart */
 	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
-	struct hs_bits512
-	    same; /* candidate whose bytes were compared equal with another candidate's, in this cold spell */
-	struct hs_bits512 on_frame; /* its key was read when it was on a KSM frame, on which it is still */
-	struct hs_bits512 taken;    /* mergeable, and what it holds is another group's: to be given up */
+	struct hs_bits512 same;      /* candidate whose bytes were compared equal with another candidate's, in this cold
+					spell; or whose digest is equal, where ksmd is left to compare */
+	struct hs_bits512 on_frame;  /* its key was read when it was on a KSM frame, on which it is still */
+	struct hs_bits512 taken;     /* mergeable, and what it holds is another group's: to be given up */
 	hs_owners_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
 				 Only while there are several groups: 4 KiB */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */
@@ -38,6 +39,7 @@ struct page_record {
 	uint8_t fine_unclear;        /* looks one after another that could not tell, at most 7 */
 	uint8_t kept_split;          /* we split it, and it stays split for sharing */
 	uint8_t shares;              /* the last decision was to share */
+	uint8_t early;               /* decided before the end of this window: that stands until the next one */
 	struct hs_policy_decision decision;
 };
 
@@ -49,6 +51,7 @@ struct guest {
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
+	bool decided;      /* all of it was decided on, once at least, since it came */
 	bool aside;        /* it could not be looked at in this cycle: nothing is decided on it */
 	bool noted;        /* there may be a note of what is split of it (split_journal.c) */
 	bool shareable;    /* the table of merge operations has taken it in */
@@ -97,8 +100,15 @@ struct hs_pipeline {
 	bool several_groups;      /* kept right as guests come and go: it is asked for each base page */
 	uint32_t round;           /* of the coarse window that is under way; 0: none */
 	uint64_t overcommit_left; /* bytes, in the decisions of one cycle; UINT64_MAX: no limit */
-	bool unsettled;           /* the last burst ended before everything was merged */
-	bool look;                /* the fine phase is to run in the next cycle, whatever the engine */
+	struct overlap {
+		bool runs;               /* ksmd, while guests are looked at */
+		bool began;              /* in this cycle something was merged early; `before` is set */
+		uint64_t looked_us;      /* at what ksmd does */
+		struct hs_ledger before; /* what was shared at the beginning of it */
+		struct hs_clock clock;   /* for all that sleeps meanwhile */
+	} overlap;
+	bool unsettled; /* the last burst ended before everything was merged */
+	bool look;      /* the fine phase is to run in the next cycle, whatever the engine */
 	struct hs_pipeline_totals totals;
 };
 
@@ -108,6 +118,17 @@ void hs_pipeline_note_progress(struct hs_pipeline *p, enum hs_stage stage, uint6
 
 /* Sleeps when our thread used more than its share of a core since the last rest. 0 or -ECANCELED. */
 HS_MUST_USE int hs_pipeline_pace(struct hs_pipeline *p);
+
+/* ---- overlap.c: ksmd runs while guests are looked at ---- */
+
+void hs_overlap_init(struct hs_pipeline *p);
+bool hs_overlap_possible(const struct hs_pipeline *p);
+/* ksmd starts with the next sleep on p->overlap.clock, which looks after it, and so does hs_overlap_look. */
+void hs_overlap_begin(struct hs_pipeline *p);
+/* For who works for long without a sleep: ksmd is looked after when it is time. */
+HS_MUST_USE int hs_overlap_look(struct hs_pipeline *p);
+/* ksmd stands still afterwards. */
+void hs_overlap_end(struct hs_pipeline *p);
 
 /* ---- refused.c: what was wanted and never merged ---- */
 
@@ -147,6 +168,10 @@ HS_MUST_USE int hs_merge_verify(struct hs_pipeline *p, struct guest *g, struct h
 HS_MUST_USE int hs_merge_apply(struct hs_pipeline *p, struct guest *g, struct hs_share_applied *out,
 			       struct hs_error *err);
 HS_MUST_USE int hs_merge_burst(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err);
+/* As hs_share_burst_for and hs_share_burst_stop; only where hs_overlap_possible says so. */
+HS_MUST_USE int hs_merge_burst_for(struct hs_pipeline *p, uint64_t us, struct hs_share_burst *out,
+				   struct hs_error *err);
+HS_MUST_USE int hs_merge_burst_stop(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err);
 HS_MUST_USE int hs_merge_part_groups(struct hs_pipeline *p, struct hs_error *err);
 
 /* Of any guest, or of all (NULL). False: it is not known, and *out all zero. */
@@ -277,7 +302,10 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 void hs_content_with_marked_partner(struct hs_pipeline *p, const struct guest *g, hs_huge_nr h,
 				    struct hs_bits512 *pages);
 
-/* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. */
+/* Whether who merges compares bytes, so that equal digests are enough to want pages. */
+bool hs_content_left_to_ksmd(const struct hs_pipeline *p);
+
+/* Proves by their bytes which of `dup` are identical to a candidate's: sets `same`. Left to ksmd: all of them. */
 HS_MUST_USE int hs_content_compare(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *dup,
 				   struct hs_error *err);
 
@@ -316,6 +344,9 @@ HS_MUST_USE int hs_fine_look_run(struct hs_pipeline *p, struct hs_error *err);
 
 /* ---- merge.c ---- */
 
+/* Makes the marks of all guests what is wanted; *marked: base pages that became mergeable. */
+HS_MUST_USE int hs_merge_apply_all(struct hs_pipeline *p, uint64_t *marked, struct hs_error *err);
+
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
 HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
 
@@ -323,6 +354,19 @@ HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_er
 
 /* Decides on every huge page, sets what is wanted of it, and unshares what turned hot. */
 HS_MUST_USE int hs_decide_all(struct hs_pipeline *p, struct hs_error *err);
+
+/*
+ * The same, in the middle of a window, for huge pages of guests that were never decided on: those that are cold in all
+ * rounds so far. *nr: huge pages of which something is wanted now.
+ */
+HS_MUST_USE int hs_decide_early(struct hs_pipeline *p, uint64_t *nr, struct hs_error *err);
+
+/* ---- early.c ---- */
+
+/* After each round of a window: what may be merged already, is marked, and ksmd begins with it. */
+HS_MUST_USE int hs_early_round(struct hs_pipeline *p, struct hs_error *err);
+/* At the beginning of a window: nothing is early any more. */
+void hs_early_reset(struct hs_pipeline *p);
 
 /* ---- saving.c ---- */
 

@@ -11,6 +11,7 @@ const struct hs_pipeline_config hs_pipeline_config_default = {
 	.min_bytes = 0,
 	.cpu_percent = 0,
 	.hash_cold_rounds = 2,
+	.early_rounds = 3,
 	.look_again = 8,
 };
 
@@ -108,6 +109,10 @@ const struct hs_setting hs_settings[] = {
 		  "other process.") },
 	{ KEY("scan", "hash_cold_rounds"), NUMBER(hash_cold_rounds, 1, 64), .trace = "hash_cold_rounds",
 	  .what = "contents are read once cold for so many rounds", SWEEP("hash_cold_rounds", 1, 2, 5, 10) },
+	{ KEY("scan", "early_rounds"), NUMBER(early_rounds, 0, 64),
+	  .what =
+	      "a new guest's memory that is cold for so many rounds is merged while the rest is looked at; 0: never",
+	  SWEEP_IN("early_rounds", 0, 10, 2, 3, 5, 10) },
 	{ KEY("scan", "look_again"), NUMBER(look_again, 1, 1000), .trace = "look_again",
 	  .what = "cycles until an evenly hot huge page is looked at finely again", SWEEP("look_again", 2, 8, 32) },
 
@@ -175,7 +180,12 @@ const struct hs_setting hs_settings[] = {
 	  FOR_RUN("vma-percent", 1, 1,
 		  "Let a guest have at most N percent of vm.max_map_count in VMAs. Default: 50.") },
 	{ KEY("merge", "max_gap"), NUMBER(share.max_gap, 0, 511),
-	  .what = "cold base pages between two shared ones that are taken along to spare mappings" },
+	  .what =
+	      "cold base pages between two shared ones that are taken along, which is cheaper than two mappings more",
+	  SWEEP("max_gap", 4, 16, 64, 511) },
+	{ KEY("merge", "gap_vmas"), NUMBER(share.gap_vmas, 0, 1000000),
+	  .what = "longer ones are taken along while a guest's marks are more mappings than this",
+	  SWEEP_IN("gap_vmas", 0, 1000000, 512, 4096, 32768) },
 	{ KEY("merge", "burst_deadline_ms"), NUMBER(share.burst_deadline_ms, 100, 3600000),
 	  .what = "ksmd is stopped after so long, and goes on in a later cycle" },
 	{ KEY("merge", "ksmd_cpu_percent"), NUMBER(share.cpu_percent, 0, 100),

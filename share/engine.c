@@ -22,6 +22,10 @@
  * thread on the host took most of a core, and three busy guests of 768 MiB fell to 0.41 to 0.51 of their throughput;
  * with every gap closed that may be, 0.95, for the same CPU time of ksmd (7.8 s) and less of our own (2.8 s, not 4.9
  * s). So gaps are closed over cold pages whose content is known; never over a hot page.
+ * - By price: a gap page costs ksmd 17 us in each burst, of which a first cycle has two; a gap that is left open costs
+ *   two VMAs, whose marks are two calls of 31 us and their undoing as many. That is as much as a gap of four pages
+ *   (max_gap). Longer ones are left open, the longest first, while a guest's marks are no more VMAs than were found to
+ *   be felt by nobody (gap_vmas: three busy guests with 3,093 each kept their throughput).
  * - Two passes merge all that is still: both copies are in the trees by the end of the second. A third costs 0.6 us for
  *   each page that is merged already, and finds nothing, unless a page was in use for a moment when its turn came.
  *   Kernels before 6.11 merge a page that has a shared copy already at first sight, later ones at the second.
@@ -57,7 +61,8 @@
 
 const struct hs_share_config hs_share_config_default = {
 	.vma_percent = 50,          /* the guest's own use of VMAs has the other half */
-	.max_gap = 511,             /* as few VMAs as the hot pages allow, see above */
+	.max_gap = 4,               /* see above */
+	.gap_vmas = 4096,           /* the same */
 	.burst_pages = 16384,       /* at most 0.2 s until ksmd heeds a stop */
 	.burst_sleep_ms = 10,       /* long enough to see the end of a pass */
 	.burst_deadline_ms = 60000, /* some 4 GiB of shared pages; what is left goes on in the next burst */
@@ -128,6 +133,7 @@ void hs_share_destroy(struct hs_share *s)
 
 	if (!s)
 		return;
+	hs_engine_halt(s);
 	for (uint32_t i = 0; i < s->nr_guests; i++)
 		marked |= s->guests[i].used && !s->guests[i].gone && hs_engine_marked(&s->guests[i]);
 	if (s->ran && !marked && !s->left_marked)

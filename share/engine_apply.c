@@ -67,6 +67,7 @@ struct change {
 	bool less; /* marks are only taken away */
 	struct hs_engine_budget budget;
 	struct hs_bits512 *target; /* [nr_huge] */
+	uint16_t *split;           /* [nr_huge]: see hs_engine_look_before */
 	struct hs_engine_ops ops;
 	uint64_t nr_dropped; /* base pages that are wanted and have no VMA, in this apply */
 	struct hs_share_applied *out;
@@ -98,7 +99,8 @@ static int make_plan(const struct change *c, struct hs_plan *plan)
 							   .regions = g->view->regions,
 							   .nr_regions = g->view->nr_regions,
 							   .vma_budget = max,
-							   .max_gap = c->s->cfg.max_gap });
+							   .max_gap = c->s->cfg.max_gap,
+							   .gap_vmas = c->s->cfg.gap_vmas });
 	free(huge);
 	return rc ? hs_error_set(c->err, rc, "cannot plan for %s: %s", g->name, strerror(-rc)) : 0;
 }
@@ -259,40 +261,6 @@ static void keep_whole_runs(const struct hs_engine_guest *g, struct hs_bits512 *
 	}
 }
 
-/* One huge page, present as a whole, however it is mapped. */
-static bool all_huge(const struct hs_frame frames[HS_BASE_PER_HUGE])
-{
-	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		if (!(frames[i].flags & HS_FRAME_HUGE) || frames[i].pfn != frames[0].pfn + i)
-			return false;
-	return frames[0].pfn && frames[0].pfn % HS_BASE_PER_HUGE == 0;
-}
-
-/* Pages that are on the zero page before we touch them are no saving of ours. */
-static int note_zero(struct hs_engine_guest *g, const struct hs_bits512 *target, struct hs_error *err)
-{
-	struct hs_frame frames[HS_BASE_PER_HUGE];
-
-	for (hs_huge_nr nr = 0; nr < g->nr_huge; nr++) {
-		struct hs_engine_huge *h = &g->huge[nr];
-		struct hs_bits512 fresh = hs_bits_andnot(target[nr], h->marked);
-		int rc;
-
-		if (hs_bits_none(&fresh))
-			continue;
-		rc = hs_view_frames(g->view, nr, frames, err);
-		if (rc)
-			return rc;
-		h->zero_before = hs_bits_and(h->zero_before, h->marked);
-		if (hs_bits_none(&h->marked))
-			h->was_huge |= all_huge(frames);
-		hs_bits_for_each (i, &fresh)
-			if (frames[i].flags & HS_FRAME_ZERO)
-				hs_bits_set(&h->zero_before, i);
-	}
-	return 0;
-}
-
 /* What an operation was to do, and did perhaps, whole or in part. What it was to take away counts as there. */
 static void book_unsure(struct hs_engine_guest *g, const struct hs_remote_op *op, hs_base_nr first, hs_base_nr end)
 {
@@ -393,7 +361,10 @@ static int carry_out(struct change *c)
 	int64_t vmas;
 	int rc;
 
-	rc = note_zero(g, c->target, c->err);
+	c->split = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*c->split));
+	if (!c->split)
+		return hs_error_set(c->err, -ENOMEM, "out of memory");
+	rc = hs_engine_look_before(g, c->target, c->split, c->err);
 	if (rc)
 		return rc;
 	rc = hs_engine_run_ops(c->s, g, &c->ops, c->err);
@@ -402,6 +373,8 @@ static int carry_out(struct change *c)
 	c->out->pages_dropped = c->nr_dropped;
 	g->unmerged += c->out->pages_marked;
 	hs_engine_record(c->s, g);
+	if (!rc && !c->s->cfg.dry_run)
+		rc = hs_engine_split(c->s, g, c->split);
 	if (!c->s->cfg.dry_run && hs_engine_vmas_of_marks(g, &edges) == 0)
 		g->nr_vmas = edges;
 	vmas = rc == -ESRCH ? 0 : hs_vmas_count(&c->s->host, g->view->pid);
@@ -428,6 +401,7 @@ int hs_engine_apply(struct hs_share *s, struct hs_engine_guest *g, bool less, st
 	if (!rc)
 		rc = carry_out(&c);
 	free(c.target);
+	free(c.split);
 	hs_engine_ops_finish(&c.ops);
 	hs_plan_finish(&plan);
 	return hs_engine_note(g, rc);

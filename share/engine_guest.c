@@ -110,6 +110,7 @@ int hs_share_add_guest(struct hs_share *s, const struct hs_share_guest *guest, u
 		if (s->guests[i].used && !s->guests[i].gone && s->guests[i].view->pid == view->pid)
 			return hs_error_set(err, -EEXIST, "process %d is a guest already (%s)", (int)view->pid,
 					    s->guests[i].name);
+	hs_engine_halt(s);
 	g = new_slot(s, id);
 	if (!g)
 		return hs_error_set(err, -ENOMEM, "out of memory");
@@ -125,6 +126,7 @@ int hs_share_renew_guest(struct hs_share *s, uint32_t id, struct hs_view *view, 
 
 	if (!g)
 		return rc;
+	hs_engine_halt(s);
 	fresh = (struct hs_engine_guest){
 		.group = g->group, .joined = g->joined, .own_vmas = g->own_vmas, .broken = g->broken
 	};
@@ -141,6 +143,7 @@ void hs_share_remove_guest(struct hs_share *s, uint32_t id)
 {
 	if (id >= s->nr_guests)
 		return;
+	hs_engine_halt(s); /* it is in no plan any more */
 	s->left_marked |= s->guests[id].used && !s->guests[id].gone && hs_engine_marked(&s->guests[id]);
 	if (s->guests[id].gone && !s->cfg.dry_run)
 		hs_mark_record_clean(&s->host);

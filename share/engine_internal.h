@@ -77,6 +77,8 @@ struct hs_engine_sizes {
 	uint64_t rmap_item, stable_node, vma;
 };
 
+struct hs_engine_burst;
+
 struct hs_share {
 	struct hs_host host;
 	struct hs_share_config cfg;
@@ -90,6 +92,7 @@ struct hs_share {
 	bool left_marked;         /* a guest was forgotten with its marks: ksmd must not run over it any more */
 	bool at_pass_start;       /* ksmd was stopped between two passes, not within one */
 	bool ran;                 /* a burst was run */
+	struct hs_engine_burst *burst; /* that ksmd runs in now; NULL: none */
 	hs_share_progress *progress;
 	void *progress_ctx;
 	uint32_t verify_turn; /* huge pages that a verify reads in turn */
@@ -206,6 +209,17 @@ HS_MUST_USE int hs_engine_go_round_stuck(struct hs_share *s, struct hs_error *er
 HS_MUST_USE int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_engine_ops *ops,
 				  struct hs_error *err);
 
+/* ---- engine_split.c ---- */
+
+/* Looks at what is about to be marked: pages that are on the zero page before we touch them are no saving of ours, and
+ * what is one huge page is to be so again in the end. split[nr_huge], out: a base page that is about to be marked and
+ * is part of a huge folio, + 1; 0: none is. */
+HS_MUST_USE int hs_engine_look_before(struct hs_engine_guest *g, const struct hs_bits512 *target, uint16_t *split,
+				      struct hs_error *err);
+/* Splits those huge pages, as far as they are marked now, where that frees zero pages. What cannot be split is left to
+ * ksmd. -ESRCH; what hs_share_on_pace answers. */
+HS_MUST_USE int hs_engine_split(struct hs_share *s, struct hs_engine_guest *g, const uint16_t *split);
+
 /* Puts on record what is marked now. */
 void hs_engine_record(struct hs_share *s, struct hs_engine_guest *g);
 
@@ -232,6 +246,9 @@ HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest 
 				     struct hs_error *err);
 /* Whether UNMERGEABLE keeps the marks of a userfaultfd, and reports no write to it: Linux 6.2 and later. */
 bool hs_engine_unmerge_keeps_uffd(void);
+
+/* Stops ksmd where it runs for a burst in pieces. Before anything is marked or unmarked. */
+void hs_engine_halt(struct hs_share *s);
 
 /* Lets ksmd make one pass over nothing of ours, so that the kernel frees what it kept about pages given back. */
 void hs_engine_sweep(struct hs_share *s);

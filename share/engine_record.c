@@ -117,6 +117,7 @@ int hs_engine_run_ops(struct hs_share *s, struct hs_engine_guest *g, struct hs_e
 	size_t taking = 0; /* operations that take away, before the first one that marks */
 	int rc = 0;
 
+	hs_engine_halt(s);
 	while (taking < ops->nr && ops->op[taking].advice != MADV_MERGEABLE &&
 	       ops->op[taking].advice != MADV_NOHUGEPAGE)
 		taking++;

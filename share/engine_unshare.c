@@ -293,6 +293,7 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 	memset(out, 0, sizeof(*out));
 	if (!g)
 		return rc;
+	hs_engine_halt(s);
 	if (!huge) {
 		all = calloc(g->nr_huge ? g->nr_huge : 1, sizeof(*all));
 		if (!all)

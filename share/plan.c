@@ -9,9 +9,10 @@
  * The count is kept up to date piece by piece, because the loops below ask for it after every step: an end of a run
  * inside a huge page is one edge; the border between two huge pages is one edge when the pages on its two sides differ.
  *
- * Order: first close the gaps that are cheaper closed; then, over budget, close further ones, smallest first, since a
- * page that nobody wanted costs ksmd work at every pass; then drop runs, least gain first, and last see whether one
- * that was dropped fits after all, because the last run dropped from a stretch frees more than the ones before it.
+ * Order: first close the gaps that are cheaper closed; then, while there are more VMAs than gaps are worth or than the
+ * budget has, close further ones, smallest first, since a page that nobody wanted costs ksmd work at every pass; then
+ * drop runs, least gain first, and last see whether one that was dropped fits after all, because the last run dropped
+ * from a stretch frees more than the ones before it.
  */
 #include "hs/share.h"
 #include "runs.h"
@@ -236,13 +237,13 @@ static void close_gap(struct work *w, struct stretch *l, struct stretch *r)
 
 static int close_gaps(struct work *w, const struct hs_plan_request *rq)
 {
-	const uint32_t budget = rq->vma_budget;
+	const uint32_t few = rq->gap_vmas < rq->vma_budget ? rq->gap_vmas : rq->vma_budget;
 	struct gap *gaps = NULL;
 	size_t *merged = NULL;
 	size_t nr = 0;
 	int rc = -ENOMEM;
 
-	if (w->nr_runs < 2 || (!rq->max_gap && w->edges <= budget))
+	if (w->nr_runs < 2 || (!rq->max_gap && w->edges <= few))
 		return 0;
 	gaps = calloc(w->nr_runs, sizeof(*gaps));
 	merged = calloc(w->nr_runs, sizeof(*merged));
@@ -257,7 +258,7 @@ static int close_gaps(struct work *w, const struct hs_plan_request *rq)
 			gaps[nr++] = (struct gap){ .start = l->end, .len = r->start - l->end, .left = i };
 	}
 	qsort(gaps, nr, sizeof(*gaps), gap_cmp);
-	for (size_t i = 0; i < nr && (gaps[i].len <= rq->max_gap || w->edges > budget); i++) {
+	for (size_t i = 0; i < nr && (gaps[i].len <= rq->max_gap || w->edges > few); i++) {
 		struct stretch *l = &w->runs[leader(merged, gaps[i].left)], *r = &w->runs[gaps[i].left + 1];
 
 		close_gap(w, l, r);

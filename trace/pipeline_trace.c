@@ -135,7 +135,7 @@ static int replay_burst(void *ctx, const struct hs_clock *clock, struct hs_share
 	*out = (struct hs_share_burst){ 0 };
 	hs_replay_merged(ctx);
 	for (uint32_t i = 0; i < HS_TRACE_MAX_GUESTS && !out->pages_scanned; i++) {
-		out->settled = hs_replay_settled(ctx, i, &of);
+		out->settled = out->whole = hs_replay_settled(ctx, i, &of);
 		out->pages_scanned = of.scanned;
 	}
 	return hs_replay_error(ctx, err);

@@ -1,6 +1,7 @@
 /*
  * Digests of base pages, and the index of cold pages across guests. The index sees digests and page numbers, never a
- * guest's memory: an equal digest is a hint, the bytes are compared by its users before anything counts as identical.
+ * guest's memory: an equal digest is a hint, the bytes are compared before anything counts as identical, by its users
+ * or by who merges.
  */
 #ifndef HS_INDEX_H
 #define HS_INDEX_H

@@ -40,7 +40,9 @@ struct hs_merge_guest {
 
 struct hs_merge_ops {
 	const char *name;
-	bool merges; /* what is wanted may come to be shared; false: no mapping need be split for it */
+	bool merges;   /* what is wanted may come to be shared; false: no mapping need be split for it */
+	bool compares; /* nothing is merged but what has the same bytes, compared while nobody can write them; what has
+			  not is left as it is. So nobody else need compare them before */
 
 	/* The table is given back: what is shared stays. */
 	void (*close)(void *ctx);
@@ -73,6 +75,10 @@ struct hs_merge_ops {
 	int (*apply)(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
 	int (*burst)(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err);
 	int (*part_groups)(void *ctx, uint64_t *nr_parted, struct hs_error *err);
+	/* As hs_share_burst_for and hs_share_burst_stop. Both NULL: a burst is run to its end at once. */
+	int (*burst_for)(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
+			 struct hs_error *err);
+	int (*burst_stop)(void *ctx, struct hs_share_burst *out, struct hs_error *err);
 
 	/* Of one guest, or of all (UINT32_MAX), as of the last verify of each. NULL: it is not known. */
 	void (*ledger)(void *ctx, uint32_t id, struct hs_ledger *out);

@@ -94,8 +94,8 @@ struct hs_pipeline_totals {
 	uint32_t cycles;
 	uint32_t nr_guests;
 	uint64_t rounds;
-	uint64_t pages_hashed; /* digests computed */
-	uint64_t pages_compared;
+	uint64_t pages_hashed;   /* digests computed */
+	uint64_t pages_compared; /* by us: not where ksmd does it */
 	uint64_t compare_failed; /* equal digest, other bytes (or changed meanwhile) */
 	uint64_t ksmd_cpu_us;
 	uint64_t burst_ms;
@@ -150,6 +150,8 @@ HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
  * cycles only. */
 void hs_pipeline_disengage(struct hs_pipeline *p);
 bool hs_pipeline_engaged(const struct hs_pipeline *p); /* what is decided is merged, by whichever table */
+/* In a cycle, from its progress: ksmd is at work while guests are looked at, and has to be looked after in time. */
+bool hs_pipeline_ksmd_runs(const struct hs_pipeline *p);
 
 /* A guest through any view (remote NULL: it cannot be shared), for tests. The view is owned from then on.
  */

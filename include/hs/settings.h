@@ -26,8 +26,10 @@ struct hs_pipeline_config {
 	uint64_t min_bytes;        /* smallest piece of memory that counts as guest memory; 0: the view's default */
 	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
 	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
-	uint32_t look_again;       /* cycles until an evenly hot huge page is looked at finely again */
-	uint8_t scope;             /* enum hs_scope, of all guests; one of them may have a stricter one */
+	uint32_t early_rounds; /* rounds after which a new guest's cold memory is merged, while the rest is looked at;
+				  0, or as many as a window has: after the window */
+	uint32_t look_again;   /* cycles until an evenly hot huge page is looked at finely again */
+	uint8_t scope;         /* enum hs_scope, of all guests; one of them may have a stricter one */
 	uint32_t max_overcommit_percent; /* see hs_pipeline_totals.max_overcommit_bytes; 0: no such limit */
 	uint64_t max_overcommit_bytes;   /* the same */
 	bool observe;                    /* begin without an engine: scan and hash, merge nothing */

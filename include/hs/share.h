@@ -51,11 +51,12 @@ struct hs_plan_request {
 	size_t nr_regions;
 	uint32_t vma_budget; /* VMAs that may be added */
 	uint32_t max_gap;    /* base pages: a gap of pages that are all allowed is closed up to this; 0: none */
+	uint32_t gap_vmas;   /* and longer ones, smallest first, while the plan adds more VMAs than this */
 };
 
 /*
- * Plans within the budget. Where it is short, larger gaps are closed, too, smallest first; what still does not fit is
- * dropped, the runs with the least gain first. -EINVAL: not sorted, or outside of the regions; -ENOMEM.
+ * Plans within the budget. Where it, or gap_vmas, is short, larger gaps are closed, too, smallest first; what still
+ * does not fit is dropped, the runs with the least gain first. -EINVAL: not sorted, or outside of the regions; -ENOMEM.
  */
 HS_MUST_USE int hs_plan_make(struct hs_plan *out, const struct hs_plan_request *request);
 void hs_plan_finish(struct hs_plan *p);
@@ -133,7 +134,7 @@ enum hs_foreign_rule { HS_FOREIGN_REFUSE = 0, HS_FOREIGN_ALLOW, HS_FOREIGN_CLAIM
 
 struct hs_share_config {
 	uint32_t vma_percent;       /* share of vm.max_map_count that a guest's VMAs may reach. Default 50 */
-	uint32_t max_gap;           /* see hs_plan_make */
+	uint32_t max_gap, gap_vmas; /* see hs_plan_make */
 	uint32_t burst_pages;       /* ksmd's pages_to_scan within a burst */
 	uint32_t burst_sleep_ms;    /* ksmd's sleep_millisecs within a burst */
 	uint32_t burst_deadline_ms; /* a burst that has not settled by then is ended, and goes on in a later one */
@@ -241,6 +242,9 @@ HS_MUST_USE int hs_share_apply(struct hs_share *s, uint32_t id, struct hs_share_
 
 struct hs_share_burst {
 	bool settled; /* nothing left to merge; else the deadline or the clock ended it */
+	bool whole;   /* and ksmd has visited each page often enough: what is not merged will not be. Else it was
+			 stopped as soon as what was wanted had been merged, but for a few pages at most */
+	bool running; /* hs_share_burst_for alone: ksmd goes on, and all else here but sharing_before is 0 */
 	uint64_t elapsed_ms;
 	uint64_t ksmd_cpu_us;
 	uint64_t pages_scanned;
@@ -255,6 +259,16 @@ struct hs_share_burst {
  */
 HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock, struct hs_share_burst *out,
 			       struct hs_error *err);
+
+/*
+ * The same for at most `us` microseconds of the clock. When it is not over by then, ksmd runs on (out->running), and a
+ * further call takes it up again: within a second, since what is mergeable on this host is checked in these calls. What
+ * changes marks stops it first; hs_share_want does not, and is for the next burst.
+ */
+HS_MUST_USE int hs_share_burst_for(struct hs_share *s, const struct hs_clock *clock, uint64_t us,
+				   struct hs_share_burst *out, struct hs_error *err);
+/* Stops ksmd, and reports what came of the burst that was running; where none was, all zero. */
+HS_MUST_USE int hs_share_burst_stop(struct hs_share *s, struct hs_share_burst *out, struct hs_error *err);
 
 /*
  * Reads page frames of a guest and books what is really shared: of all that is wanted and was not shared as far as is

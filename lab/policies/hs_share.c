@@ -17,13 +17,25 @@
 /* ksmd goes over a page twice before it merges it. */
 #define PASSES 2
 
+#define MAX_MAP_COUNT 65530 /* vm.max_map_count as the kernel sets it */
+
 struct hs_share_policy {
 	struct hs_lab_host *h;
 	const struct hs_lab_costs *costs;
 	struct hs_pipeline *pipeline;
 	struct hs_shared_huge **huge; /* [guest][huge]; shared as of the last look */
-	uint32_t *pending;            /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
+	struct hs_bits512 **allowed;  /* [guest][huge]: what may be marked to close gaps */
+	uint64_t *gaps;               /* [guest]: base pages that are marked to close gaps, as of the last apply */
+	struct hs_share_config share;
+	uint32_t *pending; /* [hs_lab_cell]: wanted pages that are not merged; zero between bursts */
 	uint64_t rest_us, nr_huge;
+	uint64_t open; /* base pages that are wanted and not merged, as of the last apply */
+	struct {
+		bool runs;
+		uint32_t guest;
+		hs_huge_nr huge; /* where ksmd is */
+		double debt_us;  /* of its work that was done, and takes time still */
+	} burst;
 };
 
 static int enter(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
@@ -40,7 +52,8 @@ static int want(void *ctx, uint32_t id, hs_huge_nr huge, const struct hs_bits512
 	struct hs_share_policy *s = ctx;
 	struct hs_shared_huge *now = &s->huge[id][huge];
 
-	(void)allowed; /* the lab counts no VMAs */
+	if (allowed)
+		s->allowed[id][huge] = *allowed;
 	if (hs_bits_none(&now->wanted))
 		now->breaks = 0;
 	now->wanted = *pages;
@@ -144,18 +157,47 @@ static unsigned int count_pending(struct hs_share_policy *s, struct hs_lab_guest
 	return hs_bits_count(&bits);
 }
 
+/* ksmd goes over gaps as well: those that the engine's plan closes, to spare VMAs. */
+static int count_gaps(struct hs_share_policy *s, struct hs_lab_guest *g, struct hs_error *err)
+{
+	struct hs_plan_request rq = { .regions = g->view->regions,
+				      .nr_regions = g->view->nr_regions,
+				      .vma_budget = MAX_MAP_COUNT * s->share.vma_percent / 100,
+				      .max_gap = s->share.max_gap,
+				      .gap_vmas = s->share.gap_vmas };
+	struct hs_plan_huge *huge = calloc(g->nr_huge, sizeof(*huge));
+	struct hs_plan plan;
+	int rc;
+
+	if (!huge)
+		return hs_error_set(err, -ENOMEM, "out of memory for what is marked");
+	for (hs_huge_nr h = 0; h < g->nr_huge; h++)
+		if (hs_bits_any(&s->huge[g->nr][h].wanted))
+			huge[rq.nr_huge++] = (struct hs_plan_huge){ .huge = h,
+								    .pages = s->huge[g->nr][h].wanted,
+								    .allowed = s->allowed[g->nr][h] };
+	rq.huge = huge;
+	rc = hs_plan_make(&plan, &rq);
+	free(huge);
+	if (rc)
+		return hs_error_set(err, rc, "cannot plan for guest %s: %s", g->name, strerror(-rc));
+	s->gaps[g->nr] = plan.nr_extra;
+	hs_plan_finish(&plan);
+	return 0;
+}
+
 static int apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err)
 {
 	struct hs_share_policy *s = ctx;
 	struct hs_lab_guest *g = &s->h->guests[id];
 
-	(void)err;
 	*out = (struct hs_share_applied){ 0 };
 	for (hs_huge_nr huge = 0; huge < g->nr_huge; huge++) {
 		drop_unwanted(s, g, huge);
 		out->pages_marked += count_pending(s, g, huge);
 	}
-	return 0;
+	s->open += out->pages_marked;
+	return count_gaps(s, g, err);
 }
 
 /* Merges what has a partner. The number of pages that ksmd goes over for it. */
@@ -184,44 +226,81 @@ static double work_us(const struct hs_share_policy *s, uint64_t scanned, uint64_
 	return isnan(scan) || isnan(each) ? 0 : ((double)scanned * scan + (double)merged * each) / 1000;
 }
 
-/* The burst goes on as its work takes time, and the guests meanwhile. */
-static int run_burst(struct hs_share_policy *s)
+/* ksmd's next step. False: there is none left. */
+static bool burst_step(struct hs_share_policy *s)
 {
-	double pending_us = 0;
+	const uint64_t before = s->h->counts.merged;
+	uint64_t scanned;
+
+	if (!s->open)
+		return false;
+	while (s->burst.guest < s->h->nr_guests && s->burst.huge == s->h->guests[s->burst.guest].nr_huge) {
+		s->burst.guest++;
+		s->burst.huge = 0;
+	}
+	if (s->burst.guest == s->h->nr_guests)
+		return false;
+	scanned = s->burst.huge ? 0 : PASSES * s->gaps[s->burst.guest];
+	scanned += merge_huge(s, &s->h->guests[s->burst.guest], s->burst.huge++);
+	s->h->counts.scanned += scanned;
+	s->burst.debt_us += work_us(s, scanned, s->h->counts.merged - before);
+	return true;
+}
+
+static void burst_end(struct hs_share_policy *s)
+{
+	memset(&s->burst, 0, sizeof(s->burst));
+	s->open = 0;
+	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
+}
+
+/* The burst goes on as its work takes time, and the guests meanwhile. */
+static int burst_for(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
+		     struct hs_error *err)
+{
+	struct hs_share_policy *s = ctx;
+	uint64_t left_us = us;
+	bool more = true;
 	int rc = 0;
 
-	for (uint32_t i = 0; i < s->h->nr_guests; i++)
-		for (hs_huge_nr huge = 0; huge < s->h->guests[i].nr_huge; huge++) {
-			const uint64_t before = s->h->counts.merged;
-			const uint64_t scanned = merge_huge(s, &s->h->guests[i], huge);
+	(void)err;
+	*out = (struct hs_share_burst){ .settled = false };
+	s->burst.runs = true;
+	while (!rc && (more || s->burst.debt_us >= 1)) {
+		uint64_t step_us;
 
-			s->h->counts.scanned += scanned;
-			pending_us += work_us(s, scanned, s->h->counts.merged - before);
-			if (pending_us < HS_LAB_TICK_US)
-				continue;
-			rc = s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)pending_us);
-			if (rc)
-				return rc;
-			pending_us = 0;
+		while (more && s->burst.debt_us < HS_LAB_TICK_US)
+			more = burst_step(s);
+		step_us = (uint64_t)s->burst.debt_us < left_us ? (uint64_t)s->burst.debt_us : left_us;
+		rc = clock->sleep_us(clock->ctx, step_us);
+		s->burst.debt_us -= (double)step_us;
+		left_us -= step_us;
+		if (!rc && !left_us && (more || s->burst.debt_us >= 1)) {
+			out->running = true;
+			return 0;
 		}
-	return s->h->clock.sleep_us(s->h->clock.ctx, (uint64_t)pending_us);
+	}
+	burst_end(s);
+	return rc;
 }
 
 static int burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err)
 {
-	struct hs_share_policy *s = ctx;
-	const int rc = run_burst(s);
+	return burst_for(ctx, clock, UINT64_MAX, out, err);
+}
 
-	(void)clock; /* the host's, which the pipeline goes by as well */
+static int burst_stop(void *ctx, struct hs_share_burst *out, struct hs_error *err)
+{
 	(void)err;
 	*out = (struct hs_share_burst){ .settled = false };
-	memset(s->pending, 0, hs_lab_cells(s->h) * sizeof(*s->pending));
-	return rc;
+	burst_end(ctx);
+	return 0;
 }
 
 static const struct hs_merge_ops merge_ops = {
 	.name = "simulated host",
 	.merges = true,
+	.compares = true,
 	.enter = enter,
 	.want = want,
 	.state = state,
@@ -229,6 +308,8 @@ static const struct hs_merge_ops merge_ops = {
 	.verify = verify,
 	.apply = apply,
 	.burst = burst,
+	.burst_for = burst_for,
+	.burst_stop = burst_stop,
 	.ledger = ledger,
 };
 
@@ -254,7 +335,11 @@ static void end(void *self)
 	hs_pipeline_destroy(s->pipeline);
 	for (uint32_t i = 0; s->huge && i < s->h->nr_guests; i++)
 		free(s->huge[i]);
+	for (uint32_t i = 0; s->allowed && i < s->h->nr_guests; i++)
+		free(s->allowed[i]);
 	free(s->huge);
+	free(s->allowed);
+	free(s->gaps);
 	free(s->pending);
 	free(s);
 }
@@ -287,8 +372,11 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 	s->costs = o->costs;
 	s->rest_us = REST_FIRST_US;
 	s->huge = calloc(h->nr_guests, sizeof(*s->huge));
+	s->share = o->pipeline.share;
+	s->allowed = calloc(h->nr_guests, sizeof(*s->allowed));
+	s->gaps = calloc(h->nr_guests, sizeof(*s->gaps));
 	s->pending = calloc(hs_lab_cells(h), sizeof(*s->pending));
-	if (!s->huge || !s->pending)
+	if (!s->huge || !s->allowed || !s->gaps || !s->pending)
 		goto nomem;
 	rc = hs_pipeline_create(&s->pipeline, &host, &o->pipeline, &h->clock, err);
 	if (!rc)
@@ -298,7 +386,8 @@ static int start(void **self, struct hs_lab_host *h, const struct hs_lab_options
 		struct hs_guest_options opt = { .name = g->name, .group = g->kind->group };
 
 		s->huge[i] = calloc(g->nr_huge, sizeof(**s->huge));
-		if (!s->huge[i])
+		s->allowed[i] = calloc(g->nr_huge, sizeof(**s->allowed));
+		if (!s->huge[i] || !s->allowed[i])
 			goto nomem;
 		s->nr_huge += g->nr_huge;
 		take_time(s, g->view);

@@ -162,7 +162,8 @@ static void on_progress(void *ctx, enum hs_stage stage, uint64_t done, uint64_t 
 		hs_scan_thread_sign_of_life(w);
 		return;
 	}
-	set_priority(w, stage != HS_STAGE_FINE && stage != HS_STAGE_MERGE && stage != HS_STAGE_VERIFY);
+	set_priority(w, stage != HS_STAGE_FINE && stage != HS_STAGE_MERGE && stage != HS_STAGE_VERIFY &&
+			    !(w->pipeline && hs_pipeline_ksmd_runs(w->pipeline)));
 	w->urgency = stage == HS_STAGE_COARSE || stage == HS_STAGE_CONTENT ? SCAN_ANY_JOB : SCAN_URGENT_ONLY;
 	set_stage(w, names[stage]);
 }

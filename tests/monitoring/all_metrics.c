@@ -22,25 +22,26 @@ static void fill_ledger(struct hs_ledger *l)
 				 .net_saved_bytes = (int64_t)(GIB - (GIB >> 6)) };
 }
 
-static void fill_guest(struct hs_model_guest *g, const char *id, const char *group)
+static void fill_guest(struct hs_model_guest *g, struct hs_guest_report *report, const char *id, const char *group)
 {
 	(void)snprintf(g->id, sizeof(g->id), "%s", id);
 	(void)snprintf(g->opt_in.group, sizeof(g->opt_in.group), "%s", group);
 	g->opt_in.on = true;
 	g->state = HS_GUEST_SHARING;
-	g->has_report = true;
-	g->report.bytes = 4 * GIB;
-	g->report.nr_huge = 2048;
-	g->report.hot = 100;
-	g->report.hot_still_huge = 90;
-	g->report.cold = 1500;
-	g->report.could_save_bytes = GIB;
-	g->report.could_save_at_most_bytes = 2 * GIB;
-	fill_ledger(&g->report.ledger);
+	report->bytes = 4 * GIB;
+	report->nr_huge = 2048;
+	report->hot = 100;
+	report->hot_still_huge = 90;
+	report->cold = 1500;
+	report->could_save_bytes = GIB;
+	report->could_save_at_most_bytes = 2 * GIB;
+	fill_ledger(&report->ledger);
+	g->report = report;
 }
 
 int main(void)
 {
+	static struct hs_guest_report reports[2];
 	static struct hs_model_guest guests[2];
 	static struct hs_model m = {
 		.version = HS_VERSION,
@@ -75,8 +76,8 @@ int main(void)
 
 	hs_model_obstacle_set(&m.obstacle, HS_REASON_FOREIGN, "somebody");
 	fill_ledger(&m.totals.ledger);
-	fill_guest(&guests[0], "web1", "web");
-	fill_guest(&guests[1], "web2", "web");
+	fill_guest(&guests[0], &reports[0], "web1", "web");
+	fill_guest(&guests[1], &reports[1], "web2", "web");
 	text = hs_metrics_text(&m, true, &len);
 	if (!text || fwrite(text, 1, len, stdout) != len || fflush(stdout))
 		return 1;

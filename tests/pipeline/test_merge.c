@@ -127,7 +127,9 @@ static int burst(void *ctx, const struct hs_clock *clock, struct hs_share_burst 
 	/* Nothing is counted as new that broke before. */
 	ck_assert_uint_ge(nr_verified, NR_GUESTS * (nr_bursts + 1));
 	nr_bursts++;
-	*out = (struct hs_share_burst){ .settled = settles, .pages_scanned = runs ? 2 * NR_GUESTS * NR_PAGES : 0 };
+	*out = (struct hs_share_burst){ .settled = settles,
+					.whole = settles,
+					.pages_scanned = runs ? 2 * NR_GUESTS * NR_PAGES : 0 };
 	for (hs_huge_nr h = 0; h < NR_HUGE; h++)
 		for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
 			for (uint32_t g = 0; g < NR_GUESTS; g++) {
@@ -151,7 +153,7 @@ static void ledger(void *ctx, uint32_t id, struct hs_ledger *out)
 			out->shared += hs_bits_count(&state[g][h].shared);
 }
 
-static const struct hs_merge_ops ops = {
+static struct hs_merge_ops ops = {
 	.name = "test",
 	.merges = true,
 	.enter = enter,
@@ -178,6 +180,7 @@ static void setup(void)
 	nr_bursts = nr_applied = nr_verified = 0;
 	settles = runs = true;
 	apply_error = 0;
+	ops.compares = false;
 	sim = (struct hs_sim_clock){ 0 };
 	sim_clock = hs_sim_clock_ops(&sim);
 	cfg.share = hs_share_config_default;
@@ -285,6 +288,7 @@ static void hold(void)
  * a huge page of which nothing merges is given back. No burst is run for it any more. */
 START_TEST(test_pipeline_merge_gives_back_what_never_merges)
 {
+	ops.compares = _i;
 	hold();
 	for (uint32_t n = 1; n <= 3; n++) {
 		(void)cycle();
@@ -317,6 +321,42 @@ START_TEST(test_pipeline_merge_gives_back_what_never_merges)
 }
 END_TEST
 
+#define STALE (2 * HS_BASE_PER_HUGE + 7)
+
+/* Written behind our back, after it was read. */
+static void write_stale(void *ctx, uint64_t us)
+{
+	(void)ctx;
+	(void)us;
+	if (sim.now_us > 4000000)
+		hs_sim_set(views[0], STALE, 7777777);
+}
+
+/* A digest that is out of date is found out: by our compare before it is marked, or, where ksmd compares and we do not,
+ * by what it left. Only that page is read again. */
+START_TEST(test_pipeline_merge_stale)
+{
+	struct hs_pipeline_totals t;
+
+	ops.compares = _i;
+	sim.run = write_stale;
+	(void)cycle();
+	for (uint32_t g = 0; g < NR_GUESTS; g++) {
+		ck_assert_uint_eq(nr_wanted(g, 2), HS_BASE_PER_HUGE - !_i);
+		ck_assert_uint_eq(nr_shared(g, 2), HS_BASE_PER_HUGE - 1);
+	}
+	for (int i = 0; i < 3; i++)
+		(void)cycle();
+	hs_pipeline_totals(pipeline, &t);
+	for (uint32_t g = 0; g < NR_GUESTS; g++)
+		ck_assert(hs_bits_none(&pipeline->guests[g]->pages[2].candidate) ||
+			  !hs_bits_test(&pipeline->guests[g]->pages[2].same, STALE % HS_BASE_PER_HUGE));
+	ck_assert_uint_eq(t.pages_compared != 0, !_i);
+	ck_assert_uint_eq(t.compare_failed != 0, !_i);
+	ck_assert_uint_le(t.pages_hashed, NR_GUESTS * NR_PAGES + 4 * NR_GUESTS);
+}
+END_TEST
+
 /* Later it is tried again; who held it then holds it no longer. */
 START_TEST(test_pipeline_merge_tries_again_later)
 {
@@ -341,6 +381,7 @@ END_TEST
 /* Held for a moment only, or unmerged for another reason: nothing is given up. */
 START_TEST(test_pipeline_merge_needs_three_bursts)
 {
+	ops.compares = _i;
 	hold();
 	(void)cycle();
 	(void)cycle();
@@ -411,9 +452,10 @@ int main(void)
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_pipeline_merge_once);
 	tcase_add_test(c, test_pipeline_merge_split_and_used);
-	tcase_add_test(c, test_pipeline_merge_gives_back_what_never_merges);
+	tcase_add_loop_test(c, test_pipeline_merge_gives_back_what_never_merges, 0, 2);
+	tcase_add_loop_test(c, test_pipeline_merge_stale, 0, 2);
 	tcase_add_test(c, test_pipeline_merge_tries_again_later);
-	tcase_add_test(c, test_pipeline_merge_needs_three_bursts);
+	tcase_add_loop_test(c, test_pipeline_merge_needs_three_bursts, 0, 2);
 	tcase_add_test(c, test_pipeline_merge_refused_guest_by_guest);
 	tcase_add_loop_test(c, test_pipeline_merge_unsettled_proves_nothing, 0, 3);
 	tcase_set_timeout(c, 120);

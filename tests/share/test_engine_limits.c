@@ -293,6 +293,71 @@ START_TEST(test_share_engine_cancelled)
 }
 END_TEST
 
+/* ksmd runs on between two pieces, and stands still once anything of the marks may change. */
+START_TEST(test_share_engine_in_pieces)
+{
+	struct hs_share_applied applied;
+	struct hs_share_burst b;
+	struct hs_ledger l;
+
+	cfg.burst_pages = 500;
+	start_guests();
+	open_engine();
+	apply_all();
+	for (int i = 0; i < 2; i++) {
+		ck_assert_msg(hs_share_burst_for(share, &wall, 1000, &b, &err) == 0, "%s", err.text);
+		ck_assert(b.running && !b.settled);
+		ck_assert_uint_eq(ksm_run(), 1);
+	}
+	ck_assert_int_eq(hs_share_apply(share, ids[0], &applied, &err), 0);
+	ck_assert_uint_eq(ksm_run(), 0);
+	ck_assert_int_eq(hs_share_burst_stop(share, &b, &err), 0);
+	ck_assert(!b.settled && !b.pages_scanned);
+	ck_assert_int_eq(hs_share_burst_for(share, &wall, 0, &b, &err), 0);
+	ck_assert(b.running);
+	ck_assert_int_eq(hs_share_burst_stop(share, &b, &err), 0);
+	ck_assert(!b.running && !b.settled && !b.whole);
+	ck_assert_uint_eq(ksm_run(), 0);
+	do
+		ck_assert_msg(hs_share_burst_for(share, &wall, 50000, &b, &err) == 0, "%s", err.text);
+	while (b.running);
+	ck_assert(b.settled);
+	ck_assert_uint_gt(b.pages_scanned, 0);
+	ck_assert_uint_eq(ksm_run(), 0);
+	burst_and_verify();
+	hs_share_ledger(share, UINT32_MAX, &l);
+	ck_assert_uint_gt(l.wanted, 0);
+	ck_assert_uint_eq(l.shared, l.wanted);
+	/* Nothing is left to merge: ksmd is not started for it. */
+	ck_assert_int_eq(hs_share_burst_for(share, &wall, 50000, &b, &err), 0);
+	ck_assert(b.settled && b.whole && !b.running && !b.pages_scanned);
+	check_intact();
+	close_engine();
+	check_knobs();
+}
+END_TEST
+
+/* The engine ends while ksmd is at work. */
+START_TEST(test_share_engine_ends_between_pieces)
+{
+	struct hs_share_burst b;
+
+	cfg.burst_pages = 500;
+	start_guests();
+	open_engine();
+	apply_all();
+	ck_assert_msg(hs_share_burst_for(share, &wall, 1000, &b, &err) == 0, "%s", err.text);
+	ck_assert(b.running);
+	if (_i == 0) {
+		hs_share_remove_guest(share, ids[0]);
+		ck_assert_uint_eq(ksm_run(), 0);
+	}
+	close_engine();
+	check_knobs();
+	check_intact();
+}
+END_TEST
+
 /* ksmd's share of a core, coarsely: within twice the cap. */
 START_TEST(test_share_engine_cpu_cap)
 {
@@ -491,6 +556,8 @@ static void add(TCase *t)
 	tcase_add_test(t, test_share_engine_apply_without_room);
 	tcase_add_test(t, test_share_engine_deadline);
 	tcase_add_test(t, test_share_engine_cancelled);
+	tcase_add_test(t, test_share_engine_in_pieces);
+	tcase_add_loop_test(t, test_share_engine_ends_between_pieces, 0, 2);
 	tcase_add_test(t, test_share_engine_cpu_cap);
 	tcase_add_test(t, test_share_engine_foreign_refused);
 	tcase_add_loop_test(t, test_share_engine_foreign_claimed, 0, 2);

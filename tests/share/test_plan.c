@@ -40,7 +40,7 @@ struct plan_case {
 	} in[3];
 	size_t nr;
 	bool two;
-	uint32_t budget, max_gap;
+	uint32_t budget, max_gap, few; /* few 0: as many as the budget */
 	size_t nr_mergeable, nr_nohuge;
 	uint64_t covered, extra, dropped, vmas;
 };
@@ -78,6 +78,11 @@ static const struct plan_case cases[] = {
 	{ "a whole allowed huge page between",
 	  .in = { { 3, 510, 512, 1, 0, 512 }, { 4, 0, 0, 1, 0, 512 }, { 5, 0, 1, 1, 0, 512 } }, .nr = 3, .budget = 4,
 	  .nr_mergeable = 1, .nr_nohuge = 1, .covered = 3, .extra = 512, .vmas = 4 },
+	{ "more VMAs than gaps are worth closes the smallest", .in = { { 3, 1, 13, 4, 0, 512 } }, .nr = 1,
+	  .budget = 100, .max_gap = 1, .few = 7, .nr_mergeable = 2, .nr_nohuge = 1, .covered = 3, .extra = 3,
+	  .vmas = 6 },
+	{ "but drops none", .in = { { 3, 1, 13, 4, 0, 0 } }, .nr = 1, .budget = 100, .few = 1, .nr_mergeable = 3,
+	  .nr_nohuge = 1, .covered = 3, .vmas = 8 },
 	{ "budget 0 drops all", .in = { { 3, 0, 512, 1, 0, 0 } }, .nr = 1, .budget = 0, .dropped = 512 },
 	{ "the least gain goes first", .in = { { 3, 10, 12, 1, 0, 0 }, { 9, 0, 511, 1, 0, 0 } }, .nr = 2, .budget = 6,
 	  .nr_mergeable = 1, .nr_nohuge = 1, .covered = 511, .dropped = 2, .vmas = 3 },
@@ -94,9 +99,10 @@ START_TEST(test_share_plan_table)
 		huge[i].pages = comb(c->in[i].from, c->in[i].to, c->in[i].step);
 		huge[i].allowed = range(c->in[i].allow_from, c->in[i].allow_to);
 	}
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, c->nr, c->two ? two_regions : one_region,
-								     c->two ? 2 : 1, c->budget, c->max_gap }),
-			 0);
+	ck_assert_int_eq(
+	    hs_plan_make(&p, &(struct hs_plan_request){ huge, c->nr, c->two ? two_regions : one_region, c->two ? 2 : 1,
+							c->budget, c->max_gap, c->few ? c->few : c->budget }),
+	    0);
 	ck_assert_msg(p.nr_mergeable == c->nr_mergeable && p.nr_nohuge == c->nr_nohuge && p.nr_covered == c->covered &&
 			  p.nr_extra == c->extra && p.nr_dropped == c->dropped && p.nr_vmas == c->vmas,
 		      "%s: %zu mergeable, %zu nohuge, %lu covered, %lu extra, %lu dropped, %lu VMAs", c->what,
@@ -112,10 +118,10 @@ START_TEST(test_share_plan_refuses)
 	struct hs_plan_huge outside[1] = { { .huge = 64 } };
 	struct hs_plan p;
 
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ twice, 2, one_region, 1, 9, 0 }), -EINVAL);
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ unsorted, 2, one_region, 1, 9, 0 }), -EINVAL);
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ outside, 1, one_region, 1, 9, 0 }), -EINVAL);
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ outside, 1, NULL, 0, 9, 0 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ twice, 2, one_region, 1, 9, 0, 9 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ unsorted, 2, one_region, 1, 9, 0, 9 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ outside, 1, one_region, 1, 9, 0, 9 }), -EINVAL);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ outside, 1, NULL, 0, 9, 0, 9 }), -EINVAL);
 	ck_assert_ptr_null(p.mergeable);
 	hs_plan_finish(NULL);
 }
@@ -188,7 +194,7 @@ static void model_set(struct model *m, const struct model_run *r, bool mg)
 		m->mg[i] = mg;
 }
 
-static bool model_close_smallest(struct model *m, uint64_t budget, uint32_t max_gap)
+static bool model_close_smallest(struct model *m, uint64_t few, uint32_t max_gap)
 {
 	static struct model_run runs[MODEL_PAGES];
 	struct model_run best = { .start = 0, .end = UINT32_MAX };
@@ -202,7 +208,7 @@ static bool model_close_smallest(struct model *m, uint64_t budget, uint32_t max_
 		if (ok && runs[i + 1].start - runs[i].end < best.end - best.start)
 			best = (struct model_run){ .start = runs[i].end, .end = runs[i + 1].start };
 	}
-	if (best.end == UINT32_MAX || (best.end - best.start > max_gap && model_edges(m) <= budget))
+	if (best.end == UINT32_MAX || (best.end - best.start > max_gap && model_edges(m) <= few))
 		return false;
 	model_set(m, &best, true);
 	return true;
@@ -217,13 +223,13 @@ static int model_least_gain(const void *a, const void *b)
 	return x->start > y->start ? -1 : 1;
 }
 
-static void model_plan(struct model *m, uint64_t budget, uint32_t max_gap)
+static void model_plan(struct model *m, uint64_t budget, uint64_t few, uint32_t max_gap)
 {
 	static struct model_run runs[MODEL_PAGES];
 	size_t nr, dropped = 0;
 
 	memcpy(m->mg, m->wanted, sizeof(m->mg));
-	while (model_close_smallest(m, budget, max_gap))
+	while (model_close_smallest(m, few < budget ? few : budget, max_gap))
 		;
 	nr = model_runs(m, runs);
 	qsort(runs, nr, sizeof(runs[0]), model_least_gain);
@@ -288,7 +294,7 @@ START_TEST(test_share_plan_as_the_model)
 
 	for (uint32_t round = 0; round < 360; round += hs_test_each(5, 37)) {
 		uint64_t edges, covered = 0, extra = 0, wanted = 0;
-		uint32_t max_gap, budget;
+		uint32_t max_gap, budget, few;
 		struct hs_plan p;
 		size_t nr, nr_runs;
 
@@ -298,9 +304,10 @@ START_TEST(test_share_plan_as_the_model)
 		memcpy(m.mg, m.wanted, sizeof(m.mg));
 		edges = model_edges(&m);
 		budget = rnd(4) ? rnd((uint32_t)edges + 2) : 65530;
-		model_plan(&m, budget, max_gap);
-		ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, nr, m.regions, 2, budget, max_gap }),
-				 0);
+		few = rnd(2) ? rnd((uint32_t)edges + 2) : 65530;
+		model_plan(&m, budget, few, max_gap);
+		ck_assert_int_eq(
+		    hs_plan_make(&p, &(struct hs_plan_request){ huge, nr, m.regions, 2, budget, max_gap, few }), 0);
 
 		nr_runs = model_runs(&m, runs);
 		ck_assert_uint_eq(p.nr_mergeable, nr_runs);
@@ -349,14 +356,14 @@ START_TEST(test_share_plan_large)
 	for (hs_huge_nr h = 0; h < NR; h++)
 		huge[h] =
 		    (struct hs_plan_huge){ .huge = h, .pages = comb(h % 2, 512, 2 + h % 5), .allowed = hs_bits_full() };
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, NR, &region, 1, 32765, 0 }), 0);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, NR, &region, 1, 32765, 0, 32765 }), 0);
 	ck_assert_uint_le(p.nr_vmas, 32765);
 	ck_assert_uint_eq(p.nr_dropped, 0); /* all may be closed, so nothing needs to be dropped */
 	ck_assert_uint_eq(p.nr_covered, p.nr_wanted);
 	hs_plan_finish(&p);
 	for (hs_huge_nr h = 0; h < NR; h++)
 		huge[h].allowed = huge[h].pages;
-	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, NR, &region, 1, 32765, 0 }), 0);
+	ck_assert_int_eq(hs_plan_make(&p, &(struct hs_plan_request){ huge, NR, &region, 1, 32765, 0, 32765 }), 0);
 	ck_assert_uint_le(p.nr_vmas, 32765);
 	ck_assert_uint_gt(p.nr_vmas, 32765 - 4);
 	ck_assert_uint_eq(p.nr_extra, 0);

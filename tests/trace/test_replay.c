@@ -242,6 +242,7 @@ static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share
 	(void)clock;
 	(void)err;
 	*out = (struct hs_share_burst){ .settled = draw(s, 6) != 0, .pages_scanned = draw(s, 10) };
+	out->whole = out->settled;
 	for (uint32_t g = 0; g < NR_GUESTS; g++)
 		for (hs_huge_nr h = 0; h < s->views[g]->nr_huge; h++)
 			if (hs_bits_count(&s->sharing[g][h].wanted))
