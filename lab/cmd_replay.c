@@ -103,6 +103,7 @@ static void make_jobs(const struct replay_options *o, const struct hs_lab_trace 
 		jobs[i].title = jobs[i].scenario.name;
 		jobs[i].policy = o->choice.policies[i];
 		jobs[i].options = o->common.options;
+		jobs[i].options.pipeline.scope = t->scope;
 	}
 }
 

@@ -196,6 +196,7 @@ static int read_all(struct hs_lab_trace *t, struct hs_trace_reader *reader, cons
 		    "%s: pages were merged while this trace was recorded, so that what it shows of its guests "
 		    "came of that, too; record one without --merge",
 		    path);
+	t->scope = hs_trace_reader_header(reader)->settings.scope;
 	while ((rc = hs_trace_next(reader, &r, err)) == 1) {
 		rc = take(t, r);
 		if (rc)

@@ -48,6 +48,7 @@ struct hs_lab_trace {
 	struct hs_lab_traced *guests;
 	uint32_t nr_guests;
 	uint32_t nr_contents; /* the highest number of a content */
+	uint8_t scope;        /* enum hs_scope, of the recorded run */
 	double seconds;
 	bool cut_off; /* the recording was cut off: what is here came before */
 };

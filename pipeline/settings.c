@@ -158,7 +158,15 @@ const struct hs_setting hs_settings[] = {
 	{ KEY("merge", "share"), .type = HS_SETTING_NAME, AT(scope), .names = hs_scope_names,
 	  .allowed = "group, guest or zero",
 	  .what = "with whom a guest may share: group (its trust group), guest (within itself), zero (its zero pages "
-		  "are freed, no content is compared)" },
+		  "are freed, no content is compared)",
+	  .trace = "scope", .later = true,
+	  .option = { .name = "share",
+		      .arg = "SCOPE",
+		      .commands = HS_SETTING_RECORD_AND_RUN,
+		      .group = 2,
+		      .help = "With whom a guest may share: group (all that are named here), guest (itself: what is "
+			      "identical within it), zero (nobody: its zero pages are freed, and nothing is compared). "
+			      "Default: group." } },
 	{ KEY("merge", "max_overcommit"), .type = HS_SETTING_SIZE, AT(max_overcommit_bytes),
 	  .what = "nothing further is shared once it would take so much memory to end all sharing; 0: no such limit" },
 	{ KEY("merge", "max_overcommit_percent"), NUMBER(max_overcommit_percent, 0, 100000),

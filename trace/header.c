@@ -112,6 +112,15 @@ static size_t field_named(const char *name, struct field *out)
 	return i;
 }
 
+static bool is_name(const struct hs_setting *s, uint64_t v)
+{
+	uint64_t i = 0;
+
+	while (s->names[i] && i < v)
+		i++;
+	return s->names[i] != NULL;
+}
+
 static void get_pair(struct hs_get *g, struct hs_trace_header *h, bool *seen)
 {
 	char name[NAME_MAX_], text[HS_TRACE_FACT_MAX] = "";
@@ -139,6 +148,8 @@ static void get_pair(struct hs_get *g, struct hs_trace_header *h, bool *seen)
 		memcpy((char *)h + f.at, text, sizeof(text));
 	else if (f.bytes <= 4 && number > UINT32_MAX)
 		hs_get_fail(g, "a number of the header is out of its range");
+	else if (f.setting && f.setting->type == HS_SETTING_NAME && !is_name(f.setting, number))
+		hs_get_fail(g, "a value of the header is none that its setting has");
 	else
 		set_number(h, &f, number);
 	seen[i] = true;

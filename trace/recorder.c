@@ -21,6 +21,7 @@ struct hs_recorder {
 	struct hs_digest digests[HS_BASE_PER_HUGE]; /* of the huge page that is being read */
 	uint32_t numbers[HS_BASE_PER_HUGE];
 	uint32_t nr_guests;
+	bool parted; /* each base page's contents have numbers of their own */
 	int error;
 	struct hs_error why;
 };
@@ -215,14 +216,27 @@ static int record_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, 
 	return record_mapping(v, &restore, huge, nr, results, err);
 }
 
+/* Makes a base page's digests differ from those of all others for equal contents; its own stay comparable. */
+static void part(struct hs_recorder *r, uint32_t guest, hs_huge_nr huge, const struct hs_bits512 *of)
+{
+	hs_bits_for_each (i, of) {
+		const uint64_t page = (uint64_t)guest << 40 | ((uint64_t)huge * HS_BASE_PER_HUGE + i);
+
+		r->digests[i].hi ^= (page + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	}
+}
+
 /* The numbers of what was read. */
-static void number(struct hs_recorder *r, const void *buf, const struct hs_bits512 *got)
+static void number(struct hs_recorder *r, uint32_t guest, hs_huge_nr huge, const void *buf,
+		   const struct hs_bits512 *got)
 {
 	struct hs_bits512 zero, other;
 
 	memset(r->numbers, 0, sizeof(r->numbers));
 	hs_digest_huge(&r->key, buf, got, r->digests, &zero);
 	other = hs_bits_andnot(*got, zero);
+	if (r->parted)
+		part(r, guest, huge, &other);
 	hs_bits_for_each (i, &other) {
 		r->numbers[i] = hs_contents_number(&r->contents, r->digests[i]);
 		if (!r->numbers[i]) {
@@ -243,7 +257,7 @@ static int record_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bi
 	rec.u.content = (struct hs_trace_content){ .huge = huge, .want = *want, .numbers = r->numbers };
 	if (!rc && !r->error) {
 		rec.u.content.got = *got;
-		number(r, buf, got);
+		number(r, v->guest, huge, buf, got);
 	}
 	put(r, &rec);
 	return rc;
@@ -409,6 +423,11 @@ int hs_recorder_create(struct hs_recorder **out, struct hs_trace_writer *w, cons
 	r->start_us = clock->now_us(clock->ctx);
 	*out = r;
 	return 0;
+}
+
+void hs_recorder_part_contents(struct hs_recorder *r, bool on)
+{
+	r->parted = on;
 }
 
 int hs_recorder_error(const struct hs_recorder *r, struct hs_error *err)

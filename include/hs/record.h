@@ -27,6 +27,10 @@ HS_MUST_USE int hs_recorder_create(struct hs_recorder **out, struct hs_trace_wri
 				   struct hs_error *err);
 void hs_recorder_destroy(struct hs_recorder *r); /* takes NULL; its views are closed before */
 
+/* Where nothing may be compared with anything: the contents of two base pages never have the same number, also where
+ * they are equal. Before the first guest. */
+void hs_recorder_part_contents(struct hs_recorder *r, bool on);
+
 /* The clock that the pipeline is to go by. Lives as long as the recorder. */
 const struct hs_clock *hs_recorder_clock(struct hs_recorder *r);
 

@@ -63,8 +63,14 @@ enum hs_setting_type {
 	HS_SETTING_NAME,    /* uint8_t, a number in `names` */
 };
 
-/* Which of the commands that look at processes by themselves take the option. */
-enum hs_setting_commands { HS_SETTING_NO_COMMAND = 0, HS_SETTING_ALL_COMMANDS, HS_SETTING_RUN_ALONE };
+/* Which of the commands that look at processes by themselves take the option: inspect, record and run; the last two;
+ * the last. */
+enum hs_setting_commands {
+	HS_SETTING_NO_COMMAND = 0,
+	HS_SETTING_ALL_COMMANDS,
+	HS_SETTING_RECORD_AND_RUN,
+	HS_SETTING_RUN_ALONE
+};
 
 #define HS_SETTING_SWEEP_MAX 8 /* values, with the 0 that ends them */
 

@@ -49,7 +49,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 int hs_cmd_inspect(int argc, char **argv)
 {
-	const struct argp_child children[] = { { .argp = hs_scan_options_argp(false) }, { 0 } };
+	const struct argp_child children[] = { { .argp = hs_scan_options_argp(HS_SETTING_ALL_COMMANDS) }, { 0 } };
 	const struct argp argp = {
 		.children = children,
 		.options = options,

@@ -127,6 +127,8 @@ static int begin(struct recording *rec, const struct record_options *o, struct h
 	if (!rc)
 		rc = hs_recorder_create(&rec->recorder, rec->writer, &hs_wallclock, err);
 	if (!rc)
+		hs_recorder_part_contents(rec->recorder, o->look.cfg.scope == HS_SCOPE_ZERO);
+	if (!rc)
 		rc = hs_pipeline_create(&rec->pipeline, &host, &o->look.cfg, hs_recorder_clock(rec->recorder), err);
 	if (!rc)
 		hs_record_pipeline(rec->pipeline, rec->recorder);
@@ -176,9 +178,10 @@ static int end(struct recording *rec, const struct record_options *o, int rc, st
 	hs_wallclock_reset();
 	if (rec->pipeline && o->merge) {
 		one = hs_pipeline_unshare_all(rec->pipeline, &undone, &own);
-		if (one)
+		if (one) {
 			hs_complain("not everything could be undone: %s", own.text);
-		hs_complain("try again later with: hs-share unshare --pid PID");
+			hs_complain("try again later with: hs-share unshare --pid PID");
+		}
 		rc = rc ? rc : one ? hs_error_set(err, one, "%s", own.text) : 0;
 	}
 	hs_pipeline_destroy(rec->pipeline);
@@ -202,7 +205,7 @@ static int end(struct recording *rec, const struct record_options *o, int rc, st
 
 int hs_cmd_record(int argc, char **argv)
 {
-	const struct argp_child children[] = { { .argp = hs_scan_options_argp(false) }, { 0 } };
+	const struct argp_child children[] = { { .argp = hs_scan_options_argp(HS_SETTING_RECORD_AND_RUN) }, { 0 } };
 	const struct argp argp = {
 		.children = children,
 		.options = options,

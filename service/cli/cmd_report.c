@@ -102,7 +102,9 @@ static void show_report(const json_t *r)
 		(void)putchar('\n');
 	}
 	show_left_out(list);
-	(void)printf("\nby what was looked at, sharing saves %s of %s", hs_human_bytes(a, num(r, "could_save_bytes")),
+	(void)putchar('\n');
+	hs_show_obstacles(r);
+	(void)printf("by what was looked at, sharing saves %s of %s", hs_human_bytes(a, num(r, "could_save_bytes")),
 		     hs_human_bytes(b, num(r, "memory_bytes")));
 	(void)printf("; %s are saved now\n", hs_human_bytes(a, num(r, "saved_bytes")));
 	if (num(saving, "promising_huge_pages"))

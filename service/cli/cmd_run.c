@@ -209,7 +209,7 @@ static int loop(struct hs_pipeline *p, const struct run_options *o, struct hs_pr
 
 int hs_cmd_run(int argc, char **argv)
 {
-	const struct argp_child children[] = { { .argp = hs_scan_options_argp(true) }, { 0 } };
+	const struct argp_child children[] = { { .argp = hs_scan_options_argp(HS_SETTING_RUN_ALONE) }, { 0 } };
 	const struct argp argp = {
 		.children = children,
 		.options = options,

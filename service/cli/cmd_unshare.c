@@ -14,6 +14,7 @@
 
 #include "base/hostfile.h"
 #include "base/vmas.h"
+#include "hs/zero.h"
 
 struct unshare_options {
 	struct hs_pid_list pids;
@@ -103,29 +104,76 @@ static int ask_kernel(const struct hs_host *host, pid_t pid, struct kernels *out
 
 struct outcome {
 	struct hs_share_unshared un;
-	uint64_t adopted; /* base pages that were shared or mergeable */
+	uint64_t adopted; /* base pages that were shared, mergeable, or in huge pages split for their zeros */
 	struct kernels left;
 };
 
-static int undo(struct hs_share *share, const struct hs_host *host, pid_t pid, uint64_t min_bytes, struct outcome *out,
-		struct hs_error *err)
+static void add(struct hs_share_unshared *sum, const struct hs_share_unshared *un)
 {
+	sum->nr_huge += un->nr_huge;
+	sum->nr_collapsed += un->nr_collapsed;
+	sum->nr_failed += un->nr_failed;
+	sum->nr_base += un->nr_base;
+}
+
+static int undo_shared(struct hs_share *share, const struct hs_share_guest *guest, struct outcome *out,
+		       struct hs_error *err)
+{
+	struct hs_share_unshared un = { 0 };
+	uint32_t id;
+	int rc = hs_share_add_guest(share, guest, &id, &out->adopted, err);
+
+	if (rc)
+		return rc;
+	rc = hs_share_unshare(share, id, NULL, 0, &un, err);
+	hs_share_remove_guest(share, id);
+	add(&out->un, &un);
+	return rc;
+}
+
+/* What was split for its zeros alone, without KSM. */
+static int undo_zeros(const struct hs_host *host, const struct hs_share_guest *guest, struct outcome *out,
+		      struct hs_error *err)
+{
+	struct hs_share_unshared un = { 0 };
+	struct hs_zero *zero;
+	uint32_t id;
+	int rc = hs_zero_create(&zero, host, &hs_share_config_default, err);
+
+	if (rc)
+		return rc;
+	rc = hs_zero_add_guest(zero, guest, &id, err);
+	if (!rc)
+		rc = hs_zero_unshare(zero, id, NULL, 0, &un, err);
+	hs_zero_destroy(zero);
+	add(&out->un, &un);
+	return rc;
+}
+
+/* What there is to undo, by the records. */
+struct to_undo {
+	uint64_t marked_bytes, zeros_bytes;
+};
+
+static int undo(struct hs_share *share, const struct hs_host *host, pid_t pid, uint64_t min_bytes,
+		const struct to_undo *what, struct outcome *out, struct hs_error *err)
+{
+	struct hs_share_guest guest = { 0 };
 	struct hs_remote *remote = NULL;
 	struct hs_view *view = NULL;
 	char name[32];
-	uint32_t id;
 	int rc;
 
 	(void)snprintf(name, sizeof(name), "%d", pid);
 	rc = hs_remote_open(&remote, host, pid, err);
 	if (!rc)
 		rc = hs_view_open_host(&view, host, pid, remote, min_bytes, err);
-	if (!rc)
-		rc = hs_share_add_guest(share, &(struct hs_share_guest){ .name = name, .view = view, .remote = remote },
-					&id, &out->adopted, err);
-	if (!rc) {
-		rc = hs_share_unshare(share, id, NULL, 0, &out->un, err);
-		hs_share_remove_guest(share, id);
+	guest = (struct hs_share_guest){ .name = name, .view = view, .remote = remote };
+	if (!rc && what->marked_bytes)
+		rc = undo_shared(share, &guest, out, err);
+	if (!rc && what->zeros_bytes) {
+		out->adopted += what->zeros_bytes / HS_BASE_SIZE;
+		rc = undo_zeros(host, &guest, out, err);
 	}
 	hs_view_close(view);
 	hs_remote_close(remote);
@@ -157,23 +205,26 @@ static int judge(const struct hs_host *host, const struct outcome *out, bool our
 static int unshare_one(struct hs_share *share, const struct hs_host *host, pid_t pid, uint64_t min_bytes,
 		       struct outcome *out, struct hs_error *err)
 {
-	uint64_t marked = 0;
-	int rc = hs_share_find_marked(host, pid, &marked, err);
+	struct to_undo what = { 0 };
+	int rc = hs_share_find_marked(host, pid, &what.marked_bytes, err);
 
-	if (!rc && marked)
-		rc = undo(share, host, pid, min_bytes, out, err);
+	if (!rc)
+		rc = hs_zero_find_left(host, pid, &what.zeros_bytes, err);
+	if (!rc && (what.marked_bytes || what.zeros_bytes))
+		rc = undo(share, host, pid, min_bytes, &what, out, err);
 	if (!rc)
 		rc = ask_kernel(host, pid, &out->left, err);
-	return rc ? rc : judge(host, out, marked != 0, err);
+	return rc ? rc : judge(host, out, what.marked_bytes != 0, err);
 }
 
 static void print(pid_t pid, const struct outcome *out)
 {
 	char bytes[32];
 
-	(void)printf("%d: %llu base pages were shared or mergeable; %llu huge pages, %llu huge again\n", pid,
-		     (unsigned long long)out->adopted, (unsigned long long)out->un.nr_huge,
-		     (unsigned long long)out->un.nr_collapsed);
+	(void)printf(
+	    "%d: %llu base pages were shared, mergeable or split for zeros; %llu huge pages, %llu huge again\n", pid,
+	    (unsigned long long)out->adopted, (unsigned long long)out->un.nr_huge,
+	    (unsigned long long)out->un.nr_collapsed);
 	if (out->left.mergeable_bytes && out->left.known && !out->left.shared_bytes)
 		(void)printf("%d: %s of it are mergeable, not by us, and none of that is shared\n", pid,
 			     hs_human_bytes(bytes, (int64_t)out->left.mergeable_bytes));

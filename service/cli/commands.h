@@ -52,8 +52,8 @@ enum { HS_ARGP_DURATION = 400, HS_ARGP_CYCLES, HS_ARGP_REST, HS_ARGP_ALLOW_FOREI
 bool hs_parse_loop_option(int key, const char *arg, struct argp_state *state, struct hs_scan_options *o);
 
 /* Options --pid and --quiet, and those of the pipeline's settings, as a child of a command's own; input: a struct
- * hs_scan_options. A word that is no option is an error. `run`: with those that are of use where pages are merged. */
-const struct argp *hs_scan_options_argp(bool run);
+ * hs_scan_options. A word that is no option is an error. `of`: the settings that this command takes. */
+const struct argp *hs_scan_options_argp(enum hs_setting_commands of);
 #define HS_SCAN_OPTIONS_GROUP 3 /* of the help: for a command's own options that belong there */
 
 /* ---- print.c ---- */

@@ -75,6 +75,17 @@ static const struct argp_option own_options[] = {
 };
 #define NR_OWN (sizeof(own_options) / sizeof(own_options[0]))
 
+static uint32_t name_among(struct argp_state *state, const struct hs_setting *s, const char *option, const char *arg)
+{
+	uint32_t i = 0;
+
+	while (s->names[i] && strcmp(s->names[i], arg) != 0)
+		i++;
+	if (!s->names[i])
+		argp_error(state, "%s: \"%s\" is not allowed; it takes %s", option, arg, s->allowed);
+	return i;
+}
+
 /* The option's value, with what hangs on it. */
 static void set(struct argp_state *state, const struct hs_setting *s, struct hs_pipeline_config *cfg, const char *arg)
 {
@@ -84,6 +95,8 @@ static void set(struct argp_state *state, const struct hs_setting *s, struct hs_
 	(void)snprintf(option, sizeof(option), "--%s", s->option.name);
 	if (s->type == HS_SETTING_SIZE)
 		hs_setting_put(s, cfg, hs_parse_bytes(state, option, arg));
+	else if (s->type == HS_SETTING_NAME)
+		hs_setting_put(s, cfg, name_among(state, s, option, arg));
 	else if (s->set)
 		s->set(cfg, hs_parse_u32(state, option, arg, min, s->max));
 	else
@@ -110,7 +123,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-const struct argp *hs_scan_options_argp(bool run)
+const struct argp *hs_scan_options_argp(enum hs_setting_commands of)
 {
 	static struct argp_option options[MAX_OPTIONS];
 	static struct argp_child children[2];
@@ -122,8 +135,7 @@ const struct argp *hs_scan_options_argp(bool run)
 	for (size_t i = 0; i < hs_nr_settings && nr < MAX_OPTIONS - 1; i++) {
 		const struct hs_setting *s = &hs_settings[i];
 
-		if (s->option.commands == HS_SETTING_ALL_COMMANDS ||
-		    (run && s->option.commands == HS_SETTING_RUN_ALONE))
+		if (s->option.commands != HS_SETTING_NO_COMMAND && s->option.commands <= (unsigned int)of)
 			options[nr++] = (struct argp_option){ s->option.name, OPT_SETTING + (int)i, s->option.arg, 0,
 							      s->option.help, s->option.group };
 	}

@@ -57,6 +57,8 @@ int hs_ctl_diagnose(const struct hs_ctl_options *o);
 /* ---- how answers are shown ---- */
 
 void hs_show_status(const json_t *status);
+/* What keeps the whole host from sharing, and what is still to be undone; nothing where nothing is. */
+void hs_show_obstacles(const json_t *answer);
 void hs_show_stats(const json_t *status);
 void hs_show_guests(const json_t *answer, int width);
 void hs_show_guest(const json_t *guest);

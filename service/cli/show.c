@@ -72,6 +72,16 @@ static void show_kept(const json_t *kept, const char *mode)
 			     safe(t, mode), colour(PLAIN));
 }
 
+void hs_show_obstacles(const json_t *answer)
+{
+	char t[SAFE_MAX];
+
+	if (*str(answer, "trouble"))
+		(void)printf("%strouble   %s%s\n", colour(RED), safe(t, str(answer, "trouble")), colour(PLAIN));
+	if (*str(answer, "undo_pending"))
+		(void)printf("%spending   %s%s\n", colour(YELLOW), safe(t, str(answer, "undo_pending")), colour(PLAIN));
+}
+
 void hs_show_status(const json_t *s)
 {
 	const json_t *scan = json_object_get(s, "scan"), *guests = json_object_get(s, "guests");
@@ -90,10 +100,7 @@ void hs_show_status(const json_t *s)
 		(void)printf(", zero pages alone");
 	(void)printf("%s%s", other ? ", now " : "", other ? safe(t, str(s, "effective")) : "");
 	(void)printf(" (%s)\n", safe(t, str(s, "mode_reason")));
-	if (*str(s, "trouble"))
-		(void)printf("%strouble   %s%s\n", colour(RED), safe(t, str(s, "trouble")), colour(PLAIN));
-	if (*str(s, "undo_pending"))
-		(void)printf("%spending   %s%s\n", colour(YELLOW), safe(t, str(s, "undo_pending")), colour(PLAIN));
+	hs_show_obstacles(s);
 	(void)printf("scan      %s for %.1f s, %" PRId64 " cycles, the last took %.1f s\n", safe(t, str(scan, "stage")),
 		     (double)num(scan, "stage_ms") / 1e3, num(scan, "cycles"),
 		     (double)num(scan, "last_cycle_ms") / 1e3);
@@ -218,6 +225,7 @@ void hs_show_guest(const json_t *g)
 		     *heat = json_object_get(r, "heat");
 	const json_t *left = json_object_get(r, "left_out");
 	const json_t *content = json_object_get(r, "content"), *l = json_object_get(r, "ledger"), *hist, *v;
+	const bool has_reason = num(huge, "unknown") && strcmp(str(huge, "unknown_reason"), "none") != 0;
 	char a[32], b[32], t[SAFE_MAX];
 	int64_t most = 1;
 	const char *key;
@@ -247,8 +255,9 @@ void hs_show_guest(const json_t *g)
 	(void)printf("%s of heap and stack, ", hs_human_bytes(a, num(left, "heap_bytes")));
 	(void)printf("%s executable, ", hs_human_bytes(a, num(left, "executable_bytes")));
 	(void)printf("%s that KSM cannot merge\n", hs_human_bytes(a, num(left, "other_kind_bytes")));
-	(void)printf("mapped    huge %" PRId64 ", split %" PRId64 ", absent %" PRId64 ", unknown %" PRId64 "\n",
+	(void)printf("mapped    huge %" PRId64 ", split %" PRId64 ", absent %" PRId64 ", unknown %" PRId64,
 		     num(huge, "mapped_huge"), num(huge, "mapped_split"), num(huge, "absent"), num(huge, "unknown"));
+	(void)printf("%s%s\n", has_reason ? ": " : "", has_reason ? safe(t, str(huge, "unknown_reason")) : "");
 	(void)printf("heat      hot %" PRId64 " (still huge %" PRId64 "), warm %" PRId64 ", cold %" PRId64
 		     ", undecided %" PRId64 "\n",
 		     num(heat, "hot"), num(heat, "hot_still_huge"), num(heat, "warm"), num(heat, "cold"),
@@ -261,6 +270,9 @@ void hs_show_guest(const json_t *g)
 		     num(l, "shared_pages"), num(l, "zero_pages"), hs_human_bytes(a, num(l, "saved_bytes")),
 		     hs_human_bytes(b, num(g, "could_save_bytes")));
 	(void)printf(", up to %s\n", hs_human_bytes(a, num(g, "could_save_at_most_bytes")));
+	if (num(r, "pages_pending"))
+		(void)printf("pending   %" PRId64 " base pages that are to be shared no more stay so: %s\n",
+			     num(r, "pages_pending"), safe(t, str(r, "pending_reason")));
 	hist = json_object_get(r, "hot_base_pages_histogram");
 	json_object_foreach((json_t *)(uintptr_t)hist, key, v) most =
 	    json_integer_value(v) > most ? json_integer_value(v) : most;

@@ -48,12 +48,13 @@ static void set_name(struct hs_daemon_guest *g, const struct hs_virt_domain *dom
 	hs_daemon_guest_rename(g, taken ? dom->uuid : dom->name);
 }
 
-/* A domain that two connections have is one guest, of the connection that reported it first, unless that is lost. */
+/* A domain that two connections have is one guest, of the connection that is named first, unless that is lost: who has
+ * a session that is named later can take no other domain by giving one the same UUID. */
 static bool is_anothers(const struct hs_daemon_link *link, const char *uuid)
 {
 	const struct hs_daemon_guest *g = hs_daemon_find(link->daemon, uuid);
 
-	return g && g->link && g->link != link && g->link->up;
+	return g && g->link && g->link < link && g->link->up;
 }
 
 static void on_domain(void *ctx, const struct hs_virt_domain *dom)

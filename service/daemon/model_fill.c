@@ -140,15 +140,20 @@ static void note_silence(struct hs_daemon *d)
 	d->silence_reported = silent;
 }
 
+/* The first guest's that has one, and how many others there are: each of them has its own text as its reason. */
 static void fill_undo_pending(struct hs_daemon *d, struct hs_model *m)
 {
 	const struct hs_daemon_guest *g = d->nr_undo ? d->guests : NULL;
+	char others[48] = "";
 
 	memcpy(m->undo_pending, d->snap.undo_pending, sizeof(m->undo_pending));
 	while (g && !g->undo_text[0])
 		g = g->next;
+	if (d->nr_undo > 1)
+		(void)snprintf(others, sizeof(others), "; and of %zu further guests", d->nr_undo - 1);
 	if (g)
-		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.360s", g->id, g->undo_text);
+		(void)snprintf(m->undo_pending, sizeof(m->undo_pending), "guest %s: %.320s%s", g->id, g->undo_text,
+			       others);
 	hs_text_mend(m->undo_pending);
 }
 

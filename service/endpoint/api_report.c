@@ -99,8 +99,10 @@ json_t *hs_api_report(const struct hs_model *m)
 			      num(p->cold_identical), "known_pages", num(p->hashed_pages)));
 		(void)json_array_append_new(guests, guest);
 	}
-	(void)json_object_update_new(out, json_pack("{s:s,s:I,s:o,s:o}", "effective", hs_mode_name(m->effective),
-						    "cycles", num(m->cycles), "groups", groups, "guests", guests));
+	(void)json_object_update_new(out,
+				     json_pack("{s:s,s:s,s:s,s:I,s:o,s:o}", "effective", hs_mode_name(m->effective),
+					       "trouble", m->obstacle.text, "undo_pending", m->undo_pending, "cycles",
+					       num(m->cycles), "groups", groups, "guests", guests));
 	return out;
 }
 

@@ -69,14 +69,17 @@ void hs_virt_obstacle(const char *xml, struct hs_obstacle *out)
 
 static ssize_t read_file(const char *path, char *buf, size_t size, struct stat *st)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* A session's user may have put a FIFO there, which nobody writes to. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	size_t len = 0;
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	if (st && fstat(fd, st))
-		st->st_uid = UINT32_MAX; /* nobody's */
+	if (st && (fstat(fd, st) || !S_ISREG(st->st_mode))) {
+		(void)close(fd);
+		return -EBADF;
+	}
 	while (len < size - 1 && (n = read(fd, buf + len, size - 1 - len)) > 0)
 		len += (size_t)n;
 	(void)close(fd);
@@ -111,10 +114,29 @@ static bool runs_as(const struct hs_host *host, pid_t pid, uid_t uid)
 	return line && sscanf(line, " Uid: %u", &real) == 1 && real == uid;
 }
 
+/*
+ * Who decides what is read at this path: root, or the first other user who owns a folder on the way, and may so put
+ * anything behind it, a link to another user's file for example. `file`: whose the opened file is.
+ */
+static uid_t who_decides(const char *path, uid_t file)
+{
+	char part[4400];
+	struct stat st;
+
+	for (const char *at = path; (at = strchr(at, '/')); at++) {
+		(void)snprintf(part, sizeof(part), "%.*s", (int)(at == path ? 1 : at - path), path);
+		/* The link, where it is one, and the folder that it leads to. */
+		if (lstat(part, &st) || st.st_uid || stat(part, &st) || st.st_uid)
+			return st.st_uid;
+	}
+	return lstat(path, &st) || st.st_uid ? st.st_uid : file;
+}
+
 static pid_t pid_of(const struct hs_virt_config *cfg, const struct hs_virt_domain *d, char text[256])
 {
 	char path[4400], number[32];
 	struct stat st = { 0 };
+	uid_t owner;
 	ssize_t n;
 	long pid;
 
@@ -124,9 +146,13 @@ static pid_t pid_of(const struct hs_virt_config *cfg, const struct hs_virt_domai
 	n = read_file(path, number, sizeof(number), &st);
 	if (n <= 0) {
 		(void)snprintf(text, 256, "its process cannot be told: %.120s: %s (see pid_dir in the configuration)",
-			       path, n < 0 ? strerror((int)-n) : "empty");
+			       path,
+			       n == -EBADF ? "not a regular file"
+			       : n < 0     ? strerror((int)-n)
+					   : "empty");
 		return 0;
 	}
+	owner = who_decides(path, st.st_uid);
 	pid = strtol(number, NULL, 10);
 	if (pid <= 0 || pid > 0x3fffffff || !runs_domain(&cfg->host, (pid_t)pid, d->uuid)) {
 		(void)snprintf(text, 256,
@@ -135,9 +161,9 @@ static pid_t pid_of(const struct hs_virt_config *cfg, const struct hs_virt_domai
 		return 0;
 	}
 	/* A session's folder is its user's, who might name another user's guest there. */
-	if (st.st_uid != 0 && !runs_as(&cfg->host, (pid_t)pid, st.st_uid)) {
+	if (owner != 0 && !runs_as(&cfg->host, (pid_t)pid, owner)) {
 		(void)snprintf(text, 256, "its process cannot be told: %.120s is user %u's, and process %ld is not",
-			       path, (unsigned int)st.st_uid, pid);
+			       path, (unsigned int)owner, pid);
 		return 0;
 	}
 	return (pid_t)pid;

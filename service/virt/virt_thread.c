@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/times.h"
@@ -203,13 +204,31 @@ static void try_later(struct hs_virt *v, const char *text)
 	v->wait_ms = v->wait_ms * 2 > RECONNECT_MAX_MS ? RECONNECT_MAX_MS : v->wait_ms * 2;
 }
 
+/* What systemd's ProtectHome=yes has put in the place of a folder that the socket is below: one that nobody may enter.
+ */
+static const char *hidden_folder(const char *uri)
+{
+	static const char *const folders[] = { "/run/user", "/home", "/root" };
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++)
+		if (strstr(uri, folders[i]) && stat(folders[i], &st) == 0 && !(st.st_mode & 0777))
+			return folders[i];
+	return NULL;
+}
+
 static void connect_now(struct hs_virt *v)
 {
+	const char *hidden;
 	char text[512];
 
 	v->conn = virConnectOpen(v->uri);
 	if (!v->conn) {
-		(void)snprintf(text, sizeof(text), "cannot connect to %s: %s", v->uri, virGetLastErrorMessage());
+		hidden = hidden_folder(v->uri);
+		(void)snprintf(
+		    text, sizeof(text), "cannot connect to %.120s: %.150s%s%s%s", v->uri,
+		    hidden ? "" : virGetLastErrorMessage(), hidden ? "the unit hides " : "", hidden ? hidden : "",
+		    hidden ? " (ProtectHome): a drop-in shows it, see Several libvirts in docs/discovery.md" : "");
 		try_later(v, text);
 		return;
 	}
@@ -233,7 +252,7 @@ static void connect_now(struct hs_virt *v)
 
 static int write_opt_in(struct hs_virt *v, const struct hs_virt_job *j, char text[512])
 {
-	const bool whole = !j->change.on || (j->change.has_group && j->change.has_max_shared);
+	const bool whole = !j->change.on || (j->change.has_group && j->change.has_max_shared && j->change.has_scope);
 	struct hs_opt_in opt_in = { .group = HS_DEFAULT_GROUP };
 	struct hs_error err = { "" };
 	unsigned int flags = 0;

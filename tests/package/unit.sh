@@ -9,7 +9,7 @@ unit=hs-shared.service conf=/etc/hs-share/hs-share.conf
 export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C SYSTEMD_PAGER=
 
 . ./lib.sh
-logs=(/box/dpkg.log /box/log)
+logs=(/box/dpkg.log /box/libvirtd.log /box/log)
 as=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 skip() {
 	echo "SKIPPED package unit: $1"
@@ -42,6 +42,46 @@ prepare() {
 	head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n' >/etc/machine-id
 	ip link set lo up
 	mount -t bpf bpf /sys/fs/bpf
+	mount --make-rshared / # as systemd has it on a host: what is mounted later is seen by services as well
+}
+
+# ---- a libvirt session of another user, whose socket is where the unit lets nobody look
+linked() { hs-share status --json | jq -r ".libvirt.connections[] | select(.uri | contains(\"session\")) | .$1"; }
+session_check() {
+	local p=/run/user/4242 dropin=/etc/systemd/system/$unit.d/session.conf socket=libvirt/libvirt-sock qemu
+	useradd -m -u 4242 tenant
+	mkdir -p /run/user
+	mount -t tmpfs tmpfs /run/user
+	mkdir -m 700 $p
+	mount -t tmpfs -o mode=700,uid=4242 tmpfs $p
+	as_tenant() { setpriv --reuid=tenant --regid=tenant --clear-groups env HOME=/home/tenant XDG_RUNTIME_DIR=$p "$@"; }
+	virsh_() { as_tenant virsh -q -c qemu:///session "$@" 2>>/box/libvirtd.log; }
+	as_tenant libvirtd >/box/libvirtd.log 2>&1 &
+	pids+=($!)
+	cat >/home/tenant/desk.xml <<-END
+		<domain type='qemu'><name>desk</name><memory unit='MiB'>64</memory>
+		  <os><type arch='x86_64' machine='q35'>hvm</type></os>
+		  <devices><emulator>$(command -v qemu-system-x86_64)</emulator><controller type='usb' model='none'/><memballoon model='none'/></devices>
+		</domain>
+	END
+	ok 'a session of another user runs' 'until_true 30 "virsh_ list >/dev/null" && virsh_ define /home/tenant/desk.xml >/dev/null && virsh_ start desk >/dev/null'
+	qemu=$(cat $p/libvirt/qemu/run/desk.pid)
+	pids+=("$qemu")
+	sed -i "s|^uri = .*|uri = test:///default qemu:///session?socket=$p/$socket\npid_dir = /run/libvirt/qemu $p/libvirt/qemu/run|" $conf
+	systemctl restart $unit
+	ok 'as installed the unit hides it, and the connection says so' 'until_true 20 "linked text | grep -q \"hides /run/user (ProtectHome)\""'
+	# The drop-in of docs/discovery.md, as it stands there.
+	sed -n '/^ *# .*session.conf$/,/^ *$/s/^ \{6\}//p' discovery.md | grep -v '^#' >$dropin
+	ok 'the documents have a drop-in' 'grep -q "^\[Service\]" $dropin && [ "$(wc -l <$dropin)" = 4 ]'
+	systemctl daemon-reload
+	systemctl restart $unit
+	ok 'which shows it' 'until_true 20 "[ \"\$(linked connected)\" = true ]" && [ "$(hs-share show desk --json | jq .pid)" = "$qemu" ]'
+	ok 'opting in is stored there' 'hs-share opt-in desk --group tenant-4242 >/dev/null && virsh_ dumpxml desk | grep -q "<hs:share .*group=.tenant-4242"'
+	ok 'nothing of it can be written, and home folders stay hidden' 'nsenter -t "$(shown MainPID)" -m sh -c "! touch /run/user/x $p/x && [ -z \"\$(ls -A /home /root | grep -v :)\" ]" 2>/dev/null'
+	mkdir -m 700 /run/user/4243
+	mount -t tmpfs -o mode=700,uid=4243 tmpfs /run/user/4243
+	ok 'who logs in later is seen' '[ "$(nsenter -t "$(shown MainPID)" -m stat -c %u /run/user/4243)" = 4243 ]'
+	umount /run/user/4243
 }
 
 drive() {
@@ -111,6 +151,9 @@ drive() {
 
 	# ---- off, and gone
 	ok 'off undoes it' 'hs-share mode off >/dev/null && nothing_is_shared'
+	if command -v libvirtd virsh qemu-system-x86_64 useradd >/dev/null; then session_check; else
+		echo 'SKIPPED package unit session: libvirtd, virsh, qemu-system-x86_64 and useradd are needed'
+	fi
 	ok 'no trouble was told' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
 	ok 'purge ends it' 'dpkg_ -P hs-share && until_true 10 "! systemctl is-active -q $unit"'
 	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e /var/lib/hs-share ] && [ ! -e $conf ]'

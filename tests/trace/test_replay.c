@@ -251,6 +251,8 @@ static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share
 	return 0;
 }
 
+#define SCOPED 1000 /* seeds from here on are of runs in the stricter scopes */
+
 static struct hs_pipeline_config config_of(uint64_t seed)
 {
 	struct hs_pipeline_config cfg = hs_pipeline_config_default;
@@ -261,6 +263,7 @@ static struct hs_pipeline_config config_of(uint64_t seed)
 	cfg.no_fine = seed % 7 == 6;
 	cfg.look_again = 2;
 	cfg.fine.max_split = 1 + (uint32_t)(seed % 5) * 8;
+	cfg.scope = (uint8_t)(seed < SCOPED ? HS_SCOPE_GROUP : seed % 2 ? HS_SCOPE_ZERO : HS_SCOPE_GUEST);
 	return cfg;
 }
 
@@ -292,6 +295,7 @@ static void record(struct scene *s, uint64_t seed, bool merging)
 	header.merging = merging;
 	ck_assert_int_eq(hs_trace_writer_create(&s->w, open_memstream(&s->bytes, &s->nr_bytes), "m", &header, &err), 0);
 	ck_assert_int_eq(hs_recorder_create(&s->rec, s->w, &s->clock, &err), 0);
+	hs_recorder_part_contents(s->rec, cfg.scope == HS_SCOPE_ZERO);
 	ck_assert_int_eq(hs_pipeline_create(&s->p, &host, &cfg, hs_recorder_clock(s->rec), &err), 0);
 	if (merging)
 		ck_assert_int_eq(hs_pipeline_set_merge(s->p, &(struct hs_merge){ &engine, s }), 0);
@@ -425,6 +429,17 @@ static void replay_merging(const struct scene *s)
 	hs_replay_destroy(r);
 }
 
+static void record_and_replay(struct scene *s, uint64_t seed, bool merging)
+{
+	record(s, seed, merging);
+	count_events(s, merging);
+	if (merging)
+		replay_merging(s);
+	else
+		replay_observing(s);
+	free(s->bytes);
+}
+
 /*
  * Each seed in a run that observes, and in one that merges: there what is shared decides as well, guests that write
  * break it, hot ones are unshared, some banned. The bounds are for eight seeds.
@@ -436,15 +451,11 @@ START_TEST(test_service_replay_makes_the_same_decisions)
 
 	memset(&events, 0, sizeof(events));
 	for (uint64_t seed = 0; seed < nr; seed++) {
-		record(&s, seed, false);
-		count_events(&s, false);
-		replay_observing(&s);
-		free(s.bytes);
-		record(&s, seed, true);
-		count_events(&s, true);
-		replay_merging(&s);
-		free(s.bytes);
+		record_and_replay(&s, seed, false);
+		record_and_replay(&s, seed, true);
 	}
+	for (uint64_t seed = SCOPED; nr >= 8 && seed < SCOPED + 4; seed++)
+		record_and_replay(&s, seed, seed >= SCOPED + 2);
 	if (nr < 8)
 		return;
 	ck_assert_uint_gt(events.decisions, 280);
@@ -557,9 +568,11 @@ START_TEST(test_service_replay_goes_another_way)
 }
 END_TEST
 
-/* Equal contents have equal numbers, different ones different numbers, zero is 0; that is all that is in a trace. */
+/* Equal contents have equal numbers, different ones different numbers, zero is 0; that is all that is in a trace. In
+ * scope zero (the second time) each base page has numbers of its own. */
 START_TEST(test_service_replay_numbers_for_contents)
 {
+	const bool parted = _i == 1;
 	static struct scene s;
 	static uint32_t number_of[4000000]; /* by the simulated content's id; 0: not seen */
 	static uint64_t id_of[200000];      /* by number */
@@ -583,6 +596,7 @@ START_TEST(test_service_replay_numbers_for_contents)
 		ck_assert_int_eq(
 		    hs_trace_writer_create(&s.w, open_memstream(&s.bytes, &s.nr_bytes), "m", &header, NULL), 0);
 		ck_assert_int_eq(hs_recorder_create(&s.rec, s.w, &s.clock, NULL), 0);
+		hs_recorder_part_contents(s.rec, parted);
 		ck_assert_int_eq(hs_pipeline_create(&s.p, &host, &cfg, hs_recorder_clock(s.rec), NULL), 0);
 		hs_record_pipeline(s.p, s.rec);
 		for (uint32_t g = 0; g < NR_GUESTS; g++)
@@ -603,6 +617,8 @@ START_TEST(test_service_replay_numbers_for_contents)
 			ck_assert_uint_eq(n == 0, id == 0);
 			if (!n)
 				continue;
+			if (parted)
+				id = 1 + (uint64_t)rec->guest * NR_PAGES + page;
 			ck_assert(number_of[id] == 0 || number_of[id] == n);
 			ck_assert(id_of[n] == 0 || id_of[n] == id);
 			number_of[id] = n;
@@ -661,7 +677,7 @@ int main(void)
 	tcase_add_test(c, test_service_replay_notices_other_decisions);
 	tcase_add_test(c, test_service_replay_of_a_trace_cut_off);
 	tcase_add_test(c, test_service_replay_goes_another_way);
-	tcase_add_test(c, test_service_replay_numbers_for_contents);
+	tcase_add_loop_test(c, test_service_replay_numbers_for_contents, 0, 2);
 	tcase_add_test(c, test_service_replay_recording_fails_alone);
 	tcase_set_timeout(c, 200);
 	suite_add_tcase(s, c);

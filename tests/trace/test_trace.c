@@ -201,6 +201,24 @@ START_TEST(test_sim_trace_unknown_kind)
 }
 END_TEST
 
+/* A scope that there is none by that number would be taken for a name beyond the end of their list. */
+START_TEST(test_sim_trace_no_such_scope)
+{
+	struct hs_trace_header header = trace_sample_header();
+	struct trace_bytes b = { 0 };
+	struct hs_trace_writer *w;
+	struct hs_error err = { "" };
+	size_t nr;
+
+	header.settings.scope = HS_SCOPE_COUNT;
+	ck_assert_int_eq(hs_trace_writer_create(&w, open_memstream(&b.bytes, &b.nr), "memory", &header, &err), 0);
+	ck_assert_int_eq(hs_trace_writer_close(w, &err), 0);
+	ck_assert_int_eq(read_all(b.bytes, b.nr, false, &nr, &err), -EBADMSG);
+	ck_assert_msg(strstr(err.text, "none that its setting has"), "%s", err.text);
+	free(b.bytes);
+}
+END_TEST
+
 START_TEST(test_sim_trace_other_version)
 {
 	struct hs_error err = { "" };
@@ -356,6 +374,7 @@ int main(void)
 	tcase_add_test(c, test_sim_trace_round_trip);
 	tcase_add_test(c, test_sim_trace_truncated_anywhere);
 	tcase_add_test(c, test_sim_trace_any_bit_flipped);
+	tcase_add_test(c, test_sim_trace_no_such_scope);
 	tcase_add_test(c, test_sim_trace_other_version);
 	tcase_add_test(c, test_sim_trace_more_after_the_end);
 	tcase_add_test(own, test_sim_trace_wrong_inside);

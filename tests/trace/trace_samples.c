@@ -32,6 +32,7 @@ struct hs_trace_header trace_sample_header(void)
 						   .policy = HS_POLICY_CONFIG_DEFAULT,
 						   .hash_cold_rounds = 2,
 						   .look_again = UINT32_MAX,
+						   .scope = HS_SCOPE_GUEST,
 						   .fine_all = 1 } };
 
 	memset(h.cpu, 'x', sizeof(h.cpu) - 1);

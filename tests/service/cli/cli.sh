@@ -50,6 +50,10 @@ expect 2 '--max-hot: "512" is not a number from 0 to 511' run --pid 1 --max-hot 
 expect 2 '--rounds: "65" is not a number from 1 to 64' run --pid 1 --rounds 65
 expect 2 '--keep-shared and --dry-run exclude' run --pid 1 --keep-shared --dry-run
 expect 2 '--look is of use with --dry-run alone' run --pid 1 --look
+for command in run 'record --output x'; do
+	expect 2 '--share: "everybody" is not allowed; it takes group, guest or zero' $command --pid 1 --share everybody
+done
+expect 2 "unrecognized option '--share'" inspect --pid 1 --share zero
 expect 2 '--no-wait is of use with --look alone' report --no-wait
 expect 2 '--state-dir: "run/x" is no absolute path' unshare --pid 1 --state-dir run/x
 expect 2 'inspect looks at one guest' inspect --pid 1 --pid 2

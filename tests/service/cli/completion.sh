@@ -20,6 +20,8 @@ cases=(
 	'hs-share opt-in --share ' 'group guest zero'
 	'hs-share watch --co' '--count'
 	'hs-share run --du' '--duration'
+	'hs-share run --sh' '--share'
+	'hs-share record --share g' 'group guest'
 	'hs-share show nobody' ''
 )
 

@@ -27,6 +27,7 @@ ok 'mode off: accepted, not done, and why' '[ "$code" = 4 ] && grep -q "not ever
 ok 'the same as a request' '[ "$(status_of_to "$dir/answer" -X PUT -H "Content-Type: application/json" -d "{\"mode\":\"off\"}" http://x/v1/mode)" = 202 ] && [ "$(jq .done "$dir/answer")" = false ]'
 ok 'the others are undone' '[ "$(ksm_pages ${pids[2]})" = 0 ]'
 ok 'it is a state' '[ "$(field $g1 state) $(field $g1 reason)" = "leaving undo-pending" ] && [ -n "$(request http://x/v1/status | jq -r .undo_pending)" ]'
+ok 'which the tables tell with the reason' 'hs status | grep -q "^pending .*$g1: ." && hs report | grep -q "^pending .*$g1: ." && hs show $g1 | grep -q "^why .*undo-pending: ."'
 ok 'and a metric' 'request http://x/metrics | grep -qx "hs_share_undo_pending 1"'
 rm "$dir/held"
 wait "$gdb"
@@ -45,6 +46,7 @@ hs opt-in --pid "${pids[2]}" >/dev/null
 hs mode save >"$dir/out" 2>&1
 code=$?
 ok 'mode save: accepted, not done, and why' '[ "$code" = 4 ] && grep -q "nothing is shared yet.*ksmtuned" "$dir/out"'
+ok 'the tables say so' 'hs status | grep -q "^trouble .*ksmtuned" && hs report | grep -q "^trouble .*ksmtuned"'
 ok 'the reason is a label' 'request http://x/metrics | grep -qx "hs_share_trouble_reason{reason=\"ksm-busy\"} 1"'
 kill "$tuned"; wait "$tuned" 2>/dev/null; unset "pids[9]"
 ok 'it shares once it can' 'until_true 60 "[ \$(ksm_pages ${pids[1]}) -gt 2000 ]"'

@@ -40,6 +40,36 @@ ok 'opting out' '[ "$(field vm1 opted_in)" = false ]'
 ok 'is called by its UUID' '[ "$(field $odd id)" = $odd ] && [ "$(status_of http://x/v1/guests/pid-1)" = 404 ]'
 ok 'is opted in and out by it' 'hs opt-in $odd >/dev/null && [ "$(field $odd opted_in)" = true ] && hs opt-out $odd --no-wait >/dev/null && [ "$(field $odd opted_in)" = false ]'
 
+# ---- a folder of pid files that is another user's, as a session's is: who may put anything there
+no_process() { until_true 20 "[ \"\$(field vm1 reason)\" = no-process ]" && field vm1 reason_text | grep -q "$1"; }
+stop_daemon
+ln -s "$dir/mine.pid" "$dir/pids/linked"
+mv "$dir/pids/vm1.pid" "$dir/mine.pid"
+mv "$dir/pids/linked" "$dir/pids/vm1.pid"
+start_daemon
+ok "root's link is followed" 'until_true 20 "[ \"\$(field vm1 pid)\" = $p ]"'
+stop_daemon
+chown nobody "$dir/pids"
+start_daemon
+ok 'names no process of somebody else' "no_process \"is user \$(id -u nobody)'s, and process $p is not\""
+stop_daemon
+rm "$dir/pids/vm1.pid"
+mkfifo "$dir/pids/vm1.pid"
+start_daemon
+ok 'and cannot keep anybody waiting' 'no_process "vm1.pid: not a regular file"'
+stop_daemon
+
+# ---- two connections that have a domain by one UUID: it is that of the one that is named first, whoever is quicker
+rm "$dir/pids/vm1.pid"
+chown root "$dir/pids"
+echo "$p" >"$dir/pids/vm1.pid"
+{ echo '<node>'; domain squatter $uuid; echo '</node>'; } >"$dir/later.xml"
+sed -i "s|^uri =.*|uri = test://$dir/node.xml test://$dir/later.xml|" "$dir/conf"
+start_daemon
+ok 'it is the first one' 'until_true 20 "[ \"\$(hs status --json | jq .libvirt.connected)\" = true ]" && [ "$(field $uuid id),$(field vm1 pid)" = "vm1,$p" ]'
+hs reload >/dev/null
+ok 'and stays so' '[ "$(field $uuid id)" = vm1 ]'
+
 # ---- a process that was opted in as one, and ends
 kill -KILL "$p"; wait "$p" 2>/dev/null
 ok 'its end is noticed' 'until_true 20 "[ \"\$(field vm1 pid)\" = 0 ]"'

@@ -91,6 +91,17 @@ ok 'nothing further is shared at the limit' 'until_true 60 "[ \"\$(status .overc
 ok 'which is the reason that guests have' '[ "$(field $g1 reason)" = overcommit-limit ] || [ "$(field $g2 reason)" = overcommit-limit ]'
 
 ok 'off undoes the rest' 'hs mode off >/dev/null && [ "$(ksm 1),$(ksm 2)" = 0,0 ] && [ "$knobs_before" = "$(knobs)" ]'
-ok 'no byte is wrong' 'verify_guest 1 && verify_guest 2'
 stop_daemon
+
+# ---- by hand
+run() { timeout 120 "$share" run -q --pid "${pids[1]}" --pid "${pids[2]}" --interval 100 --rounds 4 --rest 0 --json "$@" >"$dir/run"; }
+ran() { jq -e "$1" "$dir/run" >/dev/null; }
+ok 'a dry run in scope zero compares nothing' 'run --cycles 1 --share zero --dry-run && ran ".totals.pages_compared == 0 and .could_save_bytes == ([.guests[].saving.sure_zero_bytes] | add) and .could_save_bytes > 8000000"'
+ok 'within each alone' 'run --cycles 2 --share guest && ran ".shared_pages > 1000 and ([.guests[].saving.sure_across_bytes] | add) == 0"'
+if newer_than_6_12; then
+	ok 'zero pages alone' 'run --cycles 2 --share zero --keep-shared && ran ".zero_pages > 1000 and .shared_pages == 0" && [ "$(huge_kib 1)" -lt "$huge_before" ] && [ "$(ksm 1),$(mergeable "${pids[1]}")" = 0,0 ]'
+	ok 'which unshare undoes' '"$share" unshare --pid "${pids[1]}" --pid "${pids[2]}" >"$dir/unshared" && [ "$(huge_kib 1)" -ge "$huge_before" ] && [ ! -e "/run/hs-share/zeros-${pids[1]}" ]'
+fi
+ok 'KSM is as it was' '[ "$knobs_before" = "$(knobs)" ]'
+ok 'no byte is wrong' 'verify_guest 1 && verify_guest 2'
 finish

@@ -234,7 +234,9 @@ START_TEST(test_service_virt_changes_what_is_named)
 {
 	const struct hs_opt_in_change group = { .on = true, .has_group = true, .group = "web" },
 				      limit = { .on = true, .has_max_shared = true, .max_shared_bytes = 4096 },
-				      none = { .on = true, .has_max_shared = true }, nothing = { .on = true };
+				      none = { .on = true, .has_max_shared = true }, nothing = { .on = true },
+				      scope = { .on = true, .has_scope = true, .scope = HS_SCOPE_ZERO },
+				      two = { .on = true, .has_group = true, .has_max_shared = true, .group = "db" };
 
 	start("test:///default");
 	UNTIL(t.up);
@@ -249,10 +251,14 @@ START_TEST(test_service_virt_changes_what_is_named)
 	hs_virt_set_opt_in(t.v, "test", &none, (struct hs_done){ on_done, NULL });
 	UNTIL(t.nr_done == 4 && !t.last.opt_in.max_shared_bytes);
 	ck_assert_str_eq(t.last.opt_in.group, "web");
+	hs_virt_set_opt_in(t.v, "test", &scope, (struct hs_done){ on_done, NULL });
+	hs_virt_set_opt_in(t.v, "test", &two, (struct hs_done){ on_done, NULL });
+	UNTIL(t.nr_done == 6 && strcmp(t.last.opt_in.group, "db") == 0);
+	ck_assert_uint_eq(t.last.opt_in.scope, HS_SCOPE_ZERO);
 	/* What holds cannot be read: then it is not written over. */
 	nr_metadata_fails = 1000; /* the look after a change may come between */
 	hs_virt_set_opt_in(t.v, "test", &limit, (struct hs_done){ on_done, NULL });
-	UNTIL(t.nr_done == 5);
+	UNTIL(t.nr_done == 7);
 	ck_assert_int_eq(t.rc, -EIO);
 	ck_assert_ptr_nonnull(strstr(t.text, "nothing was changed"));
 	nr_metadata_fails = 0;
@@ -296,9 +302,18 @@ END_TEST
 /* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
 START_TEST(test_service_virt_read_fails)
 {
-	const struct hs_opt_in_change
-	    on = { .on = true, .has_group = true, .has_max_shared = true, .group = "web", .max_shared_bytes = 0 },
-	    other = { .on = true, .has_group = true, .has_max_shared = true, .group = "db", .max_shared_bytes = 0 };
+	const struct hs_opt_in_change on = { .on = true,
+					     .has_group = true,
+					     .has_max_shared = true,
+					     .has_scope = true,
+					     .group = "web",
+					     .max_shared_bytes = 0 },
+				      other = { .on = true,
+						.has_group = true,
+						.has_max_shared = true,
+						.has_scope = true,
+						.group = "db",
+						.max_shared_bytes = 0 };
 
 	start("test:///default");
 	UNTIL(t.up);
