@@ -194,9 +194,9 @@ HS_MUST_USE int hs_view_refresh(struct hs_view *v, struct hs_error *err);
  * kernel holds the guest's mmap lock: so at most a twentieth of the time; and what it costs the guest to use its
  * entries again, a fiftieth of the time on average. When it is too early again, nothing is cleared, and what was
  * accessed since the last time counts as accessed (0 all the same: it errs to hot; the samples of base pages say
- * HS_VIEW_YES_BEFORE). -ENOTSUP: the host view's guest has locked all of its huge mappings (the text says so), so that what
- * is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After an error nothing that is sampled says
- * anything about accesses.
+ * HS_VIEW_YES_BEFORE). -ENOTSUP: the host view's guest has locked all of its huge mappings (the text says so), so that
+ * what is hot cannot be told; -EAGAIN: no page could serve just now; -EPERM. After an error nothing that is sampled
+ * says anything about accesses.
  */
 HS_MUST_USE int hs_view_age(struct hs_view *v, struct hs_error *err);
 
