@@ -10,7 +10,8 @@
  *
  *  1. clear_refs clears all bits. ("2": anonymous memory alone; the VMM's file mappings are none of our business.)
  *  2. One huge page is chosen that is mapped huge right now, writable (so it is no zero page and shared with nobody),
- * and has not been accessed; rather one that the last sample found cold, and not always the same.
+ * and has not been accessed; rather one that the last sample found cold, and not always the same. Where all are in
+ * use, one of those.
  *  3. Its accessed bit is set, in software: process_vm_writev of one byte whose source cannot be read. The kernel takes
  *     the page for writing, which marks the entry accessed, and then fails to read the source: EFAULT, and not a byte
  * is written. (Taking it for reading, by process_vm_readv, marks no huge entry on x86.) That a kernel writes nothing is
@@ -49,17 +50,26 @@
 #include "base/vmas.h"
 #include "host_internal.h"
 
+/* Which huge pages serve, the better ones first. */
+enum serves {
+	SERVES_COLD, /* not accessed now, and cold at the last sample */
+	SERVES_IDLE, /* not accessed now */
+	SERVES_ANY,  /* in use: that it was flushed by is as far as is known, since it is accessed again at once */
+	NR_SERVES
+};
+
 struct choice {
 	struct hs_host_view *v;
 	hs_huge_nr first; /* huge page behind the request's address */
 	uint32_t nr;      /* entries to look at */
-	bool any;         /* not only those that were cold at the last sample */
+	enum serves which;
 	hs_huge_nr found; /* UINT32_MAX: none */
 };
 
-static bool is_usable(uint64_t entry)
+static bool is_usable(uint64_t entry, enum serves which)
 {
-	return hs_x86_pmd(entry) == HS_X86_PAGE && (entry & HS_X86_WRITE) && !hs_x86_accessed(entry);
+	return hs_x86_pmd(entry) == HS_X86_PAGE && (entry & HS_X86_WRITE) &&
+	       (which == SERVES_ANY || !hs_x86_accessed(entry));
 }
 
 static void choose(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
@@ -73,8 +83,8 @@ static void choose(void *ctx, size_t i, const struct hs_walk_req *req, const uin
 	for (uint32_t n = 0; n < c->nr; n++) {
 		hs_huge_nr h = c->first + n;
 
-		if (is_usable(page[index + n]) && !hs_host_is_off_limits(c->v, h) && !hs_bit_test(c->v->no_flush, h) &&
-		    (c->any || hs_bit_test(c->v->cold, h))) {
+		if (is_usable(page[index + n], c->which) && !hs_host_is_off_limits(c->v, h) &&
+		    !hs_bit_test(c->v->no_flush, h) && (c->which != SERVES_COLD || hs_bit_test(c->v->cold, h))) {
 			c->found = h;
 			return;
 		}
@@ -90,7 +100,7 @@ static const struct hs_region *region_of(const struct hs_view *view, hs_huge_nr 
 }
 
 /* The next usable huge page from flush_next on, once around; UINT32_MAX: none. One table a step, as it is right now. */
-static int find_page(struct hs_host_view *v, bool any, hs_huge_nr *found)
+static int find_page(struct hs_host_view *v, enum serves which, hs_huge_nr *found)
 {
 	hs_huge_nr h = v->flush_next < v->view.nr_huge ? v->flush_next : 0;
 
@@ -98,7 +108,7 @@ static int find_page(struct hs_host_view *v, bool any, hs_huge_nr *found)
 	for (uint32_t seen = 0; seen < v->view.nr_huge;) {
 		const struct hs_region *region = region_of(&v->view, h);
 		struct hs_walk_req req = { .kind = HS_WALK_PMD_PAGE };
-		struct choice c = { .v = v, .first = h, .any = any, .found = UINT32_MAX };
+		struct choice c = { .v = v, .first = h, .which = which, .found = UINT32_MAX };
 		uint32_t in_table, in_region;
 		int rc;
 
@@ -276,9 +286,9 @@ static int flush(struct hs_host_view *v)
 	for (unsigned int tries = 0, nr_locked = 0; tries < HS_FLUSH_TRIES && nr_locked < HS_FLUSH_LOCKED && !rc;) {
 		hs_huge_nr huge;
 
-		rc = find_page(v, false, &huge);
-		if (!rc && huge == UINT32_MAX)
-			rc = find_page(v, true, &huge);
+		huge = UINT32_MAX;
+		for (int which = SERVES_COLD; which < NR_SERVES && !rc && huge == UINT32_MAX; which++)
+			rc = find_page(v, (enum serves)which, &huge);
 		if (rc)
 			return rc;
 		if (huge == UINT32_MAX) {

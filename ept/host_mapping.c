@@ -64,9 +64,40 @@ static void make_ops(struct hs_host_view *v, struct split_batch *b, const bool *
 	}
 }
 
-/* Of the next BATCH huge pages, those that are mapped huge go into the batch, the others get their result. */
+/*
+ * Whether another huge page than these is mapped huge: ageing flushes by one (host_age.c). Without it nothing could be
+ * told of those that are split, of a guest that runs.
+ */
+static int leaves_one(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, bool *leaves)
+{
+	uint64_t *named = calloc(((size_t)v->view.nr_huge + 63) / 64, sizeof(*named));
+	int rc = named ? 0 : -ENOMEM;
+
+	*leaves = false;
+	for (size_t i = 0; i < nr && !rc; i++)
+		hs_bit_put(named, huge[i], true);
+	for (hs_huge_nr h = 0; h < v->view.nr_huge && !rc && !*leaves;) {
+		hs_huge_nr others[BATCH];
+		uint8_t states[BATCH];
+		size_t n = 0;
+
+		for (; h < v->view.nr_huge && n < BATCH; h++)
+			if (!hs_bit_test(named, h) && !hs_host_is_off_limits(v, h))
+				others[n++] = h;
+		rc = n ? hs_host_entries(v, others, n, states) : 0;
+		for (size_t i = 0; i < n && !rc; i++)
+			*leaves |= states[i] == HS_MAP_HUGE;
+	}
+	free(named);
+	return rc;
+}
+
+/*
+ * Of the next BATCH huge pages, those that are mapped huge go into the batch, the others get their result. The first is
+ * left out where none would be left.
+ */
 static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, size_t nr, int *results,
-		struct split_batch *b)
+		struct split_batch *b, bool *leaves)
 {
 	uint8_t states[BATCH];
 	bool dontdump[BATCH];
@@ -78,6 +109,11 @@ static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, si
 		results[first + i] = -ENOENT;
 		if (states[i] != HS_MAP_HUGE)
 			continue;
+		if (!*leaves) {
+			*leaves = true;
+			results[first + i] = -EAGAIN;
+			continue;
+		}
 		rc = hs_host_dontdump_flag(v, huge[first + i], &dontdump[b->nr]);
 		if (rc == -ENOENT) {
 			rc = 0;
@@ -142,7 +178,7 @@ int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *
 	struct hs_host_view *v = hs_host_view(view);
 	struct split_batch *b;
 	int *own = NULL;
-	bool began = false;
+	bool began = false, leaves = true;
 	int rc = 0;
 
 	if (!v->remote)
@@ -161,8 +197,12 @@ int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *
 		results[i] = -ECANCELED;
 	(void)hs_host_dontdump_repair(v);
 	(void)hs_host_armed_look(v);
+	if (!v->flush_optional)
+		rc = leaves_one(v, huge, nr, &leaves);
+	if (rc)
+		(void)hs_host_error(v, rc, "split its mappings", err);
 	for (size_t i = 0; i < nr && !rc; i += BATCH) {
-		rc = pick(v, huge, i, nr - i < BATCH ? nr - i : BATCH, results, b);
+		rc = pick(v, huge, i, nr - i < BATCH ? nr - i : BATCH, results, b, &leaves);
 		if (rc)
 			(void)hs_host_error(v, rc, "split its mappings", err);
 		else if (b->nr) {

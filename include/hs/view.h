@@ -217,7 +217,8 @@ HS_MUST_USE int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_fra
 
 /*
  * Splits the mapping (not the page) of each named huge page, so that each base page has an accessed bit of its own.
- * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge). Returns 0 when the batch
+ * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge; -EAGAIN: the host view
+ * leaves one huge mapping of the guest as it is, which ageing needs). Returns 0 when the batch
  * was attempted, otherwise nothing was touched. Callers keep batches within their budget. -ENOTSUP: this view cannot;
  * as hs_view_can_split says beforehand, as far as it is known then. Without room (hs_view_on_huge) each result is
  * -ENOMEM: it could not be brought back.
