@@ -46,6 +46,7 @@ struct stretch {
 struct look {
 	struct hs_host_view *v;
 	hs_huge_nr huge[PER_LOOK];
+	size_t nr; /* tables read */
 	struct stretch found;
 	bool any;
 };
@@ -168,6 +169,7 @@ static int look_on(struct hs_host_view *v, struct look *l, uint32_t *nr_seen)
 		l->huge[nr] = h;
 		reqs[nr++] = (struct hs_walk_req){ .va = hs_view_hva(&v->view, h).v, .kind = HS_WALK_PTE_PAGE };
 	}
+	l->nr = nr;
 	return hs_walk_run(v->walk, v->mm, reqs, nr, take_table, l);
 }
 
@@ -176,7 +178,8 @@ int hs_host_flush_base(struct hs_host_view *v, bool *flushed)
 	const uint64_t until_us = hs_monotonic_us() + WAIT_US;
 	struct look *l = calloc(1, sizeof(*l));
 	uint32_t nr_seen = 0;
-	unsigned int nr_tried = 0, nr_tables = 0;
+	unsigned int nr_tried = 0;
+	size_t nr_tables = 0;
 	bool runs = true;
 	int rc = l ? 0 : -ENOMEM;
 
@@ -184,7 +187,7 @@ int hs_host_flush_base(struct hs_host_view *v, bool *flushed)
 	v->rest.nr = 0;
 	while (!rc && !*flushed && nr_tried < MAX_STRETCH && nr_tables < MAX_TABLES) {
 		rc = look_on(v, l, &nr_seen);
-		nr_tables += PER_LOOK;
+		nr_tables += l->nr;
 		if (!rc && l->any) {
 			nr_tried++;
 			rc = flush_by(v, &l->found);

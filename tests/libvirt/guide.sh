@@ -19,9 +19,12 @@ fi
 . "$here/service.sh"
 
 text=$source/docs/operators-guide.md
-unit=$build/service/daemon/hs-shared.service
+# The unit as it is for /usr: in the build folder it is as the last installation, wherever that went, has left it.
+stage=$(mktemp -d)
+unit=$stage/usr/lib/systemd/system/hs-shared.service
 knobs_before=$(knobs)
-trap service_end EXIT
+trap 'service_end; rm -rf "$stage"' EXIT
+DESTDIR=$stage cmake --install "$build" --prefix /usr >/dev/null
 
 # ---- the guide's commands
 

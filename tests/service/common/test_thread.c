@@ -52,6 +52,7 @@ START_TEST(test_service_thread_ends_first)
 	struct work *w;
 
 	(void)sem_init(&released, 0, 0);
+	atomic_store(&nr_released, 0);
 	w = start();
 	(void)sem_post(&w->go);
 	ck_assert(hs_thread_wait(&w->thread, 60));
@@ -68,6 +69,7 @@ START_TEST(test_service_thread_left_behind)
 	struct timespec until;
 
 	(void)sem_init(&released, 0, 0);
+	atomic_store(&nr_released, 0);
 	w = start();
 	ck_assert(!hs_thread_wait(&w->thread, 0));
 	hs_thread_let_go(&w->thread);
