@@ -111,8 +111,9 @@ service_set scan rest_max_s 1
 service_set policy min_cold_rounds 4
 service_set policy unshare_hot_rounds 4
 service_set merge ksmd_cpu_percent 80
-awk -v part=file -f "$here/guide_text.awk" "$text" >"$HV_DIR/prometheus.yml"
-port=$(sed -n 's/^# prometheus.yml, with tcp_port = \([0-9]*\) in \[service\]$/\1/p' "$HV_DIR/prometheus.yml")
+# The first of its files: the scrape job for the loopback port.
+awk -v part=file -f "$here/guide_text.awk" "$text" | sed '2,${/^# /,$d}' >"$HV_DIR/prometheus.yml"
+port=$(sed -n 's/.*"127\.0\.0\.1:\([0-9]*\)".*/\1/p' "$HV_DIR/prometheus.yml")
 (: <"/dev/tcp/127.0.0.1/$port") 2>/dev/null && port=$((port + 1000)) # somebody has it
 service_set service tcp_port "$port"
 service_start "$unit"
@@ -212,7 +213,7 @@ wait "$watch" || hv_fail "hs-share watch ended with status $?"
 
 # ---- monitoring
 
-guide 'curl --unix-socket /run/hs-share/control.sock http://x/metrics' 'curl=curl -sS'
+guide 'hs-share metrics'
 done_
 # What is kept is told in modes that do not share.
 for name in $(grep -oE 'hs_share_[a-z_]+' "$text" | sed 's/_total$//; s/_reason$//' | grep -v hs_share_kept_bytes | sort -u); do
@@ -220,6 +221,19 @@ for name in $(grep -oE 'hs_share_[a-z_]+' "$text" | sed 's/_total$//; s/_reason$
 done
 curl -sS "http://127.0.0.1:$port/metrics" | grep -q '^hs_share_saved_bytes [1-9]' || hv_fail "the port of prometheus.yml answers nothing"
 ! command -v promtool >/dev/null || promtool check config "$HV_DIR/prometheus.yml" >/dev/null || hv_fail "prometheus.yml is wrong"
+guide 'hs-share metrics --textfile PATH' "PATH=$HV_DIR/hs-share.prom"
+done_
+grep -q '^hs_share_saved_bytes [1-9]' "$HV_DIR/hs-share.prom" || hv_fail "the textfile has no figures"
+instead 'systemctl enable --now hs-share-textfile.timer' 'the suite package_in_box_unit does it under systemd'
+suite package_in_box_unit
+# Certificates, line by line as they stand there, for a folder of the test's own.
+certificates=$(awk -f "$here/guide_text.awk" "$text" | grep -E '^(umask 077|openssl| +openssl)')
+while read -r line; do known "$line"; done <<<"$certificates"
+hv_say "\$ $(head -1 <<<"$certificates"), and openssl as it follows"
+bash -euc "$certificates" >"$HV_DIR/openssl.log" 2>&1 || hv_fail "the certificates: $(tail -5 "$HV_DIR/openssl.log")"
+(cd /etc/hs-share/tls && openssl verify -CAfile ca.pem -purpose sslserver host1.pem && openssl verify -CAfile ca.pem -purpose sslclient prometheus.pem) >/dev/null ||
+	hv_fail "the certificates do not verify"
+suite service_tls # which serves and asks with such
 instead 'systemctl reload hs-shared' "$(sed -n 's/^ExecReload=//p' "$unit"), which the unit has for it"
 lines=$(grep -c 'configuration read again' "$SERVICE_LOG" || true)
 MAINPID=$SERVICE_PID eval "$(sed -n 's/^ExecReload=//p' "$unit")"
@@ -317,6 +331,8 @@ for g in web1 web2; do hv_verify $g; done
 
 instead 'cmake --preset release && cmake --build --preset release && cmake --install build/release --prefix /usr/local' 'the suite package_install does it, into other folders'
 suite package_install
+instead 'ctest -R package_rpm' 'a suite of the long run'
+suite package_rpm
 instead 'ctest --test-dir build/release -R package' 'suites of the same run'
 instead 'ctest --test-dir build/release -R service_busy_host -V' 'a suite of the same run'
 suite service_busy_host

@@ -10,6 +10,7 @@ KSM=/sys/kernel/mm/ksm
 knobs() { (cd $KSM && grep -H . run sleep_millisecs pages_to_scan merge_across_nodes max_page_sharing use_zero_pages smart_scan advisor_mode 2>/dev/null || true); }
 SERVICE_LOG=
 SERVICE_PID=
+SERVICE_MADE=
 
 # service_places HS_SHARED HS_SHARE HS_LAB EXAMPLE_CONF: after hv_prepare
 service_places() {
@@ -27,6 +28,10 @@ service_places() {
 	mount --bind $real/ksm.lock "$HV_DIR/run/hs-share/ksm.lock"
 	mount --rbind "$HV_DIR/run" /run
 	mount --bind "$HV_DIR/etc-all" /etc
+	# What lasts over a reboot. The folder is the machine's, and goes at the end unless it was there.
+	[ -d /var/lib/hs-share ] || SERVICE_MADE=/var/lib/hs-share
+	mkdir -p /var/lib/hs-share
+	mount -t tmpfs -o mode=0700 hs-share /var/lib/hs-share
 	SERVICE_LOG=$HV_DIR/hs-shared.log
 }
 
@@ -80,6 +85,8 @@ service_end() {
 		wait "$SERVICE_PID" || true
 	fi
 	[ "${failed:-1}" = 0 ] || [ ! -e "$SERVICE_LOG" ] || tail -30 "$SERVICE_LOG" >&2
+	umount /var/lib/hs-share 2>/dev/null || true
+	[ -z "$SERVICE_MADE" ] || rmdir "$SERVICE_MADE" || true
 	umount -R /run 2>/dev/null || true
 	umount "${HV_DIR:-/nonexistent}/run/hs-share/ksm.lock" 2>/dev/null || true
 	hv_stop
