@@ -65,8 +65,8 @@ static void make_ops(struct hs_host_view *v, struct split_batch *b, const bool *
 }
 
 /*
- * Whether another huge page than these is mapped huge: ageing flushes by one (host_age.c). Without it nothing could be
- * told of those that are split, of a guest that runs.
+ * Whether another huge page than these is mapped huge: ageing flushes by one (host_age.c). Without it nothing would be
+ * known of those that are split, of a guest that runs.
  */
 static int leaves_one(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, bool *leaves)
 {

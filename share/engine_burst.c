@@ -11,8 +11,9 @@
  * our guests alone.) A pass counts as whole when ksmd began it after the marks were made: if it was stopped in the
  * middle of one the last time, that rest counts as nothing.
  *
- * A burst may be run in pieces, so that its caller looks at guests meanwhile. Between two pieces ksmd runs on, and
- * nothing is marked or unmarked: whatever changes marks stops it first (hs_engine_halt).
+ * A burst may be run in pieces, so that its caller looks at guests meanwhile. Between two pieces ksmd stands still:
+ * nobody would see what becomes mergeable then. And nothing is marked or unmarked: whatever changes marks ends the
+ * burst first (hs_engine_halt).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -83,21 +84,40 @@ static int prepare(struct hs_share *s, struct hs_error *err)
 	return rc;
 }
 
-static int start(struct hs_engine_burst *b, struct hs_error *err)
+static struct hs_ksm_setup setup_of(const struct hs_share *s)
 {
-	struct hs_share *s = b->s;
-	struct hs_ksm_setup setup = {
+	return (struct hs_ksm_setup){
 		.sleep_ms = s->cfg.cpu_percent ? HS_ENGINE_STEER_SLEEP_MS : s->cfg.burst_sleep_ms,
 		.max_page_sharing = s->cfg.max_page_sharing,
 		.use_zero_pages = s->cfg.use_zero_pages,
+		.pages_to_scan = hs_engine_careful_pages(&s->cfg),
 		.least_pages = s->cfg.cpu_percent ? HS_ENGINE_MIN_PAGES : 0,
 		.most_pages = s->cfg.cpu_percent ? s->cfg.burst_pages : 0,
 	};
+}
+
+/* The next piece: by what is mergeable now, and steered from here on. */
+static int resume(struct hs_engine_burst *b, struct hs_error *err)
+{
+	const struct hs_ksm_setup setup = setup_of(b->s);
+	int rc = hs_engine_check_plan(b->s, err);
+
+	if (!rc)
+		rc = hs_ksm_sample(b->s->ksm, &b->steered, err);
+	b->steered_us = b->checked_us = b->clock->now_us(b->clock->ctx);
+	b->pages = setup.pages_to_scan;
+	return rc ? rc : hs_ksm_start(b->s->ksm, &setup, err);
+}
+
+static int start(struct hs_engine_burst *b, struct hs_error *err)
+{
+	struct hs_share *s = b->s;
+	const struct hs_ksm_setup setup = setup_of(s);
 
 	b->at_pass = b->steered = b->before;
 	b->passes_needed = s->at_pass_start ? 2 : 3;
 	hs_engine_watch_from_now(b);
-	b->pages = setup.pages_to_scan = hs_engine_careful_pages(&s->cfg);
+	b->pages = setup.pages_to_scan;
 	b->scans_fd = hs_hostfile_open(s->host.ksm_dir, "full_scans");
 	if (b->scans_fd < 0)
 		return hs_error_set(err, b->scans_fd, "cannot open %s/full_scans: %s", s->host.ksm_dir,
@@ -184,14 +204,20 @@ int hs_share_burst_for(struct hs_share *s, const struct hs_clock *clock, uint64_
 	int rc = 0;
 
 	memset(out, 0, sizeof(*out));
-	if (!b)
+	if (!b) {
 		rc = begin(s, clock, &b, out, err);
-	if (rc || !b)
-		return rc;
+		if (rc || !b)
+			return rc;
+	} else {
+		b->clock = clock;
+		rc = resume(b, err);
+	}
 	s->burst = b;
 	out->sharing_before = sharing(&b->before);
-	b->clock = clock;
-	rc = run(b, us, &over, err);
+	if (!rc)
+		rc = run(b, us, &over, err);
+	if (!rc && !over)
+		rc = hs_ksm_stop(s->ksm, err);
 	if (!rc && !over) {
 		out->running = true;
 		return 0;

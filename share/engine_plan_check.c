@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The invariant that ksmd runs under: what is mergeable on this host is exactly what we marked. It is asked of the
- * kernel, address space by address space (mergeable.h), before a burst, each second in it and after it, because memory
- * becomes mergeable while we look elsewhere: a VM starts, a DIMM is plugged into a guest of ours. Memory that a
+ * kernel, address space by address space (mergeable.h), before a burst, every 20 ms or so in it and after it, because
+ * memory becomes mergeable while we look elsewhere: a VM starts, a DIMM is plugged into a guest of ours. Memory that a
  * userfaultfd watches is in no plan: when ksmd replaces a page, its write protection is gone, and a background snapshot
  * would hold what was written later.
  *
