@@ -144,14 +144,6 @@ static int flush_by(struct hs_host_view *v, const struct stretch *s)
 	return rc ? rc : after.both_old && is_plain(v, s, start, end);
 }
 
-static const struct hs_region *region_of(const struct hs_view *view, hs_huge_nr huge)
-{
-	for (size_t r = 0; r < view->nr_regions; r++)
-		if (huge - view->regions[r].first_huge < view->regions[r].nr_huge)
-			return &view->regions[r];
-	return NULL;
-}
-
 /* Reads the next page tables from flush_next on. Those of whole huge pages that are split for a moment are passed over.
  */
 static int look_on(struct hs_host_view *v, struct look *l, uint32_t *nr_seen)
@@ -164,7 +156,7 @@ static int look_on(struct hs_host_view *v, struct look *l, uint32_t *nr_seen)
 		const hs_huge_nr h = v->flush_next < v->view.nr_huge ? v->flush_next : 0;
 
 		v->flush_next = h + 1;
-		if (hs_host_is_off_limits(v, h) || hs_bit_test(v->split, h) || !region_of(&v->view, h))
+		if (hs_host_is_off_limits(v, h) || hs_bit_test(v->split, h))
 			continue;
 		l->huge[nr] = h;
 		reqs[nr++] = (struct hs_walk_req){ .va = hs_view_hva(&v->view, h).v, .kind = HS_WALK_PTE_PAGE };
