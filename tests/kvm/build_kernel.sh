@@ -29,7 +29,7 @@ complete && cmp -s "$here/kernel.config" "$dir/built" && exit 0
 
 missing=()
 for p in gcc make flex bison bc libelf-dev dwarves xz-utils; do
-	dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep -q '^ii' || missing+=("$p")
+	dpkg-query -W -f '${db:Status-Abbrev}' "$p" 2>/dev/null | grep '^ii' >/dev/null || missing+=("$p")
 done
 if [ ${#missing[@]} -gt 0 ]; then
 	echo "SKIPPED kvm host $series: building it takes the packages ${missing[*]}"

@@ -91,7 +91,7 @@ says 'dry run: nothing was shared. Sharing would save [1-9]'
 holds "a dry run shares nothing" shares_nothing web1
 for c in 'hs-share run' 'hs-share record'; do
 	known "$c"
-	$c --help | grep -q -- '--share=SCOPE' || hv_fail "$c has no --share"
+	$c --help | grep -- '--share=SCOPE' >/dev/null || hv_fail "$c has no --share"
 done
 
 # ---- install
@@ -127,7 +127,7 @@ for page in 'man hs-share' 'man hs-shared' 'man hs-share.conf' 'man hs-lab'; do
 done
 for c in hs-share hs-shared hs-lab; do
 	known $c
-	$c --version | grep -q "^$c [0-9]" || hv_fail "$c does not run"
+	$c --version | grep "^$c [0-9]" >/dev/null || hv_fail "$c does not run"
 done
 
 guide 'hs-share diagnose'
@@ -143,7 +143,7 @@ for g in web1 web2; do
 	guide "hs-share opt-in $g --group web"
 	done_
 	for state in '' --inactive; do
-		hv_virsh dumpxml $state $g | grep -q '<hs:share .*group=.web' || hv_fail "$g is not opted in ${state:-live}"
+		hv_virsh dumpxml $state $g | grep '<hs:share .*group=.web' >/dev/null || hv_fail "$g is not opted in ${state:-live}"
 	done
 done
 guide 'hs-share opt-in GUEST --share SCOPE' GUEST=web2 SCOPE=guest
@@ -186,10 +186,10 @@ for g in web1 web2; do holds "$g is shared before mode save" shares_nothing $g; 
 
 guide 'hs-share mode save'
 done_
-hv_until 60 "the status says that db1's memory is mergeable" eval 'hs-share status | grep -q "^trouble .*ksmd would merge"'
+hv_until 60 "the status says that db1's memory is mergeable" eval 'hs-share status | grep "^trouble .*ksmd would merge" >/dev/null'
 guide 'hs-share status'
 says '^trouble .*ksmd would merge'
-hs-share report | grep -q '^trouble .*ksmd would merge' || hv_fail 'the report does not say why nothing is shared'
+hs-share report | grep '^trouble .*ksmd would merge' >/dev/null || hv_fail 'the report does not say why nothing is shared'
 third_untouched
 service_set merge foreign claim
 guide 'hs-share reload'
@@ -219,7 +219,7 @@ done_
 for name in $(grep -oE 'hs_share_[a-z_]+' "$text" | sed 's/_total$//; s/_reason$//' | grep -v hs_share_kept_bytes | sort -u); do
 	grep -q "^# TYPE $name" <<<"$out" || hv_fail "there is no metric $name"
 done
-curl -sS "http://127.0.0.1:$port/metrics" | grep -q '^hs_share_saved_bytes [1-9]' || hv_fail "the port of prometheus.yml answers nothing"
+curl -sS "http://127.0.0.1:$port/metrics" | grep '^hs_share_saved_bytes [1-9]' >/dev/null || hv_fail "the port of prometheus.yml answers nothing"
 ! command -v promtool >/dev/null || promtool check config "$HV_DIR/prometheus.yml" >/dev/null || hv_fail "prometheus.yml is wrong"
 guide 'hs-share metrics --textfile PATH' "PATH=$HV_DIR/hs-share.prom"
 done_
@@ -276,7 +276,7 @@ hv_until 60 "db1 shares" shares web1 db1 $want
 # That a third looks at what two share, to compare, must not cost them their sharing.
 holds "the others lost their sharing when db1 came" shares web1 web2 $want
 event 'a guest ends'
-hv_until 20 "a scan is under way" eval 'status .scan.stage | grep -qE "coarse|fine|hash"'
+hv_until 20 "a scan is under way" eval 'status .scan.stage | grep -E "coarse|fine|hash" >/dev/null'
 hv_destroy db1
 hv_until 20 "db1 is seen as not running" eval '[ "$(guest db1 .state)" = "not running" ]'
 holds "the others lost their sharing" shares web1 web2 $want
@@ -304,9 +304,9 @@ hv_until 60 "a single guest shares with nobody" eval '[ "$(common web1 web2)" = 
 hs-share opt-in web2 --group web >/dev/null
 hv_until 60 "web2 shares again" shares web1 web2 $want
 hs-share mode observe >/dev/null
-hv_until 20 "the status says what is kept" eval 'hs-share status | grep -q "^kept  "'
+hv_until 20 "the status says what is kept" eval 'hs-share status | grep "^kept  " >/dev/null'
 [ "$(status .kept.processes)" = 2 ] || hv_fail "kept: $(status .kept)"
-curl -sS --unix-socket /run/hs-share/control.sock http://x/metrics | grep -q '^hs_share_kept_bytes [1-9]' || hv_fail "no metric has what is kept"
+curl -sS --unix-socket /run/hs-share/control.sock http://x/metrics | grep '^hs_share_kept_bytes [1-9]' >/dev/null || hv_fail "no metric has what is kept"
 guide 'hs-share mode MODE --undo' MODE=observe
 done_
 for g in web1 web2; do holds "$g is not unshared by --undo" shares_nothing $g; done
