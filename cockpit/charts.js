@@ -28,6 +28,19 @@ const CHARTS = [
     },
 ];
 
+/* Of a time axis, by how far its marks are apart; a day is named where it begins. */
+function clock(u, splits, axis, space, step_s) {
+    let day = "";
+    return splits.map(at => {
+        const d = new Date(at * 1000);
+        const date = d.toLocaleDateString(undefined, { day: "numeric", month: "short" });
+        const hour = d.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", ...(step_s < 60 ? { second: "2-digit" } : {}), hour12: false });
+        const said = step_s >= 86400 ? date : date === day ? hour : `${hour}\n${date}`;
+        day = date;
+        return said;
+    });
+}
+
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 function summary(chart, data) {
@@ -91,7 +104,7 @@ export class History {
                 width: this.width(), height: HEIGHT, cursor: { y: false, drag: { x: false, y: false } }, legend: { live: true },
                 scales: { y: { range: (u, least, most) => [0, most > 0 ? most * 1.08 : 1] } },
                 axes: [
-                    { stroke: colour("--text"), grid, ticks: grid, font },
+                    { stroke: colour("--text"), grid, ticks: grid, font, values: clock, space: 70 },
                     { stroke: colour("--text"), grid, ticks: grid, font, size: 72, incrs: chart.incrs, space: 40,
                       values: (u, splits) => splits.map(v => chart.unit(v)) },
                 ],

@@ -3,7 +3,7 @@
  * Dialogs that say what a change will do before it is made. The browser's own <dialog> keeps the focus inside, makes the rest
  * inert, ends with Escape, and gives the focus back.
  */
-import { el, fresh_id, text } from "./dom.js";
+import { el, fresh_id, prose } from "./dom.js";
 import * as model from "./model.js";
 import { bytes } from "./format.js";
 
@@ -146,7 +146,7 @@ export function look() {
 const WORDS = { danger: "Trouble", warning: "Warning", info: "Note", good: "Done" };
 export function notice({ kind, title, text: what }, ...more) {
     const body = el("span.notice-text");
-    text(body, what || "");
+    prose(body, what || "");
     return el(`div.notice.${kind}`, null, el("span.notice-word", null, WORDS[kind]),
               el("div", null, el("strong", null, title), what ? el("br") : null, body, ...more));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Elements made and kept up to date. What the service sends is only ever text here: no markup is made of it. A text is
- * written only where it changed, so that a screen reader is told of changes alone and what is selected stays so.
+ * written only where it changed, so that a screen reader announces changes alone, and what is selected stays so.
  */
 
 /* el("button.primary", { type: "button", onclick: f }, "text", child, ...) */
@@ -25,6 +25,14 @@ export function el(name, props, ...children) {
 export function text(e, value) {
     if (e.textContent !== value)
         e.textContent = value;
+}
+
+/* A text of the service, in which `commands` stand between backquotes. */
+export function prose(e, value) {
+    if (e.dataset.prose === value)
+        return;
+    e.dataset.prose = value;
+    e.replaceChildren(...value.split("`").map((part, i) => i % 2 ? el("code", null, part) : part));
 }
 
 export function attribute(e, name, value) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of guests, each with its state, the reason and the way out; and what is known of one that is opened. */
-import { attribute, el, fresh_id, keyed, terms, text } from "./dom.js";
+import { attribute, el, fresh_id, keyed, prose, terms, text } from "./dom.js";
 import { bytes, count, range, several } from "./format.js";
 import { heat_element } from "./heat.js";
 import * as model from "./model.js";
@@ -151,7 +151,8 @@ export class Guests {
         const name = el("button.link", { type: "button", id: name_id, "aria-expanded": "false", "aria-controls": detail_id, onclick: () => toggle() });
         const sub = el("span.small");
         const state = cell("State");
-        const why = cell("Why, and the way out");
+        const words = el("span");
+        const why = cell("Why, and the way out", words);
         const group = cell("Group");
         const saved = cell("Saved");
         const could = cell("Could be saved");
@@ -191,7 +192,7 @@ export class Guests {
                     state.dataset.state = g.state;
                     state.replaceChildren(chip(g.state));
                 }
-                text(why, g.reason === "none" ? "Nothing stands in the way." : g.reason_text || g.reason);
+                prose(words, g.reason === "none" ? "Nothing stands in the way." : g.reason_text || g.reason);
                 attribute(why, "data-reason", g.reason);
                 text(group, g.opted_in ? g.group : "\u2013");
                 text(saved, g.saved_bytes ? `${bytes(g.saved_bytes)}, net ${bytes(g.net_saved_bytes)}` : "\u2013");
@@ -200,6 +201,8 @@ export class Guests {
                 text(opt_in, g.opted_in ? "Change\u2026" : "Opt in\u2026");
                 attribute(opt_in, "aria-label", g.opted_in ? `Change what ${g.id} may share` : `Opt in ${g.id}`);
                 attribute(opt_out, "aria-label", `Opt out ${g.id}`);
+                if (!g.opted_in && opt_out === document.activeElement)
+                    opt_in.focus({ preventScroll: true });
                 opt_out.hidden = !g.opted_in;
             },
         };

@@ -4,7 +4,7 @@
 import { Api } from "./api.js";
 import { History } from "./charts.js";
 import * as dialogs from "./dialogs.js";
-import { el, text } from "./dom.js";
+import { el, prose, text } from "./dom.js";
 import { time } from "./format.js";
 import { Guests } from "./guests.js";
 import * as model from "./model.js";
@@ -87,11 +87,17 @@ $("history-table-toggle").addEventListener("click", event => history.toggle_tabl
 
 /* ---- diagnose */
 
+function sentence(tag, value) {
+    const e = el(tag);
+    prose(e, value);
+    return e;
+}
+
 function finding(f) {
     const level = model.LEVELS[f.level] || { sign: "?", kind: "plain", word: f.level };
     return el("li", { "data-level": f.level },
               el(`span.chip.${level.kind}`, null, el("span", { "aria-hidden": "true" }, level.sign), ` ${level.word}`),
-              el("div", null, el("strong", null, f.name), ` ${f.text}`, f.advice ? el("p.advice", null, `The way out: ${f.advice}`) : null));
+              el("div", null, el("strong", null, f.name), " ", sentence("span", f.text), f.advice ? sentence("p.advice", `The way out: ${f.advice}`) : null));
 }
 
 function found(d) {
@@ -157,12 +163,18 @@ function show_status() {
 
 let said = "";
 function set_connected(is, why) {
+    const changed = connected !== is;
     connected = is;
     $("content").classList.toggle("stale", !is);
     if (is)
         $("content").hidden = false;
     for (const id of ["set-mode", "opt-in-process", "diagnose"])
         $(id).disabled = !is;
+    if (changed) {
+        for (const button of $("content").querySelectorAll(".row-actions button, .card button"))
+            button.disabled = !is;
+        look_state = ""; /* which has a say in this, too */
+    }
     const now = why ? why.key + why.text : "";
     if (now === said)
         return;

@@ -44,7 +44,7 @@ export function notices(status) {
     for (const c of down)
         out.push({ kind: "warning", title: `libvirt is not connected: ${c.uri}`, text: c.text });
     if (status.overcommit?.limit_reached) {
-        out.push({ kind: "warning", title: "A limit of what is owed is reached",
+        out.push({ kind: "warning", title: "A limit of the overcommit is reached",
                    text: "Nothing further is shared of some guest, since ending all sharing at once would take more memory than is allowed. What is shared stays." });
     }
     if (!status.ksm_taken && status.kept?.bytes > 0) {
@@ -117,6 +117,8 @@ export function decisions(report) {
 
 /* Answers to a request for a change: { kind, title, text }. */
 export function outcome(answer, what) {
+    if (["not-found", "access-denied", "authentication-failed", "not-authorized"].includes(answer.problem))
+        return { kind: "danger", title: `${what}: not done`, text: "The service cannot be asked, so nothing was changed." };
     if (answer.problem)
         return { kind: "danger", title: `${what}: not known whether it is done`, text: `The service gave no answer: ${answer.message}` };
     if (answer.status === 202)
@@ -154,7 +156,7 @@ export function unreachable(answer, socket, had) {
 
 /* What a mode does, said before it is set: a list of sentences. `sharing` is keep, undo or "". */
 export function mode_effect(mode, sharing, status) {
-    const owed = status.overcommit.bytes || status.kept?.bytes || 0;
+    const taken = status.overcommit.bytes || status.kept?.bytes || 0;
     const available = status.memory.available_bytes;
     const out = [];
     const undone = sharing === "undo" || (mode === "off" && sharing === "");
@@ -179,13 +181,13 @@ export function mode_effect(mode, sharing, status) {
     }
     if (mode === "off" && sharing === "")
         out.push("What becomes of what is shared is as configured (on_off); without that setting it is undone.");
-    if (undone && owed > 0) {
-        out.push(`${sharing === "" ? "Undoing it" : "What is shared is undone. That"} takes ${bytes(owed)} of memory; ${bytes(available)} ` +
-                 `${available >= owed ? "are available." : "are available, which is not enough: what finds no room stays shared and is tried again."}`);
-    } else if (sharing === "keep" && owed > 0) {
-        out.push(`${bytes(owed)} stay shared${mode === "save" || mode === "auto" ? "." : ", and no mode follows that."}`);
-    } else if (mode === "observe" && sharing === "" && owed > 0) {
-        out.push(`What is shared, ${bytes(owed)}, stays shared.`);
+    if (undone && taken > 0) {
+        out.push(`${sharing === "" ? "Undoing it" : "What is shared is undone. That"} takes ${bytes(taken)} of memory; ${bytes(available)} ` +
+                 `${available >= taken ? "are available." : "are available, which is not enough: what finds no room stays shared and is tried again."}`);
+    } else if (sharing === "keep" && taken > 0) {
+        out.push(`${bytes(taken)} stay shared${mode === "save" || mode === "auto" ? "." : ", and no mode follows that."}`);
+    } else if (mode === "observe" && sharing === "" && taken > 0) {
+        out.push(`What is shared, ${bytes(taken)}, stays shared.`);
     }
     return out;
 }
@@ -205,10 +207,10 @@ export function opt_in_effect(guest, status) {
 }
 
 export function opt_out_effect(guest, status) {
-    const owed = guest.shared_pages * 4096 + guest.zero_pages * 4096;
+    const taken = guest.shared_pages * 4096 + guest.zero_pages * 4096;
     const out = [`${guest.id} shares no more, and is not looked at any more.`];
-    if (owed > 0 && status.ksm_taken) {
-        out.push(`What is shared of it is undone in steps, which takes up to ${bytes(owed)} of memory; ` +
+    if (taken > 0 && status.ksm_taken) {
+        out.push(`What is shared of it is undone in steps, which takes up to ${bytes(taken)} of memory; ` +
                  `${bytes(status.memory.available_bytes)} are available.`);
     }
     if (guest.rule)
@@ -216,15 +218,16 @@ export function opt_out_effect(guest, status) {
     return out;
 }
 
-export function owed(status) {
-    const bytes_owed = status.ksm_taken ? status.overcommit.bytes : status.kept?.bytes || 0;
+/* What it would take to end all sharing at once. */
+export function overcommit(status) {
+    const taken = status.ksm_taken ? status.overcommit.bytes : status.kept?.bytes || 0;
     return {
-        bytes: bytes_owed,
+        bytes: taken,
         available: status.memory.available_bytes,
         total: status.memory.total_bytes,
         max: status.overcommit.max_bytes,
-        fits: bytes_owed <= status.memory.available_bytes,
-        text: bytes_owed === 0 ? "Nothing is owed." : `${percent(bytes_owed, status.memory.available_bytes)} of what is available`,
+        fits: taken <= status.memory.available_bytes,
+        text: taken === 0 ? "Nothing is shared." : `${percent(taken, status.memory.available_bytes)} of what is available`,
     };
 }
 

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cards at the top: saved, could be saved, owed, hot huge pages, and what the service is busy with. */
+/* The cards at the top: saved, could be saved, overcommit, hot huge pages, and what the service is busy with. */
 import { el, fresh_id, terms, text } from "./dom.js";
 import { bytes, count, duration, percent, range } from "./format.js";
 import * as model from "./model.js";
 
 function card(title, ...body) {
+    return card_of("article.card", title, ...body);
+}
+
+function card_of(name, title, ...body) {
     const id = fresh_id("card");
-    return el("article.card", { "aria-labelledby": id }, el("h2", { id }, title), ...body);
+    return el(name, { "aria-labelledby": id }, el("h2", { id }, title), ...body);
 }
 
 /* A bar of a whole, with what it shows as its text: the value is never in the colour alone. */
@@ -35,10 +39,10 @@ export class Overview {
         this.parts = el("tbody");
         this.look_button = el("button.button", { type: "button", onclick: on_look }, "Look into hot huge pages\u2026");
         this.look_state = el("p.small", { role: "status" });
-        this.owed = el("p.figure", { "data-figure": "owed" });
-        this.owed_meter = meter("Owed of what is available");
-        this.owed_more = el("p.small");
-        this.owed_list = el("dl.terms");
+        this.overcommit = el("p.figure", { "data-figure": "overcommit" });
+        this.overcommit_meter = meter("Overcommit, of what is available");
+        this.overcommit_more = el("p.small");
+        this.overcommit_list = el("dl.terms");
         this.whole = el("p.figure", { "data-figure": "whole" });
         this.whole_meter = meter("Hot huge pages still whole");
         this.whole_more = el("p.small");
@@ -51,14 +55,14 @@ export class Overview {
                     el("caption.for-readers", null, "What could be saved, by where it is found"),
                     el("thead", null, el("tr", null, el("th", { scope: "col" }, "Found"), el("th", { scope: "col" }, "Saves"))), this.parts),
                  this.look_button, this.look_state),
-            card("Owed", this.owed, this.owed_meter.element, this.owed_more, this.owed_list),
+            card("Overcommit", this.overcommit, this.overcommit_meter.element, this.overcommit_more, this.overcommit_list),
             card("Hot huge pages still whole", this.whole, this.whole_meter.element, this.whole_more, this.whole_list),
-            card("The service", this.busy_list));
+            card_of("article.card.across", "The service", this.busy_list));
     }
 
     status(s) {
         const unknown = model.saving_unknown(s);
-        const owed = model.owed(s);
+        const overcommit = model.overcommit(s);
         const l = s.totals?.ledger;
 
         text(this.net, unknown ? "Nothing" : bytes(s.saving.net_saved_bytes));
@@ -73,12 +77,12 @@ export class Overview {
             ? "from what was looked at, to what hot huge pages promise"
             : "by what was looked at; hot huge pages promise no more");
 
-        text(this.owed, bytes(owed.bytes));
-        this.owed_meter.set(owed.bytes, owed.available, owed.fits ? "good" : "danger", `${bytes(owed.bytes)} of ${bytes(owed.available)} available`);
-        text(this.owed_more, owed.fits ? `to end all sharing at once. ${owed.text}` : "to end all sharing at once: more than is available");
-        terms(this.owed_list, [
-            ["Available", `${bytes(owed.available)} of ${bytes(owed.total)}`],
-            ["May be owed", owed.max ? bytes(owed.max) : "no limit"],
+        text(this.overcommit, bytes(overcommit.bytes));
+        this.overcommit_meter.set(overcommit.bytes, overcommit.available, overcommit.fits ? "good" : "danger", `${bytes(overcommit.bytes)} of ${bytes(overcommit.available)} available`);
+        text(this.overcommit_more, overcommit.fits ? `to end all sharing at once. ${overcommit.text}` : "to end all sharing at once: more than is available");
+        terms(this.overcommit_list, [
+            ["Available", `${bytes(overcommit.available)} of ${bytes(overcommit.total)}`],
+            ["Limit", overcommit.max ? bytes(overcommit.max) : "no limit"],
             ["Waiting for memory", s.memory.psi_some_avg10 < 0 ? "the kernel does not say" : `${s.memory.psi_some_avg10.toFixed(1)} % of 10 s`],
         ]);
         terms(this.busy_list, [

@@ -70,7 +70,7 @@ const scenes = {
         ok("what the guests do not have is none", (await p.text("[data-part=within] td")).startsWith("0"));
         ok("nothing is saved in this mode, and it says why", (await p.text("#overview")).includes("Nothing is shared in mode observe"));
         await until("hot huge pages still whole", async () => /^\d+ of \d+$/.test(await p.text("[data-figure=whole]")));
-        ok("nothing is owed", (await p.text("[data-figure=owed]")) === "0 bytes");
+        ok("there is no overcommit", (await p.text("[data-figure=overcommit]")) === "0 bytes");
 
         await p.page.click(`${p.row(`pid-${one}`)} .link`);
         await until("the picture of heat and skew", async () => await p.count(".matrix tbody tr") === 4);
@@ -104,7 +104,7 @@ const scenes = {
         ok("or none, and says so", await p.page.isVisible("text=No guest fits the filter"));
         await p.page.fill("#filter", "");
 
-        /* What the service refuses is told in its words. */
+        /* What the service refuses is shown in its words. */
         await p.page.click("#opt-in-process");
         await p.page.fill(PID, "999999999");
         await p.page.click("dialog button[type=submit]");
@@ -173,33 +173,32 @@ const scenes = {
     },
 
     /* By axe, in both themes, wide and on a phone; and without a scroll bar sideways. */
-    async accessible([one]) {
-        for (const [name, options] of [["light", WIDE], ["dark", { ...WIDE, dark: true }], ["phone", PHONE], ["phone-dark", { ...PHONE, dark: true }],
-                                       ["shell-dark", { ...WIDE, style: "dark" }]]) {
-            const p = await Page.open(options);
-            await p.ready();
-            await until("a guest is listed", async () => await p.count(p.row(`pid-${one}`)) === 1);
-            await p.page.click(`${p.row(`pid-${one}`)} .link`);
-            await until("it is opened", async () => await p.count(".matrix") === 1);
-            await until("charts are drawn", async () => await p.count("#charts canvas") === 3);
-            const dark = await p.page.evaluate(() => document.documentElement.classList.contains("pf-v5-theme-dark"));
-            ok(`${name}: the theme`, dark === (options.dark || options.style === "dark"));
-            await p.page.evaluate(() => document.activeElement.blur());
-            await p.page.mouse.move(0, 0);
-            await axe(p, name);
-            ok(`${name}: no scrolling sideways`, await p.width_needed() <= options.width, `${await p.width_needed()} > ${options.width}`);
-            await p.picture(`observe-${name}`);
-            await p.page.click("#diagnose");
-            await until("findings", async () => await p.count(".findings li[data-level]") > 5);
-            await axe(p, `${name}, diagnose`);
-            ok(`${name}: nor with findings`, await p.width_needed() <= options.width);
-            await p.picture(`diagnose-${name}`, false);
-            await p.page.click("#set-mode");
-            await axe(p, `${name}, dialog`);
-            await p.picture(`mode-${name}`, false);
-            await p.page.keyboard.press("Escape");
-            await p.close();
-        }
+    async accessible([name, one]) {
+        const options = { light: WIDE, dark: { ...WIDE, dark: true }, phone: PHONE, "phone-dark": { ...PHONE, dark: true },
+                          "shell-dark": { ...WIDE, style: "dark" } }[name];
+        const p = await Page.open(options);
+        await p.ready();
+        await until("a guest is listed", async () => await p.count(p.row(`pid-${one}`)) === 1);
+        await p.page.click(`${p.row(`pid-${one}`)} .link`);
+        await until("it is opened", async () => await p.count(".matrix") === 1);
+        await until("charts are drawn", async () => await p.count("#charts canvas") === 3);
+        const dark = await p.page.evaluate(() => document.documentElement.classList.contains("pf-v5-theme-dark"));
+        ok(`${name}: the theme`, dark === name.includes("dark"));
+        await p.page.evaluate(() => document.activeElement.blur());
+        await p.page.mouse.move(0, 0);
+        await axe(p, name);
+        ok(`${name}: no scrolling sideways`, await p.width_needed() <= options.width, `${await p.width_needed()} > ${options.width}`);
+        await p.picture(`observe-${name}`);
+        await p.page.click("#diagnose");
+        await until("findings", async () => await p.count(".findings li[data-level]") > 5);
+        await axe(p, `${name}, diagnose`);
+        ok(`${name}: nor with findings`, await p.width_needed() <= options.width);
+        await p.picture(`diagnose-${name}`, false);
+        await p.page.click("#set-mode");
+        await axe(p, `${name}, dialog`);
+        await p.picture(`mode-${name}`, false);
+        await p.page.keyboard.press("Escape");
+        await p.close();
     },
 
     /* The service goes away while the page is open, and comes again: page.sh does so when it finds the files. */
@@ -211,10 +210,12 @@ const scenes = {
         await until("it says that the service has stopped", async () => (await p.text("#connection")).includes("The service has stopped"), 120000);
         ok("and as of when the figures are", (await p.text("#connection")).includes("What is shown below is as of"));
         ok("nothing can be changed", await p.page.isDisabled("#set-mode"));
+        ok("nor of a guest", await p.page.isDisabled(".row-actions button >> nth=0"));
         ok("the figures stay", await p.page.isVisible("#overview"));
         await p.picture("away");
         writeFileSync(`${folder}/seen-stopped`, "");
         await until("it finds the service again by itself", async () => (await p.text("#connection")) === "" && await p.page.isEnabled("#set-mode"), 120000);
+        ok("guests can be changed again", await p.page.isEnabled(".row-actions button >> nth=0"));
         ok("it was stopped meanwhile", existsSync(`${folder}/was-stopped`));
         await p.close(true);
     },
@@ -240,7 +241,7 @@ const scenes = {
         ok("what saving does is said first", /saves [1-9].*MiB/.test(said) && said.includes("KSM"), said);
         await until("both share", async () => await p.count("td[data-label=State] .chip:has-text('sharing')") === 2, 120000);
         await until("the saving rises", async () => /^[1-9].*MiB$/.test(await p.text("[data-figure=net]")), 120000);
-        await until("it is owed", async () => /^[1-9].*MiB$/.test(await p.text("[data-figure=owed]")));
+        await until("it is overcommit", async () => /^[1-9].*MiB$/.test(await p.text("[data-figure=overcommit]")));
         await until("each guest's saving is shown", async () => /MiB, net/.test(await p.text(`${p.row(`pid-${one}`)} td[data-label=Saved]`)));
         await p.page.click(`${p.row(`pid-${one}`)} .link`);
         await until("the picture", async () => await p.count(".matrix tbody tr") === 4);
@@ -267,7 +268,7 @@ const scenes = {
         ok("what switching off does is said first", off.includes("undone"), off);
         await until("it is done", async () => (await p.text("#outcomes")).includes("Mode off: done"), 120000);
         await until("nothing is saved any more", async () => (await p.text("[data-figure=net]")) === "Nothing");
-        await until("nothing is owed any more", async () => (await p.text("[data-figure=owed]")) === "0 bytes", 120000);
+        await until("there is no overcommit any more", async () => (await p.text("[data-figure=overcommit]")) === "0 bytes", 120000);
         ok("no trouble is left", await p.text("#notices") === "", await p.text("#notices"));
         await p.close();
     },

@@ -49,7 +49,7 @@ chmod -R a+rX "$dir"
 
 # drive SCENE ARGUMENT...: one scene of page.mjs, which counts checks of its own
 scene() { (cd "$build" && XDG_DATA_HOME=$dir/data HOME=$dir/home PICTURES=$pictures timeout 300 node page.mjs "$@"); }
-drive() { ok "the page: $1" "scene $*"; }
+drive() { ok "the page: $*" "scene $*"; }
 
 for i in 1 2; do start_guest $i 48; done
 for i in 1 2; do ok "guest $i is up" "guest_is_up $i 48"; done
@@ -59,7 +59,7 @@ observe)
 	ok 'the daemon runs' start_daemon
 	drive tour "${pids[1]}" "${pids[2]}"
 	drive keyboard "${pids[1]}"
-	drive accessible "${pids[1]}"
+	for look in light dark phone phone-dark shell-dark; do drive accessible $look "${pids[1]}"; done
 	# It goes away under the page's eyes, and comes again.
 	scene away "$dir" &
 	away=$!

@@ -83,6 +83,7 @@ function words() {
     assert.equal(model.outcome({ status: 409, problem: null, message: "ask later" }, "Diagnose").kind, "warning");
     assert.match(model.outcome({ status: 507, problem: null, message: "no room" }, "Mode off").title, /refused/);
     assert.match(model.outcome({ status: 0, problem: "terminated", message: "gone" }, "Mode off").title, /not known whether/);
+    assert.match(model.outcome({ status: 0, problem: "not-found", message: "" }, "Mode off").title, /not done/);
     for (const problem of ["access-denied", "not-found", "terminated", "timeout", null])
         assert.ok(model.unreachable({ problem, message: "why" }, "/run/s", true).title);
 
