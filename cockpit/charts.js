@@ -43,6 +43,12 @@ function clock(u, splits, axis, space, step_s) {
 
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+/* While nothing is pointed at, the legend has the latest values. */
+function show_last(u) {
+    if (u.cursor.idx === null || u.cursor.idx === undefined)
+        u.setLegend({ idx: u.data[0].length - 1 }, false);
+}
+
 function summary(chart, data) {
     return chart.series.map(s => {
         const values = data[s.key].filter(v => v !== null);
@@ -79,6 +85,7 @@ export class History {
                 this.make();
             for (const c of this.charts) {
                 c.plot.setData([at, ...c.chart.series.map(s => this.data[s.key])]);
+                show_last(c.plot);
                 text(c.caption, `${c.chart.title}. ${summary(c.chart, this.data)}.`);
             }
         }
@@ -102,6 +109,7 @@ export class History {
             this.place.append(figure);
             const plot = new uPlot({
                 width: this.width(), height: HEIGHT, cursor: { y: false, drag: { x: false, y: false } }, legend: { live: true },
+                hooks: { setCursor: [u => show_last(u)] },
                 scales: { y: { range: (u, least, most) => [0, most > 0 ? most * 1.08 : 1] } },
                 axes: [
                     { stroke: colour("--text"), grid, ticks: grid, font, values: clock, space: 70 },

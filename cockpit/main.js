@@ -5,7 +5,7 @@ import { Api } from "./api.js";
 import { History } from "./charts.js";
 import * as dialogs from "./dialogs.js";
 import { el, prose, text } from "./dom.js";
-import { time } from "./format.js";
+import { several, time } from "./format.js";
 import { Guests } from "./guests.js";
 import * as model from "./model.js";
 import { Overview } from "./overview.js";
@@ -120,8 +120,8 @@ $("diagnose").addEventListener("click", async () => {
     const order = ["obstacle", "warning", "note", "ok"];
     const sorted = [...d.findings].sort((a, b) => order.indexOf(a.level) - order.indexOf(b.level));
     body.replaceChildren(
-        el("p", null, d.obstacles ? `${d.obstacles} of these keep memory from being shared.` : "Nothing stands in the way.",
-           d.warnings ? ` ${d.warnings} should be looked at.` : ""),
+        el("p", null, d.obstacles ? `${several(d.obstacles, "obstacle")} to sharing memory.` : "Nothing stands in the way.",
+           d.warnings ? ` ${several(d.warnings, "warning")} should be looked at.` : ""),
         el("ul.findings", null, ...sorted.map(finding)),
         ...(d.discovery ? [
             el("h3", null, "Guests by rules"),
