@@ -110,7 +110,7 @@ export class History {
             const plot = new uPlot({
                 width: this.width(), height: HEIGHT, cursor: { y: false, drag: { x: false, y: false } }, legend: { live: true },
                 hooks: { setCursor: [u => show_last(u)] },
-                scales: { y: { range: (u, least, most) => [0, most > 0 ? most * 1.08 : 1] } },
+                scales: { y: { range: (u, least, most) => [Math.min(0, least * 1.08), most > 0 ? most * 1.08 : 1] } },
                 axes: [
                     { stroke: colour("--text"), grid, ticks: grid, font, values: clock, space: 70 },
                     { stroke: colour("--text"), grid, ticks: grid, font, size: 72, incrs: chart.incrs, space: 40,

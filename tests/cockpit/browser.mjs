@@ -54,9 +54,11 @@ export class Page {
     static async open({ dark = false, width = 1280, height = 900, style, as = [] } = {}) {
         const it = new Page();
         const port = await free_port();
-        const [program, ...args] = [...as, COCKPIT_WS, "--no-tls", "--address", "127.0.0.1", "--port", String(port), "--local-session", BRIDGE];
+        /* With processes of its own, which end with it: those that the bridge starts, too. */
+        const args = ["--pid", "--fork", "--kill-child", "--mount-proc", ...as, COCKPIT_WS,
+                      "--no-tls", "--address", "127.0.0.1", "--port", String(port), "--local-session", BRIDGE];
         const url = `http://127.0.0.1:${port}`;
-        it.web = spawn(program, args, { env: { ...process.env, LC_ALL: "C.UTF-8" }, stdio: "ignore" });
+        it.web = spawn("unshare", args, { env: { ...process.env, LC_ALL: "C.UTF-8" }, stdio: "ignore" });
         await until("cockpit-ws answers", async () => (await fetch(`${url}/`)).status < 500);
         it.browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-dev-shm-usage"], timeout: LONG });
         it.context = await it.browser.newContext({ viewport: { width, height }, colorScheme: dark ? "dark" : "light", locale: "en-GB", deviceScaleFactor: 1 });
@@ -90,7 +92,7 @@ export class Page {
         if (!expect_errors)
             ok("nothing is said in the browser's console", this.errors.length === 0, this.errors.join("\n"));
         await this.browser.close();
-        this.web.kill("SIGTERM");
+        this.web.kill("SIGKILL");
     }
 }
 

@@ -71,8 +71,10 @@ observe)
 	drive denied
 	;;
 save)
+	knobs_before=$(knobs)
 	ok 'the daemon runs' start_daemon
 	drive save "${pids[1]}" "${pids[2]}"
+	ok 'KSM is given back' '[ "$(knobs)" = "$knobs_before" ] || { diff <(echo "$knobs_before") <(knobs); false; }'
 	for i in 1 2; do
 		ok "nothing of guest $i is shared" "[ \"\$(ksm_pages ${pids[$i]})\" = 0 ] && [ \"\$(mergeable ${pids[$i]})\" = 0 ]"
 		ok "guest $i is unharmed" "verify_guest $i"
