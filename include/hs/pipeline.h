@@ -150,6 +150,8 @@ HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 /* Gives the engine (or the table that it was given) back: what is shared stays, KSM's knobs are as they were. Between
  * cycles only. */
 void hs_pipeline_disengage(struct hs_pipeline *p);
+/* Between cycles: whether what is decided can be merged now. As hs_share_ready; 0 where it cannot be said. */
+HS_MUST_USE int hs_pipeline_ready(struct hs_pipeline *p, struct hs_error *err);
 bool hs_pipeline_engaged(const struct hs_pipeline *p); /* what is decided is merged, by whichever table */
 /* In a cycle, from its progress: ksmd is at work while guests are looked at, and has to be looked after in time. */
 bool hs_pipeline_ksmd_runs(const struct hs_pipeline *p);

@@ -185,7 +185,8 @@ for g in web1 web2; do holds "$g is shared before mode save" shares_nothing $g; 
 # ---- sharing
 
 guide 'hs-share mode save'
-done_
+[ "$rc" = 4 ] || hv_fail "mode save beside db1's mergeable memory: status $rc: $out"
+says 'mode save is set, but nothing is shared yet.*ksmd would merge'
 hv_until 60 "the status says that db1's memory is mergeable" eval 'hs-share status | grep "^trouble .*ksmd would merge" >/dev/null'
 guide 'hs-share status'
 says '^trouble .*ksmd would merge'
