@@ -32,7 +32,7 @@ static struct {
 	_Atomic unsigned int resume_ms; /* what it takes a cycle to go on to its sleep; 0: it ends at once */
 	_Atomic uint64_t resumed_us;    /* what that took, of cycles that were interrupted then */
 	const struct hs_clock *clock;
-	_Atomic int engage_rc;
+	_Atomic int engage_rc, ready_rc;
 	pid_t pids[MAX_PIDS];
 	size_t nr;
 	hs_pipeline_progress *progress;
@@ -156,6 +156,12 @@ int hs_pipeline_engage(struct hs_pipeline *pipeline, struct hs_error *err)
 	p.nr_engaged += !p.engaged;
 	p.engaged = true;
 	return 0;
+}
+
+int hs_pipeline_ready(struct hs_pipeline *pipeline, struct hs_error *err)
+{
+	(void)pipeline;
+	return p.ready_rc ? hs_error_set(err, p.ready_rc, "somebody's memory is mergeable") : 0;
 }
 
 void hs_pipeline_disengage(struct hs_pipeline *pipeline)
@@ -571,6 +577,16 @@ START_TEST(test_service_scan_thread_save_waits_for_the_engine)
 	ck_assert_ptr_nonnull(strstr(done.text, "somebody else drives KSM"));
 	ck_assert(!p.engaged);
 	p.engage_rc = 0;
+	p.ready_rc = -EBUSY; /* foreign mergeable memory: it saves as soon as that is gone */
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
+	ck_assert_int_eq(done.rc, HS_DONE_UNDER_WAY);
+	ck_assert_ptr_nonnull(strstr(done.text, "somebody's memory is mergeable"));
+	ck_assert(p.engaged);
+	p.ready_rc = -EPERM; /* not known: the first burst says it */
+	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
+	ck_assert_int_eq(done.rc, 0);
+	ck_assert_str_eq(done.text, "");
+	p.ready_rc = 0;
 	do_job((struct hs_job){ .kind = HS_JOB_MODE, .effective = HS_MODE_SAVE });
 	ck_assert_int_eq(done.rc, 0);
 	ck_assert(p.engaged);
