@@ -5,6 +5,9 @@
 # broken in the middle of a burst must not leave ksmd running for those after it.
 #
 # usage: ksm.sh COMMAND [ARGUMENT...]     the exit status is the command's, or 1 where it left something changed or running
+#        ksm.sh --read-only COMMAND [ARGUMENT...]
+#                                         for a suite that changes no setting: it runs beside those that do, in a mount namespace
+#                                         where the settings cannot be written. 1 where it left something running
 #        . ksm.sh                         for settings, settings_differ and settings_restore alone
 #
 # A guard beside it, which is neither in its session nor its child, does the same where this script itself is killed.
@@ -60,11 +63,20 @@ if [ "${1-}" = --guard ]; then # FIFO SETTINGS
 	read -r leader
 	[ -z "$leader" ] || ! read -r _ || exit 0 # all is well: it says so
 	end_session 0 30 "${leader:-none}"
-	settings_restore "$3"
+	[ -z "$3" ] || settings_restore "$3"
 	exit
 fi
 
 set -u
+if [ "$1" = --read-only ]; then
+	shift
+	[ -n "${HS_KSM_READ_ONLY-}" ] || HS_KSM_READ_ONLY=yes exec unshare --mount --propagation slave "$0" --read-only "$@"
+	# What others change meanwhile is not this suite's: nothing is compared, and nothing is put back.
+	settings() { echo; }
+	for place in /sys/kernel/mm/ksm /sys/kernel/mm/transparent_hugepage; do
+		[ ! -d $place ] || { mount --bind $place $place && mount -o remount,bind,ro $place; } || exit 1
+	done
+fi
 name=$(basename "$1")
 before=$(settings)
 place=$(mktemp -d)

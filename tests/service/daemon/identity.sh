@@ -5,6 +5,7 @@
 # usage: identity.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 uuid=6695eb01-f6a4-8304-79aa-97f2502e1930 odd=11111111-2222-3333-4444-555555555555
 

@@ -5,6 +5,7 @@
 # usage: remember.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 
 stored=$dir/state/mode.json

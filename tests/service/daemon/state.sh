@@ -6,6 +6,7 @@
 # usage: state.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 
 sleep 1000 &
