@@ -62,6 +62,6 @@ check 'killed with all its processes, its guard cleans up' "until_true '$as_befo
 began "trap '' TERM; $change"
 kill -KILL "$(cat "$dir/pid")"
 wait $pid
-check 'the suite alone killed: cleaned up, and told' "[ $? = 1 ] && $as_before && grep -q 'FAILED: bash left' '$dir/out'"
+check 'the suite alone killed: cleaned up, and reported' "[ $? = 1 ] && $as_before && grep -q 'FAILED: bash left' '$dir/out'"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -41,7 +41,7 @@ ok 'another boot does not, and the record goes' '[ "$(hs guests --json | jq ".gu
 stop_daemon
 echo '{"pid": ' >"$stored"
 start_daemon
-ok 'a torn record is told' 'grep -q "opt-in-$p cannot be read" "$dir/log" && [ ! -e "$stored" ]'
+ok 'a torn record is logged' 'grep -q "opt-in-$p cannot be read" "$dir/log" && [ ! -e "$stored" ]'
 stop_daemon
 
 # ---- as an earlier version had it
