@@ -9,6 +9,7 @@
 #                                         for a suite that changes no setting: it runs beside those that do, in a mount namespace
 #                                         where the settings cannot be written. 1 where it left something running
 #        . ksm.sh                         for settings, settings_differ and settings_restore alone
+# HS_KSM_GRACE: seconds that what was left running has between SIGTERM and SIGKILL (10).
 #
 # A guard beside it, which is neither in its session nor its child, does the same where this script itself is killed.
 
@@ -103,7 +104,7 @@ done
 
 trap '' INT TERM HUP
 # Interrupted it has the time that undoing takes.
-left=$(end_session $((${interrupted:+58} + 2)) 10 "$leader")
+left=$(end_session $((${interrupted:+58} + 2)) "${HS_KSM_GRACE:-10}" "$leader")
 [ -z "$left" ] || printf 'FAILED: %s left processes, which were ended now:\n%s\n' "$name" "$left"
 changed=$(settings_differ "$before")
 if [ -n "$changed" ]; then

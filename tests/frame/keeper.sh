@@ -59,6 +59,7 @@ began "$change"
 kill -KILL $pid $(session "$(cat "$dir/pid")")
 wait $pid 2>/dev/null
 check 'killed with all its processes, its guard cleans up' "until_true '$as_before'"
+export HS_KSM_GRACE=2
 began "trap '' TERM; $change"
 kill -KILL "$(cat "$dir/pid")"
 wait $pid
