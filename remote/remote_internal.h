@@ -64,7 +64,7 @@ struct hs_remote_status {
 	char comm[17];
 };
 
-/* Reads a small file below the guest's /proc folder whole; the length, terminated, or -errno (-ESRCH: gone). */
+/* Reads a file below the guest's /proc folder as hs_hostfile_read_at does, by hs_remote_sys; -ESRCH: it is gone. */
 HS_MUST_USE ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size);
 /* tid 0: of the process. */
 HS_MUST_USE int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out);

@@ -57,7 +57,7 @@ for command in $commands; do
 		sed '/^\.Bl/,$d' <<<"$part" | grep -qE "^\.Cm $command( ,)?\$" &&
 			have=$(printf '%s\n' "$have" "$(named <<<"$part")" | grep . | sort -u)
 	done
-	# No option at all is told as such: two empty lists would prove nothing.
+	# No option at all is reported as such: two empty lists would prove nothing.
 	want=$("$lab" "$command" --help | offered)
 	same "hs-lab $command" "${want:-none}" "${have:-none}"
 done

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The tests of the frame fail when they should: a copy of the tree gets faults, and the test that is to see them has to fail with a
-# text for each that names it. Faults of one kind are planted together, for one run of the test; what could be told for another
+# text for each that names it. Faults of one kind are planted together, for one run of the test; what could be mistaken for another
 # is planted apart. usage: planted.sh SOURCE_DIR MANIFEST CC AR
 set -eu
 manifest=$(realpath "$2") cc=$3 ar=$4

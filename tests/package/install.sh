@@ -3,6 +3,7 @@
 # cmake --install: below /usr, and below a prefix of its own. usage: install.sh CMAKE BUILD_DIR
 set -u
 cmake=$1 build=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 
 unit_start() { sed -n 's/^ExecStart=//p' "$1"/lib/systemd/system/hs-shared.service; }

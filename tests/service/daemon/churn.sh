@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Guests come and go, opt in and out, the mode flips, the configuration is read again, all at random. Afterwards: no byte
 # of a guest is wrong, the daemon's memory and files are what they were, KSM's knobs are as before.
-# usage: churn.sh HS_SHARED HS_SHARE HS_GUEST; HS_CHURN_SECONDS: how long (20), HS_CHURN_SEED: which run
+# usage: churn.sh HS_SHARED HS_SHARE HS_GUEST; HS_CHURN_SECONDS: how long (10), HS_CHURN_SEED: which run
 set -u
 shared=$1 share=$2 guest=$3
-seconds=${HS_CHURN_SECONDS:-20}
+seconds=${HS_CHURN_SECONDS:-10}
 RANDOM=${HS_CHURN_SEED:-$$}
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 echo "seed ${HS_CHURN_SEED:-$$}, $seconds s"

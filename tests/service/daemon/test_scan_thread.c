@@ -293,7 +293,7 @@ static struct {
 	unsigned int nr;
 	int rc;
 	char text[512];
-	bool alive; /* the pipeline, when it was told */
+	bool alive; /* the pipeline, when this was reported */
 } done;
 
 static void on_done(void *arg, int rc, const char *text)
@@ -355,7 +355,7 @@ static void add(pid_t pid)
 	ck_assert_msg(done.rc == 0, "%s", done.text);
 }
 
-/* The end is told when all is put back, however late the main thread hears of what was done before. */
+/* The end is reported when all is put back, however late the main thread hears of what was done before. */
 START_TEST(test_service_scan_thread_quit_is_told_last)
 {
 	p.destroy_ms = 500;
@@ -553,7 +553,7 @@ static bool says_kept(bool known, uint64_t bytes)
 	return says;
 }
 
-/* What stays shared without an engine is told; with one, the totals have it. */
+/* What stays shared without an engine is reported; with one, the totals have it. */
 START_TEST(test_service_scan_thread_kept)
 {
 	struct hs_job job = { .kind = HS_JOB_MODE, .effective = HS_MODE_OBSERVE };
@@ -612,7 +612,8 @@ START_TEST(test_service_scan_thread_mode_undoes_whom_the_engine_refused)
 }
 END_TEST
 
-/* Somebody else drives KSM, for good: who shares nothing can leave all the same, and all can be told to be undone. */
+/* Somebody else drives KSM, for good: who shares nothing can leave all the same, and everything can be reported as
+ * undone. */
 START_TEST(test_service_scan_thread_nothing_to_undo)
 {
 	add(10);
@@ -639,7 +640,8 @@ START_TEST(test_service_scan_thread_nothing_to_undo)
 }
 END_TEST
 
-/* Settings that are refused are told, and the old pipeline goes on; a guest that is lost on the way is told too. */
+/* Settings that are refused are reported, and the old pipeline goes on; a guest that is lost on the way is reported
+ * too. */
 START_TEST(test_service_scan_thread_configure)
 {
 	const struct hs_job job = { .kind = HS_JOB_CONFIGURE, .rest_min_s = 1, .rest_max_s = 1 };
