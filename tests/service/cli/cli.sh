@@ -70,6 +70,14 @@ for command in status guests stats report history watch mode reload; do
 	expect 3 "$nowhere" "$command" --socket "$nowhere"
 	expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
 done
+# tables: what their columns are, and what is no column
+for command in run status guests report history; do
+	expect 0 '^[A-Z-]+ +[a-z]' "$command" --columns=help
+	expect 2 '--columns: there is no column "NONE"; the columns are [A-Z-]+, [A-Z-]+,' "$command" --columns NONE
+	expect 2 '--columns: there is no column ""; the columns are' "$command" --columns ''
+	expect 2 '--json prints all there is: it excludes the options of the table' "$command" --json --noheadings $([ "$command" != run ] || echo --pid 1)
+done
+expect 2 "unrecognized option '--columns'" show web1 --columns ID
 for command in show opt-in opt-out; do
 	expect 0 '--pid=PID' "$command" --help
 	expect 3 "$nowhere" "$command" web1 --socket "$nowhere"
