@@ -250,6 +250,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->group = arg;
 		break;
 	case OPT_MAX:
+		if (strcmp(arg, "0") == 0)
+			argp_error(state,
+				   "--max-shared: 0 is no limit to share by; none lifts it, opt-out ends sharing");
 		o->max_shared = strcmp(arg, "none") == 0 ? 0 : hs_parse_bytes(state, "--max-shared", arg);
 		o->has_max_shared = true;
 		break;

@@ -67,7 +67,7 @@ expect 1 'overwrites nothing' record --pid 1 --output /dev/null
 nowhere=/nonexistent/control.sock
 for command in status guests stats report history watch mode reload; do
 	expect 0 '--socket=PATH' "$command" --help
-	expect 3 "$nowhere" "$command" --socket "$nowhere"
+	expect 3 "$nowhere.*start it with .(hs-shared &|systemctl start hs-shared)" "$command" --socket "$nowhere"
 	expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
 done
 # tables: what their columns are, and what is no column
@@ -89,6 +89,7 @@ expect 2 '"sometimes" is no mode; the modes are off, observe, save and auto' mod
 expect 2 '--keep and --undo exclude one another' mode off --keep --undo
 expect 2 '--group: "a b" is no group' opt-in web1 --group 'a b'
 expect 2 '--max-shared: "much" is no size' opt-in web1 --max-shared much
+expect 2 '--max-shared: 0 is no limit .*none lifts it' opt-in web1 --max-shared 0
 expect 2 '--interval: "0" is not a number from 1' watch --interval 0
 expect 3 "$nowhere" unshare web1 --socket "$nowhere"
 expect 3 "$nowhere" unshare --all --socket "$nowhere"
@@ -113,6 +114,12 @@ small=$!
 until [ "$(cat /proc/$small/comm)" = sleep ]; do read -rt 0.05 <> <(:) || :; done
 expect 1 "$small.*(too small|no memory|smaller)" inspect -q --pid "$small"
 expect 1 "$small" run -q --pid "$small"
+# Root without what it takes, and nobody, get to know what it takes.
+said=$(setpriv --bounding-set=-sys_ptrace "$program" inspect -q --pid "$small" 2>&1)
+if [[ $said == *"may not trace process $small though as root: "*CAP_SYS_PTRACE* ]]; then passed=$((passed + 1)); else
+	failed=$((failed + 1))
+	echo "FAILED: without CAP_SYS_PTRACE it says: $said"
+fi
 # A stopped process is refused, and stays stopped.
 kill -STOP "$small"
 expect 1 'stopped' run -q --pid "$small"
