@@ -94,6 +94,9 @@ struct hs_remote_vma {
  * now: once the process runs exec, or is gone, the calls below answer -ESRCH. A descriptor, or -errno.
  */
 HS_MUST_USE int hs_remote_open_maps(int proc_fd, pid_t tid);
+
+/* -EPERM, with what may stand in the way and the way out. */
+int hs_remote_forbidden(pid_t pid, struct hs_error *err);
 /* Quick: does the program not run any more that the map belongs to? addr: any in it. */
 bool hs_remote_maps_gone(int maps_fd, bool no_query, uint64_t addr);
 /* Calls fn for each VMA until it returns non-zero, and returns that; 0 at the end; -errno. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_ANSWER (UINT64_C(64) << 20)
 
@@ -51,9 +52,9 @@ static int unreachable(const char *socket, CURLcode code, long why, struct hs_er
 	if (why == ENOENT || why == ECONNREFUSED)
 		return hs_error_set(
 		    err, -ENOTCONN,
-		    "hs-shared does not run (nobody listens on %s): start it with `systemctl start hs-shared`, or name "
-		    "another socket with --socket",
-		    socket);
+		    "hs-shared does not run (nobody listens on %s): start it with `%s`, or name another "
+		    "socket with --socket",
+		    socket, access("/run/systemd/system", F_OK) ? "hs-shared &" : "systemctl start hs-shared");
 	return hs_error_set(err, -ENOTCONN, "hs-shared cannot be reached on %s: %s", socket, curl_easy_strerror(code));
 }
 

@@ -406,7 +406,8 @@ void *hs_scan_thread_run(void *arg)
 		} else {
 			set_stage(w, "idle");
 			if (w->looks.first)
-				end_looks(w, -ENODATA, "no guest that is opted in could be looked at");
+				end_looks(w, -ENODATA,
+					  "no guest that is opted in could be looked at; `hs-share guests` says why");
 			if (hs_monotonic_us() >= w->kept_at_us)
 				hs_scan_thread_publish(w);
 		}

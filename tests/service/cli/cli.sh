@@ -70,9 +70,17 @@ wrong_uses() {
 	nowhere=/nonexistent/control.sock
 	for command in status guests stats report history watch mode reload; do
 		expect 0 '--socket=PATH' "$command" --help
-		expect 3 "$nowhere" "$command" --socket "$nowhere"
+		expect 3 "$nowhere.*start it with .(hs-shared &|systemctl start hs-shared)" "$command" --socket "$nowhere"
 		expect 2 "unrecognized option '--nonsense'" "$command" --nonsense
 	done
+	# tables: what their columns are, and what is no column
+	for command in run status guests report history; do
+		expect 0 '^[A-Z-]+ +[a-z]' "$command" --columns=help
+		expect 2 '--columns: there is no column "NONE"; the columns are [A-Z-]+, [A-Z-]+,' "$command" --columns NONE
+		expect 2 '--columns: there is no column ""; the columns are' "$command" --columns ''
+		expect 2 '--json prints all there is: it excludes the options of the table' "$command" --json --noheadings $([ "$command" != run ] || echo --pid 1)
+	done
+	expect 2 "unrecognized option '--columns'" show web1 --columns ID
 	for command in show opt-in opt-out; do
 		expect 0 '--pid=PID' "$command" --help
 		expect 3 "$nowhere" "$command" web1 --socket "$nowhere"
@@ -84,6 +92,7 @@ wrong_uses() {
 	expect 2 '--keep and --undo exclude one another' mode off --keep --undo
 	expect 2 '--group: "a b" is no group' opt-in web1 --group 'a b'
 	expect 2 '--max-shared: "much" is no size' opt-in web1 --max-shared much
+	expect 2 '--max-shared: 0 is no limit .*none lifts it' opt-in web1 --max-shared 0
 	expect 2 '--interval: "0" is not a number from 1' watch --interval 0
 	expect 3 "$nowhere" unshare web1 --socket "$nowhere"
 	expect 3 "$nowhere" unshare --all --socket "$nowhere"
@@ -120,6 +129,12 @@ if [ "$part" = run ]; then
 	esac
 else
 	expect 1 "$small.*(too small|no memory|smaller)" inspect -q --pid "$small"
+	# Root without what it takes, and nobody, get to know what it takes.
+	said=$(setpriv --bounding-set=-sys_ptrace "$program" inspect -q --pid "$small" 2>&1)
+	if [[ $said == *"may not trace process $small though as root: "*CAP_SYS_PTRACE* ]]; then passed=$((passed + 1)); else
+		failed=$((failed + 1))
+		echo "FAILED: without CAP_SYS_PTRACE it says: $said"
+	fi
 fi
 kill -KILL "$small"
 wait "$small" 2>/dev/null
