@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sketches of the guests' cold contents, made anew at the end of each cycle from what the index knows then; between two
- * cycles nothing is kept but the slots. Only of guests that may share with others: what is kept to itself is told to
+ * cycles nothing is kept but the slots. Only of guests that may share with others: what is kept to itself is given to
  * nobody.
  *
  * The index gives a content once with all pages that hold it, so that the keyed hash of each is made once, however many

@@ -23,7 +23,7 @@ static const struct figure {
 } figures[] = {
 	{ "hs_share_host_memory_bytes", "memory_bytes" }, { "hs_share_host_memory_available_bytes", "available_bytes" },
 	{ "hs_share_saved_bytes", "saved_bytes" },        { "hs_share_net_saved_bytes", "net_saved_bytes" },
-	{ "hs_share_overcommit_bytes", "owed_bytes" },    { "hs_share_kept_bytes", "kept_bytes" },
+	{ "hs_share_overcommit_bytes", "overcommit_bytes" },    { "hs_share_kept_bytes", "kept_bytes" },
 };
 #define NR_FIGURES (sizeof(figures) / sizeof(figures[0]))
 
@@ -169,25 +169,25 @@ static int ask_sum(struct hs_prometheus *p, const char *format, const char *matc
 /* What it would take to end all sharing: of the engine while there is one, else what stays shared without. */
 static void settle(json_t *host)
 {
-	const bool engaged = json_object_get(host, "owed_bytes") != NULL;
+	const bool engaged = json_object_get(host, "overcommit_bytes") != NULL;
 
 	if (!engaged && json_object_get(host, "kept_bytes"))
-		set_bytes(host, "owed_bytes", number(host, "kept_bytes"));
+		set_bytes(host, "overcommit_bytes", number(host, "kept_bytes"));
 	(void)json_object_del(host, "kept_bytes");
 	if (json_is_true(json_object_get(host, "gone")))
 		(void)json_object_set_new(host, "trouble", json_string("no-figures"));
 	else if (!*text(host, "trouble") && json_is_true(json_object_get(host, "undo_pending")))
 		(void)json_object_set_new(host, "trouble", json_string("undo-pending"));
 	else if (!*text(host, "trouble") && json_object_get(host, "available_bytes") &&
-		 number(host, "owed_bytes") > number(host, "available_bytes"))
-		(void)json_object_set_new(host, "trouble", json_string("owes-more-than-available"));
+		 number(host, "overcommit_bytes") > number(host, "available_bytes"))
+		(void)json_object_set_new(host, "trouble", json_string("overcommit-above-available"));
 }
 
 static void add_up(const json_t *host, json_t *total, json_t *versions)
 {
 	static const char *const keys[] = { "memory_bytes",     "available_bytes",
 					    "saved_bytes",      "net_saved_bytes",
-					    "owed_bytes",       "guests",
+					    "overcommit_bytes",       "guests",
 					    "could_save_bytes", "could_save_at_most_bytes" };
 	const char *version = text(host, "version");
 
@@ -313,7 +313,7 @@ static void row(const json_t *host, const char *name, const char *mode)
 	bytes(host, "memory_bytes");
 	bytes(host, "available_bytes");
 	bytes(host, "saved_bytes");
-	bytes(host, "owed_bytes");
+	bytes(host, "overcommit_bytes");
 	bytes(host, "could_save_bytes");
 	bytes(host, "could_save_at_most_bytes");
 }
@@ -367,7 +367,7 @@ void hs_hosts_show(const json_t *fleet)
 	size_t i;
 
 	(void)printf("%-28s %-12s %6s %10s %10s %10s %10s %10s %10s  %s\n", "HOST", "MODE", "GUESTS", "MEMORY",
-		     "AVAILABLE", "SAVED", "OWED", "COULD SAVE", "UP TO", "TROUBLE");
+		     "AVAILABLE", "SAVED", "OVERCOMMIT", "COULD SAVE", "UP TO", "TROUBLE");
 	json_array_foreach(hosts, i, host)
 	{
 		(void)snprintf(mode, sizeof(mode), "%s%s", text(host, "mode"),

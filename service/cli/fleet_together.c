@@ -248,12 +248,12 @@ static json_t *pairs_of(const struct member *of, size_t nr, const struct hs_toge
 	if (nr_pairs)
 		qsort(pairs, nr_pairs, sizeof(*pairs), by_more);
 	for (size_t i = 0; i < nr_pairs && json_array_size(out) < o->limit; i++) {
-		bool told = false;
+		bool listed = false;
 
-		/* Two that are each other's best are told once. */
-		for (size_t k = 0; k < i && !told; k++)
-			told = pairs[k].guest == pairs[i].with && pairs[k].with == pairs[i].guest;
-		if (!told)
+		/* Two that are each other's best are listed once. */
+		for (size_t k = 0; k < i && !listed; k++)
+			listed = pairs[k].guest == pairs[i].with && pairs[k].with == pairs[i].guest;
+		if (!listed)
 			add_pair(out, of, &pairs[i]);
 	}
 	free(pairs);
