@@ -17,6 +17,10 @@
 #include "hs/sketch.h"
 #include "terminal.h"
 
+/* Standard errors that are taken off before there is advice: where few contents have very many holders, 64 slots see
+ * some of these by luck, and two are too few. */
+#define SURE_ERRORS 3
+
 struct member {
 	const char *instance, *guest, *group, *key; /* borrowed of the answers */
 	struct hs_sketch sketch;
@@ -268,7 +272,8 @@ static int add_group(json_t *groups, const struct member *of, size_t nr, const s
 
 	if (weigh(of, nr, &gain))
 		return -ENOMEM;
-	advise = gain.nr_hosts > 1 && (gain.more - 2 * gain.error) * 100 > gain.all.contents * o->least_percent;
+	advise =
+	    gain.nr_hosts > 1 && (gain.more - SURE_ERRORS * gain.error) * 100 > gain.all.contents * o->least_percent;
 	group = json_pack("{s:s,s:s,s:i,s:i}", "group", of->group, "key", of->key, "hosts", (int)gain.nr_hosts,
 			  "guests", (int)nr);
 	(void)json_object_set_new(group, "contents_bytes", bytes_of(gain.all.contents));

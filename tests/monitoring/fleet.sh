@@ -45,6 +45,28 @@ for host in a b; do ok "host $host starts" "until_true 20 'at $host status >/dev
 for i in 1 2; do guest_is_up $i 16; at a opt-in --pid "${pids[$i]}" --group web >/dev/null; done
 for i in 3 4; do guest_is_up $i 16; at b opt-in --pid "${pids[$i]}" --group web >/dev/null; done
 
+# ---- the key, and who has none
+key_is_refused() { # SAYS
+	sed "s|^fleet_key_file = .*|fleet_key_file = $dir/wrong.key|" "$dir/a.conf" >"$dir/wrong.conf"
+	! "$shared" -c "$dir/wrong.conf" --check-config >/dev/null 2>"$dir/said" && grep -qF "$1" "$dir/said"
+}
+cp "$dir/fleet.key" "$dir/wrong.key"
+chmod 644 "$dir/wrong.key"
+ok 'a key that all may read' 'key_is_refused "chmod 600"'
+chmod 600 "$dir/wrong.key"
+ok 'the same for root alone' '! key_is_refused ""'
+echo "$(cat "$dir/fleet.key")0" >"$dir/wrong.key"
+ok 'no key' 'key_is_refused "openssl rand -hex 32"'
+rm "$dir/wrong.key"
+ok 'no file' 'key_is_refused "cannot read"'
+ok 'by the command, as a file as well' 'at a metrics --sketch >"$dir/metrics" && grep -q ^hs_share_sketch_key_info "$dir/metrics" && ! grep -q ^hs_share_build_info "$dir/metrics" && at a metrics --sketch --textfile "$dir/a.prom" && grep -q ^hs_share_sketch_key_info "$dir/a.prom"'
+sed "/^fleet_key_file/d; /^tcp_port/d; s|$dir/a.sock|$dir/none.sock|; s|$dir/a/|$dir/none/|" "$dir/a.conf" >"$dir/none.conf"
+mkdir "$dir/none"
+"$shared" -c "$dir/none.conf" >>"$dir/none.log" 2>&1 &
+daemons+=($!)
+socket[none]=$dir/none.sock
+ok 'without one there are none' "until_true 20 'at none status >/dev/null 2>&1' && ! at none metrics --sketch 2>$dir/said && grep -q fleet_key_file $dir/said"
+
 # ---- who asks them
 cat >"$dir/prometheus.yml" <<-END
 	global: { scrape_interval: 1s, evaluation_interval: 1s }
