@@ -149,7 +149,7 @@ wrong 'something else' 'there is no Prometheus' --url "http://127.0.0.1:${tcp[a]
 wrong 'no such hosts' '--match fits' --url "$prometheus" --ca "$dir/tls.pem" --match 'job="none"'
 wrong 'no sketches' 'fleet_key_file' --url "$prometheus" --ca "$dir/tls.pem" --match 'job="hs-share"' --together
 wrong 'no matchers' '--match takes matchers' --url "$prometheus" --ca "$dir/tls.pem" --match 'east'
-wrong 'no token file' "--token-file: cannot read $dir/none" --url "$prometheus" --token-file "$dir/none"
+wrong 'no token file' "--token-file: cannot read $dir/nowhere" --url "$prometheus" --token-file "$dir/nowhere"
 echo secret >"$dir/token"
 chmod 644 "$dir/token"
 wrong 'a token that all may read' 'chmod 600' --url "$prometheus" --token-file "$dir/token"
