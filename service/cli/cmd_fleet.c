@@ -127,9 +127,10 @@ int hs_cmd_fleet(int argc, char **argv)
 	static const struct argp argp = {
 		.options = option_list,
 		.parser = parse,
-		.doc = "All hosts that a Prometheus has figures of: what is saved, overcommitted (what it would take to "
-		       "end all sharing), and could be saved, their troubles and versions, and where to turn it on next.\v"
-		       "Exit status: 0 done, 1 failed, 2 wrong use.",
+		.doc =
+		    "All hosts that a Prometheus has figures of: what is saved, overcommitted (what it would take to "
+		    "end all sharing), and could be saved, their troubles and versions, and where to turn it on next.\v"
+		    "Exit status: 0 done, 1 failed, 2 wrong use.",
 	};
 	struct options o = { .prometheus = { .url = "http://127.0.0.1:9090", .timeout_s = TIMEOUT_S },
 			     .together = { .match = "", .least_percent = LEAST_PERCENT, .limit = LIMIT } };

@@ -21,9 +21,12 @@
 static const struct figure {
 	const char *metric, *key;
 } figures[] = {
-	{ "hs_share_host_memory_bytes", "memory_bytes" }, { "hs_share_host_memory_available_bytes", "available_bytes" },
-	{ "hs_share_saved_bytes", "saved_bytes" },        { "hs_share_net_saved_bytes", "net_saved_bytes" },
-	{ "hs_share_overcommit_bytes", "overcommit_bytes" },    { "hs_share_kept_bytes", "kept_bytes" },
+	{ "hs_share_host_memory_bytes", "memory_bytes" },
+	{ "hs_share_host_memory_available_bytes", "available_bytes" },
+	{ "hs_share_saved_bytes", "saved_bytes" },
+	{ "hs_share_net_saved_bytes", "net_saved_bytes" },
+	{ "hs_share_overcommit_bytes", "overcommit_bytes" },
+	{ "hs_share_kept_bytes", "kept_bytes" },
 };
 #define NR_FIGURES (sizeof(figures) / sizeof(figures[0]))
 
@@ -185,9 +188,8 @@ static void settle(json_t *host)
 
 static void add_up(const json_t *host, json_t *total, json_t *versions)
 {
-	static const char *const keys[] = { "memory_bytes",     "available_bytes",
-					    "saved_bytes",      "net_saved_bytes",
-					    "overcommit_bytes",       "guests",
+	static const char *const keys[] = { "memory_bytes",     "available_bytes",         "saved_bytes",
+					    "net_saved_bytes",  "overcommit_bytes",        "guests",
 					    "could_save_bytes", "could_save_at_most_bytes" };
 	const char *version = text(host, "version");
 

@@ -14,7 +14,7 @@ of() { jq -r ".[] | select(.kind == \"$1\") | $2" "$dir/all.json"; }
 ok 'three objects, in a namespace of their own' '[ "$(jq -r "[.[].kind] | sort | join(\" \")" "$dir/all.json")" = "ConfigMap DaemonSet Namespace" ] && [ "$(jq -r ".[] | select(.kind != \"Namespace\") | .metadata.namespace" "$dir/all.json" | sort -u)" = "$(of Namespace .metadata.name)" ]'
 ok 'the capabilities of the unit' '[ "$(of DaemonSet ".spec.template.spec.containers[0].securityContext.capabilities.add | sort | join(\" \")")" = "$(sed -n "s/^CapabilityBoundingSet=//p" "$source/service/daemon/hs-shared.service.in" | tr " " "\n" | sed s/^CAP_// | sort | xargs)" ] && [ "$(of DaemonSet ".spec.template.spec.containers[0].securityContext | [.privileged, .capabilities.drop[0]] | join(\" \")")" = " ALL" ]'
 ok 'no filter of system calls, as the unit has none' '[ "$(of DaemonSet .spec.template.spec.securityContext.seccompProfile.type)" = Unconfined ]'
-ok 'on nodes with the label alone' '[ "$(of DaemonSet ".spec.template.spec.nodeSelector[\"hs-share.io/enabled\"]")" = true ] && grep -q "kubectl label node .* hs-share.io/enabled=true" "$source/docs/fleet.md"'
+ok 'on nodes with the label alone' '[ "$(of DaemonSet ".spec.template.spec.nodeSelector[\"hs-share.io/enabled\"]")" = true ] && grep -q "label node .* hs-share.io/enabled=true" "$source/docs/fleet.md"'
 ok 'guests are seen' '[ "$(of DaemonSet .spec.template.spec.hostPID)" = true ]'
 ok 'its selector is its label' '[ "$(of DaemonSet ".spec | .selector.matchLabels == .template.metadata.labels")" = true ]'
 ok 'each mount has its volume' '[ "$(of DaemonSet ".spec.template.spec | [.containers[0].volumeMounts[].name] - [.volumes[].name] | length")" = 0 ]'
