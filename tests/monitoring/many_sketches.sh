@@ -13,7 +13,7 @@ ok 'it can be stored' 'promtool tsdb create-blocks-from openmetrics "$dir/metric
 echo 'global: {}' >"$dir/prometheus.yml"
 # Long enough to look back for the test to end, however busy the machine.
 prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/data" --web.listen-address="127.0.0.1:$port" \
-	--query.lookback-delta=1h --log.level=warn >"$dir/log" 2>&1 &
+	--query.lookback-delta=1h --query.timeout=20m --log.level=warn >"$dir/log" 2>&1 &
 daemon=$!
 ok 'Prometheus starts' 'until_true 120 "curl -sf -m 5 http://127.0.0.1:$port/-/ready >/dev/null"'
 together() { timeout 900 "$share" fleet --url "http://127.0.0.1:$port" --timeout 600 --match "cluster=\"$1\"" --together --limit 100 --json >"$dir/$1.json" && jq -c '.together.groups[0]' "$dir/$1.json" >"$dir/$1.group"; }
@@ -35,7 +35,7 @@ ok 'to bring families together' 'group scattered "[.pairs[] | (.guest | split(\"
 ok 'none is said to have surely more in common than it has' 'group scattered "[.pairs[] | (.common_bytes - 4.1 * .error_bytes) / 4096 <= 220] | all"'
 ok 'kept together nearly all of it is there' 'group packed "(.across_now_bytes / 4096 - 1150000 | fabs) <= 3 * .across_now_error_bytes / 4096 + 24000"'
 ok 'and there is no advice' 'group packed "(.advice | not) and .pairs == []"'
-by_rule() { curl -s -m 300 -G "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
+by_rule() { curl -s -m 1200 -G "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
 ok 'the rule says the same' '[ "$(by_rule "avg by (group) (count by (group, slot) (hs_share_sketch_slot{cluster=\"packed\"} == on (group, slot) group_left () min by (group, slot) (hs_share_sketch_slot{cluster=\"packed\"})))" |
 	jq "(1 - 1 / (.data.result[0].value[1] | tonumber)) * $(jq .contents_bytes "$dir/packed.group") | floor")" = "$(jq .across_at_most_bytes "$dir/packed.group")" ]'
 finish
