@@ -203,7 +203,6 @@ static void set_options(struct hs_prometheus *p, const struct curl_slist *header
 	curl_easy_reset(c); /* the connection stays */
 	p->why[0] = '\0';
 	(void)curl_easy_setopt(c, CURLOPT_URL, p->url);
-	(void)curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
 	(void)curl_easy_setopt(c, CURLOPT_ERRORBUFFER, p->why);
 	(void)curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
 	(void)curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, 10L);

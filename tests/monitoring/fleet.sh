@@ -132,6 +132,13 @@ ok 'also of what is now' '[ "$(by_rule group:hs_share_across_now_bytes:sum)" = "
 ca=
 [ -z "$victoria" ] || check_fleet "$victoria"
 
+# ---- a host that gives no figures any more
+kill -TERM "${daemons[1]}"
+wait "${daemons[1]}" 2>/dev/null
+ca=$dir/tls.pem
+ok 'is shown as gone' "until_true 60 'fleet $prometheus --json >$dir/gone.json && jq -e \".hosts | map(select(.gone)) | length == 1 and .[0].trouble == \\\"no-figures\\\"\" $dir/gone.json >/dev/null' && jq -e '.total.guests == 2' $dir/gone.json >/dev/null"
+ca=
+
 # ---- what is wrong, and the way out
 wrong() { # WHAT SAYS OPTION...
 	local status=0
