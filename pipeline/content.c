@@ -87,10 +87,8 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 /* Makes a guest's digests differ from other groups' for equal contents. */
 static void part_digests(const struct guest *g, const struct hs_bits512 *of, struct hs_digest digests[HS_BASE_PER_HUGE])
 {
-	const uint64_t part = g->group_nr * UINT64_C(0x9E3779B97F4A7C15);
-
 	hs_bits_for_each (i, of)
-		digests[i].hi ^= part;
+		digests[i].hi ^= g->part;
 }
 
 /* Without memory for the keys none is known, which owners are asked to bear. */

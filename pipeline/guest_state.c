@@ -45,6 +45,7 @@ void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g)
 		return;
 	hs_guest_records_free(p, g);
 	hs_remote_close(g->remote);
+	free(g->sketch);
 	free(g);
 }
 

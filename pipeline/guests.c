@@ -99,6 +99,7 @@ static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_
 	(*out)->own_scope = opt->scope;
 	(*out)->scope = opt->scope > p->cfg.scope ? opt->scope : p->cfg.scope;
 	(*out)->group_nr = group_number(p, group, (*out)->scope);
+	hs_sketches_guest_keys(p, *out);
 	return 0;
 }
 

@@ -81,6 +81,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 	free(p->buf[0]);
 	free(p->buf[1]);
 	explicit_bzero(&p->key, sizeof(p->key));
+	explicit_bzero(&p->fleet_key, sizeof(p->fleet_key));
 	free(p);
 }
 
@@ -235,6 +236,7 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		int reported;
 
 		hs_saving_count(p, looks);
+		hs_sketches_make(p);
 		p->look = false;
 		rc = hs_merge_run(p, news, err);
 		/* However it ended: the next decisions stand on what is shared now. */

@@ -4,7 +4,7 @@
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
  * order: settings refused merge_ops overlap pace merge_engine merge_scoped overcommit split_journal observer
- * order: guest_state content content_owners policy_input fine_look merge decide early saving engage guests
+ * order: guest_state content content_owners policy_input fine_look merge decide early saving sketches engage guests
  * order: report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
@@ -50,6 +50,7 @@ struct guest {
 	char group[HS_GUEST_GROUP_MAX];
 	uint8_t scope, own_scope; /* enum hs_scope: what holds; what it was taken in with */
 	uint32_t group_nr;        /* the same number for those that may share with one another */
+	uint64_t part;            /* by which the digests of its group differ from other groups' */
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
@@ -77,6 +78,8 @@ struct guest {
 	bool all_marked;                        /* by the last apply: all that is wanted of it is mergeable */
 	struct hs_saving sure, at_most, looked; /* as in struct hs_guest_report */
 	uint32_t looked_cycle, nr_promising;
+	struct hs_sketch_key sketch_key; /* of its group; only in a fleet, and where it may share with others */
+	struct hs_sketch *sketch;        /* owned; NULL: none was made */
 };
 
 struct hs_pipeline {
@@ -89,6 +92,8 @@ struct hs_pipeline {
 	struct hs_index *index;
 	struct hs_owners *owners; /* of contents, by group; NULL: there is one group */
 	struct hs_digest_key key;
+	bool in_fleet; /* sketches are made, by this key, from which `key` is derived, too */
+	struct hs_fleet_key fleet_key;
 	struct hs_merge merge; /* never without operations: hs_merge_nothing while nothing is merged */
 	bool merge_given;      /* by hs_pipeline_set_merge: no engine comes in its place */
 	struct hs_fine *fine;
@@ -381,6 +386,15 @@ void hs_early_reset(struct hs_pipeline *p);
 /* Counts for all guests what sharing saves by the decisions just made. `looked`: the fine phase has run before them.
  * Without memory for it the last figures stay. */
 void hs_saving_count(struct hs_pipeline *p, bool looked);
+
+/* ---- sketches.c ---- */
+
+/* Of a new guest: its part and, in a fleet, its group's key. */
+void hs_sketches_guest_keys(const struct hs_pipeline *p, struct guest *g);
+
+/* Of all guests, by what is known of their contents now; nothing outside of a fleet. Without memory for it the last
+ * ones stay. */
+void hs_sketches_make(struct hs_pipeline *p);
 
 /* ---- engage.c ---- */
 

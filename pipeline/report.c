@@ -105,6 +105,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);
 		}
+		r->sketch = g->gone ? NULL : g->sketch;
 		out[i] = *r;
 	}
 	return p->nr_guests;

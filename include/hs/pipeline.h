@@ -19,6 +19,7 @@
 #include "hs/scan.h"
 #include "hs/settings.h"
 #include "hs/share.h"
+#include "hs/sketch.h"
 
 struct hs_pipeline;
 
@@ -89,6 +90,9 @@ struct hs_guest_report {
 	char pending_reason[256]; /* where it is lacking; empty: nothing is pending */
 	struct hs_ledger ledger;
 	struct hs_remote_stats remote;
+	/* Of its cold contents, but zeros, at the end of the last cycle; NULL: there is none. Lent until the next cycle
+	 * begins or the guest goes. */
+	const struct hs_sketch *sketch;
 };
 
 struct hs_pipeline_totals {
@@ -121,6 +125,12 @@ HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_hos
 /* Takes NULL. Sharing stays as it is (hs_pipeline_unshare_all first to undo it); mappings split for a look come back.
  */
 void hs_pipeline_destroy(struct hs_pipeline *p);
+
+/*
+ * Makes sketches of the guests that may share with others, by this key, which is copied; digests are made by it, too.
+ * -EBUSY: there are guests already.
+ */
+HS_MUST_USE int hs_pipeline_set_fleet_key(struct hs_pipeline *p, const struct hs_fleet_key *key);
 
 /* A guest by process id. Errors as hs_remote_open, hs_view_open, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);

@@ -19,6 +19,7 @@ int hs_cmd_inspect(int argc, char **argv);
 int hs_cmd_record(int argc, char **argv);
 int hs_cmd_unshare(int argc, char **argv);
 int hs_cmd_metrics(int argc, char **argv);
+int hs_cmd_fleet(int argc, char **argv);
 int hs_cmd_ctl(int argc, char **argv); /* all that talk to the daemon; argv[0] ends with the command's name */
 
 /* ---- parse.c: option values, with errors that name the option ---- */

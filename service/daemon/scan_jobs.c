@@ -333,7 +333,7 @@ static int configure(struct hs_scan_thread *w, const struct hs_job *job, struct 
 	if (!guests)
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	nr = hs_pipeline_report(w->pipeline, guests, nr);
-	rc = hs_pipeline_create(&fresh, &w->cfg.host, &cfg, &w->clock, err);
+	rc = hs_scan_thread_pipeline(&fresh, w, &cfg, err);
 	if (rc)
 		goto out;
 	hs_pipeline_destroy(w->pipeline);

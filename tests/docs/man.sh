@@ -37,7 +37,7 @@ for command in $commands; do
 	[ "$command" != unshare ] || want=$(printf '%s\n' "$want" "$("$share" unshare --all --help | offered)" | sort -u)
 	have=$(section hs-share.1 "Ss $command" | named)
 	case $command in
-	run | inspect | record | unshare | diagnose | metrics) ;;
+	run | inspect | record | unshare | diagnose | metrics | fleet) ;;
 	*) have=$(printf '%s\n' "$have" "$of_all" | grep . | sort -u) ;;
 	esac
 	same "hs-share $command" "$want" "$have"

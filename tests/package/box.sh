@@ -64,7 +64,7 @@ if [ "${1-}" = --guard ]; then
 	trap '' INT TERM HUP
 	read -r _
 	[ ! -s "$dir.pid" ] || kill -KILL "$(cat "$dir.pid")" 2>/dev/null
-	settings_restore "$before"
+	[ "${HS_KSM_KEPT-}" = untouched ] || settings_restore "$before"
 	for _ in $(seq 50); do # until the last process in it has gone
 		[ -d "$group" ] || break
 		find "$group" -depth -type d -exec rmdir {} + 2>/dev/null

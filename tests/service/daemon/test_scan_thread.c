@@ -65,6 +65,13 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 	return 0;
 }
 
+int hs_pipeline_set_fleet_key(struct hs_pipeline *pipeline, const struct hs_fleet_key *key)
+{
+	(void)pipeline;
+	(void)key;
+	return 0;
+}
+
 void hs_pipeline_destroy(struct hs_pipeline *pipeline)
 {
 	if (!pipeline)
