@@ -15,6 +15,7 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
 	const struct page_record *pg = &g->pages[h];
 	const bool hot = hs_coarse_heat(g->coarse, h) == HS_HEAT_HOT;
+	uint32_t *skew = NULL;
 	struct hs_bits512 indexed, any, cand;
 
 	switch ((enum hs_map_state)r->state) {
@@ -38,20 +39,28 @@ static void count_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, str
 	switch (hs_coarse_heat(g->coarse, h)) {
 	case HS_HEAT_HOT:
 		out->hot++;
+		skew = out->skew_hot;
 		break;
 	case HS_HEAT_WARM:
 		out->warm++;
+		skew = out->skew_warm;
 		break;
 	case HS_HEAT_COLD:
 		out->cold++;
+		skew = out->skew_cold;
 		break;
 	case HS_HEAT_UNKNOWN:
-		out->undecided += r->state != HS_MAP_ABSENT;
+		if (r->state != HS_MAP_ABSENT) {
+			out->undecided++;
+			skew = out->skew_undecided;
+		}
 		break;
 	}
 	if (pg->fine) {
 		out->fine_known++;
 		out->skew[skew_bin(pg->fine->nr_hot)]++;
+		if (skew)
+			skew[skew_bin(pg->fine->nr_hot)]++;
 		if (pg->fine->gave_up || pg->fine->nr_hot > p->cfg.policy.max_hot)
 			out->evenly_hot++;
 		else

@@ -84,6 +84,8 @@ struct hs_guest_report {
 	uint32_t nr_promising; /* hot huge pages behind the difference between sure and at_most */
 	uint64_t hashed_pages;
 	uint32_t skew[11]; /* fine-tracked huge pages by hot base pages: 0, 1, 2-3, 4-7, 8-15, ... 256-511, 512 */
+	/* The same of those that are hot, warm, cold and undecided now; an absent one is in none of them. */
+	uint32_t skew_hot[11], skew_warm[11], skew_cold[11], skew_undecided[11];
 	uint32_t fine_known;
 	uint64_t nr_vmas_dropped;
 	uint64_t nr_pending;      /* base pages: shared and not wanted any more; they stay so for want of memory */

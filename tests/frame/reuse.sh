@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # What cannot have a comment, or is the text of a licence: .reuse/dep5 alone speaks for it.
-no_line='^(LICENSES/|LICENSE$|\.reuse/dep5$|debian/(copyright|source/format)$|tests/fuzz/seeds/|tests/frame/words\.txt$)|\.(hst|json)$|(^|/)(conffiles|changelog(\.in)?)$'
+no_line='^(LICENSES/|LICENSE$|\.reuse/dep5$|debian/(copyright|source/format)$|tests/fuzz/seeds/|cockpit/uplot/|tests/frame/words\.txt$)|\.(hst|json|png)$|(^|/)(conffiles|changelog(\.in)?)$'
 tree '*' >"$work/files"
 grep -vE "$no_line" "$work/files" | xargs awk '
 	FNR == 1 {

@@ -17,6 +17,7 @@ for file in usr/bin/hs-share usr/sbin/hs-shared usr/share/man/man1/hs-share.1 us
 	usr/share/hs-share/apparmor/libvirt-qemu usr/share/hs-share/monitoring/hs-share.rules.yml usr/share/hs-share/monitoring/hs-share.grafana.json; do
 	ok "$file is there" "[ -s '$s/$file' ]"
 done
+ok 'the whole page is there' 'diff <(cd "$(dirname "$0")/../../cockpit" && find . -type f ! -name CMakeLists.txt | sort) <(cd "$s/usr/share/cockpit/hs-share" && find . -type f | sort)'
 ok 'the unit for node_exporter names the program' 'grep -q "^ExecStart=/usr/bin/hs-share metrics --textfile " "$s/usr/lib/systemd/system/hs-share-textfile.service"'
 ok 'the unit starts it without more' '[ "$(unit_start "$s/usr")" = /usr/sbin/hs-shared ]'
 ok 'nothing but the programs can be run' '[ "$(find "$s" -type f -perm /111 | wc -l)" = 3 ]'

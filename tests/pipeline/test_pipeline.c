@@ -237,7 +237,10 @@ START_TEST(test_service_pipeline_counts)
 		ck_assert_uint_eq(r[g].cold, cold);
 		ck_assert_uint_eq(r[g].evenly_hot, NR_EVEN);
 		ck_assert_uint_eq(r[g].hot_bloat, NR_BLOAT - NR_EVEN);
-		ck_assert_uint_eq(r[g].skew[4], NR_BLOAT - NR_EVEN); /* 8-15 hot base pages */
+		ck_assert_uint_eq(r[g].skew[4], NR_BLOAT - NR_EVEN);           /* 8-15 hot base pages */
+		ck_assert_mem_eq(r[g].skew_hot, r[g].skew, sizeof(r[g].skew)); /* none has cooled down */
+		for (size_t i = 0; i < sizeof(r[g].skew) / sizeof(r[g].skew[0]); i++)
+			ck_assert_uint_eq(r[g].skew_warm[i] + r[g].skew_cold[i] + r[g].skew_undecided[i], 0);
 		/* nothing stays split */
 		ck_assert_uint_eq(r[g].mapped_huge, NR_HUGE);
 		/* All content is known by now: 4 of 8 pages the same in both, 1 of 8 zero. */
