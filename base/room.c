@@ -299,5 +299,5 @@ int hs_room_in_swap(const struct hs_host *host, pid_t pid, unsigned int keep_per
 		now = (struct hs_swap_area){ 0 };
 	*out = room_below(now.all_bytes, now.all_free_bytes, keep_percent);
 	(void)snprintf(out->where, sizeof(out->where), rc ? "swap, of which there is none," : "swap");
-	return cgroup_room(host, pid, &v1_swap, &v2_swap, keep_percent, out, err);
+	return pid ? cgroup_room(host, pid, &v1_swap, &v2_swap, keep_percent, out, err) : 0;
 }

@@ -31,7 +31,7 @@ HS_MUST_USE int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int k
 			   struct hs_error *err);
 
 /*
- * The same of swap: what may be moved there of process `pid`, by the free space of all areas together and by
+ * The same of swap: what may be moved there of process `pid` (0: of one without limits), by the free space of all areas together and by
  * memory.swap.max and memory.swap.high of each cgroup above it. keep_percent of each stays free. Room of 0 where there
  * is no swap.
  */
