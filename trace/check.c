@@ -97,7 +97,7 @@ static const char *check_decisions(const struct hs_trace_record *r, uint32_t nr_
 
 		if (r->u.decisions[i].huge >= nr_huge)
 			return "a decision is on a huge page that the guest has not";
-		if (d->action > HS_ACT_UNSHARE || d->reason >= HS_NR_REASONS || d->gain > HS_BASE_PER_HUGE)
+		if (d->action >= HS_NR_ACTIONS || d->reason >= HS_NR_REASONS || d->gain > HS_BASE_PER_HUGE)
 			return "a decision is out of its range";
 	}
 	return NULL;
