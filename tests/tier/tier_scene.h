@@ -9,6 +9,7 @@
 #include "guest/guest.h"
 #include "hs/tier.h"
 #include "hs_test.h"
+#include "own_swap.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -19,11 +20,6 @@ extern struct hs_clock real_time;
 /* A deadline of a test's own, in seconds: for what the kernel does when it comes to it. */
 bool before(uint64_t *deadline_us, unsigned int seconds);
 
-/* Swap of so many KiB on the suite's device, with the highest priority; off again. */
-void swap_on(uint64_t kib);
-void swap_off(void);
-uint64_t swap_used(void); /* bytes, of the suite's device */
-
 /* A guest as `params` says; started, and its memory filled. */
 extern struct hs_guest *guest;
 extern struct hs_view *view;
@@ -32,10 +28,7 @@ void stop_guest(void);
 hs_huge_nr view_huge(uint32_t huge); /* the layout's number into the view's */
 void check_bytes(void);              /* every byte, from inside: everything is touched */
 
-/*
- * Adds the tests and runs them. Skips where the machine has no zram, or swap of its own, with which nobody could say
- * what is in which.
- */
+/* Adds the tests and runs them. Skips where the machine lacks something. */
 int tier_scene_main(const char *name, void (*add)(TCase *t));
 
 #endif
