@@ -10,7 +10,7 @@
 enum hs_swap_kind {
 	HS_SWAP_UNKNOWN = 0,
 	HS_SWAP_ZRAM,      /* compressed, in memory: it grows as it fills */
-	HS_SWAP_PARTITION, /* another block device; whether it is encrypted is not told */
+	HS_SWAP_PARTITION, /* another block device; whether it is encrypted is unknown */
 	HS_SWAP_FILE,
 };
 

@@ -93,7 +93,7 @@ void hs_tier_close_guest(struct hs_tier_guest *g); /* what is demoted stays so; 
  * Demotes those of the wanted base pages of one huge page that may go and that there is room for, within the budget. A
  * huge page of which a part goes is split for good; what is mapped huge and goes as a whole need not be. Never touched
  * are merged, zero, locked and pinned pages, what others map as well, what a userfaultfd watches, and what cannot be
- * told (hs_tier_why). 0: out->moved says what is demoted now, out->not_moved the rest; it may be nothing. -ENOSPC:
+ * said (hs_tier_why). 0: out->moved says what is demoted now, out->not_moved the rest; it may be nothing. -ENOSPC:
  * nothing was tried, for there is no room (the text says where); -EAGAIN: the budget is used up; -EBUSY: as
  * hs_tier_open_guest, since it was opened. -ENODATA: the tier is gone.
  */

@@ -10,7 +10,7 @@
 #include "hs/pipeline.h"
 #include "hs/sim_view.h"
 
-#define NR_HUGE  12
+#define NR_HUGE  6
 #define SWAP_KIB (64 * 1024)
 
 static struct hs_pipeline *pipeline;
@@ -37,7 +37,7 @@ static struct hs_pipeline_config config(void)
 	cfg.coarse.interval_ms = 50;
 	cfg.fine.interval_ms = 50;
 	cfg.policy.demote = 1;
-	cfg.policy.demote_after_s = 2;
+	cfg.policy.demote_after_s = 1;
 	cfg.policy.max_compressed_percent = 0;
 	cfg.tier.pages_per_s = 0;
 	return cfg;

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NR_HUGE   12
+#define NR_HUGE   6
 #define SWAP_KIB  (64 * 1024) /* more than all of the guest */
 #define BLOAT_HOT 16
 
@@ -344,7 +344,7 @@ START_TEST(test_tier_swap_killed)
 
 	start_guest(&p);
 	swap_on(SWAP_KIB);
-	for (int round = 0; round < hs_test_nr(12, 1000); round++) {
+	for (int round = 0; round < hs_test_nr(5, 1000); round++) {
 		pid_t worker = fork();
 
 		ck_assert_int_ge(worker, 0);
@@ -372,7 +372,7 @@ START_TEST(test_tier_swap_killed)
 			ck_assert_int_eq(waitpid(worker, &status, 0), worker);
 			ck_assert_msg(WIFSIGNALED(status), "it ended by itself: %d", WEXITSTATUS(status));
 		}
-		if (round % 4 == 3)
+		if (round % 8 == 2)
 			check_bytes();
 	}
 	check_bytes();
