@@ -304,6 +304,8 @@ struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, c
 			      cfg->demote && hs_bits_any(&in->swapped) ? HS_WHY_DEMOTED_ALREADY : HS_WHY_ABSENT, 0);
 	if (in->state != HS_MAP_HUGE && in->state != HS_MAP_SPLIT && in->state != HS_MAP_PARTIAL)
 		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
+	if (in->new_left)
+		return decide(HS_ACT_LEAVE, HS_WHY_NEW, 0);
 	look_at(&f, cfg, in);
 	any_shared = hs_bits_any(&f.shared);
 	/* Still shared under a ban: it could not be unshared when it was banned; again. */
@@ -335,6 +337,7 @@ const char *hs_policy_reason_name(enum hs_policy_reason reason)
 		[HS_WHY_KEEPS_BREAKING] = "keeps breaking",
 		[HS_WHY_SHARED_ALREADY] = "shared already",
 		[HS_WHY_DOES_NOT_MERGE] = "does not merge",
+		[HS_WHY_NEW] = "new",
 		[HS_WHY_NOT_COLD_LONG] = "not cold for long",
 		[HS_WHY_DEMOTED_ALREADY] = "demoted already",
 	};
