@@ -42,6 +42,9 @@ static int enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
 	if (hs_view_splits_nested(g->view))
 		return hs_error_set(err, -ENOTSUP, "guests under KVM are not demoted yet");
+	/* What is there is present still, and would be decided on again. */
+	if (p->cfg.tier.kind == HS_TIER_NODE)
+		return hs_error_set(err, -ENOTSUP, "decisions do not go to a node yet");
 	return hs_tier_open_guest(&g->tier, p->tier, g->view, err);
 }
 
@@ -76,24 +79,40 @@ void hs_demote_begin(struct hs_pipeline *p)
 
 /* ---- going ---- */
 
+/* What is to go, less what has been accessed since the decision: the burst in between may have taken a while. */
+static int still_cold(struct guest *g, hs_huge_nr h, struct hs_bits512 *out, struct hs_error *err)
+{
+	struct hs_base_sample now;
+	int rc = hs_view_sample_base(g->view, &h, 1, &now, err);
+
+	*out =
+	    rc ? hs_bits_empty() : hs_bits_andnot(hs_bits_and(g->pages[h].decision.demote, now.present), now.accessed);
+	return rc;
+}
+
 /* *stop: no more of this guest in this cycle; what it answers ends the run. */
 static int demote_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, uint64_t until_us, bool *stop)
 {
-	const struct hs_bits512 *want = &g->pages[h].decision.demote;
-	struct hs_bits512 left = *want, moved = hs_bits_empty(), kept = hs_bits_empty();
+	struct hs_bits512 left, moved = hs_bits_empty(), kept = hs_bits_empty();
+	struct hs_tier_moved m = { 0 };
 	struct hs_error why = { "" };
-	struct hs_tier_moved m;
-	int rc;
+	int rc = still_cold(g, h, &left, &why);
 
-	do {
+	if (!rc && hs_bits_none(&left))
+		return 0;
+	while (!rc) {
 		rc = hs_tier_demote(g->tier, h, &left, &m, &why);
-		if (rc == -EAGAIN && p->clock->now_us(p->clock->ctx) < until_us)
+		if (rc == -EAGAIN && p->clock->now_us(p->clock->ctx) < until_us) {
 			rc = p->overlap.clock.sleep_us(p->overlap.clock.ctx, BUDGET_WAIT_US);
-		else if (rc)
+			continue;
+		}
+		if (rc)
 			break;
 		moved = hs_bits_or(moved, m.moved);
 		left = hs_bits_andnot(left, m.moved);
-	} while (!rc && m.not_moved[HS_TIER_LATER]);
+		if (!m.not_moved[HS_TIER_LATER])
+			break;
+	}
 	if (!rc && !m.not_moved[HS_TIER_NO_ROOM])
 		kept = left;
 	g->nr_demoted += hs_bits_count(&moved);

@@ -39,7 +39,7 @@ static struct hs_pipeline_config config(void)
 	cfg.policy.demote = 1;
 	cfg.policy.demote_after_s = 1;
 	cfg.policy.max_compressed_percent = 0;
-	cfg.tier.pages_per_s = 0;
+	cfg.tier.pages_per_s = 4000;
 	return cfg;
 }
 

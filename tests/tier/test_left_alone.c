@@ -205,5 +205,7 @@ static void add(TCase *t)
 
 int main(void)
 {
+	if (VG_SANITIZED)
+		return hs_test_skip("tier/left_alone", VG_SANITIZED_WHY);
 	return tier_scene_main("tier/left_alone", add);
 }

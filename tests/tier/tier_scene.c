@@ -84,8 +84,6 @@ int tier_scene_main(const char *name, void (*add)(TCase *t))
 	TCase *t;
 	int rc;
 
-	if (HS_TEST_SANITIZED)
-		return hs_test_skip(name, "the address sanitizer maps terabytes that look like guest memory");
 	if (geteuid())
 		return hs_test_skip(name, "moving other processes' memory needs root");
 	rc = own_swap_make(name);
