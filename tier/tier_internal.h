@@ -59,6 +59,9 @@ struct hs_tier_guest {
 
 HS_MUST_USE int hs_tier_add_range(struct hs_tier_ranges *r, uint64_t start, uint64_t end, enum hs_tier_why why);
 
+/* What of the guest is to be left alone, at most a second old. What cannot be known leaves all of it alone. -EBUSY. */
+HS_MUST_USE int hs_tier_look(struct hs_tier_guest *g, struct hs_error *err);
+
 /* -ESRCH, when the guest's process has ended; else rc with a text. */
 int hs_tier_error(const struct hs_tier_guest *g, int rc, const char *what, struct hs_error *err);
 bool hs_tier_has_ended(const struct hs_tier_guest *g);
