@@ -15,6 +15,8 @@
  */
 #include "pipeline_internal.h"
 
+#include "hs/compress.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +155,8 @@ int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const 
 	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, now.got), now.zero);
 	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, now.got), now.zero);
 	pg->looked = 1;
+	if (g->cold_age && hs_bits_any(&now.content))
+		g->cold_age[h].compressed_percent = (uint8_t)hs_compress_percent(p->buf[0], &now.content);
 	return 0;
 }
 
@@ -173,7 +177,7 @@ static bool due(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h
 		return true;
 	/* Split already, and part of it is cold: no huge mapping to lose, so its cold base pages count one by one. */
 	if (r->state != HS_MAP_HUGE && r->nr_known >= p->cfg.coarse.hot_rounds)
-		return pg->shares || pg->kept_split || !pg->looked;
+		return pg->shares || pg->kept_split || !pg->looked || (g->cold_age && g->cold_age[h].watched_us);
 	return !pg->looked && hs_coarse_heat(g->coarse, h) == HS_HEAT_HOT;
 }
 

@@ -9,6 +9,7 @@ const struct hs_pipeline_config hs_pipeline_config_default = {
 	.coarse = HS_COARSE_CONFIG_DEFAULT,
 	.fine = HS_FINE_CONFIG_DEFAULT,
 	.policy = HS_POLICY_CONFIG_DEFAULT,
+	.tier = HS_TIER_CONFIG_DEFAULT,
 	.min_bytes = 0,
 	.cpu_percent = 0,
 	.hash_cold_rounds = 2,

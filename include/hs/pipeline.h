@@ -58,6 +58,9 @@ struct hs_guest_report {
 	bool gone;
 	struct hs_obstacle merge_obstacle; /* why the engine will not have it; none: it has it, or there is no engine */
 	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
+	struct hs_obstacle tier_obstacle;  /* why nothing (more) of it is demoted; none: it is, or nobody asked */
+	uint64_t demoted_pages;            /* base pages, on the tier as of the last cycle */
+	uint64_t nr_demoted;               /* base pages that went there, since the guest came */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
 	struct hs_left_out left_out;
