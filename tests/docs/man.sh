@@ -22,7 +22,7 @@ offered() {
 }
 # Options in a part of a page: "Fl" in an item of a list.
 named() {
-	grep '^\.It .*Fl' | sed -E 's/^\.It //; s/Fl //; s/ ?Ns = Ns Ar [A-Z]+//g; s/ , /\n/g' |
+	grep '^\.It .*Fl' | sed -E 's/^\.It //; s/Fl //g; s/ ?Ns = Ns Ar [A-Z]+//g; s/ , /\n/g' |
 		sed 's/^/-/' | grep -vxE -- '--help|--usage|--version' | sort -u
 }
 # From a heading to the next: section PAGE "Sh NAME" or "Ss NAME"
