@@ -49,13 +49,13 @@ drive() {
 	ok 'it has changed something' '[ "$(changed)" -gt 2 ]'
 	ok 'the package is installed' 'dpkg -s hs-share >/dev/null'
 	ok 'the service runs, and starts with the machine' '[ "$(systemctl is-active $unit)" = active ] && [ "$(systemctl is-enabled $unit)" = enabled ]'
-	ok 'with that configuration' 'until_true 30 "curl -s -m 10 http://127.0.0.1:9177/v1/status | jq -e \".mode == \\\"observe\\\"\" >/dev/null"'
+	ok 'with that configuration' 'until_true 120 "curl -s -m 10 http://127.0.0.1:9177/v1/status | jq -e \".mode == \\\"observe\\\"\" >/dev/null"'
 	ok 'the key is for root alone' '[ "$(stat -c "%U %a" /etc/hs-share/fleet.key)" = "root 600" ] && [ "$(cat /etc/hs-share/fleet.key)" = "$key" ]'
 	ok 'and no part of what Ansible prints' '! grep -q "$key" /box/ansible.log'
-	ok 'sketches are made by it' 'until_true 30 "curl -s -m 10 http://127.0.0.1:9177/metrics/sketch | grep -q ^hs_share_sketch_key_info"'
+	ok 'sketches are made by it' 'until_true 120 "curl -s -m 10 http://127.0.0.1:9177/metrics/sketch | grep -q ^hs_share_sketch_key_info"'
 	before=$(pid_of)
 	ok 'a second time nothing is changed' 'play observe "$key" && [ "$(changed)" = 0 ] && [ "$(pid_of)" = "$before" ]'
-	ok 'another mode' 'play off "$key" && [ "$(pid_of)" != "$before" ] && until_true 30 "[ \"\$(curl -s -m 10 http://127.0.0.1:9177/v1/mode | jq -r .mode)\" = off ]"'
+	ok 'another mode' 'play off "$key" && [ "$(pid_of)" != "$before" ] && until_true 120 "[ \"\$(curl -s -m 10 http://127.0.0.1:9177/v1/mode | jq -r .mode)\" = off ]"'
 	before=$(pid_of)
 	ok 'a wrong configuration is refused, by the words of the program' '! play off "$key" "scan: { rounds: 65 }" && grep -q "it takes a number from 1 to 64" /box/ansible.out'
 	ok 'a wrong key as well' '! play off 123 && grep -q "64 hexadecimal digits" /box/ansible.out'
