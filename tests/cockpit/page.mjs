@@ -207,14 +207,14 @@ const scenes = {
         await p.ready();
         await until("guests are listed", async () => await p.count("tr[data-guest]") > 0);
         writeFileSync(`${folder}/seen-running`, "");
-        await until("it says that the service has stopped", async () => (await p.text("#connection")).includes("The service has stopped"), 120000);
+        await until("it says that the service has stopped", async () => (await p.text("#connection")).includes("The service has stopped"), 300000);
         ok("and as of when the figures are", (await p.text("#connection")).includes("What is shown below is as of"));
         ok("nothing can be changed", await p.page.isDisabled("#set-mode"));
         ok("nor of a guest", await p.page.isDisabled(".row-actions button >> nth=0"));
         ok("the figures stay", await p.page.isVisible("#overview"));
         await p.picture("away");
         writeFileSync(`${folder}/seen-stopped`, "");
-        await until("it finds the service again by itself", async () => (await p.text("#connection")) === "" && await p.page.isEnabled("#set-mode"), 120000);
+        await until("it finds the service again by itself", async () => (await p.text("#connection")) === "" && await p.page.isEnabled("#set-mode"), 300000);
         ok("guests can be changed again", await p.page.isEnabled(".row-actions button >> nth=0"));
         ok("it was stopped meanwhile", existsSync(`${folder}/was-stopped`));
         await p.close(true);
@@ -239,8 +239,8 @@ const scenes = {
         await until("what could be saved is known", async () => /MiB/.test(await p.text("[data-figure=could]")));
         const said = await set_mode(p, "save");
         ok("what saving does is said first", /saves [1-9].*MiB/.test(said) && said.includes("KSM"), said);
-        await until("both share", async () => await p.count("td[data-label=State] .chip:has-text('sharing')") === 2, 120000);
-        await until("the saving rises", async () => /^[1-9].*MiB$/.test(await p.text("[data-figure=net]")), 120000);
+        await until("both share", async () => await p.count("td[data-label=State] .chip:has-text('sharing')") === 2, 300000);
+        await until("the saving rises", async () => /^[1-9].*MiB$/.test(await p.text("[data-figure=net]")), 300000);
         await until("it is overcommit", async () => /^[1-9].*MiB$/.test(await p.text("[data-figure=overcommit]")));
         await until("each guest's saving is shown", async () => /MiB, net/.test(await p.text(`${p.row(`pid-${one}`)} td[data-label=Saved]`)));
         await p.page.click(`${p.row(`pid-${one}`)} .link`);
@@ -263,12 +263,12 @@ const scenes = {
         await p.page.getByRole("button", { name: `Opt out pid-${two}` }).click();
         ok("what opting out does is said first", /takes up to .*MiB of memory/.test(await effect(p)), await effect(p));
         await p.page.click("dialog button[type=submit]");
-        await until("it is out", async () => (await p.text(`${p.row(`pid-${two}`)} td[data-label=State]`)).includes("not opted in"), 120000);
+        await until("it is out", async () => (await p.text(`${p.row(`pid-${two}`)} td[data-label=State]`)).includes("not opted in"), 300000);
         const off = await set_mode(p, "off");
         ok("what switching off does is said first", off.includes("undone"), off);
-        await until("it is done", async () => (await p.text("#outcomes")).includes("Mode off: done"), 120000);
+        await until("it is done", async () => (await p.text("#outcomes")).includes("Mode off: done"), 300000);
         await until("nothing is saved any more", async () => (await p.text("[data-figure=net]")) === "Nothing");
-        await until("there is no overcommit any more", async () => (await p.text("[data-figure=overcommit]")) === "0 bytes", 120000);
+        await until("there is no overcommit any more", async () => (await p.text("[data-figure=overcommit]")) === "0 bytes", 300000);
         ok("no trouble is left", await p.text("#notices") === "", await p.text("#notices"));
         await p.close();
     },

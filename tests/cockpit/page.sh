@@ -48,7 +48,7 @@ chmod -R a+rX "$dir"
 } >"$dir/conf"
 
 # drive SCENE ARGUMENT...: one scene of page.mjs, which counts checks of its own
-scene() { (cd "$build" && XDG_DATA_HOME=$dir/data HOME=$dir/home PICTURES=$pictures timeout 300 node page.mjs "$@"); }
+scene() { (cd "$build" && XDG_DATA_HOME=$dir/data HOME=$dir/home PICTURES=$pictures timeout 900 node page.mjs "$@"); }
 drive() { ok "the page: $*" "scene $*"; }
 
 for i in 1 2; do start_guest $i 48; done
