@@ -227,7 +227,7 @@ void hs_content_duplicates(struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
 			struct guest *og;
 			const struct page_record *o = record_of(p, same[k], &og);
 
-			if (og->gone || og->group_nr != g->group_nr || o->ban_until > p->totals.cycles)
+			if (og->gone || og->group_nr != g->group_nr || hs_guest_page_waits(p, o))
 				continue;
 			if (hs_bits_test(&o->candidate, same[k].page % HS_BASE_PER_HUGE)) {
 				hs_bits_set(cand, i);

@@ -33,7 +33,7 @@ static void mark_candidates(struct hs_pipeline *p, struct guest *g)
 			free(pg->fine);
 			pg->fine = NULL;
 		}
-		if (pg->ban_until > p->totals.cycles)
+		if (hs_guest_page_waits(p, pg))
 			continue;
 		if (heat == HS_HEAT_COLD && r->cold_rounds >= p->cfg.policy.min_cold_rounds)
 			pg->candidate = pg->hashed;
@@ -269,7 +269,7 @@ static bool is_early(const struct hs_pipeline *p, const struct guest *g, hs_huge
 	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
 
 	return r->nr_known >= p->cfg.early_rounds && r->cold_rounds >= r->nr_known &&
-	       g->pages[h].ban_until <= p->totals.cycles;
+	       !hs_guest_page_waits(p, &g->pages[h]);
 }
 
 static bool is_new(const struct guest *g)

@@ -9,6 +9,12 @@
 #include <string.h>
 
 #define REOPEN_CYCLES 8 /* cycles from one new view to the next */
+/*
+ * Windows in which memory that came to a known guest is looked at before the one that may decide to share it. It was
+ * mapped to be filled and used, so that it is cold says less of it than of what was there before. Two, since the first
+ * may have begun while it was being filled.
+ */
+#define NEW_WINDOWS 2
 
 /* After one has gone. */
 static void count_groups(struct hs_pipeline *p)
@@ -167,6 +173,28 @@ int hs_pipeline_add_view_as(struct hs_pipeline *p, const struct hs_guest_options
 	return rc;
 }
 
+/* What the old view did not know is new; the rest waits as long as it had to before. */
+static void note_new_memory(const struct hs_pipeline *p, const struct guest *old, struct guest *fresh)
+{
+	for (hs_huge_nr h = 0; h < fresh->view->nr_huge; h++)
+		fresh->pages[h].new_until = p->totals.cycles + NEW_WINDOWS;
+	for (size_t i = 0; i < fresh->view->nr_regions; i++) {
+		const struct hs_region *now = &fresh->view->regions[i];
+
+		for (size_t k = 0; k < old->view->nr_regions; k++) {
+			const struct hs_region *was = &old->view->regions[k];
+			const uint64_t from = was->hva.v > now->hva.v ? was->hva.v : now->hva.v;
+			const uint64_t was_end = was->hva.v + was->nr_huge * HS_HUGE_SIZE;
+			const uint64_t now_end = now->hva.v + now->nr_huge * HS_HUGE_SIZE;
+			const uint64_t end = was_end < now_end ? was_end : now_end;
+
+			for (uint64_t at = from; at < end; at += HS_HUGE_SIZE)
+				fresh->pages[now->first_huge + (at - now->hva.v) / HS_HUGE_SIZE].new_until =
+				    old->pages[was->first_huge + (at - was->hva.v) / HS_HUGE_SIZE].new_until;
+		}
+	}
+}
+
 /*
  * A guest that has new memory (hot-plugged, or mapped after we came) gets a new view, and is learnt anew: what is
  * shared of it is read back as from an earlier run. Not often, or a process whose map never rests would never be known.
@@ -197,6 +225,7 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 		hs_guest_records_free(p, &fresh);
 		return rc;
 	}
+	note_new_memory(p, g, &fresh);
 	/* Were it let go first and not taken again, what is marked in it would be nobody's, and keep ksmd from running
 	 * for anybody. */
 	renewed = g->shareable && p->merge.ops->renew;

@@ -35,6 +35,7 @@ struct page_record {
 	uint32_t fine_cycle;         /* when it was, or could not tell */
 	uint32_t unshared_cycle;     /* when that was last */
 	uint32_t ban_until;          /* cycle */
+	uint32_t new_until;          /* cycle: the memory came to a guest that was known, and is only looked at */
 	uint8_t nr_unshared;         /* times that we took its sharing back because it turned hot or kept breaking */
 	uint8_t looked;              /* the content was read at least once in this spell */
 	uint8_t fine_unclear;        /* looks one after another that could not tell, at most 7 */
@@ -238,6 +239,12 @@ HS_MUST_USE int hs_observer_merged(struct hs_pipeline *p, struct hs_error *err);
 
 /* Whether a burst is run even when nothing is marked anew. */
 bool hs_guests_need_burst(const struct hs_pipeline *p);
+
+/* It is not shared in this cycle, whatever it holds. */
+static inline bool hs_guest_page_waits(const struct hs_pipeline *p, const struct page_record *pg)
+{
+	return pg->ban_until > p->totals.cycles || pg->new_until > p->totals.cycles;
+}
 
 static inline bool hs_guest_active(const struct guest *g)
 {

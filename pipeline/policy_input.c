@@ -26,6 +26,7 @@ struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct gu
 		.accessed = pg->accessed,
 		.refused = hs_refused_pages(pg),
 		.nr_unshared = pg->nr_unshared,
+		.new_left = pg->new_until > p->totals.cycles ? pg->new_until - p->totals.cycles : 0,
 		.ban_left = pg->ban_until > p->totals.cycles ? pg->ban_until - p->totals.cycles : 0,
 	};
 

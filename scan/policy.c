@@ -211,6 +211,8 @@ struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, c
 		return decide(HS_ACT_LEAVE, HS_WHY_ABSENT, 0);
 	if (in->state != HS_MAP_HUGE && in->state != HS_MAP_SPLIT && in->state != HS_MAP_PARTIAL)
 		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
+	if (in->new_left)
+		return decide(HS_ACT_LEAVE, HS_WHY_NEW, 0);
 	look_at(&f, cfg, in);
 	any_shared = hs_bits_any(&f.shared);
 	/* Still shared under a ban: it could not be unshared when it was banned; again. */
@@ -242,6 +244,7 @@ const char *hs_policy_reason_name(enum hs_policy_reason reason)
 		[HS_WHY_KEEPS_BREAKING] = "keeps breaking",
 		[HS_WHY_SHARED_ALREADY] = "shared already",
 		[HS_WHY_DOES_NOT_MERGE] = "does not merge",
+		[HS_WHY_NEW] = "new",
 	};
 
 	return (unsigned int)reason < HS_NR_REASONS && names[reason] ? names[reason] : names[HS_WHY_UNKNOWN];

@@ -52,6 +52,7 @@ struct hs_policy_input {
 	struct hs_bits512 refused;  /* not merged by several bursts that settled: left alone for a while */
 	uint32_t breaks;            /* base pages of this huge page whose sharing was broken in this spell */
 	uint32_t ban_left;          /* cycles of a ban left */
+	uint32_t new_left;          /* cycles for which memory that came to a known guest is only looked at */
 	uint32_t nr_unshared; /* times it was unshared by this policy; the caller forgets them after a quiet time */
 };
 
@@ -76,6 +77,7 @@ enum hs_policy_reason {
 	HS_WHY_KEEPS_BREAKING,
 	HS_WHY_SHARED_ALREADY,
 	HS_WHY_DOES_NOT_MERGE, /* what could be shared of it was wanted, and the kernel never merged it */
+	HS_WHY_NEW,            /* memory that came to a known guest, and was not looked at for long enough */
 	HS_NR_REASONS
 };
 

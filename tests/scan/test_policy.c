@@ -35,7 +35,7 @@ struct page_case {
 	struct range wanted, refused;
 	uint8_t fine;
 	struct range fine_hot;
-	uint32_t breaks, ban_left, nr_unshared;
+	uint32_t breaks, ban_left, new_left, nr_unshared;
 	/* expected */
 	uint8_t action, reason;
 	unsigned int gain;
@@ -65,6 +65,7 @@ static struct hs_policy_decision decide_case(const struct page_case *c, const st
 		.refused = span(c->refused.from, c->refused.to),
 		.breaks = c->breaks,
 		.ban_left = c->ban_left,
+		.new_left = c->new_left,
 		.nr_unshared = c->nr_unshared,
 	};
 
@@ -305,6 +306,9 @@ START_TEST(test_scan_policy_banned)
 		{ "and again", SHARED(HOT), .breaks = 512, .nr_unshared = 4, SAYS(UNSHARE, KEEPS_BREAKING), .ban = 32 },
 		{ "and for ever", SHARED(HOT), .breaks = 512, .nr_unshared = 5, SAYS(UNSHARE, KEEPS_BREAKING),
 		  .ban = 32 },
+		{ "new, cold", COLD_HUGE, .alike = ALL, .new_left = 1, SAYS(LEAVE, NEW) },
+		{ "new, hot", HOT_HUGE, .alike = ALL, .new_left = 2, SAYS(LEAVE, NEW) },
+		{ "new, merged by whoever marked it before", SHARED(COLD), .new_left = 2, SAYS(LEAVE, NEW) },
 		{ "banned, cold", COLD_HUGE, .alike = ALL, .ban_left = 1, SAYS(LEAVE, BANNED) },
 		{ "banned, hot", HOT_HUGE, .alike = ALL, .ban_left = 8, SAYS(LEAVE, BANNED) },
 		{ "banned, not banned once more", .state = HS_MAP_SPLIT, .heat = HS_HEAT_COLD, .breaks = 99,

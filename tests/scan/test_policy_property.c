@@ -106,6 +106,7 @@ static void random_input(struct hs_policy_input *in, struct hs_fine_result *fine
 	in->refused = below(4) ? (struct hs_bits512){ { 0 } } : random_set();
 	in->breaks = below(3) ? 0 : below(200);
 	in->ban_left = below(4) ? 0 : below(100);
+	in->new_left = below(4) ? 0 : below(3);
 	in->nr_unshared = below(3) ? 0 : below(40);
 }
 
@@ -139,7 +140,7 @@ static void check_share(const struct hs_policy_config *cfg, const struct hs_poli
 	HOLDS(d->gain > 0 || !is_empty(hs_bits_and(in->wanted, in->refused)));
 	HOLDS(d->gain == hs_bits_count(&fresh));
 	HOLDS(is_empty(hs_bits_andnot(hs_bits_and(shared, in->present), d->pages)));
-	HOLDS(in->ban_left == 0);
+	HOLDS(in->ban_left == 0 && in->new_left == 0);
 	HOLDS(in->state == HS_MAP_HUGE || in->state == HS_MAP_SPLIT || in->state == HS_MAP_PARTIAL);
 	HOLDS(in->heat != HS_HEAT_UNKNOWN);
 	if (in->state != HS_MAP_HUGE)
