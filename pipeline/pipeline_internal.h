@@ -4,8 +4,8 @@
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
  * order: settings refused merge_ops overlap pace merge_engine merge_scoped overcommit split_journal observer
- * order: guest_state cold_age content content_owners policy_input fine_look merge demote decide early saving engage
- * guests order: report report_fields pipeline
+ * order: guest_state cold_age content content_owners policy_input fine_look merge demote decide early saving
+ * order: engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
