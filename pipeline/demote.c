@@ -45,27 +45,30 @@ static int enter(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 	/* What is there is present still, and would be decided on again. */
 	if (p->cfg.tier.kind == HS_TIER_NODE)
 		return hs_error_set(err, -ENOTSUP, "decisions do not go to a node yet");
+	if (!g->view->pid)
+		return hs_error_set(err, -ENOTSUP, "it is no process of this host");
+	if (!p->tier) {
+		int rc = hs_tier_create(&p->tier, &p->host, &p->cfg.tier, p->clock, err);
+
+		if (rc)
+			return rc;
+	}
 	return hs_tier_open_guest(&g->tier, p->tier, g->view, err);
 }
 
 void hs_demote_begin(struct hs_pipeline *p)
 {
-	struct hs_error why = { "" };
-	int rc = 0;
-
 	p->pressure = 0;
 	if (!is_asked(p))
 		return;
-	if (!p->tier)
-		rc = hs_tier_create(&p->tier, &p->host, &p->cfg.tier, p->clock, &why);
 	for (size_t i = 0; i < p->nr_guests; i++) {
 		struct guest *g = p->guests[i];
-		int one = rc;
+		struct hs_error why = { "" };
+		int one;
 
 		if (g->gone || g->tier)
 			continue;
-		if (!one)
-			one = enter(p, g, &why);
+		one = enter(p, g, &why);
 		/* One that has ended is found out by the next call of its view. */
 		if (one)
 			hs_obstacle_set(&g->tier_obstacle, one, &why);

@@ -36,9 +36,6 @@ struct hs_trace_header trace_sample_header(void)
 						   .fine_all = 1 } };
 
 	memset(h.cpu, 'x', sizeof(h.cpu) - 1);
-	/* Not in a trace: of a recorded run nothing is demoted. */
-	h.settings.policy.demote_after_s = h.settings.policy.max_compressed_percent = 0;
-	h.settings.policy.pressed_gain_hot = 0;
 	return h;
 }
 
