@@ -27,15 +27,13 @@ int hs_hostfile_open(const char *dir, const char *name)
 	return open_in(dir, name, O_RDONLY);
 }
 
-ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t size)
+/* To the end, and closes it. */
+static ssize_t read_whole(int fd, char *buf, size_t size, ssize_t (*read_call)(int fd, void *buf, size_t size))
 {
 	size_t len = 0;
-	int fd = open_in(dir, name, O_RDONLY);
 
-	if (fd < 0)
-		return fd;
 	while (len < size - 1) {
-		ssize_t n = read(fd, buf + len, size - 1 - len);
+		ssize_t n = read_call(fd, buf + len, size - 1 - len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -54,6 +52,27 @@ ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t si
 		len--;
 	buf[len] = '\0';
 	return (ssize_t)len;
+}
+
+ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t size)
+{
+	int fd = open_in(dir, name, O_RDONLY);
+
+	return fd < 0 ? fd : read_whole(fd, buf, size, read);
+}
+
+static int kernel_openat(int dir_fd, const char *path, int flags)
+{
+	return openat(dir_fd, path, flags);
+}
+
+const struct hs_hostfile_calls hs_hostfile_kernel = { .openat = kernel_openat, .read = read };
+
+ssize_t hs_hostfile_read_at(const struct hs_hostfile_calls *calls, int dir_fd, const char *path, char *buf, size_t size)
+{
+	int fd = calls->openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : read_whole(fd, buf, size, calls->read);
 }
 
 int hs_hostfile_write(const char *dir, const char *name, const char *text)

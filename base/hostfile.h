@@ -14,6 +14,17 @@
 /* Reads dir/name into buf, terminated, without the newline at its end. Bytes read or -errno. */
 HS_MUST_USE ssize_t hs_hostfile_read(const char *dir, const char *name, char *buf, size_t size);
 
+/* What a file is read by: the kernel's, or those of a test in which they fail. */
+struct hs_hostfile_calls {
+	int (*openat)(int dir_fd, const char *path, int flags);
+	ssize_t (*read)(int fd, void *buf, size_t size);
+};
+extern const struct hs_hostfile_calls hs_hostfile_kernel;
+
+/* The same for a path below an open folder, which may be that of a process: it stays the folder of that one process. */
+HS_MUST_USE ssize_t hs_hostfile_read_at(const struct hs_hostfile_calls *calls, int dir_fd, const char *path, char *buf,
+					size_t size);
+
 /* A descriptor to read it with, for what is read very often. -errno. */
 HS_MUST_USE int hs_hostfile_open(const char *dir, const char *name);
 

@@ -14,6 +14,7 @@
 
 #include "hostfile.h"
 #include "meminfo.h"
+#include "swaps.h"
 
 #define CGROUP_TEXT 8192
 
@@ -30,6 +31,11 @@ static const struct limit_files v2_files[] = {
 	{ "memory.max", "memory.current" },
 	{ "memory.high", "memory.current" },
 };
+/* v1 has no limit of swap alone: what moves there from memory stays within that of both. */
+static const struct limit_files v2_swap_files[] = {
+	{ "memory.swap.max", "memory.swap.current" },
+	{ "memory.swap.high", "memory.swap.current" },
+};
 
 /* Names in memory.stat that are sums over the level and all below it. */
 struct stat_names {
@@ -41,10 +47,12 @@ static const struct stat_names v2_stat = { "inactive_file ", "file_dirty ", "fil
 struct hierarchy {
 	const struct limit_files *files;
 	size_t nr_files;
-	const struct stat_names *stat;
+	const struct stat_names *stat; /* NULL: no cache counts against these limits */
 };
 static const struct hierarchy v1 = { v1_files, sizeof(v1_files) / sizeof(v1_files[0]), &v1_stat };
 static const struct hierarchy v2 = { v2_files, sizeof(v2_files) / sizeof(v2_files[0]), &v2_stat };
+static const struct hierarchy v1_swap = { NULL, 0, NULL };
+static const struct hierarchy v2_swap = { v2_swap_files, sizeof(v2_swap_files) / sizeof(v2_swap_files[0]), NULL };
 
 static void take_least(struct hs_room *room, const struct hs_room *one)
 {
@@ -78,7 +86,7 @@ static uint64_t reclaimable(const char *dir, const struct stat_names *names)
 	uint64_t cache, dirty = 0, writeback = 0;
 	char text[CGROUP_TEXT];
 
-	if (hs_hostfile_read(dir, "memory.stat", text, sizeof(text)) <= 0 ||
+	if (!names || hs_hostfile_read(dir, "memory.stat", text, sizeof(text)) <= 0 ||
 	    hs_hostfile_field(text, names->inactive_file, &cache) || hs_hostfile_field(text, names->dirty, &dirty) ||
 	    hs_hostfile_field(text, names->writeback, &writeback))
 		return 0;
@@ -235,16 +243,13 @@ static void find_v1_mount(const struct hs_host *host, char *dir, size_t size)
 		(void)fclose(f);
 }
 
-int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
-	       struct hs_error *err)
+/* Takes the least of *out and of what the limits above the process leave; `h1`, `h2`: which ones. */
+static int cgroup_room(const struct hs_host *host, pid_t pid, const struct hierarchy *h1, const struct hierarchy *h2,
+		       unsigned int keep_percent, struct hs_room *out, struct hs_error *err)
 {
 	char text[CGROUP_TEXT], dir[PATH_MAX], *v1_path, *v2_path;
-	ssize_t n;
-	int rc = host_room(host, keep_percent, out, err);
+	ssize_t n = hs_hostfile_read_pid(host, pid, "cgroup", text, sizeof(text));
 
-	if (rc || !pid)
-		return rc;
-	n = hs_hostfile_read_pid(host, pid, "cgroup", text, sizeof(text));
 	if (n == -ENOENT && access(host->proc_dir, F_OK) == 0) {
 		(void)snprintf(dir, sizeof(dir), "%s/%d", host->proc_dir, (int)pid);
 		if (access(dir, F_OK))
@@ -263,7 +268,7 @@ int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent,
 	find_paths(text, &v1_path, &v2_path);
 	if (v1_path) {
 		find_v1_mount(host, dir, sizeof(dir));
-		return path_room(dir, v1_path, &v1, keep_percent, out, err);
+		return path_room(dir, v1_path, h1, keep_percent, out, err);
 	}
 	if (!v2_path)
 		return 0;
@@ -271,5 +276,28 @@ int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent,
 	(void)snprintf(dir, sizeof(dir), "%s/fs/cgroup/unified", host->sys_dir);
 	if (access(dir, F_OK))
 		(void)snprintf(dir, sizeof(dir), "%s/fs/cgroup", host->sys_dir);
-	return path_room(dir, v2_path, &v2, keep_percent, out, err);
+	return path_room(dir, v2_path, h2, keep_percent, out, err);
+}
+
+int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
+	       struct hs_error *err)
+{
+	const int rc = host_room(host, keep_percent, out, err);
+
+	return rc || !pid ? rc : cgroup_room(host, pid, &v1, &v2, keep_percent, out, err);
+}
+
+int hs_room_in_swap(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
+		    struct hs_error *err)
+{
+	struct hs_swap_area now;
+	int rc = hs_swaps_next(host, &now);
+
+	if (rc && rc != -ENOENT)
+		return hs_error_set(err, rc, "cannot read %s/swaps: %s", host->proc_dir, strerror(-rc));
+	if (rc)
+		now = (struct hs_swap_area){ 0 };
+	*out = room_below(now.all_bytes, now.all_free_bytes, keep_percent);
+	(void)snprintf(out->where, sizeof(out->where), rc ? "swap, of which there is none," : "swap");
+	return pid ? cgroup_room(host, pid, &v1_swap, &v2_swap, keep_percent, out, err) : 0;
 }

@@ -30,4 +30,12 @@ struct hs_room {
 HS_MUST_USE int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
 			   struct hs_error *err);
 
+/*
+ * The same of swap: what may be moved there of process `pid` (0: of one without limits), by the free space of all areas
+ * together and by memory.swap.max and memory.swap.high of each cgroup above it. keep_percent of each stays free. Room
+ * of 0 where there is no swap.
+ */
+HS_MUST_USE int hs_room_in_swap(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
+				struct hs_error *err);
+
 #endif

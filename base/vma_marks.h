@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * VMAs that are mergeable or watched by a userfaultfd, of one process or of all: read through a BPF iterator
- * (base/bpf/vma_marks.bpf.c) that visits VMAs alone. smaps says the same, but walks all page tables for it, and under
- * the process's mmap lock.
+ * VMAs that are mergeable, watched by a userfaultfd, locked or special, of one process or of all: read through a BPF
+ * iterator (base/bpf/vma_marks.bpf.c) that visits VMAs alone. smaps says the same, but walks all page tables for it,
+ * and under the process's mmap lock.
  */
 #ifndef HS_BASE_VMA_MARKS_H
 #define HS_BASE_VMA_MARKS_H

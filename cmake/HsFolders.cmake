@@ -12,7 +12,7 @@ add_custom_target(hs-unit)
 # hs_suite(NAME SOURCES s... [LIBS l...] [INCLUDES dir...] [LABELS l...] [TIMEOUT seconds] [COST seconds] [KSM [ALONE]] [ROOT] [FORKS] [LONG])
 # One Check suite and its CTest entry. KSM: it uses the host's ksmd, so no other that does runs beside it, and it runs
 # below tests/ksm.sh; ALONE: nothing at all runs beside it, for it measures how hot memory is. Exit code 77: skipped as a whole.
-# COST: what takes longest is begun first, and what uses KSM, of which one runs at a time. LONG: NAME_long, with the label long, is the
+# COST: what uses KSM, of which one runs at a time, is begun first (2000), and then what takes longest. LONG: NAME_long, with the label long, is the
 # same suite with all of the cases of which hs_test_nr and hs_test_each (tests/hs_test.h) leave some. Each test of a unit suite is a
 # process of its own in the release build alone: the address sanitizer takes a fifth of a second for one; FORKS: there as well,
 # since the tests do not go together in one process.
@@ -48,10 +48,10 @@ function(hs_suite name)
     add_test(NAME ${name}_long COMMAND ${keeper} $<TARGET_FILE:${name}>)
     set_tests_properties(${name}_long PROPERTIES TIMEOUT ${long} SKIP_RETURN_CODE 77 LABELS long ENVIRONMENT HS_TEST_LONG=1)
     if(S_KSM)
-      set_tests_properties(${name}_long PROPERTIES RESOURCE_LOCK ksm COST 500)
+      set_tests_properties(${name}_long PROPERTIES RESOURCE_LOCK ksm COST 2000)
     endif()
   endif()
   if(S_KSM)
-    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm COST 500 RUN_SERIAL ${S_ALONE})
+    set_tests_properties(${name} PROPERTIES RESOURCE_LOCK ksm COST 2000 RUN_SERIAL ${S_ALONE})
   endif()
 endfunction()

@@ -129,6 +129,7 @@ bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge);
 #define HS_KPF_HUGE_FOLIO (UINT64_C(1) << 22)
 #define HS_KPF_KSM        (UINT64_C(1) << 21)
 #define HS_KPF_ZERO       (UINT64_C(1) << 24)
+#define HS_KPF_LOCKED     (UINT64_C(1) << 33 | UINT64_C(1) << 18) /* mlocked, unevictable */
 int hs_host_page_flags(int kpageflags_fd, uint64_t pfn, size_t nr, uint64_t *flags);
 /*
  * Flags of the frames of one huge page's base pages (0: none), in as few reads as they lie together on this host.
@@ -174,6 +175,12 @@ int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 
 /* host_reach.c */
 int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
+
+/* host_nodes.c */
+int hs_host_nodes(struct hs_view *view, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE], struct hs_error *err);
+/* Whether the huge page, or a part of it, is where restoring would not do it good: hs_view_restore's -EXDEV. What
+ * cannot be told counts as such. */
+bool hs_host_is_elsewhere(struct hs_host_view *v, hs_huge_nr huge);
 
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);

@@ -276,6 +276,10 @@ static int restore_batch(struct hs_host_view *v, const hs_huge_nr *huge, size_t 
 			results[i] = -ENOENT;
 		if (states[i] != HS_MAP_SPLIT)
 			continue;
+		if (hs_host_is_elsewhere(v, huge[i])) {
+			results[i] = -EXDEV;
+			continue;
+		}
 		pages[n] = (struct iovec){ (void *)(uintptr_t)hs_view_hva(&v->view, huge[i]).v, HS_HUGE_SIZE };
 		collapsed[n] = -EAGAIN;
 		slot[n++] = i;

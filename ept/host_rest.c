@@ -9,22 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/hostfile.h"
+
 #define NR_COUNTS 3 /* for each thread */
-
-static ssize_t read_text(int dir_fd, const char *path, char *buf, size_t size)
-{
-	int fd = openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return -errno;
-	n = read(fd, buf, size - 1);
-	n = n < 0 ? -errno : n;
-	(void)close(fd);
-	if (n >= 0)
-		buf[n] = '\0';
-	return n;
-}
 
 /* 1; 0: it has ended; -errno. The state comes first: what is woken after it was read counts one run more. */
 static int read_thread(int task_fd, const char *tid, uint64_t counts[NR_COUNTS])
@@ -35,7 +22,7 @@ static int read_thread(int task_fd, const char *tid, uint64_t counts[NR_COUNTS])
 	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "%s/stat", tid);
-	n = read_text(task_fd, path, buf, sizeof(buf));
+	n = hs_hostfile_read_at(&hs_hostfile_kernel, task_fd, path, buf, sizeof(buf));
 	if (n < 0)
 		return (int)n;
 	state = strrchr(buf, ')'); /* the name before it may contain anything */
@@ -46,7 +33,7 @@ static int read_thread(int task_fd, const char *tid, uint64_t counts[NR_COUNTS])
 	if (!strchr("SDITt", state[2]))
 		return -EBUSY;
 	(void)snprintf(path, sizeof(path), "%s/schedstat", tid);
-	n = read_text(task_fd, path, buf, sizeof(buf));
+	n = hs_hostfile_read_at(&hs_hostfile_kernel, task_fd, path, buf, sizeof(buf));
 	if (n < 0)
 		return n == -ENOENT ? -ENOTSUP : (int)n;
 	if (sscanf(buf, "%llu %llu %llu", &ran, &waited, &times) != 3)

@@ -107,6 +107,12 @@ static void take_table(void *ctx, size_t i, const struct hs_walk_req *req, const
 	s->nr_accessed = (uint16_t)hs_bits_count(&t.accessed);
 	s->accessed = s->nr_accessed ? HS_YES : j->v->hides ? HS_UNKNOWN : HS_NO;
 	s->state = s->nr_present == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : s->nr_present ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
+	if (s->state != HS_MAP_SPLIT) {
+		struct hs_bits512 swapped, empty;
+
+		hs_x86_decode_absent(page, &swapped, &empty);
+		s->nr_swapped = (uint16_t)hs_bits_count(&swapped);
+	}
 }
 
 /* One request for each GiB (each table of huge entries) that a region's part of the range touches. */
@@ -204,6 +210,12 @@ struct base_job {
 	struct hs_base_sample *out;
 };
 
+static void put_empty(struct hs_base_sample *s)
+{
+	s->state = HS_MAP_ABSENT;
+	s->empty = hs_bits_full();
+}
+
 static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
 {
 	struct base_job *j = ctx;
@@ -214,16 +226,17 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 	if (hs_host_is_off_limits(j->v, j->huge[i]))
 		return;
 	if (req->status == HS_WALK_NONE) {
-		s->state = HS_MAP_ABSENT;
+		put_empty(s);
 	} else if (req->status == HS_WALK_ENTRY) {
 		switch (hs_x86_pmd(req->entry)) {
 		case HS_X86_NONE:
-			s->state = HS_MAP_ABSENT;
+			put_empty(s);
 			break;
 		case HS_X86_PAGE:
-			s->state = HS_MAP_ABSENT;
-			if (hs_host_is_zero_entry(j->v, req->entry))
+			if (hs_host_is_zero_entry(j->v, req->entry)) {
+				put_empty(s);
 				break;
+			}
 			s->state = HS_MAP_HUGE;
 			s->present = hs_bits_full();
 			if (hs_x86_accessed(req->entry))
@@ -245,6 +258,8 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 		s->state = nr == HS_BASE_PER_HUGE ? HS_MAP_SPLIT : nr ? HS_MAP_PARTIAL : HS_MAP_ABSENT;
 		s->present = t.present;
 		s->accessed = t.accessed;
+		if (nr != HS_BASE_PER_HUGE)
+			hs_x86_decode_absent(page, &s->swapped, &s->empty);
 		if (j->v->hides && nr != hs_bits_count(&t.accessed))
 			*s = (struct hs_base_sample){ 0 };
 	}
@@ -381,7 +396,8 @@ static void put_flags(struct hs_frame *f, uint64_t flags, bool own)
 {
 	f->flags = ((flags & HS_KPF_KSM) && !own ? (uint32_t)HS_FRAME_KSM : 0) |
 		   (flags & HS_KPF_ZERO ? (uint32_t)HS_FRAME_ZERO : 0) |
-		   (flags & HS_KPF_HUGE_FOLIO ? (uint32_t)HS_FRAME_HUGE : 0);
+		   (flags & HS_KPF_HUGE_FOLIO ? (uint32_t)HS_FRAME_HUGE : 0) |
+		   (flags & HS_KPF_LOCKED ? (uint32_t)HS_FRAME_LOCKED : 0);
 }
 
 /*

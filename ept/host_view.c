@@ -6,8 +6,9 @@
  *
  * The parts: host_walk.c reads page tables by BPF, host_sample.c says what they mean, host_age.c clears accessed bits,
  * host_mapping.c splits and restores mappings, host_dontdump.c keeps the flags that splitting changes in order,
- * host_read.c copies bytes, host_reach.c helps ksmd to them, host_regions.c finds guest memory, host_vmm.c says which
- * pieces of it are too small, host_armed.c what of it is not to be touched, host_frames.c asks for page frames.
+ * host_read.c copies bytes, host_nodes.c says where they are, host_reach.c helps ksmd to them, host_regions.c finds
+ * guest memory, host_vmm.c says which pieces of it are too small, host_armed.c what of it is not to be touched,
+ * host_frames.c asks for page frames.
  *
  * One process id can become another process's while we work. So every handle is bound to the process itself: a pidfd,
  * the /proc folder held open, the address space pinned by an open file. They are opened in this order: the pidfd first,
@@ -264,6 +265,7 @@ static const struct hs_view_ops host_ops = {
 	.split_page = hs_host_split_page,
 	.read = hs_host_read,
 	.reach = hs_host_reach,
+	.nodes = hs_host_nodes,
 	.why = why,
 };
 

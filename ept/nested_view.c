@@ -162,6 +162,16 @@ static int reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 	return hs_view_reach(hs_nested_view(view)->inner, huge, which, err);
 }
 
+static int nodes(struct hs_view *view, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE], struct hs_error *err)
+{
+	return hs_view_nodes(hs_nested_view(view)->inner, huge, out, err);
+}
+
+static void slow_nodes(struct hs_view *view, uint64_t which)
+{
+	hs_view_slow_nodes(hs_nested_view(view)->inner, which);
+}
+
 static enum hs_view_reason why(struct hs_view *view, hs_huge_nr huge)
 {
 	struct hs_nested_view *v = hs_nested_view(view);
@@ -183,6 +193,8 @@ static const struct hs_view_ops nested_ops = {
 	.split_page = split_page,
 	.read = read_bytes,
 	.reach = reach,
+	.nodes = nodes,
+	.slow_nodes = slow_nodes,
 	.why = why,
 };
 

@@ -91,6 +91,7 @@ static int sim_sample_huge(struct hs_view *v, hs_huge_nr first, uint32_t nr, str
 		} else if (h->entry == SIM_TABLE) {
 			out[i].nr_present = (uint16_t)hs_bits_count(&h->present);
 			out[i].nr_accessed = (uint16_t)hs_bits_count(&h->young);
+			out[i].nr_swapped = (uint16_t)hs_bits_count(&h->swapped);
 		}
 		out[i].accessed = out[i].nr_accessed ? HS_YES : HS_NO;
 	}
@@ -117,6 +118,11 @@ static int sim_sample_base(struct hs_view *v, const hs_huge_nr *huge, size_t nr,
 			out[i].present = h->present;
 			out[i].accessed = h->young;
 		}
+		if (out[i].state == HS_MAP_UNKNOWN || out[i].state == HS_MAP_HUGE)
+			continue;
+		if (h->entry == SIM_TABLE)
+			out[i].swapped = h->swapped;
+		out[i].empty = hs_bits_andnot(hs_bits_full(), hs_bits_or(out[i].present, out[i].swapped));
 	}
 	return 0;
 }
@@ -194,6 +200,8 @@ static int restore_one(struct sim_view *s, struct sim_huge *h)
 		h->restore_fails--;
 		return h->restore_error;
 	}
+	if (h->entry == SIM_TABLE && hs_bits_count(&h->swapped) > HS_VIEW_MAX_SWAPPED)
+		return -EXDEV;
 	if (hs_sim_do_state(h) != HS_MAP_SPLIT)
 		return hs_sim_do_state(h) == HS_MAP_ABSENT ? -ENOENT : -EAGAIN;
 	hs_sim_do_collapse(s, h);

@@ -48,7 +48,7 @@ void hs_sim_do_split(struct sim_huge *h)
 	h->entry = SIM_TABLE;
 	h->present = hs_bits_full();
 	h->young = h->accessed ? hs_bits_full() : (struct hs_bits512){ { 0 } };
-	h->merged = (struct hs_bits512){ { 0 } };
+	h->merged = h->swapped = (struct hs_bits512){ { 0 } };
 	h->accessed = false;
 }
 
@@ -59,6 +59,7 @@ void hs_sim_do_collapse(struct sim_view *s, struct sim_huge *h)
 	h->entry = SIM_HUGE;
 	h->folio = true;
 	h->accessed = true;
+	hs_bits_clear_all(&h->swapped);
 	huge_again(s, h);
 }
 
@@ -84,6 +85,7 @@ void hs_sim_access(struct hs_view *v, hs_base_nr page, bool write)
 		return;
 	hs_bits_set(&h->present, i);
 	hs_bits_set(&h->young, i);
+	hs_bits_clear(&h->swapped, i);
 	if (write && hs_bits_test(&h->merged, i)) {
 		hs_bits_clear(&h->merged, i);
 		s->stats.nr_breaks++;
@@ -98,6 +100,7 @@ void hs_sim_access_huge(struct hs_view *v, hs_huge_nr huge, const struct hs_bits
 		return;
 	h->present = hs_bits_or(h->present, *which);
 	h->young = hs_bits_or(h->young, *which);
+	h->swapped = hs_bits_andnot(h->swapped, *which);
 }
 
 void hs_sim_write(struct hs_view *v, hs_base_nr page, uint64_t id)
@@ -171,14 +174,31 @@ void hs_sim_drop(struct hs_view *v, hs_base_nr start, hs_base_nr end)
 			page += HS_BASE_PER_HUGE - 1;
 			continue;
 		}
-		if (!is_present(h, i))
+		if (!is_present(h, i)) {
+			hs_bits_clear(&h->swapped, i);
+			s->content[page] = 0;
 			continue;
+		}
 		hs_sim_do_split(h);
 		hs_bits_clear(&h->present, i);
 		hs_bits_clear(&h->young, i);
 		hs_bits_clear(&h->merged, i);
 		s->content[page] = 0;
 	}
+}
+
+void hs_sim_swap_out(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which)
+{
+	struct sim_huge *h = huge_at(sim_of(v), huge);
+	struct hs_bits512 out;
+
+	if (h->entry == SIM_NONE || hs_bits_none(which))
+		return;
+	hs_sim_break_huge(v, huge);
+	out = hs_bits_andnot(hs_bits_and(*which, h->present), h->merged);
+	h->present = hs_bits_andnot(h->present, out);
+	h->young = hs_bits_andnot(h->young, out);
+	h->swapped = hs_bits_or(h->swapped, out);
 }
 
 void hs_sim_break_huge(struct hs_view *v, hs_huge_nr huge)

@@ -19,6 +19,7 @@ struct sim_huge {
 	uint32_t restore_fails;
 	/* The table; meaningful with SIM_TABLE. `young` and `merged` are subsets of `present`. */
 	struct hs_bits512 present, young, merged;
+	struct hs_bits512 swapped; /* and not present; meaningful with SIM_TABLE */
 };
 
 struct sim_view {

@@ -96,6 +96,25 @@ void hs_view_on_huge(struct hs_view *v, hs_view_room *room, void *ctx)
 	v->room_ctx = ctx;
 }
 
+void hs_view_slow_nodes(struct hs_view *v, uint64_t nodes)
+{
+	v->slow_nodes = nodes;
+	if (v->ops->slow_nodes)
+		v->ops->slow_nodes(v, nodes);
+}
+
+int hs_view_nodes(struct hs_view *v, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE], struct hs_error *err)
+{
+	int rc = check_numbers(v, &huge, 1, err);
+
+	memset(out, 0, HS_BASE_PER_HUGE * sizeof(*out));
+	if (rc)
+		return rc;
+	if (!v->ops->nodes)
+		return hs_error_set(err, -ENOTSUP, "%s do not tell which node memory is on", v->ops->name);
+	return v->ops->nodes(v, huge, out, err);
+}
+
 /* False: each result says so. */
 static bool has_room(struct hs_view *v, size_t nr, int *results)
 {

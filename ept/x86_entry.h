@@ -128,4 +128,31 @@ static inline void hs_x86_decode_table(const uint64_t t[HS_BASE_PER_HUGE], struc
 	}
 }
 
+/*
+ * What an entry that maps nothing stands for. A swapped-out page's entry has the number of its swap area in its five
+ * highest bits. The numbers from HS_X86_SWAP_AREAS on are the kernel's for other things (migrating, of a device,
+ * poisoned, a marker of a userfaultfd); in a kernel with fewer of those they are areas as well, the 23rd and further
+ * ones, and then not known as such.
+ */
+#define HS_X86_SWAP_AREAS 22U /* Linux 6.1 with all options on, which has the most of the others */
+
+static inline bool hs_x86_is_swapped(uint64_t e)
+{
+	return hs_x86_pte(e) == HS_X86_ELSEWHERE && e >> 59 < HS_X86_SWAP_AREAS;
+}
+
+static inline void hs_x86_decode_absent(const uint64_t t[HS_BASE_PER_HUGE], struct hs_bits512 *swapped,
+					struct hs_bits512 *empty)
+{
+	for (unsigned int w = 0; w < 8; w++) {
+		swapped->w[w] = empty->w[w] = 0;
+		for (unsigned int b = 0; b < 64; b++) {
+			const uint64_t e = t[w * 64 + b];
+
+			swapped->w[w] |= (uint64_t)hs_x86_is_swapped(e) << b;
+			empty->w[w] |= (uint64_t)(hs_x86_pte(e) == HS_X86_NONE) << b;
+		}
+	}
+}
+
 #endif

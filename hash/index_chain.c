@@ -43,6 +43,11 @@ static inline uint64_t tag_of(const struct slot *leader)
 	return (uint64_t)(leader->w[1] & ~GROUPED) << 32 | leader->w[0];
 }
 
+uint64_t hs_index_chain_tag_of(const struct slot *leader)
+{
+	return tag_of(leader);
+}
+
 static inline void tag_set(struct slot *leader, uint64_t tag)
 {
 	leader->w[0] = (uint32_t)tag;

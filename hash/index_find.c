@@ -144,3 +144,34 @@ void hs_index_duplicates(const struct hs_index *cx, uint32_t guest, hs_huge_nr h
 		}
 	}
 }
+
+/* All pages that have the leader's digest, itself first. Pages of a guest that is being removed are passed over. */
+static void visit_all(const struct hs_index *x, page_id leader, hs_index_visit *fn, void *ctx)
+{
+	const struct slot *s = slot_of(x, leader);
+	const uint64_t content = hs_index_chain_tag_of(s);
+	page_id id = leader, next = s->w[1] & GROUPED ? s->w[2] : NO_PAGE;
+
+	for (;;) {
+		if (x->guests[block_of(x, id)->guest].state == GUEST_LIVE)
+			fn(ctx, content, page_of(x, id));
+		if (next == NO_PAGE)
+			break;
+		id = next;
+		next = slot_of(x, id)->w[1];
+	}
+}
+
+void hs_index_each(const struct hs_index *x, hs_index_visit *fn, void *ctx)
+{
+	for (uint32_t nr = 0; nr < x->top_slab; nr++) {
+		const struct slab *s = &x->slabs[nr];
+
+		for (uint32_t i = 0; s->slots && i < s->nr_touched; i++) {
+			const page_id first = (nr << SLAB_SHIFT | i) << BLOCK_SHIFT;
+
+			for (uint64_t left = s->blocks[i].indexed & ~s->blocks[i].member; left; left &= left - 1)
+				visit_all(x, first | (uint32_t)__builtin_ctzll(left), fn, ctx);
+		}
+	}
+}

@@ -148,6 +148,8 @@ void hs_index_store_free(struct hs_index *x);
 
 /* What is kept of a digest: see index_chain.c for why 63 bits are enough. */
 uint64_t hs_index_chain_tag(struct hs_digest d);
+/* The tag of a leader. */
+uint64_t hs_index_chain_tag_of(const struct slot *leader);
 /* The leader of a tag, or NO_PAGE. */
 page_id hs_index_chain_find(struct hs_index *x, uint64_t tag);
 /* Puts a page, whose bits in its block are clear, under its tag; sets them. */

@@ -15,6 +15,8 @@
  */
 #include "pipeline_internal.h"
 
+#include "hs/compress.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,10 +89,8 @@ int hs_content_note_round(struct hs_pipeline *p, struct guest *g, struct hs_erro
 /* Makes a guest's digests differ from other groups' for equal contents. */
 static void part_digests(const struct guest *g, const struct hs_bits512 *of, struct hs_digest digests[HS_BASE_PER_HUGE])
 {
-	const uint64_t part = g->group_nr * UINT64_C(0x9E3779B97F4A7C15);
-
 	hs_bits_for_each (i, of)
-		digests[i].hi ^= part;
+		digests[i].hi ^= g->part;
 }
 
 /* Without memory for the keys none is known, which owners are asked to bear. */
@@ -155,6 +155,8 @@ int hs_content_hash(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const 
 	pg->zero = hs_bits_or(hs_bits_andnot(pg->zero, now.got), now.zero);
 	pg->zero_hint = hs_bits_or(hs_bits_andnot(pg->zero_hint, now.got), now.zero);
 	pg->looked = 1;
+	if (g->cold_age && hs_bits_any(&now.content))
+		g->cold_age[h].compressed_percent = (uint8_t)hs_compress_percent(p->buf[0], &now.content);
 	return 0;
 }
 
@@ -175,7 +177,7 @@ static bool due(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h
 		return true;
 	/* Split already, and part of it is cold: no huge mapping to lose, so its cold base pages count one by one. */
 	if (r->state != HS_MAP_HUGE && r->nr_known >= p->cfg.coarse.hot_rounds)
-		return pg->shares || pg->kept_split || !pg->looked;
+		return pg->shares || pg->kept_split || !pg->looked || (g->cold_age && g->cold_age[h].watched_us);
 	return !pg->looked && hs_coarse_heat(g->coarse, h) == HS_HEAT_HOT;
 }
 

@@ -68,7 +68,7 @@ static int decide_one(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 		/* Only whether it were worth a look, for the report: it was not looked at in this cycle. */
 		hs_pipeline_policy_promise(p, g, h, &in);
 	}
-	pg->decision = hs_policy_decide(&p->cfg.policy, &in);
+	pg->decision = hs_policy_decide(hs_pipeline_policy(p, g), &in);
 	if (pg->decision.ban)
 		pg->ban_until = p->totals.cycles + pg->decision.ban;
 	return 0;
@@ -106,6 +106,19 @@ static bool over_limit(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, con
 	return false;
 }
 
+static void note_unshared(const struct hs_pipeline *p, struct page_record *pg)
+{
+	if (pg->nr_unshared < UINT8_MAX)
+		pg->nr_unshared++;
+	pg->unshared_cycle = p->totals.cycles;
+}
+
+/* It was left split for what was to be demoted, which came to nothing. */
+static bool watched_for_nothing(const struct guest *g, hs_huge_nr h)
+{
+	return g->cold_age && g->cold_age[h].watched_us && hs_bits_none(&g->cold_age[h].swapped) && !g->pages[h].shares;
+}
+
 /* Carries the decisions on one guest out, as far as they concern the desired state and mappings. */
 static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
 {
@@ -136,21 +149,38 @@ static int carry_out(struct hs_pipeline *p, struct guest *g, struct hs_error *er
 			break;
 		}
 		case HS_ACT_UNSHARE:
+			rc = hs_demote_bring_back(g, h, err);
+			if (rc == -ENOMEM) {
+				rc = 0;
+				break;
+			}
 			pg->shares = 0;
 			/* Under a ban it is only the rest of the unsharing that was counted when the ban began; and
 			 * what the kernel never merged is not the guest's doing. */
-			if (pg->decision.reason != HS_WHY_BANNED && pg->decision.reason != HS_WHY_DOES_NOT_MERGE) {
-				if (pg->nr_unshared < UINT8_MAX)
-					pg->nr_unshared++;
-				pg->unshared_cycle = p->totals.cycles;
-			}
+			if (pg->decision.reason != HS_WHY_BANNED && pg->decision.reason != HS_WHY_DOES_NOT_MERGE)
+				note_unshared(p, pg);
 			unshare[nr_unshare++] = h;
+			break;
+		case HS_ACT_WATCH:
+		case HS_ACT_DEMOTE: /* by hs_demote_run, when what is to be shared has been */
+			hs_demote_watch(p, g, h);
+			hs_fine_keep(p->fine, g->view, h); /* split for good, as for sharing */
+			break;
+		case HS_ACT_PROMOTE:
+			rc = hs_demote_bring_back(g, h, err);
+			if (rc == -ENOMEM) {
+				rc = 0; /* no room now: it stays where it is, and is decided again in the next cycle */
+				break;
+			}
+			note_unshared(p, pg);
+			restore[nr_restore++] = h;
 			break;
 		case HS_ACT_LEAVE:
 		case HS_ACT_KEEP_HUGE:
 		case HS_ACT_LOOK_FINE:
-			if (pg->kept_split)
+			if (pg->kept_split || watched_for_nothing(g, h))
 				restore[nr_restore++] = h;
+			hs_demote_unwatch(g, h);
 			break;
 		}
 		pg->kept_split = 0;
@@ -241,6 +271,11 @@ static int decide_and_carry_out(struct hs_pipeline *p, struct hs_error *err)
 		struct guest *g = p->guests[i];
 		int rc = 0;
 
+		if (hs_guest_active(g)) {
+			rc = hs_cold_age_look(g, err);
+			if (rc && !hs_pipeline_guest_aside(p, g, rc, err))
+				return rc;
+		}
 		for (hs_huge_nr h = 0; hs_guest_active(g) && h < g->view->nr_huge; h++) {
 			rc = decide_one(p, g, h, err);
 			if (rc && !hs_pipeline_guest_aside(p, g, rc, err))

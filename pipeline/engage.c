@@ -78,6 +78,11 @@ void hs_pipeline_disengage(struct hs_pipeline *p)
 	p->totals.overcommit_full = 0;
 }
 
+int hs_pipeline_ready(struct hs_pipeline *p, struct hs_error *err)
+{
+	return p->merge.ops->ready ? p->merge.ops->ready(p->merge.ctx, err) : 0;
+}
+
 bool hs_pipeline_engaged(const struct hs_pipeline *p)
 {
 	return p->merge.ops->merges;

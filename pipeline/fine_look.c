@@ -61,7 +61,7 @@ static bool wants_fine(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
 	if (p->cfg.fine_all)
 		return true;
 	hs_pipeline_policy_promise(p, g, h, &in);
-	return hs_policy_decide(&p->cfg.policy, &in).action == HS_ACT_LOOK_FINE;
+	return hs_policy_decide(hs_pipeline_policy(p, g), &in).action == HS_ACT_LOOK_FINE;
 }
 
 /* The ctx of one guest's target. */
@@ -75,13 +75,15 @@ static bool keep_split(void *ctx, const struct hs_fine_result *r)
 {
 	struct look *k = ctx;
 	struct hs_policy_input in;
+	uint8_t action;
 
 	if (!k->g->shareable || k->p->cfg.share.dry_run)
 		return false;
 	in = hs_pipeline_policy_input(k->p, k->g, r->huge);
 	in.fine = r;
 	hs_pipeline_policy_promise(k->p, k->g, r->huge, &in);
-	if (hs_policy_decide(&k->p->cfg.policy, &in).action != HS_ACT_SHARE)
+	action = hs_policy_decide(hs_pipeline_policy(k->p, k->g), &in).action;
+	if (action != HS_ACT_SHARE && action != HS_ACT_WATCH && action != HS_ACT_DEMOTE)
 		return false;
 	k->g->pages[r->huge].kept_split = 1;
 	return true;

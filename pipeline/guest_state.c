@@ -28,6 +28,10 @@ void hs_guest_records_free(struct hs_pipeline *p, struct guest *g)
 			free(g->pages[h].keys);
 			free(g->pages[h].refused);
 		}
+	free(g->cold_age);
+	g->cold_age = NULL;
+	hs_tier_close_guest(g->tier);
+	g->tier = NULL;
 	free(g->pages);
 	g->pages = NULL;
 	hs_coarse_destroy(g->coarse);
@@ -45,6 +49,7 @@ void hs_pipeline_guest_free(struct hs_pipeline *p, struct guest *g)
 		return;
 	hs_guest_records_free(p, g);
 	hs_remote_close(g->remote);
+	free(g->sketch);
 	free(g);
 }
 

@@ -99,6 +99,7 @@ static int guest_new(struct hs_pipeline *p, struct guest **out, const struct hs_
 	(*out)->own_scope = opt->scope;
 	(*out)->scope = opt->scope > p->cfg.scope ? opt->scope : p->cfg.scope;
 	(*out)->group_nr = group_number(p, group, (*out)->scope);
+	hs_sketches_guest_keys(p, *out);
 	return 0;
 }
 
@@ -217,6 +218,8 @@ int hs_pipeline_reopen(struct hs_pipeline *p, struct guest *g, struct hs_error *
 	fresh.view = NULL;
 	fresh.pages = NULL;
 	fresh.coarse = NULL;
+	fresh.tier = NULL;
+	fresh.cold_age = NULL;
 	rc = view_open(p, g, &fresh.view, err);
 	if (rc)
 		return rc == -ESRCH ? rc : 0; /* the old view still serves */
@@ -293,7 +296,9 @@ static int unshare(struct hs_pipeline *p, struct guest *g, struct hs_share_unsha
 		return hs_error_set(err, -ENOTCONN, "guest %s cannot be unshared: %s", g->name,
 				    g->merge_obstacle.error ? g->merge_obstacle.text
 							    : "the merge engine is not in use");
-	rc = hs_merge_unshare(p, g, NULL, 0, out, err);
+	rc = hs_demote_bring_back_all(p, g, err);
+	if (!rc)
+		rc = hs_merge_unshare(p, g, NULL, 0, out, err);
 	return hs_pipeline_guest_failed(p, g, rc) ? 0 : rc;
 }
 
@@ -347,7 +352,10 @@ int hs_pipeline_unshare_all(struct hs_pipeline *p, struct hs_share_unshared *out
 
 		if (g->gone || !g->shareable)
 			continue;
-		one_rc = hs_merge_unshare(p, g, NULL, 0, &one, err);
+		memset(&one, 0, sizeof(one));
+		one_rc = hs_demote_bring_back_all(p, g, err);
+		if (!one_rc)
+			one_rc = hs_merge_unshare(p, g, NULL, 0, &one, err);
 		out->nr_huge += one.nr_huge;
 		out->nr_collapsed += one.nr_collapsed;
 		out->nr_failed += one.nr_failed;

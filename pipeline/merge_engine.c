@@ -81,6 +81,11 @@ static int engine_burst(void *ctx, const struct hs_clock *clock, struct hs_share
 	return hs_share_burst(ctx, clock, out, err);
 }
 
+static int engine_ready(void *ctx, struct hs_error *err)
+{
+	return hs_share_ready(ctx, err);
+}
+
 static int engine_burst_for(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
 			    struct hs_error *err)
 {
@@ -118,6 +123,7 @@ static const struct hs_merge_ops engine_ops = {
 	.verify = engine_verify,
 	.apply = engine_apply,
 	.burst = engine_burst,
+	.ready = engine_ready,
 	.part_groups = engine_part_groups,
 	.burst_for = engine_burst_for,
 	.burst_stop = engine_burst_stop,

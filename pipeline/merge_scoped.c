@@ -249,6 +249,13 @@ static int scoped_burst_stop(void *ctx, struct hs_share_burst *out, struct hs_er
 	return s->engine.ops ? s->engine.ops->burst_stop(s->engine.ctx, out, err) : 0;
 }
 
+static int scoped_ready(void *ctx, struct hs_error *err)
+{
+	struct scoped *s = ctx;
+
+	return s->engine.ops ? s->engine.ops->ready(s->engine.ctx, err) : 0;
+}
+
 static int scoped_part_groups(void *ctx, uint64_t *nr_parted, struct hs_error *err)
 {
 	struct scoped *s = ctx;
@@ -291,6 +298,7 @@ static const struct hs_merge_ops scoped_ops = {
 	.verify = scoped_verify,
 	.apply = scoped_apply,
 	.burst = scoped_burst,
+	.ready = scoped_ready,
 	.part_groups = scoped_part_groups,
 	.burst_for = scoped_burst_for,
 	.burst_stop = scoped_burst_stop,

@@ -25,6 +25,9 @@ int hs_pipeline_create(struct hs_pipeline **out, const struct hs_host *host, con
 	p->host = *host;
 	p->cfg = *cfg;
 	p->clock = clock;
+	p->demoting = cfg->policy;
+	p->demote_asked = cfg->policy.demote;
+	p->cfg.policy.demote = 0;
 	hs_overlap_init(p);
 	for (int i = 0; i < 2; i++) {
 		p->buf[i] = aligned_alloc(HS_BASE_SIZE, HS_HUGE_SIZE);
@@ -74,6 +77,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 		hs_pipeline_guest_free(p, g);
 	}
 	p->nr_guests = 0;
+	hs_tier_destroy(p->tier);
 	hs_pipeline_disengage(p);
 	hs_fine_destroy(p->fine);
 	hs_index_destroy(p->index);
@@ -81,6 +85,7 @@ void hs_pipeline_destroy(struct hs_pipeline *p)
 	free(p->buf[0]);
 	free(p->buf[1]);
 	explicit_bzero(&p->key, sizeof(p->key));
+	explicit_bzero(&p->fleet_key, sizeof(p->fleet_key));
 	free(p);
 }
 
@@ -138,7 +143,11 @@ static int step_sample(struct hs_pipeline *p, struct guest *g, struct hs_error *
 		if (g->pages[h].early)
 			hs_coarse_skip(g->coarse, h);
 	rc = hs_coarse_round(g->coarse, g->view, err);
-	return rc ? rc : hs_content_note_round(p, g, err);
+	if (!rc)
+		rc = hs_content_note_round(p, g, err);
+	if (!rc)
+		hs_cold_age_round(p, g);
+	return rc;
 }
 
 static int step_refresh(struct hs_pipeline *p, struct guest *g, struct hs_error *err)
@@ -218,6 +227,7 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 			p->guests[i]->aside = false;
 	}
 	hs_observer_cycle(p);
+	hs_demote_begin(p);
 	rc = for_guests(p, step_refresh, err);
 	if (!rc)
 		rc = for_guests(p, step_retry, err);
@@ -235,8 +245,11 @@ int hs_pipeline_cycle(struct hs_pipeline *p, uint64_t *news, struct hs_error *er
 		int reported;
 
 		hs_saving_count(p, looks);
+		hs_sketches_make(p);
 		p->look = false;
 		rc = hs_merge_run(p, news, err);
+		if (!rc)
+			rc = hs_demote_run(p);
 		/* However it ended: the next decisions stand on what is shared now. */
 		reported = hs_observer_merged(p, rc ? NULL : err);
 		rc = rc ? rc : reported;

@@ -4,14 +4,15 @@
  *
  * The files, lowest first; each calls those before it, and none after it (tests/pipeline/order.sh):
  * order: settings refused merge_ops overlap pace merge_engine merge_scoped overcommit split_journal observer
- * order: guest_state content content_owners policy_input fine_look merge decide early saving engage guests
- * order: report report_fields pipeline
+ * order: guest_state cold_age content content_owners policy_input fine_look merge demote decide early saving
+ * order: sketches engage guests report report_fields pipeline
  */
 #ifndef HS_PIPELINE_PIPELINE_INTERNAL_H
 #define HS_PIPELINE_PIPELINE_INTERNAL_H
 
 #include "hs/owners.h"
 #include "hs/pipeline.h"
+#include "hs/tier.h"
 
 #define HS_MAX_GUESTS 8192
 
@@ -45,11 +46,23 @@ struct page_record {
 	struct hs_policy_decision decision;
 };
 
+/* What demoting asks of one huge page (cold_age.c, demote.c). */
+struct cold_age {
+	struct hs_bits512 now, before; /* seen accessed in this period, in the one before */
+	struct hs_bits512 swapped;     /* as of the last look */
+	struct hs_bits512 stuck;       /* the kernel kept it: left alone until that cycle */
+	uint32_t stuck_until;
+	uint8_t nr_kept;            /* tries one after another of which the kernel kept something */
+	uint8_t compressed_percent; /* of what was read last; 0: nothing was */
+	uint64_t watched_us;        /* left split since then for what is to be demoted; 0: it is not */
+};
+
 struct guest {
 	char name[HS_GUEST_NAME_MAX];
 	char group[HS_GUEST_GROUP_MAX];
 	uint8_t scope, own_scope; /* enum hs_scope: what holds; what it was taken in with */
 	uint32_t group_nr;        /* the same number for those that may share with one another */
+	uint64_t part;            /* by which the digests of its group differ from other groups' */
 	uint64_t max_shared_bytes;
 	pid_t pid;
 	bool gone;
@@ -67,9 +80,15 @@ struct guest {
 	struct hs_coarse *coarse;
 	struct page_record *pages; /* [view->nr_huge] */
 	struct hs_guest_report last;
-	bool overcommit_full; /* see overcommit.c */
-	struct guest *limit;  /* who keeps, below, the sum of those that are below the same limit of memory; in the
-				 decisions of one cycle. NULL: no such limit is to be kept */
+	struct hs_tier_guest *tier; /* NULL: nothing of it is demoted, for tier_obstacle, or because nobody asked */
+	struct hs_obstacle tier_obstacle;
+	struct cold_age *cold_age; /* [view->nr_huge]; NULL: as above */
+	uint64_t age_from_us;      /* beginning of its period */
+	uint32_t age_rounds;       /* in it */
+	uint64_t nr_demoted;       /* base pages, since it came */
+	bool overcommit_full;      /* see overcommit.c */
+	struct guest *limit;       /* who keeps, below, the sum of those that are below the same limit of memory; in the
+				      decisions of one cycle. NULL: no such limit is to be kept */
 	uint64_t limit_available, limit_saved, limit_pending; /* bytes */
 	char limit_where[256];                                /* which one */
 	uint64_t dropped, pending;                            /* base pages, by the last apply */
@@ -77,6 +96,8 @@ struct guest {
 	bool all_marked;                        /* by the last apply: all that is wanted of it is mergeable */
 	struct hs_saving sure, at_most, looked; /* as in struct hs_guest_report */
 	uint32_t looked_cycle, nr_promising;
+	struct hs_sketch_key sketch_key; /* of its group; only in a fleet, and where it may share with others */
+	struct hs_sketch *sketch;        /* owned; NULL: none was made */
 };
 
 struct hs_pipeline {
@@ -89,6 +110,8 @@ struct hs_pipeline {
 	struct hs_index *index;
 	struct hs_owners *owners; /* of contents, by group; NULL: there is one group */
 	struct hs_digest_key key;
+	bool in_fleet; /* sketches are made, by this key, from which `key` is derived, too */
+	struct hs_fleet_key fleet_key;
 	struct hs_merge merge; /* never without operations: hs_merge_nothing while nothing is merged */
 	bool merge_given;      /* by hs_pipeline_set_merge: no engine comes in its place */
 	struct hs_fine *fine;
@@ -109,8 +132,12 @@ struct hs_pipeline {
 		struct hs_ledger before; /* what was shared at the beginning of it */
 		struct hs_clock clock;   /* for all that sleeps meanwhile */
 	} overlap;
-	bool unsettled; /* the last burst ended before everything was merged */
-	bool look;      /* the fine phase is to run in the next cycle, whatever the engine */
+	bool demote_asked;                /* cfg.policy.demote, which itself is off: a policy for each guest */
+	struct hs_policy_config demoting; /* cfg.policy, on */
+	struct hs_tier *tier;             /* NULL: not asked for, or there is none */
+	uint8_t pressure;                 /* as in struct hs_policy_input, in this cycle */
+	bool unsettled;                   /* the last burst ended before everything was merged */
+	bool look;                        /* the fine phase is to run in the next cycle, whatever the engine */
 	struct hs_pipeline_totals totals;
 };
 
@@ -278,6 +305,22 @@ void hs_pipeline_share_leave(struct hs_pipeline *p, struct guest *g);
  */
 void hs_guest_give_back_kept(struct hs_pipeline *p);
 
+/* ---- cold_age.c: what was not accessed for long; nothing of a guest without a tier ---- */
+
+void hs_cold_age_begin(struct hs_pipeline *p, struct guest *g);
+
+/* A round was recorded, and content.c has noted it. */
+void hs_cold_age_round(struct hs_pipeline *p, struct guest *g);
+
+/* Before decisions: what is in swap. */
+HS_MUST_USE int hs_cold_age_look(struct guest *g, struct hs_error *err);
+
+void hs_cold_age_input(const struct hs_pipeline *p, const struct guest *g, hs_huge_nr h, struct hs_policy_input *in);
+
+/* Of what was to be demoted. */
+void hs_cold_age_note_moved(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, const struct hs_bits512 *moved,
+			    const struct hs_bits512 *kept);
+
 /* ---- content.c ---- */
 
 /* Marks what was accessed in the round that coarse has just recorded: its digests are stale. */
@@ -335,6 +378,9 @@ void hs_content_leave_to_others(struct hs_pipeline *p, struct guest *g, hs_huge_
 /* Pages of zeros, not accessed since they were read, nor, where they are told apart, in this window. */
 struct hs_bits512 hs_pipeline_cold_zero(const struct guest *g, hs_huge_nr h);
 
+/* The policy's thresholds for this guest. */
+const struct hs_policy_config *hs_pipeline_policy(const struct hs_pipeline *p, const struct guest *g);
+
 /* What is known of a huge page, but for which base pages have a duplicate. */
 struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h);
 
@@ -357,6 +403,23 @@ HS_MUST_USE int hs_merge_apply_all(struct hs_pipeline *p, uint64_t *marked, stru
 
 /* Applies, runs a burst, verifies. *news as in hs_pipeline_cycle. */
 HS_MUST_USE int hs_merge_run(struct hs_pipeline *p, uint64_t *news, struct hs_error *err);
+
+/* ---- demote.c ---- */
+
+/* At the beginning of a cycle: finds the tier, and opens the guests for it that can be. */
+void hs_demote_begin(struct hs_pipeline *p);
+
+/* At its end: what the decisions want demoted. 0 or -ECANCELED; what keeps a guest's from going is in its obstacle. */
+HS_MUST_USE int hs_demote_run(struct hs_pipeline *p);
+
+/* It stays split for what is to be demoted; it does so no longer. */
+void hs_demote_watch(struct hs_pipeline *p, struct guest *g, hs_huge_nr h);
+void hs_demote_unwatch(struct guest *g, hs_huge_nr h);
+
+/* What is demoted of one huge page, or of all (which are huge again then, as far as can be). -ENOMEM: there is no room
+ * for all of it. */
+HS_MUST_USE int hs_demote_bring_back(struct guest *g, hs_huge_nr h, struct hs_error *err);
+HS_MUST_USE int hs_demote_bring_back_all(struct hs_pipeline *p, struct guest *g, struct hs_error *err);
 
 /* ---- decide.c ---- */
 
@@ -381,6 +444,15 @@ void hs_early_reset(struct hs_pipeline *p);
 /* Counts for all guests what sharing saves by the decisions just made. `looked`: the fine phase has run before them.
  * Without memory for it the last figures stay. */
 void hs_saving_count(struct hs_pipeline *p, bool looked);
+
+/* ---- sketches.c ---- */
+
+/* Of a new guest: its part and, in a fleet, its group's key. */
+void hs_sketches_guest_keys(const struct hs_pipeline *p, struct guest *g);
+
+/* Of all guests, by what is known of their contents now; nothing outside of a fleet. Without memory for it the last
+ * ones stay. */
+void hs_sketches_make(struct hs_pipeline *p);
 
 /* ---- engage.c ---- */
 

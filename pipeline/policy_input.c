@@ -10,6 +10,11 @@ struct hs_bits512 hs_pipeline_cold_zero(const struct guest *g, hs_huge_nr h)
 	return hs_coarse_get(g->coarse, h)->state == HS_MAP_HUGE ? pg->zero : hs_bits_andnot(pg->zero, pg->recent);
 }
 
+const struct hs_policy_config *hs_pipeline_policy(const struct hs_pipeline *p, const struct guest *g)
+{
+	return g->tier && g->cold_age ? &p->demoting : &p->cfg.policy;
+}
+
 struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct guest *g, hs_huge_nr h)
 {
 	const struct hs_coarse_record *r = hs_coarse_get(g->coarse, h);
@@ -30,6 +35,7 @@ struct hs_policy_input hs_pipeline_policy_input(struct hs_pipeline *p, struct gu
 		.ban_left = pg->ban_until > p->totals.cycles ? pg->ban_until - p->totals.cycles : 0,
 	};
 
+	hs_cold_age_input(p, g, h, &in);
 	if (g->shareable) {
 		struct hs_shared_huge now;
 

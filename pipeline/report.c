@@ -89,6 +89,10 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			memcpy(r->group, g->group, sizeof(r->group));
 			r->merge_obstacle = g->merge_obstacle;
 			r->look_obstacle = g->look_obstacle;
+			r->tier_obstacle = g->tier_obstacle;
+			for (hs_huge_nr h = 0; g->cold_age && h < g->view->nr_huge; h++)
+				r->demoted_pages += hs_bits_count(&g->cold_age[h].swapped);
+			r->nr_demoted = g->nr_demoted;
 			r->max_shared_bytes = g->max_shared_bytes;
 			r->scope = g->scope;
 			r->own_scope = g->own_scope;
@@ -114,6 +118,7 @@ size_t hs_pipeline_report(struct hs_pipeline *p, struct hs_guest_report *out, si
 			if (g->remote)
 				hs_remote_stats(g->remote, &r->remote);
 		}
+		r->sketch = g->gone ? NULL : g->sketch;
 		out[i] = *r;
 	}
 	return p->nr_guests;

@@ -9,6 +9,7 @@ const struct hs_pipeline_config hs_pipeline_config_default = {
 	.coarse = HS_COARSE_CONFIG_DEFAULT,
 	.fine = HS_FINE_CONFIG_DEFAULT,
 	.policy = HS_POLICY_CONFIG_DEFAULT,
+	.tier = HS_TIER_CONFIG_DEFAULT,
 	.min_bytes = 0,
 	.cpu_percent = 0,
 	.hash_cold_rounds = 2,
@@ -154,6 +155,11 @@ const struct hs_setting hs_settings[] = {
 	  SWEEP("ban_breaks", 16, 64, 256, 512) },
 	{ KEY("policy", "ban_cycles"), NUMBER(policy.ban_cycles, 1, 1000), .trace = "policy.ban_cycles",
 	  .what = "length of a first ban", SWEEP("ban_cycles", 1, 2, 4, 8, 16) },
+	/* No keys of the service: it lacks what demoting needs beside the mechanism (docs/tier.md). */
+	{ NUMBER(policy.demote, 0, 1), .trace = "policy.demote", .later = true },
+	{ NUMBER(policy.demote_after_s, 0, 1000000), .trace = "policy.demote_after_s", .later = true },
+	{ NUMBER(policy.max_compressed_percent, 0, 100), .trace = "policy.max_compressed_percent", .later = true },
+	{ NUMBER(policy.pressed_gain_hot, 0, 512), .trace = "policy.pressed_gain_hot", .later = true },
 
 	{ KEY("merge", "share"), .type = HS_SETTING_NAME, AT(scope), .names = hs_scope_names,
 	  .allowed = "group, guest or zero",

@@ -87,9 +87,9 @@ static int attach(struct hs_remote_session *s, struct hs_error *err)
 			return gone(s, err);
 		if (st.tracer)
 			return busy(s->r, st.tracer, err);
-		return hs_error_set(err, e == EPERM ? -EPERM : -e,
-				    "may not trace process %d (%s): run as root or with CAP_SYS_PTRACE", s->r->pid,
-				    strerror(e));
+		if (e == EPERM || e == EACCES)
+			return hs_remote_forbidden(s->r->pid, err);
+		return hs_error_set(err, -e, "cannot trace process %d: %s", s->r->pid, strerror(e));
 	}
 	s->attached = true;
 	s->r->stats.nr_sessions++;

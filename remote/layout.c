@@ -114,7 +114,7 @@ int hs_remote_find_gadgets(int maps_fd, pid_t tid, struct hs_remote_gadgets *out
 	if (rc == -ESRCH || s.error == ESRCH)
 		return hs_error_set(err, -ESRCH, "process %d is gone", tid);
 	if (rc == -EPERM || rc == -EACCES || s.error == EPERM)
-		return hs_error_set(err, -EPERM, "may not trace process %d: run as root or with CAP_SYS_PTRACE", tid);
+		return hs_remote_forbidden(tid, err);
 	if (rc < 0)
 		return hs_error_set(err, rc, "cannot read the mappings of process %d: %s", tid, strerror(-rc));
 	return hs_error_set(err, -ENOTSUP,

@@ -11,34 +11,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/hostfile.h"
 #include "base/vmas.h"
 #include "remote_internal.h"
 
 ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size)
 {
-	int fd = hs_remote_sys->openat(dir_fd, path, O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
+	const struct hs_hostfile_calls calls = { .openat = hs_remote_sys->openat, .read = hs_remote_sys->read };
+	ssize_t n = hs_hostfile_read_at(&calls, dir_fd, path, buf, size);
 
-	if (fd < 0)
-		return errno == ENOENT ? -ESRCH : -errno;
-	while (len < size - 1) {
-		ssize_t n = hs_remote_sys->read(fd, buf + len, size - 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			int e = errno;
-
-			close(fd);
-			return -e;
-		}
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	close(fd);
-	buf[len] = 0;
-	return (ssize_t)len;
+	return n == -ENOENT ? -ESRCH : n;
 }
 
 /* The value of one line "name:\tvalue", or NULL. */

@@ -86,13 +86,24 @@ static int check_program(const struct hs_remote *r, const struct hs_remote_statu
 	return 0;
 }
 
+int hs_remote_forbidden(pid_t pid, struct hs_error *err)
+{
+	if (geteuid())
+		return hs_error_set(err, -EPERM, "may not trace process %d: run as root or with CAP_SYS_PTRACE", pid);
+	/* Root may trace all, unless something stands in the way. */
+	return hs_error_set(err, -EPERM,
+			    "may not trace process %d though as root: its user namespace is another one, "
+			    "CAP_SYS_PTRACE was taken away, kernel.yama.ptrace_scope is 3, or AppArmor or SELinux "
+			    "forbids it (their lines are in `dmesg`)",
+			    pid);
+}
+
 static int refuse_maps(const struct hs_remote *r, int rc, struct hs_error *err)
 {
 	if (rc == -ESRCH)
 		return hs_error_set(err, rc, "process %d is gone", r->pid);
 	if (rc == -EACCES || rc == -EPERM)
-		return hs_error_set(err, -EPERM, "may not trace process %d: run as root or with CAP_SYS_PTRACE",
-				    r->pid);
+		return hs_remote_forbidden(r->pid, err);
 	return hs_error_set(err, rc, "cannot read the mappings of process %d: %s", r->pid, strerror(-rc));
 }
 

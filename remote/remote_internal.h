@@ -64,7 +64,7 @@ struct hs_remote_status {
 	char comm[17];
 };
 
-/* Reads a small file below the guest's /proc folder whole; the length, terminated, or -errno (-ESRCH: gone). */
+/* Reads a file below the guest's /proc folder as hs_hostfile_read_at does, by hs_remote_sys; -ESRCH: it is gone. */
 HS_MUST_USE ssize_t hs_remote_read_file(int dir_fd, const char *path, char *buf, size_t size);
 /* tid 0: of the process. */
 HS_MUST_USE int hs_remote_read_status(int proc_fd, pid_t tid, struct hs_remote_status *out);
@@ -94,6 +94,9 @@ struct hs_remote_vma {
  * now: once the process runs exec, or is gone, the calls below answer -ESRCH. A descriptor, or -errno.
  */
 HS_MUST_USE int hs_remote_open_maps(int proc_fd, pid_t tid);
+
+/* -EPERM, with what may stand in the way and the way out. */
+int hs_remote_forbidden(pid_t pid, struct hs_error *err);
 /* Quick: does the program not run any more that the map belongs to? addr: any in it. */
 bool hs_remote_maps_gone(int maps_fd, bool no_query, uint64_t addr);
 /* Calls fn for each VMA until it returns non-zero, and returns that; 0 at the end; -errno. */

@@ -36,6 +36,17 @@
  * that flapped once comes back soon. Most of those are pages that turned hot, which nobody would share meanwhile
  * anyway: where hot memory moves, longer bans kept memory unshared that had long been cold again (docs/tuning.md).
  */
+/*
+ * Demoting, where it is on, adds to what a huge page would gain: what is cold, exists once, and compresses.
+ *
+ * demote_after_s 120: a refault costs the guest some 12 to 50 us, sharing a page that is read nothing. What pays by the
+ * time that it stays away has to have been away for long.
+ *
+ * max_compressed_percent 75: zram stores what does not go below three quarters of a page as it is, and gains nothing.
+ *
+ * pressed_gain_hot 16: the more memory is short, the more a base page is worth against a huge mapping; in between,
+ * min_gain_hot goes down to it in proportion. A huge page of which less than 1 in 32 could go stays whole in any case.
+ */
 #include "hs/policy.h"
 
 #define MAX_BAN_DOUBLINGS 4
@@ -47,6 +58,10 @@ struct facts {
 	struct hs_bits512 alike;  /* present, and the content promises that it can be shared */
 	struct hs_bits512 shared; /* present and shared */
 	struct hs_bits512 fresh;  /* could be shared newly: alike, digest still good, neither hot nor accessed */
+	struct hs_bits512 single; /* could be demoted, once cold for long enough: read, like no other, neither hot nor
+				     accessed, and it compresses */
+	struct hs_bits512 ripe;   /* and has been cold for long enough */
+	struct hs_bits512 away;   /* demoted */
 	bool cold;                /* the huge page, for long enough */
 	bool hot;                 /* the huge page */
 	bool fine_known;
@@ -76,6 +91,26 @@ static struct hs_bits512 hot_pages(const struct hs_policy_config *cfg, const str
 	return hot;
 }
 
+/* What may be demoted; `unfit`: hot, or accessed. */
+static void look_at_single(struct facts *f, struct hs_bits512 unfit)
+{
+	const struct hs_policy_input *in = f->in;
+	const uint32_t most = f->cfg->max_compressed_percent;
+	struct hs_bits512 not_single;
+
+	if (!f->cfg->demote)
+		return;
+	f->away = hs_bits_andnot(in->swapped, in->present);
+	if (most && (!in->compressed_percent || in->compressed_percent > most))
+		return;
+	/* What is wanted may be shared any moment; what the kernel does not merge it may not move either. */
+	not_single = hs_bits_or(hs_bits_or(in->duplicate, in->zero), hs_bits_or(in->wanted, in->refused));
+	not_single = hs_bits_or(hs_bits_or(not_single, f->shared), hs_bits_or(unfit, in->stuck));
+	f->single = hs_bits_andnot(hs_bits_and(in->present, in->hashed), not_single);
+	if (in->idle_s >= f->cfg->demote_after_s)
+		f->ripe = hs_bits_and(f->single, in->idle);
+}
+
 static void look_at(struct facts *f, const struct hs_policy_config *cfg, const struct hs_policy_input *in)
 {
 	struct hs_bits512 unfit = in->accessed;
@@ -98,18 +133,18 @@ static void look_at(struct facts *f, const struct hs_policy_config *cfg, const s
 		f->shared = hs_bits_and(in->present, in->shared);
 	f->fresh = hs_bits_and(f->alike, hs_bits_or(hs_bits_and(in->hashed, in->duplicate), in->zero));
 	f->fresh = hs_bits_andnot(hs_bits_andnot(f->fresh, unfit), f->shared);
+	look_at_single(f, unfit);
 }
 
-static struct hs_policy_decision share(const struct facts *f, enum hs_policy_reason reason)
+/* Base pages that a hot huge page has to gain, to lose its mapping. */
+static unsigned int gain_hot(const struct facts *f)
 {
-	struct hs_policy_decision d = decide(HS_ACT_SHARE, reason, hs_bits_count(&f->fresh));
+	const uint32_t calm = f->cfg->min_gain_hot, pressed = f->cfg->pressed_gain_hot;
+	const uint32_t pressure = f->in->pressure < 100 ? f->in->pressure : 100;
 
-	/*
-	 * A shared page that the guest reads stays: its mapping is split either way, so it loses nothing, and taking it
-	 * out would cost a copy and a mergeable range. One that is written leaves by itself.
-	 */
-	d.pages = hs_bits_or(f->shared, f->fresh);
-	return d;
+	if (!f->cfg->demote || pressed >= calm)
+		return at_least_1(calm);
+	return at_least_1(calm - (uint32_t)((uint64_t)(calm - pressed) * pressure / 100));
 }
 
 static uint32_t ban(const struct hs_policy_config *cfg, uint32_t doublings)
@@ -117,32 +152,84 @@ static uint32_t ban(const struct hs_policy_config *cfg, uint32_t doublings)
 	return cfg->ban_cycles << (doublings < MAX_BAN_DOUBLINGS ? doublings : MAX_BAN_DOUBLINGS);
 }
 
+static struct hs_policy_decision share(const struct facts *f, enum hs_policy_reason reason)
+{
+	struct hs_policy_decision d = decide(HS_ACT_SHARE, reason, hs_bits_count(&f->fresh) + hs_bits_count(&f->ripe));
+
+	/*
+	 * A shared page that the guest reads stays: its mapping is split either way, so it loses nothing, and taking it
+	 * out would cost a copy and a mergeable range. One that is written leaves by itself.
+	 */
+	d.pages = hs_bits_or(f->shared, f->fresh);
+	d.demote = f->ripe;
+	return d;
+}
+
+static struct hs_policy_decision demote(const struct facts *f, enum hs_policy_reason reason)
+{
+	struct hs_policy_decision d = decide(HS_ACT_DEMOTE, reason, hs_bits_count(&f->ripe));
+
+	d.demote = f->ripe;
+	return d;
+}
+
+/* Whichever of the two there is something for. */
+static struct hs_policy_decision free_some(const struct facts *f, enum hs_policy_reason reason)
+{
+	return hs_bits_any(&f->fresh) ? share(f, reason) : demote(f, reason);
+}
+
 /* Mapped by one huge entry: there is a mapping to lose. */
 static struct hs_policy_decision decide_huge(const struct facts *f)
 {
 	unsigned int alike = hs_bits_count(&f->alike);
+	unsigned int single = hs_bits_count(&f->single);
+	unsigned int ripe = hs_bits_count(&f->ripe);
 	unsigned int fresh = hs_bits_count(&f->fresh);
 
 	if (f->cold) {
-		if (fresh < at_least_1(f->cfg->min_gain_cold))
-			return decide(HS_ACT_LEAVE, HS_WHY_NOTHING_TO_GAIN, fresh);
-		return share(f, HS_WHY_COLD);
+		if (fresh + ripe >= at_least_1(f->cfg->min_gain_cold))
+			return free_some(f, HS_WHY_COLD);
+		/* A cold huge page shows by its own accessed bit how long it has been so: it waits as it is. */
+		if (fresh + single >= at_least_1(f->cfg->min_gain_cold))
+			return decide(HS_ACT_LEAVE, HS_WHY_NOT_COLD_LONG, fresh + single);
+		return decide(HS_ACT_LEAVE, HS_WHY_NOTHING_TO_GAIN, fresh);
 	}
 	if (!f->hot)
 		return decide(HS_ACT_LEAVE, HS_WHY_WARM, fresh);
 	if (!f->in->fine) {
 		/* Digests age while the huge page is hot; as a promise, that the fine phase will look into, they do. */
-		if (alike < at_least_1(f->cfg->min_gain_hot))
-			return decide(HS_ACT_KEEP_HUGE, HS_WHY_NOTHING_TO_GAIN, alike);
-		return decide(HS_ACT_LOOK_FINE, HS_WHY_UNKNOWN, alike);
+		if (alike + single < gain_hot(f))
+			return decide(HS_ACT_KEEP_HUGE, HS_WHY_NOTHING_TO_GAIN, alike + single);
+		return decide(HS_ACT_LOOK_FINE, HS_WHY_UNKNOWN, alike + single);
 	}
 	if (!f->fine_known)
 		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, fresh);
 	if (f->evenly_hot)
 		return decide(HS_ACT_KEEP_HUGE, HS_WHY_EVENLY_HOT, fresh);
-	if (fresh < at_least_1(f->cfg->min_gain_hot))
-		return decide(HS_ACT_KEEP_HUGE, HS_WHY_NOTHING_TO_GAIN, fresh);
-	return share(f, HS_WHY_HOT_BLOAT);
+	if (fresh + single < gain_hot(f))
+		return decide(HS_ACT_KEEP_HUGE, HS_WHY_NOTHING_TO_GAIN, fresh + single);
+	if (fresh)
+		return share(f, HS_WHY_HOT_BLOAT);
+	return decide(HS_ACT_WATCH, HS_WHY_HOT_BLOAT, single);
+}
+
+static bool turned_hot(const struct facts *f)
+{
+	const struct hs_bits512 accessed = hs_bits_and(f->in->accessed, f->in->present);
+
+	return f->hot && f->in->nr_accessed_rounds >= f->cfg->unshare_hot_rounds &&
+	       hs_bits_count(&accessed) > f->cfg->unshare_hot_pages;
+}
+
+/* Once may happen to any memory; what does it again is not taken again so soon. */
+static struct hs_policy_decision back_to_huge(const struct facts *f, enum hs_policy_action action)
+{
+	struct hs_policy_decision d = decide(action, HS_WHY_TURNED_HOT, 0);
+
+	if (f->in->nr_unshared)
+		d.ban = ban(f->cfg, f->in->nr_unshared - 1);
+	return d;
 }
 
 /* Mapped by base entries, and nothing of it shared yet: no mapping to lose, so any gain is one. */
@@ -151,6 +238,8 @@ static struct hs_policy_decision decide_split(const struct facts *f)
 	struct hs_bits512 accessed = hs_bits_and(f->in->accessed, f->in->present);
 	unsigned int fresh = hs_bits_count(&f->fresh);
 
+	if (hs_bits_any(&f->away) && turned_hot(f))
+		return back_to_huge(f, HS_ACT_PROMOTE);
 	if (!f->cold) {
 		if (f->in->fine && !f->fine_known)
 			return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, fresh);
@@ -159,28 +248,31 @@ static struct hs_policy_decision decide_split(const struct facts *f)
 			return f->hot ? decide(HS_ACT_KEEP_HUGE, HS_WHY_EVENLY_HOT, fresh)
 				      : decide(HS_ACT_LEAVE, HS_WHY_WARM, fresh);
 	}
-	if (!fresh)
-		return decide(f->hot ? HS_ACT_KEEP_HUGE : HS_ACT_LEAVE, HS_WHY_NOTHING_TO_GAIN, 0);
-	return share(f, f->cold ? HS_WHY_COLD : HS_WHY_HOT_BLOAT);
+	if (fresh || hs_bits_any(&f->ripe))
+		return free_some(f, f->cold ? HS_WHY_COLD : HS_WHY_HOT_BLOAT);
+	if (hs_bits_any(&f->away))
+		return decide(HS_ACT_LEAVE, HS_WHY_DEMOTED_ALREADY, 0);
+	if (hs_bits_count(&f->single) >= (f->hot ? gain_hot(f) : 1)) {
+		struct hs_policy_decision d = decide(f->hot ? HS_ACT_KEEP_HUGE : HS_ACT_LEAVE, HS_WHY_NOT_COLD_LONG, 0);
+
+		if (f->in->watched_s < 2 * f->cfg->demote_after_s)
+			return decide(HS_ACT_WATCH, HS_WHY_NOT_COLD_LONG, hs_bits_count(&f->single));
+		/* Used now and then, each of them: it was split for nothing. */
+		d.ban = ban(f->cfg, f->in->nr_unshared);
+		return d;
+	}
+	return decide(f->hot ? HS_ACT_KEEP_HUGE : HS_ACT_LEAVE, HS_WHY_NOTHING_TO_GAIN, 0);
 }
 
 /* Something of it is shared. */
 static struct hs_policy_decision decide_shared(const struct facts *f)
 {
-	struct hs_bits512 accessed = hs_bits_and(f->in->accessed, f->in->present);
-	struct hs_policy_decision d;
-
-	if (f->hot && f->in->nr_accessed_rounds >= f->cfg->unshare_hot_rounds &&
-	    hs_bits_count(&accessed) > f->cfg->unshare_hot_pages) {
-		d = decide(HS_ACT_UNSHARE, HS_WHY_TURNED_HOT, 0);
-		/* Once may happen to any memory; what does it again is not shared again so soon. */
-		if (f->in->nr_unshared)
-			d.ban = ban(f->cfg, f->in->nr_unshared - 1);
-		return d;
-	}
-	if (hs_bits_none(&f->fresh))
+	/* What of it is demoted comes back as well. */
+	if (turned_hot(f))
+		return back_to_huge(f, HS_ACT_UNSHARE);
+	if (hs_bits_none(&f->fresh) && hs_bits_none(&f->ripe))
 		return decide(HS_ACT_LEAVE, HS_WHY_SHARED_ALREADY, 0);
-	return share(f, HS_WHY_SHARED_ALREADY);
+	return free_some(f, HS_WHY_SHARED_ALREADY);
 }
 
 /*
@@ -191,7 +283,7 @@ static struct hs_policy_decision without_refused(const struct facts *f, struct h
 {
 	const struct hs_bits512 for_nothing = hs_bits_andnot(hs_bits_and(f->in->refused, f->in->wanted), f->shared);
 
-	if (d.action == HS_ACT_SHARE || d.action == HS_ACT_UNSHARE)
+	if (d.action == HS_ACT_SHARE || d.action == HS_ACT_UNSHARE || d.action == HS_ACT_PROMOTE)
 		return d;
 	if (hs_bits_any(&for_nothing))
 		return hs_bits_any(&f->shared) ? share(f, HS_WHY_DOES_NOT_MERGE)
@@ -208,7 +300,8 @@ struct hs_policy_decision hs_policy_decide(const struct hs_policy_config *cfg, c
 	bool any_shared;
 
 	if (in->state == HS_MAP_ABSENT)
-		return decide(HS_ACT_LEAVE, HS_WHY_ABSENT, 0);
+		return decide(HS_ACT_LEAVE,
+			      cfg->demote && hs_bits_any(&in->swapped) ? HS_WHY_DEMOTED_ALREADY : HS_WHY_ABSENT, 0);
 	if (in->state != HS_MAP_HUGE && in->state != HS_MAP_SPLIT && in->state != HS_MAP_PARTIAL)
 		return decide(HS_ACT_LEAVE, HS_WHY_UNKNOWN, 0);
 	if (in->new_left)
@@ -245,6 +338,8 @@ const char *hs_policy_reason_name(enum hs_policy_reason reason)
 		[HS_WHY_SHARED_ALREADY] = "shared already",
 		[HS_WHY_DOES_NOT_MERGE] = "does not merge",
 		[HS_WHY_NEW] = "new",
+		[HS_WHY_NOT_COLD_LONG] = "not cold for long",
+		[HS_WHY_DEMOTED_ALREADY] = "demoted already",
 	};
 
 	return (unsigned int)reason < HS_NR_REASONS && names[reason] ? names[reason] : names[HS_WHY_UNKNOWN];
@@ -263,6 +358,12 @@ const char *hs_policy_action_name(enum hs_policy_action action)
 		return "share";
 	case HS_ACT_UNSHARE:
 		return "unshare";
+	case HS_ACT_WATCH:
+		return "watch";
+	case HS_ACT_DEMOTE:
+		return "demote";
+	case HS_ACT_PROMOTE:
+		return "promote";
 	}
 	return "unknown";
 }

@@ -304,6 +304,23 @@ static int claim_one(struct hs_share *s, const struct hs_ksm_foreign *f, struct 
 			    f->comm, (int)f->pid, why.text);
 }
 
+/* What the next burst takes away by itself is not in its way. */
+int hs_share_ready(struct hs_share *s, struct hs_error *err)
+{
+	struct beyond b;
+	size_t left = 0;
+	int rc = find_beyond(s, &b, err);
+
+	for (size_t i = 0; i < b.nr && !rc; i++)
+		if (b.found[i].armed || (s->cfg.foreign != HS_FOREIGN_CLAIM && !is_guest(s, b.found[i].pid)))
+			b.found[left++] = b.found[i];
+	b.nr = rc ? b.nr : left;
+	if (!rc && b.nr)
+		rc = name_them(s, &b, err);
+	free(b.found);
+	return rc;
+}
+
 int hs_engine_clear_way(struct hs_share *s, struct hs_error *err)
 {
 	bool acted = false;

@@ -81,7 +81,8 @@ int hs_ksm_lock_take(const struct hs_host *host, struct hs_ksm_lock *out, struct
 	while (!rc) {
 		out->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (out->fd < 0)
-			return hs_error_set(err, -errno, "cannot open %s: %s", path, strerror(errno));
+			return hs_error_set(err, -errno, "cannot open %s: %s%s", path, strerror(errno),
+					    errno == EACCES || errno == EPERM ? "; run it as root" : "");
 		if (flock(out->fd, LOCK_EX | LOCK_NB))
 			rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
 		else if (is_still_there(out->fd, path))

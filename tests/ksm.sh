@@ -5,7 +5,12 @@
 # broken in the middle of a burst must not leave ksmd running for those after it.
 #
 # usage: ksm.sh COMMAND [ARGUMENT...]     the exit status is the command's, or 1 where it left something changed or running
+#        ksm.sh --read-only COMMAND [ARGUMENT...]
+#                                         for a suite that changes no setting: it runs beside those that do, in a mount namespace
+#                                         where the settings cannot be written. 1 where it left something running
 #        . ksm.sh                         for settings, settings_differ and settings_restore alone
+# HS_KSM_NICE: the nice value of COMMAND, where that is not the caller's (tests/run-all.sh).
+# HS_KSM_GRACE: seconds that what was left running has between SIGTERM and SIGKILL (10).
 #
 # A guard beside it, which is neither in its session nor its child, does the same where this script itself is killed.
 
@@ -60,11 +65,21 @@ if [ "${1-}" = --guard ]; then # FIFO SETTINGS
 	read -r leader
 	[ -z "$leader" ] || ! read -r _ || exit 0 # all is well: it says so
 	end_session 0 30 "${leader:-none}"
-	settings_restore "$3"
+	[ -z "$3" ] || settings_restore "$3"
 	exit
 fi
 
 set -u
+if [ "$1" = --read-only ]; then
+	shift
+	[ -n "${HS_KSM_READ_ONLY-}" ] || HS_KSM_READ_ONLY=yes exec unshare --mount --propagation slave "$0" --read-only "$@"
+	# What others change meanwhile is not this suite's: nothing is compared, and nothing is put back. And nobody waits for it.
+	settings() { echo; }
+	unset HS_KSM_NICE
+	for place in /sys/kernel/mm/ksm /sys/kernel/mm/transparent_hugepage; do
+		[ ! -d $place ] || { mount --bind $place $place && mount -o remount,bind,ro $place; } || exit 1
+	done
+fi
 name=$(basename "$1")
 before=$(settings)
 place=$(mktemp -d)
@@ -73,6 +88,7 @@ mkfifo "$place/hold"
 exec {hold}>"$place/hold"
 rm -r "$place"
 
+[ -z "${HS_KSM_NICE-}" ] || renice -n "$HS_KSM_NICE" -p $$ >/dev/null
 # In a session of its own, so that all of it can be found. Commands in the background have SIGINT off: it is on for this one.
 HS_KSM_KEPT=yes env --default-signal=INT,QUIT setsid "$@" <&0 {hold}>&- &
 leader=$!
@@ -91,7 +107,7 @@ done
 
 trap '' INT TERM HUP
 # Interrupted it has the time that undoing takes.
-left=$(end_session $((${interrupted:+58} + 2)) 10 "$leader")
+left=$(end_session $((${interrupted:+58} + 2)) "${HS_KSM_GRACE:-10}" "$leader")
 [ -z "$left" ] || printf 'FAILED: %s left processes, which were ended now:\n%s\n' "$name" "$left"
 changed=$(settings_differ "$before")
 if [ -n "$changed" ]; then

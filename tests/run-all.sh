@@ -1,18 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# All tests: the release build's suites, the unit suites under the address and undefined-behaviour sanitizers, the fuzz
-# targets for some seconds each, and a build with clang. Prints each suite's closing line and what was skipped, with the reason.
+# All tests: the release build's suites, the unit suites under the address and undefined-behaviour sanitizers, and a build with
+# clang, of whose product the fuzz targets are made, which run for some seconds each. Prints each suite's closing line and what was
+# skipped, with the reason.
 #
 # In two parts. First what does not mind company, side by side, while the other builds are made of what the processors have to
 # spare, and the suites of the sanitizers and the fuzz targets run; then, with nothing else under way, the suites that need the
-# machine for themselves (RUN_SERIAL), which measure how hot memory is.
+# machine for themselves (RUN_SERIAL), which measure how hot memory is. What takes longest in the first part is the row of the
+# suites that use KSM, one at a time: they are begun first (COST), and the processors are theirs before the others'.
 # usage: run-all.sh [--long]
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 . tests/ksm.sh
 
-# Half a processor's worth of work each: most suites wait, or have one thread. PROCESSORS of a suite counts such halves.
-at_a_time=4
+# Less than half a processor's worth of work each: most suites wait, or have one thread. PROCESSORS of a suite counts such parts.
+at_a_time=5
+less=4 # nice value of suites; 0 is for those that use KSM, which tests/ksm.sh sees to
+export HS_KSM_NICE=0
 
 # build PRESET [TARGET]: shows the end of its log when it fails
 build() {
@@ -29,20 +33,21 @@ suites() {
 	local name=$1 preset=$2
 	shift 2
 	echo "== $name =="
-	ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j$at_a_time "$@" | tee "build/$name-tests.log" |
+	nice -n $less ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j$at_a_time "$@" | tee "build/$name-tests.log" |
 		grep --line-buffered -vE '^ *Start |^Test project|^Internal ctest|^$' || echo "$name" >>build/failed
 	cp "build/$preset/Testing/Temporary/LastTest.log" "build/$name-last.log"
 	echo "-- closing lines of each suite ($name)"
 	grep -hE '^[0-9]+%: Checks|^SKIPPED|^fuzz: |^endpoint: ' "build/$name-last.log" || true
 }
 
-# Beside the first part, in a session of its own. Its build is the one that is waited for, so it has some priority.
+# Beside the first part, in a session of its own, and after it where both want the processors.
 if [ "${1-}" = --beside ]; then
 	renice -n 5 -p $$ >/dev/null
-	build sanitize hs-unit && suites sanitize sanitize -L unit -E '^(frame|docs)_' # those look at files, not at what was built
+	less=0 at_a_time=4
+	# Without those that look at files, not at what was built, or at the same of it as others do (one shell's completion is enough).
+	build sanitize hs-unit && suites sanitize sanitize -L unit -E '^(frame|docs|package)_|^monitoring_(rules|board)|^service_completion_[zf]'
+	echo '== clang: warnings are errors =='
 	build fuzz && suites fuzz fuzz -L fuzz
-	echo '== clang: build only, warnings are errors =='
-	build clang
 	exit 0
 fi
 

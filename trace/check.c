@@ -33,7 +33,7 @@ static const char *check_huge_samples(const struct hs_trace_record *r, uint32_t 
 		const struct hs_huge_sample *h = &r->u.huge.samples[i];
 
 		if (h->state > HS_MAP_PARTIAL || h->accessed > HS_VIEW_YES_BEFORE || h->nr_present > HS_BASE_PER_HUGE ||
-		    h->nr_accessed > h->nr_present)
+		    h->nr_accessed > h->nr_present || h->nr_swapped > HS_BASE_PER_HUGE - h->nr_present)
 			return "a huge page's sample is out of its range";
 	}
 	return NULL;
@@ -46,7 +46,9 @@ static const char *check_base_samples(const struct hs_trace_record *r, uint32_t 
 
 		if (r->u.base.huge[i] >= nr_huge)
 			return "a sample is of a huge page that the guest has not";
-		if (b->state > HS_MAP_PARTIAL || !hs_bits_subset(&b->accessed, &b->present))
+		const struct hs_bits512 both = hs_bits_and(b->swapped, b->present);
+
+		if (b->state > HS_MAP_PARTIAL || !hs_bits_subset(&b->accessed, &b->present) || hs_bits_any(&both))
 			return "a base page's sample is out of its range";
 	}
 	return NULL;
@@ -95,7 +97,7 @@ static const char *check_decisions(const struct hs_trace_record *r, uint32_t nr_
 
 		if (r->u.decisions[i].huge >= nr_huge)
 			return "a decision is on a huge page that the guest has not";
-		if (d->action > HS_ACT_UNSHARE || d->reason >= HS_NR_REASONS || d->gain > HS_BASE_PER_HUGE)
+		if (d->action >= HS_NR_ACTIONS || d->reason >= HS_NR_REASONS || d->gain > HS_BASE_PER_HUGE)
 			return "a decision is out of its range";
 	}
 	return NULL;

@@ -100,7 +100,9 @@ static void get_clock(struct hs_get *g, struct hs_trace_record *r, struct hs_tra
 /* A run of equal samples: how many, then a byte of state and answer; counts only where these do not imply them. */
 #define RUN_ACCESSED_SHIFT 3
 #define RUN_COUNTS         0x20
-#define RUN_BITS           0x3f
+#define RUN_SWAPPED        0x40
+#define RUN_BITS           0x7f
+#define BASE_SWAPPED       0x08
 
 static struct hs_huge_sample plain_sample(uint8_t state, uint8_t accessed)
 {
@@ -114,7 +116,7 @@ static struct hs_huge_sample plain_sample(uint8_t state, uint8_t accessed)
 static bool same_sample(const struct hs_huge_sample *a, const struct hs_huge_sample *b)
 {
 	return a->state == b->state && a->accessed == b->accessed && a->nr_present == b->nr_present &&
-	       a->nr_accessed == b->nr_accessed;
+	       a->nr_accessed == b->nr_accessed && a->nr_swapped == b->nr_swapped;
 }
 
 static void put_huge_samples(struct hs_put *p, const struct hs_trace_record *r, size_t from, size_t nr)
@@ -130,11 +132,14 @@ static void put_huge_samples(struct hs_put *p, const struct hs_trace_record *r, 
 		for (end = i + 1; end < nr && same_sample(&s[i], &s[end]); end++)
 			;
 		hs_put_int(p, end - i);
-		hs_put_byte(p, (uint8_t)(s[i].state | s[i].accessed << RUN_ACCESSED_SHIFT | (counts ? RUN_COUNTS : 0)));
+		hs_put_byte(p, (uint8_t)(s[i].state | s[i].accessed << RUN_ACCESSED_SHIFT | (counts ? RUN_COUNTS : 0) |
+					 (s[i].nr_swapped ? RUN_SWAPPED : 0)));
 		if (counts) {
 			hs_put_int(p, s[i].nr_present);
 			hs_put_int(p, s[i].nr_accessed);
 		}
+		if (s[i].nr_swapped)
+			hs_put_int(p, s[i].nr_swapped);
 	}
 }
 
@@ -155,6 +160,8 @@ static void get_huge_samples(struct hs_get *g, struct hs_trace_record *r, struct
 			s.nr_present = hs_get_u16(g);
 			s.nr_accessed = hs_get_u16(g);
 		}
+		if (head & RUN_SWAPPED)
+			s.nr_swapped = hs_get_u16(g);
 		end = i + run;
 		for (size_t k = i; k < end && !g->why; k++)
 			room->u.huge_samples[k] = s;
@@ -170,9 +177,11 @@ static void put_base_samples(struct hs_put *p, const struct hs_trace_record *r, 
 		const struct hs_base_sample *s = &r->u.base.samples[i];
 
 		hs_put_huge(p, &next, r->u.base.huge[i]);
-		hs_put_byte(p, s->state);
+		hs_put_byte(p, s->state | (hs_bits_any(&s->swapped) ? BASE_SWAPPED : 0));
 		hs_put_bits(p, &s->present);
 		hs_put_bits(p, &s->accessed);
+		if (hs_bits_any(&s->swapped))
+			hs_put_bits(p, &s->swapped);
 	}
 }
 
@@ -185,11 +194,16 @@ static void get_base_samples(struct hs_get *g, struct hs_trace_record *r, struct
 	r->nr = hs_get_nr(g, HS_TRACE_MAX_BASE);
 	for (size_t i = 0; i < r->nr && !g->why; i++) {
 		struct hs_base_sample *s = &room->u.base_samples[i];
+		uint8_t head;
 
+		*s = (struct hs_base_sample){ 0 }; /* what is empty is not in a trace: unknown */
 		room->huge[i] = hs_get_huge(g, &next);
-		s->state = hs_get_byte(g);
+		head = hs_get_byte(g);
+		s->state = (uint8_t)(head & ~BASE_SWAPPED);
 		hs_get_bits(g, &s->present);
 		hs_get_bits(g, &s->accessed);
+		if (head & BASE_SWAPPED)
+			hs_get_bits(g, &s->swapped);
 	}
 }
 

@@ -55,6 +55,8 @@ void hs_get_fine(struct hs_get *g, struct hs_trace_record *r, struct hs_trace_ro
 	}
 }
 
+#define DECISION_DEMOTES 0x10
+
 void hs_put_decisions(struct hs_put *p, const struct hs_trace_record *r, size_t from, size_t nr)
 {
 	hs_huge_nr next = 0;
@@ -64,11 +66,13 @@ void hs_put_decisions(struct hs_put *p, const struct hs_trace_record *r, size_t 
 		const struct hs_policy_decision *d = &r->u.decisions[i].decision;
 
 		hs_put_huge(p, &next, r->u.decisions[i].huge);
-		hs_put_byte(p, d->action);
+		hs_put_byte(p, d->action | (hs_bits_any(&d->demote) ? DECISION_DEMOTES : 0));
 		hs_put_byte(p, d->reason);
 		hs_put_int(p, d->gain);
 		hs_put_bits(p, &d->pages);
 		hs_put_int(p, d->ban);
+		if (hs_bits_any(&d->demote))
+			hs_put_bits(p, &d->demote);
 	}
 }
 
@@ -81,12 +85,18 @@ void hs_get_decisions(struct hs_get *g, struct hs_trace_record *r, struct hs_tra
 	for (size_t i = 0; i < r->nr && !g->why; i++) {
 		struct hs_policy_decision *d = &room->u.decisions[i].decision;
 
+		uint8_t head;
+
 		room->u.decisions[i].huge = hs_get_huge(g, &next);
-		d->action = hs_get_byte(g);
+		head = hs_get_byte(g);
+		d->action = (uint8_t)(head & ~DECISION_DEMOTES);
 		d->reason = hs_get_byte(g);
 		d->gain = hs_get_u16(g);
 		hs_get_bits(g, &d->pages);
 		d->ban = hs_get_u32(g);
+		hs_bits_clear_all(&d->demote);
+		if (head & DECISION_DEMOTES)
+			hs_get_bits(g, &d->demote);
 	}
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Goes over the VMAs of all processes (or of one, as the iterator's link says) and writes down those that are mergeable
- * or watched by a userfaultfd, in whatever mode: missing pages, write protection (synchronous or not), minor faults.
- * The kernel holds the mmap lock for reading while it is at a process's VMAs, so that what is written is true of each
- * at the instant it is seen; what is mapped behind it meanwhile is seen the next time.
+ * Goes over the VMAs of all processes (or of one, as the iterator's link says) and writes down those that are
+ * mergeable, watched by a userfaultfd, in whatever mode (missing pages, write protection, synchronous or not, minor
+ * faults), locked, or no memory that could move; which of them, `wanted` says. The kernel holds the mmap lock for
+ * reading while it is at a process's VMAs, so that what is written is true of each at the instant it is seen; what is
+ * mapped behind it meanwhile is seen the next time.
  *
  * iter/task_vma is there from 5.11 on, the choice of one process from 6.1 on. It needs neither kprobes nor ftrace.
  */
@@ -16,7 +17,13 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-#define VM_MERGEABLE 0x80000000UL /* the same in all kernels from 2.6.32 on */
+/* The same in all kernels from 2.6.32 on. */
+#define VM_PFNMAP    0x00000400UL
+#define VM_LOCKED    0x00002000UL
+#define VM_IO        0x00004000UL
+#define VM_HUGETLB   0x00400000UL
+#define VM_MIXEDMAP  0x10000000UL
+#define VM_MERGEABLE 0x80000000UL
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -65,6 +72,10 @@ int vma_marks(struct bpf_iter__task_vma *ctx)
 	if (task && vma) {
 		if (vma->vm_flags & VM_MERGEABLE)
 			out.flags |= HS_VMA_MERGEABLE;
+		if (vma->vm_flags & VM_LOCKED)
+			out.flags |= HS_VMA_LOCKED;
+		if (vma->vm_flags & (VM_PFNMAP | VM_IO | VM_MIXEDMAP | VM_HUGETLB))
+			out.flags |= HS_VMA_SPECIAL;
 		/* A kernel without userfaultfd has the struct, empty. */
 		if (bpf_core_field_exists(vma->vm_userfaultfd_ctx.ctx) && vma->vm_userfaultfd_ctx.ctx)
 			out.flags |= HS_VMA_ARMED;

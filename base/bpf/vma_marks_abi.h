@@ -5,6 +5,8 @@
 
 #define HS_VMA_MERGEABLE 1u /* MADV_MERGEABLE holds: ksmd would merge it */
 #define HS_VMA_ARMED     2u /* a userfaultfd watches it: missing pages, write protection or minor faults */
+#define HS_VMA_LOCKED    4u /* mlock: it may not leave memory */
+#define HS_VMA_SPECIAL   8u /* no memory that the kernel could move: of a device, or hugetlbfs */
 
 /* All zero: the last one, all VMAs have been seen. */
 struct hs_vma_marks {

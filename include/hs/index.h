@@ -95,6 +95,13 @@ uint32_t hs_index_count_same(const struct hs_index *x, struct hs_page p, uint32_
 /* Up to max pages with this digest. */
 size_t hs_index_find(const struct hs_index *x, struct hs_digest d, struct hs_page *out, size_t max);
 
+/*
+ * Calls fn for each page of the index, those of one content one after the other. `content`: 63 bits that are made of
+ * the digest, the same for the same digest in any index. fn changes nothing in the index.
+ */
+typedef void hs_index_visit(void *ctx, uint64_t content, struct hs_page page);
+void hs_index_each(const struct hs_index *x, hs_index_visit *fn, void *ctx);
+
 struct hs_index_stats {
 	uint64_t nr_pages; /* indexed */
 	uint64_t nr_guests;

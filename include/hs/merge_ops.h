@@ -76,6 +76,8 @@ struct hs_merge_ops {
 	int (*apply)(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs_error *err);
 	int (*burst)(void *ctx, const struct hs_clock *clock, struct hs_share_burst *out, struct hs_error *err);
 	int (*part_groups)(void *ctx, uint64_t *nr_parted, struct hs_error *err);
+	/* As hs_share_ready: whether anything stands in the way of a burst. */
+	int (*ready)(void *ctx, struct hs_error *err);
 	/* As hs_share_burst_for and hs_share_burst_stop. Both NULL: a burst is run to its end at once. */
 	int (*burst_for)(void *ctx, const struct hs_clock *clock, uint64_t us, struct hs_share_burst *out,
 			 struct hs_error *err);

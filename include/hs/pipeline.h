@@ -19,6 +19,7 @@
 #include "hs/scan.h"
 #include "hs/settings.h"
 #include "hs/share.h"
+#include "hs/sketch.h"
 
 struct hs_pipeline;
 
@@ -57,6 +58,9 @@ struct hs_guest_report {
 	bool gone;
 	struct hs_obstacle merge_obstacle; /* why the engine will not have it; none: it has it, or there is no engine */
 	struct hs_obstacle look_obstacle;  /* why it was left alone in the last cycle; none: it was not */
+	struct hs_obstacle tier_obstacle;  /* why nothing (more) of it is demoted; none: it is, or nobody asked */
+	uint64_t demoted_pages;            /* base pages, on the tier as of the last cycle */
+	uint64_t nr_demoted;               /* base pages that went there, since the guest came */
 	const char *view_name;
 	uint64_t bytes; /* guest memory under view */
 	struct hs_left_out left_out;
@@ -91,6 +95,9 @@ struct hs_guest_report {
 	char pending_reason[256]; /* where it is lacking; empty: nothing is pending */
 	struct hs_ledger ledger;
 	struct hs_remote_stats remote;
+	/* Of its cold contents, but zeros, at the end of the last cycle; NULL: there is none. Lent until the next cycle
+	 * begins or the guest goes. */
+	const struct hs_sketch *sketch;
 };
 
 struct hs_pipeline_totals {
@@ -124,6 +131,12 @@ HS_MUST_USE int hs_pipeline_create(struct hs_pipeline **out, const struct hs_hos
  */
 void hs_pipeline_destroy(struct hs_pipeline *p);
 
+/*
+ * Makes sketches of the guests that may share with others, by this key, which is copied; digests are made by it, too.
+ * -EBUSY: there are guests already.
+ */
+HS_MUST_USE int hs_pipeline_set_fleet_key(struct hs_pipeline *p, const struct hs_fleet_key *key);
+
 /* A guest by process id. Errors as hs_remote_open, hs_view_open, hs_share_add_guest; -EEXIST. */
 HS_MUST_USE int hs_pipeline_add_pid(struct hs_pipeline *p, pid_t pid, struct hs_error *err);
 
@@ -152,6 +165,8 @@ HS_MUST_USE int hs_pipeline_engage(struct hs_pipeline *p, struct hs_error *err);
 /* Gives the engine (or the table that it was given) back: what is shared stays, KSM's knobs are as they were. Between
  * cycles only. */
 void hs_pipeline_disengage(struct hs_pipeline *p);
+/* Between cycles: whether what is decided can be merged now. As hs_share_ready; 0 where it cannot be said. */
+HS_MUST_USE int hs_pipeline_ready(struct hs_pipeline *p, struct hs_error *err);
 bool hs_pipeline_engaged(const struct hs_pipeline *p); /* what is decided is merged, by whichever table */
 /* In a cycle, from its progress: ksmd is at work while guests are looked at, and has to be looked after in time. */
 bool hs_pipeline_ksmd_runs(const struct hs_pipeline *p);

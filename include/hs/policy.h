@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The policy: a pure function from what is known of one huge page to what to do with it. No clock, no memory of its
- * own.
+ * own. It has two verbs: to share what others have as well, and, where `demote` says so, to demote what is cold and
+ * exists once to a tier (hs/tier.h).
  */
 #ifndef HS_POLICY_H
 #define HS_POLICY_H
@@ -19,9 +20,14 @@ struct hs_policy_config {
 	uint32_t unshare_hot_rounds; /* a shared huge page is unshared when hot, accessed in at least so many of the
 					coarse rounds, and in the last with more than `unshare_hot_pages` base pages */
 	uint32_t unshare_hot_pages;  /* hysteresis: above max_hot. Default 160 */
-	uint32_t ban_breaks; /* so many breaks of sharing within a spell: unshare and ban. Default 64; 0: never */
-	uint32_t ban_cycles; /* length of a ban, in policy cycles; doubles each time up to 16 times. Default 2:
-				docs/tuning.md */
+	uint32_t ban_breaks;     /* so many breaks of sharing within a spell: unshare and ban. Default 64; 0: never */
+	uint32_t ban_cycles;     /* length of a ban, in policy cycles; doubles each time up to 16 times. Default 2:
+				    docs/tuning.md */
+	uint32_t demote;         /* 1: demoting is an answer. Default 0; then nothing below counts */
+	uint32_t demote_after_s; /* a base page goes when it has not been accessed for so many seconds. Default 120 */
+	uint32_t max_compressed_percent; /* and what a sample of its huge page compresses to so much at most. Default
+					    75; 0: it is not asked (a tier that does not compress) */
+	uint32_t pressed_gain_hot; /* min_gain_hot where memory is as short as can be (`pressure` 100). Default 16 */
 };
 #define HS_POLICY_CONFIG_DEFAULT                                                                                       \
 	((struct hs_policy_config){ .max_hot = 100,                                                                    \
@@ -32,7 +38,10 @@ struct hs_policy_config {
 				    .unshare_hot_rounds = 6,                                                           \
 				    .unshare_hot_pages = 160,                                                          \
 				    .ban_breaks = 64,                                                                  \
-				    .ban_cycles = 2 })
+				    .ban_cycles = 2,                                                                   \
+				    .demote_after_s = 120,                                                             \
+				    .max_compressed_percent = 75,                                                      \
+				    .pressed_gain_hot = 16 })
 
 /* What is known of one huge page. All zero means: nothing is known, and the answer is LEAVE. */
 struct hs_policy_input {
@@ -54,6 +63,14 @@ struct hs_policy_input {
 	uint32_t ban_left;          /* cycles of a ban left */
 	uint32_t new_left;          /* cycles for which memory that came to a known guest is only looked at */
 	uint32_t nr_unshared; /* times it was unshared by this policy; the caller forgets them after a quiet time */
+	/* For demoting; all zero: nothing is demoted, and nothing would be. */
+	struct hs_bits512 swapped; /* on the tier already: not present */
+	struct hs_bits512 idle;    /* not accessed for the last idle_s seconds, known without a gap */
+	uint32_t idle_s;
+	uint32_t watched_s;         /* it has been left split for so long for what could be demoted, and nothing was */
+	uint8_t compressed_percent; /* what a sample of its contents compressed to; 0: unknown */
+	uint8_t pressure;           /* how short memory is, 0 to 100 */
+	struct hs_bits512 stuck;    /* was to be demoted before, and the kernel kept it: left alone for a while */
 };
 
 enum hs_policy_action {
@@ -62,7 +79,13 @@ enum hs_policy_action {
 	HS_ACT_LOOK_FINE, /* hot, with something to gain: let the fine phase look */
 	HS_ACT_SHARE,     /* split for good and share `pages` */
 	HS_ACT_UNSHARE,   /* unshare and collapse */
+	/* Where `demote` is on: */
+	HS_ACT_WATCH,   /* leave it split, or split it for good: what is cold in it is to be demoted when it has been
+			   so for long enough */
+	HS_ACT_DEMOTE,  /* demote `demote`; nothing is to be shared newly, and what is shared stays */
+	HS_ACT_PROMOTE, /* bring back what is demoted, and collapse; nothing of it is shared */
 };
+#define HS_NR_ACTIONS (HS_ACT_PROMOTE + 1)
 
 enum hs_policy_reason {
 	HS_WHY_UNKNOWN = 0, /* not enough is known */
@@ -78,18 +101,24 @@ enum hs_policy_reason {
 	HS_WHY_SHARED_ALREADY,
 	HS_WHY_DOES_NOT_MERGE, /* what could be shared of it was wanted, and the kernel never merged it */
 	HS_WHY_NEW,            /* memory that came to a known guest, and was not looked at for long enough */
+	HS_WHY_NOT_COLD_LONG,  /* cold, and to be demoted when it has been so for demote_after_s */
+	HS_WHY_DEMOTED_ALREADY,
 	HS_NR_REASONS
 };
 
 struct hs_policy_decision {
 	uint8_t action; /* enum hs_policy_action */
 	uint8_t reason; /* enum hs_policy_reason */
-	uint16_t gain;  /* base pages that sharing would newly free here; LOOK_FINE: at most, if all of them are cold */
+	uint16_t gain;  /* base pages that sharing and demoting would newly free here; LOOK_FINE, WATCH: at most, if all
+			   of them are cold */
 	/*
 	 * SHARE: all that is to be shared from now on, zero pages included: what is newly found, none of it hot or
 	 * accessed, and what is shared already. Subset of present. Otherwise empty.
 	 */
 	struct hs_bits512 pages;
+	/* SHARE, DEMOTE: all that is to be demoted now; present, none of it hot, accessed, zero, shared or in `pages`.
+	 */
+	struct hs_bits512 demote;
 	uint32_t ban; /* cycles to ban it for from now on; 0: none */
 };
 

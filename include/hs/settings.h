@@ -10,6 +10,7 @@
 #include "hs/policy.h"
 #include "hs/scan.h"
 #include "hs/share.h"
+#include "hs/tier.h"
 
 /* With whom a guest may share; the larger, the stricter. */
 enum hs_scope {
@@ -24,9 +25,10 @@ struct hs_pipeline_config {
 	struct hs_fine_config fine;
 	struct hs_policy_config policy;
 	struct hs_share_config share;
-	uint64_t min_bytes;        /* smallest piece of memory that counts as guest memory; 0: the view's default */
-	uint32_t cpu_percent;      /* of one core, for our thread and, apart, for ksmd; 0: no cap */
-	uint32_t hash_cold_rounds; /* contents are read once a huge page was cold for so many rounds */
+	struct hs_tier_config tier; /* where policy.demote has cold pages go; its min_free_percent is its own */
+	uint64_t min_bytes;         /* smallest piece of memory that counts as guest memory; 0: the view's default */
+	uint32_t cpu_percent;       /* of one core, for our thread and, apart, for ksmd; 0: no cap */
+	uint32_t hash_cold_rounds;  /* contents are read once a huge page was cold for so many rounds */
 	uint32_t early_rounds; /* rounds after which a new guest's cold memory is merged, while the rest is looked at;
 				  0, or as many as a window has: after the window */
 	uint32_t look_again;   /* cycles until an evenly hot huge page is looked at finely again */

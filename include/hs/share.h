@@ -262,9 +262,15 @@ HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock,
 			       struct hs_error *err);
 
 /*
- * The same for at most `us` microseconds of the clock. When it is not over by then, ksmd stands still (out->running),
- * and a further call takes it up again: within a second, since what is mergeable on this host is checked in these
- * calls. What changes marks stops it first; hs_share_want does not, and is for the next burst.
+ * Whether a burst could run now. -EBUSY: foreign mergeable memory, as above, that the burst could not make unmergeable
+ * by itself. Marks nothing and runs nothing.
+ */
+HS_MUST_USE int hs_share_ready(struct hs_share *s, struct hs_error *err);
+
+/*
+ * The same as hs_share_burst for at most `us` microseconds of the clock. When it is not over by then, ksmd stands still
+ * (out->running), and a further call takes it up again: within a second, since what is mergeable on this host is
+ * checked in these calls. What changes marks stops it first; hs_share_want does not, and is for the next burst.
  */
 HS_MUST_USE int hs_share_burst_for(struct hs_share *s, const struct hs_clock *clock, uint64_t us,
 				   struct hs_share_burst *out, struct hs_error *err);

@@ -88,6 +88,12 @@ struct hs_bits512 hs_sim_merged(const struct hs_view *v, hs_huge_nr huge);
  */
 void hs_sim_drop(struct hs_view *v, hs_base_nr start, hs_base_nr end);
 
+/*
+ * Those of the present pages in `which` that are not merged go to swap, with their contents; a huge page of which a
+ * part goes splits. An access brings one back, and collapsing all of them.
+ */
+void hs_sim_swap_out(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which);
+
 /* The kernel splits mapping and page, or khugepaged collapses it (nothing happens where no base page is present). */
 void hs_sim_break_huge(struct hs_view *v, hs_huge_nr huge);
 void hs_sim_collapse(struct hs_view *v, hs_huge_nr huge);

@@ -44,6 +44,7 @@ struct hs_huge_sample {
 	uint8_t accessed;     /* enum hs_tri: any access since the last ageing; or HS_VIEW_YES_BEFORE */
 	uint16_t nr_present;  /* base pages: 512 when huge */
 	uint16_t nr_accessed; /* base pages: 512 when huge and accessed; a table's own count otherwise */
+	uint16_t nr_swapped; /* base pages known to be in swap; the others that are not present are empty, or unknown */
 };
 
 struct hs_base_sample {
@@ -51,13 +52,18 @@ struct hs_base_sample {
 	    state; /* enum hs_map_state; when HUGE, `present` is full and `accessed` repeats the one bit 512 times */
 	struct hs_bits512 present;
 	struct hs_bits512 accessed; /* since the last ageing; subset of present */
+	/* Of what is not present. In neither: unknown (on its way to another frame, of a device, or the view cannot
+	 * tell). */
+	struct hs_bits512 swapped; /* it has content, in swap, and nothing in memory is mapped for it */
+	struct hs_bits512 empty;   /* never touched, or given back: there is no content */
 };
 
 /* What is known of one base page's frame. */
 enum {
-	HS_FRAME_KSM = 1U << 0,  /* a KSM page: shared, or ready to be */
-	HS_FRAME_ZERO = 1U << 1, /* the kernel's zero page */
-	HS_FRAME_HUGE = 1U << 2, /* part of a huge folio, however it is mapped */
+	HS_FRAME_KSM = 1U << 0,    /* a KSM page: shared, or ready to be */
+	HS_FRAME_ZERO = 1U << 1,   /* the kernel's zero page */
+	HS_FRAME_HUGE = 1U << 2,   /* part of a huge folio, however it is mapped */
+	HS_FRAME_LOCKED = 1U << 3, /* locked into memory, by whomever */
 };
 struct hs_frame {
 	uint64_t pfn;   /* 0 when absent or unknown */
@@ -72,6 +78,12 @@ enum hs_view_reason {
 	HS_VIEW_FLAGS_UNREAD,  /* whether one is could not be read */
 	HS_VIEW_VMM_LOGS,      /* the VMM logs writes to it (a display), or its nested entries cannot be found */
 };
+
+/* The NUMA node that a base page's frame is on, and 1; 0: unknown, or not present. */
+typedef uint16_t hs_node_1;
+
+/* Restoring brings in at most so many base pages from swap: as many as khugepaged does by default (max_ptes_swap). */
+#define HS_VIEW_MAX_SWAPPED 64U
 
 /* Whether the guest may take the memory of a huge page more for a moment, at this time. */
 typedef bool hs_view_room(void *ctx, const struct hs_view *v);
@@ -108,6 +120,10 @@ struct hs_view_ops {
 		    struct hs_bits512 *got, struct hs_error *err);
 	/* NULL: there is nothing to do */
 	int (*reach)(struct hs_view *v, hs_huge_nr huge, const struct hs_bits512 *which, struct hs_error *err);
+	/* NULL: this view cannot tell */
+	int (*nodes)(struct hs_view *v, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE], struct hs_error *err);
+	/* NULL: there is no view within this one that has to know */
+	void (*slow_nodes)(struct hs_view *v, uint64_t nodes);
 	/* NULL: never a reason */
 	enum hs_view_reason (*why)(struct hs_view *v, hs_huge_nr huge);
 };
@@ -122,6 +138,7 @@ struct hs_view {
 	struct hs_left_out left_out; /* as of the opening, or the last refresh */
 	hs_view_room *room;          /* NULL: nobody is asked */
 	void *room_ctx;
+	uint64_t slow_nodes; /* bit n: node n, below 64, is the slow one that cold memory goes to; 0: none is */
 };
 
 /*
@@ -229,7 +246,9 @@ HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t 
 /*
  * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, try later;
  * -ENOMEM: no free huge page, or no room (hs_view_on_huge); -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing
- * is present there, or it is no guest memory any more, as hs_view_refresh found). A huge page that is mapped huge
+ * is present there, or it is no guest memory any more, as hs_view_refresh found; -EXDEV: more than HS_VIEW_MAX_SWAPPED
+ * of its base pages are in swap, or any is on a slow node (hs_view_slow_nodes), where the kernel might put all of it:
+ * they are to be promoted first, hs/tier.h). A huge page that is mapped huge
  * already counts as restored; one that is partly present gets memory for the rest.
  */
 HS_MUST_USE int hs_view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results,
@@ -249,6 +268,16 @@ HS_MUST_USE int hs_view_split_page(struct hs_view *v, hs_huge_nr huge, unsigned 
  * the old one, and before each batch of hs_view_split, which is to be followed by a restore. NULL: nobody is asked.
  */
 void hs_view_on_huge(struct hs_view *v, hs_view_room *room, void *ctx);
+
+/* Huge pages that have base pages on one of these nodes (bit n: node n) are not restored. 0, the default: all are. */
+void hs_view_slow_nodes(struct hs_view *v, uint64_t nodes);
+
+/*
+ * Which node each base page of one huge page is on, as the kernel says (move_pages without a destination). Sets no
+ * accessed bit. -ENOTSUP: this view cannot tell, and all are unknown.
+ */
+HS_MUST_USE int hs_view_nodes(struct hs_view *v, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE],
+			      struct hs_error *err);
 
 /*
  * Copies the wanted base pages of one huge page into buf (HS_HUGE_SIZE bytes; page i at i * 4096; what is not got is

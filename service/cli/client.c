@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_ANSWER (UINT64_C(64) << 20)
 
@@ -51,9 +52,9 @@ static int unreachable(const char *socket, CURLcode code, long why, struct hs_er
 	if (why == ENOENT || why == ECONNREFUSED)
 		return hs_error_set(
 		    err, -ENOTCONN,
-		    "hs-shared does not run (nobody listens on %s): start it with `systemctl start hs-shared`, or name "
-		    "another socket with --socket",
-		    socket);
+		    "hs-shared does not run (nobody listens on %s): start it with `%s`, or name another "
+		    "socket with --socket",
+		    socket, access("/run/systemd/system", F_OK) ? "hs-shared &" : "systemctl start hs-shared");
 	return hs_error_set(err, -ENOTCONN, "hs-shared cannot be reached on %s: %s", socket, curl_easy_strerror(code));
 }
 
@@ -125,14 +126,21 @@ int hs_client_request(const char *socket, const struct hs_client_call *call, jso
 	return rc;
 }
 
-int hs_client_metrics(const char *socket, char **text, size_t *len, struct hs_error *err)
+int hs_client_metrics(const char *socket, bool sketch, char **text, size_t *len, struct hs_error *err)
 {
-	const struct hs_client_call call = { .method = "GET", .path = "/metrics", .timeout_s = 30 };
+	const struct hs_client_call call = { .method = "GET",
+					     .path = sketch ? "/metrics/sketch" : "/metrics",
+					     .timeout_s = 30 };
 	struct answer a = { 0 };
 	long status = 0;
 	int rc = ask(socket, &call, &a, &status, err);
 
-	if (!rc && (status != 200 || !a.text || !strstr(a.text, "\nhs_share_build_info{")))
+	if (!rc && sketch && status == 404)
+		rc = hs_error_set(
+		    err, -ENOENT,
+		    "no sketches are made: they are where fleet_key_file ([service]) names the fleet's key");
+	else if (!rc && (status != 200 || !a.text ||
+			 !strstr(a.text, sketch ? "\nhs_share_sketch_key_info{" : "\nhs_share_build_info{")))
 		rc = of_somebody_else(socket, err);
 	if (rc) {
 		free(a.text);

@@ -4,6 +4,7 @@
 #define HS_SERVICE_CLI_CLIENT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "hs/error.h"
 
@@ -24,8 +25,9 @@ struct hs_client_call {
 HS_MUST_USE int hs_client_request(const char *socket, const struct hs_client_call *call, json_t **out,
 				  struct hs_error *err);
 
-/* *text: the metrics in Prometheus' older text format, malloc'ed, *len bytes. Errors as above. */
-HS_MUST_USE int hs_client_metrics(const char *socket, char **text, size_t *len, struct hs_error *err);
+/* *text: the metrics in Prometheus' older text format, malloc'ed, *len bytes; `sketch`: those of the sketches (-ENOENT:
+ * there are none). Errors as above. */
+HS_MUST_USE int hs_client_metrics(const char *socket, bool sketch, char **text, size_t *len, struct hs_error *err);
 
 /* The path with the guest's name in it, percent-encoded; "/v1/guests/%s/opt-in" as format. malloc'ed; NULL: no memory.
  */

@@ -14,16 +14,19 @@
 
 #define ENDS ".prom" /* node_exporter reads no other */
 
-enum { OPT_SOCKET = 256, OPT_TEXTFILE };
+enum { OPT_SOCKET = 256, OPT_TEXTFILE, OPT_SKETCH };
 
 struct options {
 	const char *socket, *textfile;
+	bool sketch;
 };
 
 static const struct argp_option option_list[] = {
 	{ "textfile", OPT_TEXTFILE, "PATH", 0,
 	  "Write them to this file for node_exporter, as a whole; without the daemon it is removed. Its name ends in "
 	  ".prom.",
+	  0 },
+	{ "sketch", OPT_SKETCH, NULL, 0, "Those of the guests' sketches, which a fleet needs, instead of the others.",
 	  0 },
 	{ "socket", OPT_SOCKET, "PATH", 0, "The daemon's socket. Default: " HS_CLIENT_SOCKET ".", 9 },
 	{ 0 },
@@ -51,6 +54,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 				   "--textfile: \"%s\" does not end in %s, and node_exporter reads no other file", arg,
 				   ENDS);
 		o->textfile = arg;
+		break;
+	case OPT_SKETCH:
+		o->sketch = true;
 		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "\"%s\" is one word too many", arg);
@@ -126,7 +132,7 @@ int hs_cmd_metrics(int argc, char **argv)
 	int rc, status;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &o);
-	rc = hs_client_metrics(o.socket, &text, &len, &err);
+	rc = hs_client_metrics(o.socket, o.sketch, &text, &len, &err);
 	status = rc == -ENOTCONN || rc == -EPROTO ? HS_EXIT_NO_DAEMON : HS_EXIT_FAILED;
 	if (!rc && o.textfile)
 		rc = put_file(o.textfile, text, len, &err);

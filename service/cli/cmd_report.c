@@ -25,84 +25,47 @@ static const char *text(const json_t *o, const char *key)
 	return s ? s : "";
 }
 
-/* The columns that guests and groups have alike: memory, what is sure and of what, up to, saved now. */
-static void figures(const json_t *o)
+/* Groups as rows of a table: an object has them by their names. */
+static json_t *rows_of(json_t *groups)
 {
-	static const char *const of_saving[] = { "sure_zero_bytes", "sure_within_bytes", "sure_across_bytes" };
-	const json_t *saving = json_object_get(o, "saving");
-	char a[32];
+	json_t *rows = json_array(), *group;
+	const char *name;
 
-	(void)printf(" %9s", hs_human_bytes(a, num(o, "memory_bytes")));
-	(void)printf(" %9s", hs_human_bytes(a, num(o, "could_save_bytes")));
-	for (size_t i = 0; i < 3; i++)
-		(void)printf(" %9s", hs_human_bytes(a, num(saving, of_saving[i])));
-	(void)printf(" %9s", hs_human_bytes(a, num(o, "could_save_at_most_bytes")));
-	(void)printf(" %9s", hs_human_bytes(a, num(o, "saved_bytes")));
-}
-
-static void heading(const char *first, const char *second)
-{
-	(void)printf("%-20s %-8s %9s %9s %9s %9s %9s %9s %9s\n", first, second, "MEMORY", "SURE", "ZERO", "WITHIN",
-		     "ACROSS", "UP TO", "SAVED");
-}
-
-/* What no figure above knows of. */
-static void show_left_out(const json_t *list)
-{
-	static const char *const keys[] = { "too_small_bytes", "borders_bytes", "heap_bytes", "executable_bytes",
-					    "other_kind_bytes" };
-	char a[32], name[600];
-	const json_t *g;
-	size_t i;
-
-	if (!json_array_size(list))
-		return;
-	(void)printf("\n%-20s %10s %10s %10s %10s %10s\n", "NOT LOOKED AT", "TOO SMALL", "BORDERS", "HEAP",
-		     "EXECUTABLE", "OTHER KIND");
-	json_array_foreach(list, i, g)
+	json_object_foreach(groups, name, group)
 	{
-		const json_t *left = json_object_get(g, "left_out");
-
-		(void)printf("%s", hs_terminal_column(name, sizeof(name), text(g, "id"), 20));
-		for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
-			(void)printf(" %10s", hs_human_bytes(a, num(left, keys[k])));
-		(void)putchar('\n');
+		(void)json_object_set_new(group, "group", json_string(name));
+		(void)json_array_append(rows, group);
 	}
+	return rows;
 }
 
-static void show_report(const json_t *r)
+static int show_report(const struct hs_ctl_options *o, const json_t *r)
 {
-	json_t *groups = json_object_get(r, "groups"), *v;
-	const json_t *list = json_object_get(r, "guests"), *g, *saving = json_object_get(r, "saving");
-	char a[32], b[32], name[600], group[600], why[600];
-	const char *key;
-	size_t i;
+	static const struct hs_table_choice usual = { 0 };
+	/* What no figure of the first table knows of. */
+	static const struct hs_table_choice left_out = { .columns =
+							     "GUEST,TOO-SMALL,BORDERS,HEAP,EXECUTABLE,OTHER-KIND" };
+	const json_t *list = json_object_get(r, "guests"), *saving = json_object_get(r, "saving");
+	const int width = hs_terminal_width();
+	char a[32], b[32];
+	json_t *groups;
+	int rc;
 
+	if (hs_table_for_script(&o->table))
+		return hs_table_print(stdout, &hs_table_report, &o->table, list, width);
 	if (!num(r, "cycles"))
 		(void)printf("nothing is known yet: a first cycle takes some ten seconds, with a guest opted in and "
 			     "the mode not off\n");
-	heading("GUEST", "GROUP");
-	json_array_foreach(list, i, g)
-	{
-		const char *reason = text(g, "reason");
-		const bool say_why = strcmp(reason, "none") && strcmp(reason, "observe-only");
-
-		(void)printf("%s %s", hs_terminal_column(name, sizeof(name), text(g, "id"), 20),
-			     hs_terminal_column(group, sizeof(group), text(g, "group"), 8));
-		figures(g);
-		(void)printf("%s%s\n", say_why ? "  " : "",
-			     say_why ? hs_terminal_safe(why, sizeof(why), reason, sizeof(why) - 1) : "");
-	}
-	(void)putchar('\n');
-	heading("GROUP", "GUESTS");
-	json_object_foreach(groups, key, v)
-	{
-		(void)printf("%s %-8" PRId64, hs_terminal_column(name, sizeof(name), key, 20), num(v, "guests"));
-		figures(v);
+	rc = hs_table_print(stdout, &hs_table_report, &usual, list, width);
+	groups = rows_of(json_object_get(r, "groups"));
+	if (!rc && json_array_size(list)) {
+		(void)putchar('\n');
+		rc = hs_table_print(stdout, &hs_table_report_groups, &usual, groups, width);
+		(void)printf("\nnot looked at:\n");
+		rc |= hs_table_print(stdout, &hs_table_report, &left_out, list, width);
 		(void)putchar('\n');
 	}
-	show_left_out(list);
-	(void)putchar('\n');
+	json_decref(groups);
 	hs_show_obstacles(r);
 	(void)printf("by what was looked at, sharing saves %s of %s", hs_human_bytes(a, num(r, "could_save_bytes")),
 		     hs_human_bytes(b, num(r, "memory_bytes")));
@@ -112,14 +75,24 @@ static void show_report(const json_t *r)
 		    "it is up to %s if %" PRId64 " hot huge pages prove cold inside: `hs-share report --look` looks "
 		    "into them, and shares nothing\n",
 		    hs_human_bytes(a, num(r, "could_save_at_most_bytes")), num(saving, "promising_huge_pages"));
+	return rc || fflush(stdout) ? HS_EXIT_FAILED : 0;
+}
+
+/* Prints the answer, in which the report stands under this key (NULL: it is it), and drops it. */
+static int show(const struct hs_ctl_options *o, json_t *answer, const int *status, const char *key)
+{
+	int rc;
+
+	if (!answer)
+		return *status;
+	if (o->json)
+		return hs_json_print(answer);
+	rc = show_report(o, key ? json_object_get(answer, key) : answer);
+	json_decref(answer);
+	return rc;
 }
 
 /* ---- the look ---- */
-
-static void show_look(const json_t *answer)
-{
-	show_report(json_object_get(answer, "report"));
-}
 
 static const char *state_of(const json_t *answer)
 {
@@ -163,10 +136,13 @@ static int look(const struct hs_ctl_options *o)
 		json_decref(answer);
 		return HS_EXIT_UNDER_WAY;
 	}
-	return hs_ctl_show(o, answer, &status, show_look);
+	return show(o, answer, &status, "report");
 }
 
 int hs_ctl_report(const struct hs_ctl_options *o)
 {
-	return o->look ? look(o) : hs_ctl_get(o, "/v1/report", show_report);
+	const struct hs_client_call call = { .method = "GET", .path = "/v1/report", .timeout_s = ANSWER_S };
+	int status = 0;
+
+	return o->look ? look(o) : show(o, hs_ctl_ask(o, &call, &status), &status, NULL);
 }

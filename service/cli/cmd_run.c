@@ -16,6 +16,7 @@
 #include "base/times.h"
 #include "base/wallclock.h"
 #include "service/common/descriptors.h"
+#include "table.h"
 
 #define REST_FIRST_MS 5000 /* rest after a cycle that changed something */
 #define REST_SECONDS  60   /* default of --rest: the longest rest, reached by doubling while nothing changes */
@@ -23,6 +24,7 @@
 struct run_options {
 	struct hs_scan_options look;
 	bool json, keep, inside;
+	struct hs_table_choice table;
 };
 
 enum { OPT_JSON = 256, OPT_DRY_RUN, OPT_KEEP, OPT_LOOK };
@@ -38,6 +40,7 @@ static const struct argp_option options[] = {
 	  "second or two and brought back; nothing is merged.",
 	  0 },
 	{ "json", OPT_JSON, NULL, 0, "Print one JSON object to standard output at the end instead of a table.", 0 },
+	HS_TABLE_OPTIONS,
 	{ NULL, 0, NULL, 0, "Limits:", 1 },
 	{ "rest", HS_ARGP_REST, "SECONDS", 0,
 	  "Longest rest between cycles; rests start at 5 seconds and double while nothing changes. Default: 60.", 1 },
@@ -71,12 +74,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (o->keep && o->look.cfg.share.dry_run)
 			argp_error(state, "--keep-shared and --dry-run exclude one another: a dry run shares nothing");
+		if (o->json && hs_table_for_script(&o->table))
+			argp_error(state, "--json prints all there is: it excludes the options of the table");
 		if (o->inside && !o->look.cfg.share.dry_run)
 			argp_error(state, "--look is of use with --dry-run alone: what shares looks inside anyway");
 		/* No engine, not even a dry one: it would keep system calls away from the guest, which a look needs. */
 		o->look.cfg.observe = o->inside;
 		break;
 	default:
+		if (hs_table_parse(key, arg, state, &hs_table_run, &o->table))
+			return 0;
 		return hs_parse_loop_option(key, arg, state, &o->look) ? 0 : ARGP_ERR_UNKNOWN;
 	}
 	return 0;
@@ -155,7 +162,11 @@ static int report(struct hs_pipeline *p, const struct run_options *o, const stru
 	t.ledger.metadata_bytes += t.own_bytes;
 	t.ledger.net_saved_bytes = (int64_t)t.ledger.saved_bytes - (int64_t)t.ledger.metadata_bytes;
 	if (!o->json) {
-		hs_print_table(stdout, guests, nr, &t);
+		const int rc = hs_print_table(guests, nr, &o->table);
+
+		if (rc || hs_table_for_script(&o->table))
+			return rc;
+		hs_print_totals(stdout, &t);
 		if (o->look.cfg.share.dry_run)
 			print_dry_run(o, guests, nr);
 		else if (o->keep)

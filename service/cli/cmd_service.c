@@ -36,6 +36,7 @@ struct command {
 	bool word_needed, word_allowed;
 	const int *options; /* beside --socket and --json; 0 ends */
 	int (*run)(const struct hs_ctl_options *o);
+	const struct hs_table *table; /* whose columns can be chosen; NULL: it prints none */
 };
 
 struct parsing {
@@ -87,6 +88,20 @@ int hs_ctl_show(const struct hs_ctl_options *o, json_t *answer, const int *statu
 	return fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
+int hs_ctl_table(const struct hs_ctl_options *o, json_t *answer, const int *status, const struct hs_table *t,
+		 const char *rows)
+{
+	int rc;
+
+	if (!answer)
+		return *status;
+	if (o->json)
+		return hs_json_print(answer);
+	rc = hs_table_print(stdout, t, &o->table, json_object_get(answer, rows), hs_terminal_width());
+	json_decref(answer);
+	return rc;
+}
+
 int hs_ctl_get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *))
 {
 	const struct hs_client_call call = { .method = "GET", .path = path, .timeout_s = 30 };
@@ -95,9 +110,28 @@ int hs_ctl_get(const struct hs_ctl_options *o, const char *path, void (*fn)(cons
 	return hs_ctl_show(o, hs_ctl_ask(o, &call, &status), &status, fn);
 }
 
+/* For a script: one row. What is saved is known in mode save alone. */
+static int show_status_row(const struct hs_ctl_options *o, json_t *s, const int *status)
+{
+	json_t *saving = json_object_get(s, "saving"), *answer;
+
+	if (s && !json_is_true(json_object_get(s, "ksm_taken"))) {
+		(void)json_object_del(saving, "saved_bytes");
+		(void)json_object_del(saving, "net_saved_bytes");
+		(void)json_object_del(json_object_get(s, "overcommit"), "bytes");
+	}
+	answer = s ? json_pack("{s:[o]}", "rows", s) : NULL;
+	return hs_ctl_table(o, answer, status, &hs_table_status, "rows");
+}
+
 static int run_status(const struct hs_ctl_options *o)
 {
-	return hs_ctl_get(o, "/v1/status", hs_show_status);
+	const struct hs_client_call call = { .method = "GET", .path = "/v1/status", .timeout_s = 30 };
+	int status = HS_EXIT_FAILED;
+	json_t *answer = hs_ctl_ask(o, &call, &status);
+
+	return hs_table_for_script(&o->table) ? show_status_row(o, answer, &status)
+					      : hs_ctl_show(o, answer, &status, hs_show_status);
 }
 
 static int run_stats(const struct hs_ctl_options *o)
@@ -105,14 +139,12 @@ static int run_stats(const struct hs_ctl_options *o)
 	return hs_ctl_get(o, "/v1/status", hs_show_stats);
 }
 
-static void show_guests(const json_t *answer)
-{
-	hs_show_guests(answer, hs_terminal_width());
-}
-
 static int run_guests(const struct hs_ctl_options *o)
 {
-	return hs_ctl_get(o, "/v1/guests", show_guests);
+	const struct hs_client_call call = { .method = "GET", .path = "/v1/guests", .timeout_s = 30 };
+	int status = 0;
+
+	return hs_ctl_table(o, hs_ctl_ask(o, &call, &status), &status, &hs_table_guests, "guests");
 }
 
 static int run_show(const struct hs_ctl_options *o)
@@ -159,7 +191,7 @@ static int run_history(const struct hs_ctl_options *o)
 		else
 			all = page;
 	} while (json_is_true(json_object_get(all, "more")));
-	return hs_ctl_show(o, all, &status, hs_show_history);
+	return hs_ctl_table(o, all, &status, &hs_table_history, "points");
 }
 
 /* ---- options ---- */
@@ -191,6 +223,7 @@ static const struct argp_option all_options[] = {
 	  "brought back. Nothing is shared for it, in no mode.",
 	  0 },
 	{ "step", OPT_STEP, "SECONDS", 0, "Between two points. Default: as they were taken.", 0 },
+	HS_TABLE_OPTIONS,
 };
 #define NR_OPTIONS (sizeof(all_options) / sizeof(all_options[0]))
 
@@ -217,6 +250,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->group = arg;
 		break;
 	case OPT_MAX:
+		if (strcmp(arg, "0") == 0)
+			argp_error(state,
+				   "--max-shared: 0 is no limit to share by; none lifts it, opt-out ends sharing");
 		o->max_shared = strcmp(arg, "none") == 0 ? 0 : hs_parse_bytes(state, "--max-shared", arg);
 		o->has_max_shared = true;
 		break;
@@ -271,6 +307,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (p->command->run == hs_ctl_report && o->no_wait && !o->look)
 			argp_error(state, "--no-wait is of use with --look alone");
+		if (o->json && hs_table_for_script(&o->table))
+			argp_error(state, "--json prints all there is: it excludes the options of the table");
 		if (o->keep && o->undo)
 			argp_error(state, "--keep and --undo exclude one another");
 		if (o->pid && o->word)
@@ -281,7 +319,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "no guest is named; `hs-share guests` lists them");
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return p->command->table && hs_table_parse(key, arg, state, p->command->table, &o->table)
+			   ? 0
+			   : ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
@@ -298,33 +338,34 @@ static const int for_history[] = { OPT_SECONDS, OPT_STEP, 0 };
 static const int for_diagnose[] = { OPT_CONFIG, 0 };
 
 static const struct command commands[] = {
-	{ "status", "What the daemon does and what that saves.", NULL, false, false, none, run_status },
+	{ "status", "What the daemon does and what that saves.", NULL, false, false, none, run_status,
+	  &hs_table_status },
 	{ "guests", "All guests that are known, what is saved of each, and why nothing is.", NULL, false, false, none,
-	  run_guests },
-	{ "show", "One guest in full.", "GUEST", true, true, for_show, run_show },
-	{ "stats", "The totals.", NULL, false, false, none, run_stats },
+	  run_guests, &hs_table_guests },
+	{ "show", "One guest in full.", "GUEST", true, true, for_show, run_show, NULL },
+	{ "stats", "The totals.", NULL, false, false, none, run_stats, NULL },
 	{ "mode",
 	  "Show the mode, or set it: off, observe (look, change nothing), save (share), auto (save under memory "
 	  "pressure).",
-	  "[MODE]", false, true, for_mode, hs_ctl_mode },
-	{ "opt-in", "Let a guest share inside its trust group.", "GUEST", true, true, for_opt_in, hs_ctl_opt_in },
+	  "[MODE]", false, true, for_mode, hs_ctl_mode, NULL },
+	{ "opt-in", "Let a guest share inside its trust group.", "GUEST", true, true, for_opt_in, hs_ctl_opt_in, NULL },
 	{ "opt-out", "Let a guest share no more, and undo its sharing.", "GUEST", true, true, for_opt_out,
-	  hs_ctl_opt_out },
+	  hs_ctl_opt_out, NULL },
 	{ "unshare", "Undo what is shared now; later cycles may share again.", "GUEST", true, true, for_unshare,
-	  hs_ctl_unshare },
-	{ "watch", "A live table.", NULL, false, false, for_watch, hs_ctl_watch },
+	  hs_ctl_unshare, NULL },
+	{ "watch", "A live table.", NULL, false, false, for_watch, hs_ctl_watch, NULL },
 	{ "report",
 	  "What sharing saves, or would save, guest by guest and group by group: of pages of zeros, within the guest, "
 	  "and "
-	  "across guests. SURE is by what was looked at, UP TO if all is cold that hot huge pages promise.",
-	  NULL, false, false, for_report, hs_ctl_report },
-	{ "history", "The last hours.", NULL, false, false, for_history, run_history },
+	  "across guests. SURE is by what was looked at, UP-TO if all is cold that hot huge pages promise.",
+	  NULL, false, false, for_report, hs_ctl_report, &hs_table_report },
+	{ "history", "The last hours.", NULL, false, false, for_history, run_history, &hs_table_history },
 	{ "diagnose",
 	  "What this host can do, what stands in the way, and which guests the configured rules find. Works without "
 	  "the "
 	  "daemon as well.",
-	  NULL, false, false, for_diagnose, hs_ctl_diagnose },
-	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, hs_ctl_reload },
+	  NULL, false, false, for_diagnose, hs_ctl_diagnose, NULL },
+	{ "reload", "Let the daemon read its configuration again.", NULL, false, false, none, hs_ctl_reload, NULL },
 };
 
 int hs_cmd_ctl(int argc, char **argv)
@@ -345,6 +386,8 @@ int hs_cmd_ctl(int argc, char **argv)
 	for (size_t i = 0; i < NR_OPTIONS; i++) {
 		bool wanted = all_options[i].key == OPT_SOCKET || all_options[i].key == OPT_JSON;
 
+		wanted |=
+		    p.command->table && all_options[i].key >= HS_ARGP_COLUMNS && all_options[i].key <= HS_ARGP_RAW;
 		for (const int *key = p.command->options; *key; key++)
 			wanted |= *key == all_options[i].key;
 		if (wanted)

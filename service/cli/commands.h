@@ -19,6 +19,7 @@ int hs_cmd_inspect(int argc, char **argv);
 int hs_cmd_record(int argc, char **argv);
 int hs_cmd_unshare(int argc, char **argv);
 int hs_cmd_metrics(int argc, char **argv);
+int hs_cmd_fleet(int argc, char **argv);
 int hs_cmd_ctl(int argc, char **argv); /* all that talk to the daemon; argv[0] ends with the command's name */
 
 /* ---- parse.c: option values, with errors that name the option ---- */
@@ -61,7 +62,10 @@ const struct argp *hs_scan_options_argp(enum hs_setting_commands of);
 /* Prints the object to standard output, followed by a newline, and drops it. 0 or an exit status. */
 int hs_json_print(json_t *object);
 
-void hs_print_table(FILE *f, const struct hs_guest_report *r, size_t nr, const struct hs_pipeline_totals *t);
+struct hs_table_choice;
+/* What came of each guest, as a table. 0 or an exit status. */
+int hs_print_table(const struct hs_guest_report *r, size_t nr, const struct hs_table_choice *choice);
+void hs_print_totals(FILE *f, const struct hs_pipeline_totals *t);
 void hs_print_guest(FILE *f, const struct hs_guest_report *r, bool fine);
 
 /* Progress on standard error: one line that is written over on a terminal, a line a stage elsewhere. */

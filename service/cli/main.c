@@ -36,6 +36,7 @@ static const struct hs_command commands[] = {
 	{ "unshare", run_unshare, "undo what is shared: --pid PID without the daemon, GUEST or --all through it",
 	  ALONE },
 	{ "diagnose", hs_cmd_ctl, "what this host can do, and what stands in the way", ALONE },
+	{ "fleet", hs_cmd_fleet, "many hosts, as a Prometheus has them, and which guests should live together", ALONE },
 	{ "status", hs_cmd_ctl, "what the daemon does and what that saves", WITH_DAEMON },
 	{ "guests", hs_cmd_ctl, "all guests, what is saved of each, and why nothing is", WITH_DAEMON },
 	{ "show", hs_cmd_ctl, "one guest in full", WITH_DAEMON },

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/times.h"
+#include "table.h"
 #include "terminal.h"
 
 void hs_complain(const char *fmt, ...)
@@ -49,18 +50,22 @@ int hs_json_print(json_t *object)
 	return rc || putchar('\n') == EOF || fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
-void hs_print_table(FILE *f, const struct hs_guest_report *r, size_t nr, const struct hs_pipeline_totals *t)
+int hs_print_table(const struct hs_guest_report *r, size_t nr, const struct hs_table_choice *choice)
+{
+	json_t *rows = json_array();
+	int rc;
+
+	for (size_t i = 0; i < nr; i++)
+		(void)json_array_append_new(rows, hs_json_guest(&r[i]));
+	rc = hs_table_print(stdout, &hs_table_run, choice, rows, hs_terminal_width());
+	json_decref(rows);
+	return rc;
+}
+
+void hs_print_totals(FILE *f, const struct hs_pipeline_totals *t)
 {
 	char a[32], b[32], c[32];
 
-	(void)fprintf(f, "%8s %10s %6s %6s %6s %6s %6s %6s %10s %10s %10s %10s  %s\n", "PID", "MEMORY", "HUGE", "SPLIT",
-		      "HOT", "BLOAT", "WARM", "COLD", "COLD-IDENT", "SHARED", "ZERO", "SAVED", "");
-	for (size_t i = 0; i < nr; i++)
-		(void)fprintf(
-		    f, "%8d %10s %6u %6u %6u %6u %6u %6u %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %10s  %s\n",
-		    r[i].pid, hs_human_bytes(a, (int64_t)r[i].bytes), r[i].mapped_huge, r[i].mapped_split, r[i].hot,
-		    r[i].hot_bloat, r[i].warm, r[i].cold, r[i].cold_identical, r[i].ledger.shared, r[i].ledger.zero,
-		    hs_human_bytes(b, (int64_t)r[i].ledger.saved_bytes), r[i].gone ? "(ended)" : "");
 	(void)fprintf(f,
 		      "saved %s, net of metadata %s; %" PRIu64 " base pages share %" PRIu64 " frames, %" PRIu64
 		      " zero pages\n",

@@ -6,6 +6,7 @@
 #include "client.h"
 #include "commands.h"
 #include "service/common/model.h"
+#include "table.h"
 
 #define HS_EXIT_NO_DAEMON 3
 #define HS_EXIT_UNDER_WAY 4 /* accepted; it does not hold yet, and goes on by itself */
@@ -21,6 +22,7 @@ struct hs_ctl_options {
 	pid_t pid;
 	bool json, no_wait, all, keep, undo, look;
 	uint32_t interval_s, count, seconds, step;
+	struct hs_table_choice table;
 };
 
 /* The guest as requests name it: the word, or "pid-N"; in a buffer of its own. */
@@ -36,6 +38,9 @@ json_t *hs_ctl_try(const struct hs_ctl_options *o, const struct hs_client_call *
 /* Prints the answer as it is, or by `fn`, and drops it. *status: what asking has left there when there is no answer.
  * Exit status. */
 int hs_ctl_show(const struct hs_ctl_options *o, json_t *answer, const int *status, void (*fn)(const json_t *));
+/* The same of an answer that has its rows under this key. */
+int hs_ctl_table(const struct hs_ctl_options *o, json_t *answer, const int *status, const struct hs_table *t,
+		 const char *rows);
 /* Asks for it, and shows it. */
 int hs_ctl_get(const struct hs_ctl_options *o, const char *path, void (*fn)(const json_t *));
 
@@ -60,10 +65,8 @@ void hs_show_status(const json_t *status);
 /* What keeps the whole host from sharing, and what is still to be undone; nothing where nothing is. */
 void hs_show_obstacles(const json_t *answer);
 void hs_show_stats(const json_t *status);
-void hs_show_guests(const json_t *answer, int width);
 void hs_show_guest(const json_t *guest);
 void hs_show_diagnose(const json_t *answer);
-void hs_show_history(const json_t *answer);
 
 /* A live table until Ctrl-C, or `count` times. Exit status. */
 int hs_ctl_watch(const struct hs_ctl_options *o);

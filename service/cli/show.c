@@ -2,7 +2,6 @@
 /* Answers of the daemon as tables. What is missing in an answer (an older daemon) shows as 0 or nothing. */
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 #include "service_commands.h"
 #include "terminal.h"
@@ -160,12 +159,14 @@ void hs_show_stats(const json_t *s)
 		     json_number_value(json_object_get(t, "ksmd_cpu_seconds")));
 	(void)printf("own memory  %s, of it the index %s\n", hs_human_bytes(a, num(t, "own_bytes")),
 		     hs_human_bytes(b, num(t, "index_bytes")));
-	if (ksm)
-		(void)printf("KSM         pages_shared %" PRId64 ", pages_sharing %" PRId64 " (the whole host%s)\n",
-			     num(ksm, "pages_shared"), num(ksm, "pages_sharing"),
-			     yes(ksm, "current")
-				 ? ""
-				 : "; ksmd is stopped: as it left them, what has ended since is still counted");
+	/* Of a ksmd that is stopped they are old: what has ended since is still in them. */
+	if (yes(ksm, "current"))
+		(void)printf("KSM         pages_shared %" PRId64 ", pages_sharing %" PRId64 " (the whole host)\n",
+			     num(ksm, "pages_shared"), num(ksm, "pages_sharing"));
+	else if (ksm)
+		(void)printf(
+		    "KSM         ksmd is stopped, and its counters say nothing of now: what is shared was read "
+		    "from the page tables\n");
 }
 
 static const char *state_colour(const char *state)
@@ -175,48 +176,6 @@ static const char *state_colour(const char *state)
 	if (strcmp(state, "refused") == 0)
 		return colour(RED);
 	return strcmp(state, "leaving") == 0 ? colour(YELLOW) : "";
-}
-
-/* "not-opted-in" and "not opted in". */
-static bool says_the_same(const char *reason, const char *state)
-{
-	size_t i = 0;
-
-	while (state[i] && (reason[i] == state[i] || (reason[i] == '-' && state[i] == ' ')))
-		i++;
-	return !state[i] && !reason[i];
-}
-
-void hs_show_guests(const json_t *answer, int width)
-{
-	const json_t *list = json_object_get(answer, "guests"), *g;
-	char a[32], b[32], c[32], name[SAFE_MAX], group[SAFE_MAX], state[SAFE_MAX], why[SAFE_MAX];
-	/* Names get what a wide terminal has to spare; the reason in full where there is room for it. */
-	const int wide = width >= 110, names = wide ? 20 : 14, groups = wide ? 12 : 8;
-	const int fixed = names + 1 + groups + 1 + 12 + 3 * 10 + 2;
-	const size_t room = width - fixed > 12 ? (size_t)(width - fixed) : 12;
-	size_t i;
-
-	(void)printf("%-*s %-*s %-12s %9s %9s %9s  %s\n", names, "GUEST", groups, "GROUP", "STATE", "MEMORY", "SAVED",
-		     "COULD", "REASON");
-	json_array_foreach(list, i, g)
-	{
-		const char *in = yes(g, "opted_in") ? str(g, "group") : "-", *reason = str(g, "reason");
-		/* A state such as "not opted in" is its own reason. */
-		const bool say_why = !says_the_same(reason, str(g, "state")) && strcmp(reason, "none") != 0;
-		const char *text = room > 40 && *str(g, "reason_text") ? str(g, "reason_text") : reason;
-		const char *paint = state_colour(str(g, "state"));
-
-		(void)printf("%s %s %s%s%s %9s %9s %9s", column(name, str(g, "id"), (size_t)names),
-			     column(group, in, (size_t)groups), paint, column(state, str(g, "state"), 12),
-			     *paint ? colour(PLAIN) : "", hs_human_bytes(a, num(g, "memory_bytes")),
-			     hs_human_bytes(b, num(g, "saved_bytes")), hs_human_bytes(c, num(g, "could_save_bytes")));
-		(void)printf("%s%s\n", say_why ? "  " : "",
-			     say_why ? hs_terminal_safe(why, sizeof(why), text, room) : "");
-	}
-	if (!json_array_size(list))
-		(void)printf(
-		    "(no guest is known: domains come from libvirt, processes by `hs-share opt-in --pid PID`)\n");
 }
 
 void hs_show_guest(const json_t *g)
@@ -343,26 +302,4 @@ void hs_show_diagnose(const json_t *answer)
 		     num(answer, "warnings"));
 	if (json_object_get(answer, "discovery"))
 		show_found(json_object_get(answer, "discovery"));
-}
-
-void hs_show_history(const json_t *answer)
-{
-	const json_t *p;
-	char when[32], mode[SAFE_MAX], a[32], b[32], c[32];
-	size_t i;
-
-	(void)printf("%-19s %-8s %7s %7s %10s %10s %10s\n", "TIME", "MODE", "GUESTS", "SHARING", "SAVED", "COULD",
-		     "AVAILABLE");
-	json_array_foreach(json_object_get(answer, "points"), i, p)
-	{
-		const time_t at = (time_t)num(p, "at");
-		struct tm tm;
-
-		if (!localtime_r(&at, &tm) || !strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm))
-			when[0] = '\0';
-		(void)printf("%-19s %s %7" PRId64 " %7" PRId64 " %10s %10s %10s\n", when,
-			     column(mode, str(p, "mode"), 8), num(p, "guests"), num(p, "sharing"),
-			     hs_human_bytes(a, num(p, "saved_bytes")), hs_human_bytes(b, num(p, "could_save_bytes")),
-			     hs_human_bytes(c, num(p, "memory_available_bytes")));
-	}
 }

@@ -21,8 +21,9 @@ int hs_terminal_width(void)
 {
 	struct winsize w;
 
-	return isatty(STDOUT_FILENO) == 1 && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col
-													: 100;
+	if (isatty(STDOUT_FILENO) != 1)
+		return 0;
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 20 ? w.ws_col : 100;
 }
 
 /* One character: its bytes in *bytes and its columns; -1: not to be printed. */

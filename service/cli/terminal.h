@@ -9,7 +9,7 @@
 /* Standard output is a terminal, and NO_COLOR is not set. */
 bool hs_terminal_colour(void);
 
-/* Columns of the terminal; 100 when there is none. */
+/* Columns of the terminal that standard output is; 0 when it is none. */
 int hs_terminal_width(void);
 
 /*

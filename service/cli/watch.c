@@ -77,7 +77,8 @@ static void draw(const json_t *s, const json_t *g, bool screen)
 		(void)printf("\033[H\033[2J");
 	hs_show_status(s);
 	(void)putchar('\n');
-	hs_show_guests(g, hs_terminal_width());
+	(void)hs_table_print(stdout, &hs_table_guests, &(struct hs_table_choice){ 0 }, json_object_get(g, "guests"),
+			     hs_terminal_width());
 	if (screen)
 		(void)printf("\nq ends\n");
 }

@@ -179,6 +179,7 @@ struct hs_model {
 	int64_t certificate_expires_s;            /* its certificate, Unix time */
 	uint64_t nr_unauthorized;                 /* requests without its token */
 	struct hs_model_look look;
+	char sketch_key[HS_FLEET_KEY_NAME_MAX]; /* what the key of the guests' sketches is called; "": none are made */
 	bool has_totals;
 	struct hs_pipeline_totals totals;
 	bool has_ksm;

@@ -356,6 +356,8 @@ static int check_whole(struct reader *r)
 		return COMPLAIN_OF(r, "[service] socket is no absolute path", "service socket");
 	if (c->state_dir[0] != '/')
 		return COMPLAIN_OF(r, "[service] state_dir is no absolute path", "service state_dir");
+	if (c->fleet_key_file[0] && c->fleet_key_file[0] != '/')
+		return COMPLAIN_OF(r, "[service] fleet_key_file is no absolute path", "service fleet_key_file");
 	if (c->persistent_dir[0] && c->persistent_dir[0] != '/')
 		return COMPLAIN_OF(r, "[service] persistent_dir is no absolute path", "service persistent_dir");
 	if (c->tcp_port && strcmp(c->tcp_address, "127.0.0.1") != 0 && strcmp(c->tcp_address, "::1") != 0)

@@ -29,6 +29,7 @@ struct hs_config {
 	enum hs_after on_off; /* the same for mode off, when the request does not say, and for a start in mode off or
 				 observe; default undo */
 	uint32_t history_resolution_s, history_hours;
+	char fleet_key_file[256]; /* "": no sketches are made */
 	/* [tls] */
 	struct hs_config_tls {
 		char address[64]; /* numeric */

@@ -72,6 +72,10 @@ static const struct hs_config_key own_keys[] = {
 	NUMBER("service", "history_hours", RESTART, history_hours, 1, 168,
 	       "hours that the history goes back; 72 bytes a point, fewer than 100000"),
 
+	STRING("service", "fleet_key_file", RESTART, fleet_key_file,
+	       "key of a fleet, 64 hexadecimal digits, root's, 0600: sketches of the guests' contents are made by it, "
+	       "for /metrics/sketch, and tell who has much in common; empty: none are"),
+
 	STRING("tls", "address", RESTART, tls.address,
 	       "address of the port for other hosts, in numbers; :: is all addresses of both families"),
 	{ KEY("tls", "port", T_U16, RESTART, tls.port), .max = 65535,
@@ -84,7 +88,7 @@ static const struct hs_config_key own_keys[] = {
 	STRING("tls", "token_file", RESTART, tls.token_file,
 	       "what a client has to send as bearer token, as well where client_ca is set; root's, 0600; empty: none"),
 	{ KEY("tls", "allow", T_NAME, RESTART, tls.allow), .names = allow_names, .allowed = "metrics, read or change",
-	  .what = "what may be asked there: metrics (/metrics alone), read, change (all; needs client_ca)" },
+	  .what = "what may be asked there: metrics (those alone), read, change (all; needs client_ca)" },
 
 	STRING("libvirt", "uri", RESTART, libvirt_uri,
 	       "connections to libvirt, with spaces between; empty: only processes"),

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "service/common/log.h"
+#include "service/common/secret_file.h"
 
 static int on_reconcile(sd_event_source *s, void *arg)
 {
@@ -119,11 +120,32 @@ static int start_loop(struct hs_daemon *d, struct hs_error *err)
 	return 0;
 }
 
+int hs_daemon_fleet_key(const struct hs_config *cfg, struct hs_fleet_key *out, struct hs_error *err)
+{
+	struct hs_secret_file f = { .what = "[service] fleet_key_file", .path = cfg->fleet_key_file, .secret = true };
+	int rc = hs_secret_file_read(&f, err);
+
+	if (!rc) {
+		hs_secret_file_trim(&f);
+		rc = hs_fleet_key_parse(out, f.text, f.len);
+		if (rc)
+			(void)hs_error_set(
+			    err, rc,
+			    "%s: %.200s is not one line of 64 hexadecimal digits; make one for all hosts "
+			    "of the fleet: openssl rand -hex 32",
+			    f.what, f.path);
+	}
+	hs_secret_file_forget(&f);
+	return rc;
+}
+
 static int start_parts(struct hs_daemon *d, struct hs_error *err)
 {
 	const struct hs_scan_thread_config scan = {
 		.host = d->host,
 		.pipeline = d->cfg.pipeline,
+		.in_fleet = d->in_fleet,
+		.fleet_key = d->fleet_key,
 		.rest_min_s = d->cfg.rest_min_s,
 		.rest_max_s = d->cfg.rest_max_s,
 		.loop = d->loop,
@@ -220,9 +242,12 @@ int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const c
 
 	hs_log_level(cfg->log_level);
 	d.host.state_dir = d.cfg.state_dir;
+	d.in_fleet = d.cfg.fleet_key_file[0] != '\0';
 	rc = hs_daemon_lock(d.host.state_dir, &d.lock_fd, &err);
 	if (!rc)
 		rc = open_persistent_dir(&d, &err);
+	if (!rc && d.in_fleet)
+		rc = hs_daemon_fleet_key(&d.cfg, &d.fleet_key, &err);
 	if (!rc)
 		rc = start_loop(&d, &err);
 	if (!rc)

@@ -90,6 +90,8 @@ struct hs_daemon {
 	const char *config_path;
 	bool config_named; /* on the command line: it has to be there */
 	struct hs_host host;
+	bool in_fleet; /* sketches are made, by: */
+	struct hs_fleet_key fleet_key;
 	sd_event *loop;
 	int lock_fd, persistent_lock_fd;
 	char persistent_dir[4096]; /* what is to last over a reboot; the state folder, where nothing is */
@@ -140,6 +142,9 @@ struct hs_daemon {
 /* Runs until it is asked to end. `cfg` is as the file says; `mode`: the one to start in, named on the command line;
  * NULL: none was. Exit status. */
 int hs_daemon_run(const struct hs_config *cfg, const enum hs_mode *mode, const char *config_path, bool config_named);
+
+/* From the file that the configuration names. Errors of hs_secret_file_read; -EINVAL: it has no key. */
+HS_MUST_USE int hs_daemon_fleet_key(const struct hs_config *cfg, struct hs_fleet_key *out, struct hs_error *err);
 
 /* Ends the loop, in order. */
 void hs_daemon_end(struct hs_daemon *d, const char *why);

@@ -94,7 +94,8 @@ void hs_daemon_set_domain_opt_in(struct hs_daemon *d, const struct hs_daemon_gue
 	a = calloc(1, sizeof(*a));
 	if (!a || !d->nr_links) {
 		free(a);
-		done.fn(done.arg, a ? -ENOENT : -ENOMEM, a ? "there is no such guest" : "out of memory");
+		done.fn(done.arg, a ? -ENOENT : -ENOMEM,
+			a ? "there is no such guest; `hs-share guests` lists them" : "out of memory");
 		return;
 	}
 	a->d = d;

@@ -94,6 +94,7 @@ static int check(const struct hs_config *cfg)
 {
 	const struct hs_tls_files files = hs_config_tls_files(cfg);
 	struct hs_tls *tls = NULL;
+	struct hs_fleet_key key;
 	struct hs_error err = { "" };
 
 	hs_config_print(stdout, cfg, false);
@@ -104,6 +105,10 @@ static int check(const struct hs_config *cfg)
 		return EXIT_FAILED;
 	}
 	hs_tls_free(tls);
+	if (cfg->fleet_key_file[0] && hs_daemon_fleet_key(cfg, &key, &err)) {
+		(void)fprintf(stderr, "hs-shared: %s\n", err.text);
+		return EXIT_FAILED;
+	}
 	return 0;
 }
 

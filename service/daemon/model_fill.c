@@ -216,6 +216,8 @@ static void fill_whole(struct hs_daemon *d, struct hs_model *m)
 	m->rss_bytes = hs_resident_bytes(&d->host);
 	hs_descriptors_read(&d->host, &m->nr_descriptors, &m->max_descriptors);
 	m->has_tls = hs_http_tls_state(d->http, &m->certificate_expires_s, &m->nr_unauthorized);
+	if (d->in_fleet)
+		hs_fleet_key_name(&d->fleet_key, m->sketch_key);
 	m->has_totals = d->snap.has_totals;
 	m->totals = d->snap.totals;
 	m->has_ksm = hs_ksm_pages(&d->host, &m->ksm, NULL) == 0;

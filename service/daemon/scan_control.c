@@ -64,7 +64,7 @@ int hs_scan_thread_start(struct hs_scan_thread **out, const struct hs_scan_threa
 		(void)hs_error_set(err, rc, "cannot watch the scan's thread: %s", strerror(-rc));
 		goto fail;
 	}
-	rc = hs_pipeline_create(&w->pipeline, &w->cfg.host, &w->cfg.pipeline, &w->clock, err);
+	rc = hs_scan_thread_pipeline(&w->pipeline, w, &w->cfg.pipeline, err);
 	if (rc)
 		goto fail;
 	hs_scan_thread_watch_pipeline(w);
@@ -155,8 +155,10 @@ struct hs_scan_reports *hs_scan_thread_hold_reports(struct hs_scan_reports *repo
 
 void hs_scan_thread_drop_reports(struct hs_scan_reports *reports)
 {
-	if (reports && --reports->nr_users == 0)
-		free(reports);
+	if (!reports || --reports->nr_users)
+		return;
+	free(reports->sketches);
+	free(reports);
 }
 
 void hs_scan_thread_release(struct hs_scan_thread_snapshot *snap)

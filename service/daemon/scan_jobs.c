@@ -297,8 +297,15 @@ static int set_mode(struct hs_scan_thread *w, const struct hs_job *job, struct h
 	report_undo_pending(w);
 	if (job->effective == HS_MODE_SAVE) {
 		hs_scan_thread_try_engage(w);
-		if (hs_pipeline_engaged(w->pipeline))
-			return 0;
+		/* What would keep the first burst from running is said now, not a window later in the status alone. */
+		if (hs_pipeline_engaged(w->pipeline)) {
+			if (hs_pipeline_ready(w->pipeline, err) != -EBUSY) {
+				err->text[0] = '\0'; /* the first cycle says it, if it lasts */
+				return 0;
+			}
+			hs_scan_thread_obstacle(w, HS_REASON_FOREIGN, err->text);
+			return HS_DONE_UNDER_WAY;
+		}
 		(void)snprintf(err->text, sizeof(err->text), "%s",
 			       w->snap.obstacle.text); /* which this thread alone sets */
 		return HS_DONE_UNDER_WAY;
@@ -326,7 +333,7 @@ static int configure(struct hs_scan_thread *w, const struct hs_job *job, struct 
 	if (!guests)
 		return hs_error_set(err, -ENOMEM, "out of memory");
 	nr = hs_pipeline_report(w->pipeline, guests, nr);
-	rc = hs_pipeline_create(&fresh, &w->cfg.host, &cfg, &w->clock, err);
+	rc = hs_scan_thread_pipeline(&fresh, w, &cfg, err);
 	if (rc)
 		goto out;
 	hs_pipeline_destroy(w->pipeline);

@@ -68,6 +68,7 @@ struct hs_scan_reports {
 	/* Over those that are not gone. */
 	size_t nr_sharing; /* something is saved of them */
 	uint64_t could_save_bytes, could_save_at_most_bytes;
+	struct hs_sketch *sketches; /* that they point into, their own; NULL: there is none */
 	size_t nr;
 	struct hs_guest_report of[];
 };
@@ -75,6 +76,8 @@ struct hs_scan_reports {
 struct hs_scan_thread_config {
 	struct hs_host host;
 	struct hs_pipeline_config pipeline;
+	bool in_fleet; /* sketches are made, by: */
+	struct hs_fleet_key fleet_key;
 	uint32_t rest_min_s, rest_max_s; /* between cycles; doubles while nothing changes */
 	sd_event *loop;
 };

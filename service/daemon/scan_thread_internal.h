@@ -80,6 +80,10 @@ int hs_scan_thread_clock_sleep_us(void *ctx, uint64_t us);
 
 void *hs_scan_thread_run(void *arg);
 
+/* A new pipeline with this configuration, in the thread's fleet. */
+HS_MUST_USE int hs_scan_thread_pipeline(struct hs_pipeline **out, const struct hs_scan_thread *w,
+					const struct hs_pipeline_config *cfg, struct hs_error *err);
+
 /* ---- scan_jobs.c, and what it needs of the thread ---- */
 
 bool hs_scan_thread_job_is_urgent(enum hs_job_kind kind);
@@ -99,6 +103,8 @@ void hs_scan_thread_watch_pipeline(struct hs_scan_thread *w);
 
 /* For what takes long within a job. */
 void hs_scan_thread_sign_of_life(struct hs_scan_thread *w);
+
+/* ---- scan_reports.c ---- */
 
 void hs_scan_thread_publish(struct hs_scan_thread *w);
 

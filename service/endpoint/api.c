@@ -208,6 +208,7 @@ static const struct route {
 	void (*fn)(struct hs_api_request *r);
 } routes[] = {
 	{ "/metrics", "GET", hs_api_get_metrics },
+	{ "/metrics/sketch", "GET", hs_api_get_sketches },
 	{ "/v1/status", "GET", hs_api_get_status },
 	{ "/v1/guests", "GET", hs_api_get_guests },
 	{ "/v1/guests/*", "GET", hs_api_get_guest },
@@ -252,8 +253,9 @@ void hs_api_handle(void *ctx, struct hs_http_exchange *x)
 
 	if (strcmp(method, "HEAD") == 0)
 		method = "GET";
-	if (hs_http_access(x) == HS_HTTP_METRICS && strcmp(hs_http_path(x), "/metrics") != 0) {
-		hs_api_fail(x, 403, "metrics-only", "this port serves /metrics alone ([tls] allow)");
+	if (hs_http_access(x) == HS_HTTP_METRICS && strcmp(hs_http_path(x), "/metrics") != 0 &&
+	    strcmp(hs_http_path(x), "/metrics/sketch") != 0) {
+		hs_api_fail(x, 403, "metrics-only", "this port serves metrics alone ([tls] allow)");
 		return;
 	}
 	for (size_t i = 0; i < NR_ROUTES; i++) {

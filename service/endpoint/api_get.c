@@ -102,7 +102,8 @@ void hs_api_get_guest(struct hs_api_request *r)
 	json_t *out;
 
 	if (!g) {
-		hs_api_fail(r->x, 404, "no-such-guest", "there is no such guest; /v1/guests lists them");
+		hs_api_fail(r->x, 404, "no-such-guest",
+			    "there is no such guest; `hs-share guests` (/v1/guests) lists them");
 		return;
 	}
 	out = hs_api_guest_summary(g);

@@ -44,6 +44,7 @@ json_t *hs_api_guest_summary(const struct hs_model_guest *g); /* a new reference
 void hs_api_get_guests(struct hs_api_request *r);
 void hs_api_get_report(struct hs_api_request *r);
 void hs_api_get_metrics(struct hs_api_request *r);
+void hs_api_get_sketches(struct hs_api_request *r);
 
 /* ---- api_history.c ---- */
 

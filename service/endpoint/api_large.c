@@ -19,9 +19,10 @@ static json_t *guests_of(const struct hs_model *m)
 
 struct large {
 	struct hs_http_exchange *x;
-	json_t *(*make)(const struct hs_model *m); /* NULL: metrics */
-	bool open;                                 /* of them: OpenMetrics */
-	char *text;                                /* NULL: there was no memory for it */
+	json_t *(*make)(const struct hs_model *m); /* NULL: metrics, by: */
+	char *(*text_of)(const struct hs_model *m, bool openmetrics, size_t *len);
+	bool open;  /* of them: OpenMetrics */
+	char *text; /* NULL: there was no memory for it */
 	size_t len;
 };
 
@@ -31,7 +32,7 @@ static void run(void *arg, const struct hs_model *m)
 	json_t *body;
 
 	if (!l->make) {
-		l->text = hs_metrics_text(m, l->open, &l->len);
+		l->text = l->text_of(m, l->open, &l->len);
 		return;
 	}
 	body = l->make(m);
@@ -57,7 +58,7 @@ static void done(void *arg, bool was_run)
 	free(l);
 }
 
-static void answer(struct hs_api_request *r, json_t *(*make)(const struct hs_model *m))
+static void answer(struct hs_api_request *r, const struct large *what)
 {
 	struct large *l = malloc(sizeof(*l));
 
@@ -65,23 +66,33 @@ static void answer(struct hs_api_request *r, json_t *(*make)(const struct hs_mod
 		hs_api_fail(r->x, 500, "out-of-memory", "out of memory");
 		return;
 	}
-	*l = (struct large){ .x = r->x,
-			     .make = make,
-			     .open = hs_accept_header_openmetrics(hs_http_header(r->x, "Accept")) };
+	*l = *what;
+	l->x = r->x;
+	l->open = hs_accept_header_openmetrics(hs_http_header(r->x, "Accept"));
 	r->control->work(r->control->ctx, &(struct hs_work){ run, done, l });
 }
 
 void hs_api_get_guests(struct hs_api_request *r)
 {
-	answer(r, guests_of);
+	answer(r, &(struct large){ .make = guests_of });
 }
 
 void hs_api_get_report(struct hs_api_request *r)
 {
-	answer(r, hs_api_report);
+	answer(r, &(struct large){ .make = hs_api_report });
 }
 
 void hs_api_get_metrics(struct hs_api_request *r)
 {
-	answer(r, NULL);
+	answer(r, &(struct large){ .text_of = hs_metrics_text });
+}
+
+void hs_api_get_sketches(struct hs_api_request *r)
+{
+	if (r->control->model(r->control->ctx)->sketch_key[0])
+		answer(r, &(struct large){ .text_of = hs_metrics_sketch_text });
+	else
+		hs_api_fail(r->x, 404, "no-sketches",
+			    "no sketches are made: fleet_key_file ([service]) names no key; docs/fleet.md has what "
+			    "they are for");
 }

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Metrics. What is not known has no sample: a 0 would be a claim. A family is one call of family(), then its samples.
- * The two formats differ in three things: a counter's family is named without _total in OpenMetrics, OpenMetrics has
- * UNIT lines, and it ends with # EOF.
- */
+/* Metrics. What is not known has no sample: a 0 would be a claim. */
 #include "metrics.h"
 
 #include <stdint.h>
@@ -12,72 +8,7 @@
 #include <string.h>
 
 #include "hs/report_fields.h"
-
-struct out {
-	FILE *f;
-	bool open;
-	char name[96];
-};
-
-enum type { GAUGE, COUNTER, INFO, STATESET };
-
-static void family(struct out *o, enum type type, const char *name, const char *unit, const char *help)
-{
-	/* The older format knows gauges and counters only, and names counters in full. */
-	static const char *const open_names[] = { "gauge", "counter", "info", "stateset" };
-	static const char *const suffix[] = { "", "_total", "_info", "" };
-	const char *in_family = o->open ? "" : suffix[type];
-
-	(void)snprintf(o->name, sizeof(o->name), "%s%s", name, suffix[type]);
-	(void)fprintf(o->f, "# HELP %s%s %s\n", name, in_family, help);
-	(void)fprintf(o->f, "# TYPE %s%s %s\n", name, in_family,
-		      o->open           ? open_names[type]
-		      : type == COUNTER ? "counter"
-					: "gauge");
-	if (o->open && unit)
-		(void)fprintf(o->f, "# UNIT %s %s\n", name, unit);
-}
-
-static void label(struct out *o, const char *key, const char *value, bool first)
-{
-	(void)fprintf(o->f, "%s%s=\"", first ? "" : ",", key);
-	for (; *value; value++) {
-		if (*value == '\\' || *value == '"')
-			(void)fprintf(o->f, "\\%c", *value);
-		else if (*value == '\n')
-			(void)fputs("\\n", o->f);
-		else
-			(void)fputc(*value, o->f);
-	}
-	(void)fputc('"', o->f);
-}
-
-/* {guest="",group=""}, {group=""}, or nothing. */
-static void open_sample(struct out *o, const char *guest, const char *group)
-{
-	(void)fputs(o->name, o->f);
-	if (group) {
-		(void)fputc('{', o->f);
-		if (guest)
-			label(o, "guest", guest, true);
-		label(o, "group", group, !guest);
-		(void)fputc('}', o->f);
-	}
-	(void)fputc(' ', o->f);
-}
-
-static void number(struct out *o, double v)
-{
-	/* All digits of a whole number: bytes and times have ten and more. */
-	(void)fprintf(o->f, "%.15g\n", v);
-}
-
-static void one(struct out *o, enum type type, const char *name, const char *unit, const char *help, double v)
-{
-	family(o, type, name, unit, help);
-	open_sample(o, NULL, NULL);
-	number(o, v);
-}
+#include "metrics_write.h"
 
 /* ---- the fields of the reports, by their table ---- */
 
@@ -115,11 +46,11 @@ static const struct hs_report_field *next_field(enum scope scope, const struct h
 	return next;
 }
 
-static void begin_field(struct out *o, const struct hs_report_field *f, enum scope scope)
+static void begin_field(struct hs_metrics_out *o, const struct hs_report_field *f, enum scope scope)
 {
 	const struct hs_field_metric *m = metric_of(f, scope);
 
-	family(o, f->counter ? COUNTER : GAUGE, m->name, f->unit, m->help);
+	hs_metrics_family(o, f->counter ? HS_METRICS_COUNTER : HS_METRICS_GAUGE, m->name, f->unit, m->help);
 }
 
 static double scaled(const struct hs_report_field *f, const void *of_guest_or_whole, const struct hs_ledger *ledger)
@@ -129,118 +60,130 @@ static double scaled(const struct hs_report_field *f, const void *of_guest_or_wh
 
 /* ---- of the whole ---- */
 
-static void of_totals(struct out *o, const struct hs_model *m)
+static void of_totals(struct hs_metrics_out *o, const struct hs_model *m)
 {
 	for (const struct hs_report_field *f = NULL; m->has_totals && (f = next_field(WHOLE, f));) {
 		if (f->record == HS_FIELD_OF_LEDGER && !m->engaged)
 			continue;
 		begin_field(o, f, WHOLE);
-		open_sample(o, NULL, NULL);
-		number(o, scaled(f, &m->totals, &m->totals.ledger));
+		hs_metrics_sample(o, NULL, NULL);
+		hs_metrics_number(o, scaled(f, &m->totals, &m->totals.ledger));
 	}
 }
 
-static void of_mode(struct out *o, const struct hs_model *m)
+static void of_mode(struct hs_metrics_out *o, const struct hs_model *m)
 {
-	family(o, INFO, "hs_share_build", NULL, "The version that runs.");
+	hs_metrics_family(o, HS_METRICS_INFO, "hs_share_build", NULL, "The version that runs.");
 	(void)fprintf(o->f, "%s{", o->name);
-	label(o, "version", m->version, true);
+	hs_metrics_label(o, "version", m->version, true);
 	(void)fputs("} 1\n", o->f);
-	family(o, STATESET, "hs_share_mode", NULL, "What is done now.");
+	hs_metrics_family(o, HS_METRICS_STATESET, "hs_share_mode", NULL, "What is done now.");
 	for (int i = 0; i < HS_MODE_AUTO; i++)
 		(void)fprintf(o->f, "%s{hs_share_mode=\"%s\"} %d\n", o->name, hs_mode_name((enum hs_mode)i),
 			      m->effective == (enum hs_mode)i);
-	one(o, GAUGE, "hs_share_mode_auto", NULL, "1 when the mode follows the memory pressure.",
-	    m->mode == HS_MODE_AUTO);
-	one(o, COUNTER, "hs_share_mode_changes", NULL, "Switches of what is done.", (double)m->nr_mode_changes);
-	one(o, GAUGE, "hs_share_ksm_taken", NULL,
-	    "1 while the merge engine is in use, and, but with share = zero, KSM driven by it.", m->engaged);
-	one(o, GAUGE, "hs_share_trouble", NULL, "1 when something keeps the whole host from sharing.",
-	    m->obstacle.reason != HS_REASON_NONE);
-	family(o, GAUGE, "hs_share_trouble_reason", NULL, "What keeps it from sharing: 1 for the reason that holds.");
+	hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_mode_auto", NULL, "1 when the mode follows the memory pressure.",
+		       m->mode == HS_MODE_AUTO);
+	hs_metrics_one(o, HS_METRICS_COUNTER, "hs_share_mode_changes", NULL, "Switches of what is done.",
+		       (double)m->nr_mode_changes);
+	hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_ksm_taken", NULL,
+		       "1 while the merge engine is in use, and, but with share = zero, KSM driven by it.", m->engaged);
+	hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_trouble", NULL,
+		       "1 when something keeps the whole host from sharing.", m->obstacle.reason != HS_REASON_NONE);
+	hs_metrics_family(o, HS_METRICS_GAUGE, "hs_share_trouble_reason", NULL,
+			  "What keeps it from sharing: 1 for the reason that holds.");
 	if (m->obstacle.reason) {
 		(void)fprintf(o->f, "%s{", o->name);
-		label(o, "reason", hs_guest_reason_name(m->obstacle.reason), true);
+		hs_metrics_label(o, "reason", hs_guest_reason_name(m->obstacle.reason), true);
 		(void)fputs("} 1\n", o->f);
 	}
-	one(o, GAUGE, "hs_share_undo_pending", NULL,
-	    "1 while something that is to be unshared could not be yet: it is tried again.",
-	    m->undo_pending[0] != '\0');
+	hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_undo_pending", NULL,
+		       "1 while something that is to be unshared could not be yet: it is tried again.",
+		       m->undo_pending[0] != '\0');
 	if (m->engaged && m->has_totals) {
-		one(o, GAUGE, "hs_share_overcommit_bytes", "bytes",
-		    "Memory that it would take to end all sharing at once.", (double)m->totals.overcommit_bytes);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_overcommit_bytes", "bytes",
+			       "Memory that it would take to end all sharing at once.",
+			       (double)m->totals.overcommit_bytes);
 		if (m->totals.max_overcommit_bytes)
-			one(o, GAUGE, "hs_share_max_overcommit_bytes", "bytes", "What that may be at most.",
-			    (double)m->totals.max_overcommit_bytes);
-		one(o, GAUGE, "hs_share_overcommit_limit_reached", NULL,
+			hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_max_overcommit_bytes", "bytes",
+				       "What that may be at most.", (double)m->totals.max_overcommit_bytes);
+		hs_metrics_one(
+		    o, HS_METRICS_GAUGE, "hs_share_overcommit_limit_reached", NULL,
 		    "1 while nothing further is shared of some guest, since a limit of overcommit is reached.",
 		    m->totals.overcommit_full);
 	}
 	if (m->has_kept) {
-		one(o, GAUGE, "hs_share_kept_bytes", "bytes",
+		hs_metrics_one(
+		    o, HS_METRICS_GAUGE, "hs_share_kept_bytes", "bytes",
 		    "Memory that stays shared while no mode follows it: after mode save, or from before this start.",
 		    (double)m->kept.bytes);
-		one(o, GAUGE, "hs_share_kept_processes", NULL, "Processes that it is in.", m->kept.nr_processes);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_kept_processes", NULL, "Processes that it is in.",
+			       m->kept.nr_processes);
 	}
-	one(o, GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.", (double)m->started_at_s);
+	hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_start_time_seconds", "seconds", "Unix time of the start.",
+		       (double)m->started_at_s);
 	if (m->has_tls) {
-		one(o, GAUGE, "hs_share_certificate_expiry_timestamp_seconds", "seconds",
-		    "Unix time after which the certificate of the port for other hosts holds no more.",
-		    (double)m->certificate_expires_s);
-		one(o, COUNTER, "hs_share_unauthorized_requests", NULL, "Requests to that port without its token.",
-		    (double)m->nr_unauthorized);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_certificate_expiry_timestamp_seconds", "seconds",
+			       "Unix time after which the certificate of the port for other hosts holds no more.",
+			       (double)m->certificate_expires_s);
+		hs_metrics_one(o, HS_METRICS_COUNTER, "hs_share_unauthorized_requests", NULL,
+			       "Requests to that port without its token.", (double)m->nr_unauthorized);
 	}
 	if (m->nr_links)
-		family(o, GAUGE, "hs_share_libvirt_connected", NULL, "1 while this connection to libvirt is there.");
+		hs_metrics_family(o, HS_METRICS_GAUGE, "hs_share_libvirt_connected", NULL,
+				  "1 while this connection to libvirt is there.");
 	for (size_t i = 0; i < m->nr_links; i++) {
 		(void)fprintf(o->f, "%s{", o->name);
-		label(o, "uri", m->links[i].uri, true);
+		hs_metrics_label(o, "uri", m->links[i].uri, true);
 		(void)fprintf(o->f, "} %d\n", m->links[i].connected);
 	}
 }
 
-static void of_process(struct out *o, const struct hs_model *m)
+static void of_process(struct hs_metrics_out *o, const struct hs_model *m)
 {
-	one(o, COUNTER, "hs_share_cpu_seconds", "seconds", "Processor time of the service.",
-	    (double)m->process_cpu_us * US);
-	one(o, COUNTER, "hs_share_scan_cpu_seconds", "seconds", "Of it, of the scan's thread.",
-	    (double)m->scan_cpu_us * US);
+	hs_metrics_one(o, HS_METRICS_COUNTER, "hs_share_cpu_seconds", "seconds", "Processor time of the service.",
+		       (double)m->process_cpu_us * US);
+	hs_metrics_one(o, HS_METRICS_COUNTER, "hs_share_scan_cpu_seconds", "seconds", "Of it, of the scan's thread.",
+		       (double)m->scan_cpu_us * US);
 	if (m->rss_bytes)
-		one(o, GAUGE, "hs_share_resident_memory_bytes", "bytes", "Memory of the service.",
-		    (double)m->rss_bytes);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_resident_memory_bytes", "bytes", "Memory of the service.",
+			       (double)m->rss_bytes);
 	if (m->nr_descriptors)
-		one(o, GAUGE, "hs_share_open_descriptors", NULL, "File descriptors that the service has open.",
-		    (double)m->nr_descriptors);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_open_descriptors", NULL,
+			       "File descriptors that the service has open.", (double)m->nr_descriptors);
 	if (m->max_descriptors)
-		one(o, GAUGE, "hs_share_max_descriptors", NULL, "File descriptors that it may have open.",
-		    (double)m->max_descriptors);
-	one(o, COUNTER, "hs_share_cycles", NULL, "Cycles that came to their end.", (double)m->cycles);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_max_descriptors", NULL,
+			       "File descriptors that it may have open.", (double)m->max_descriptors);
+	hs_metrics_one(o, HS_METRICS_COUNTER, "hs_share_cycles", NULL, "Cycles that came to their end.",
+		       (double)m->cycles);
 	if (m->cycles)
-		one(o, GAUGE, "hs_share_last_cycle_seconds", "seconds", "Length of the last one.",
-		    (double)m->last_cycle_ms * MS);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_last_cycle_seconds", "seconds", "Length of the last one.",
+			       (double)m->last_cycle_ms * MS);
 }
 
-static void of_host(struct out *o, const struct hs_model *m)
+static void of_host(struct hs_metrics_out *o, const struct hs_model *m)
 {
 	if (m->memory_total_bytes) {
-		one(o, GAUGE, "hs_share_host_memory_bytes", "bytes", "The host's memory.",
-		    (double)m->memory_total_bytes);
-		one(o, GAUGE, "hs_share_host_memory_available_bytes", "bytes", "Of it available.",
-		    (double)m->memory_available_bytes);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_host_memory_bytes", "bytes", "The host's memory.",
+			       (double)m->memory_total_bytes);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_host_memory_available_bytes", "bytes", "Of it available.",
+			       (double)m->memory_available_bytes);
 	}
 	if (m->psi_some_avg10 >= 0)
-		one(o, GAUGE, "hs_share_host_memory_pressure_ratio", "ratio",
-		    "Share of the last 10 s in which some task waited for memory.", m->psi_some_avg10 / 100);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_host_memory_pressure_ratio", "ratio",
+			       "Share of the last 10 s in which some task waited for memory.", m->psi_some_avg10 / 100);
 	if (!m->has_ksm)
 		return;
 	/* While ksmd is stopped they are as it left them, whatever has ended since. */
 	if (m->ksm.ksmd_runs) {
-		one(o, GAUGE, "hs_share_kernel_ksm_pages_shared", NULL,
-		    "KSM's own count of frames, of the whole host, while ksmd runs.", (double)m->ksm.pages_shared);
-		one(o, GAUGE, "hs_share_kernel_ksm_pages_sharing", NULL,
-		    "KSM's own count of further mappings of them, while ksmd runs.", (double)m->ksm.pages_sharing);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_kernel_ksm_pages_shared", NULL,
+			       "KSM's own count of frames, of the whole host, while ksmd runs.",
+			       (double)m->ksm.pages_shared);
+		hs_metrics_one(o, HS_METRICS_GAUGE, "hs_share_kernel_ksm_pages_sharing", NULL,
+			       "KSM's own count of further mappings of them, while ksmd runs.",
+			       (double)m->ksm.pages_sharing);
 	}
-	one(o, COUNTER, "hs_share_kernel_ksm_full_scans", NULL, "Passes of ksmd.", (double)m->ksm.full_scans);
+	hs_metrics_one(o, HS_METRICS_COUNTER, "hs_share_kernel_ksm_full_scans", NULL, "Passes of ksmd.",
+		       (double)m->ksm.full_scans);
 }
 
 /* ---- of each guest ---- */
@@ -252,25 +195,25 @@ static bool is_known(const struct hs_model *m, const struct hs_model_guest *g, c
 	return g->report && (f->record != HS_FIELD_OF_LEDGER || (m->engaged && !g->report->merge_obstacle.error));
 }
 
-static void guests(struct out *o, const struct hs_model *m)
+static void guests(struct hs_metrics_out *o, const struct hs_model *m)
 {
 	size_t states[HS_NR_GUEST_STATES] = { 0 };
 
 	for (size_t i = 0; i < m->nr_guests; i++)
 		states[m->guests[i].state]++;
-	family(o, GAUGE, "hs_share_guests", NULL, "Guests by state.");
+	hs_metrics_family(o, HS_METRICS_GAUGE, "hs_share_guests", NULL, "Guests by state.");
 	for (int i = 0; i < HS_NR_GUEST_STATES; i++) {
 		(void)fprintf(o->f, "%s{", o->name);
-		label(o, "state", hs_guest_state_name((enum hs_guest_state)i), true);
+		hs_metrics_label(o, "state", hs_guest_state_name((enum hs_guest_state)i), true);
 		(void)fprintf(o->f, "} %zu\n", states[i]);
 	}
-	family(o, GAUGE, "hs_share_guest_reason", NULL,
-	       "Why nothing is shared of the guest: 1 for the reason that holds.");
+	hs_metrics_family(o, HS_METRICS_GAUGE, "hs_share_guest_reason", NULL,
+			  "Why nothing is shared of the guest: 1 for the reason that holds.");
 	for (size_t i = 0; i < m->nr_guests; i++) {
 		(void)fprintf(o->f, "%s{", o->name);
-		label(o, "guest", m->guests[i].id, true);
-		label(o, "group", m->guests[i].opt_in.group, false);
-		label(o, "reason", hs_guest_reason_name(m->guests[i].obstacle.reason), false);
+		hs_metrics_label(o, "guest", m->guests[i].id, true);
+		hs_metrics_label(o, "group", m->guests[i].opt_in.group, false);
+		hs_metrics_label(o, "reason", hs_guest_reason_name(m->guests[i].obstacle.reason), false);
 		(void)fputs("} 1\n", o->f);
 	}
 	for (const struct hs_report_field *f = NULL; (f = next_field(GUEST, f));) {
@@ -280,8 +223,8 @@ static void guests(struct out *o, const struct hs_model *m)
 
 			if (!is_known(m, g, f))
 				continue;
-			open_sample(o, g->id, g->opt_in.group);
-			number(o, scaled(f, g->report, &g->report->ledger));
+			hs_metrics_sample(o, g->id, g->opt_in.group);
+			hs_metrics_number(o, scaled(f, g->report, &g->report->ledger));
 		}
 	}
 }
@@ -356,7 +299,8 @@ static bool groups_init(struct groups *g, const struct hs_model *m)
 }
 
 /* The sum over each group's guests of which it is known; f NULL: their number. */
-static void group_samples(struct out *o, const struct hs_model *m, struct groups *g, const struct hs_report_field *f)
+static void group_samples(struct hs_metrics_out *o, const struct hs_model *m, struct groups *g,
+			  const struct hs_report_field *f)
 {
 	memset(g->sums, 0, g->nr * sizeof(*g->sums));
 	memset(g->counts, 0, g->nr * sizeof(*g->counts));
@@ -371,19 +315,20 @@ static void group_samples(struct out *o, const struct hs_model *m, struct groups
 	for (size_t k = 0; k < g->nr; k++) {
 		if (!g->counts[k])
 			continue;
-		open_sample(o, NULL, g->names[k]);
-		number(o, g->sums[k]);
+		hs_metrics_sample(o, NULL, g->names[k]);
+		hs_metrics_number(o, g->sums[k]);
 	}
 }
 
 /* false: out of memory */
-static bool groups(struct out *o, const struct hs_model *m)
+static bool groups(struct hs_metrics_out *o, const struct hs_model *m)
 {
 	struct groups g;
 	const bool there = groups_init(&g, m);
 
 	if (there) {
-		family(o, GAUGE, "hs_share_group_guests", NULL, "Guests that are opted in to the trust group.");
+		hs_metrics_family(o, HS_METRICS_GAUGE, "hs_share_group_guests", NULL,
+				  "Guests that are opted in to the trust group.");
 		group_samples(o, m, &g, NULL);
 	}
 	for (const struct hs_report_field *f = NULL; there && (f = next_field(GROUP, f));) {
@@ -396,12 +341,10 @@ static bool groups(struct out *o, const struct hs_model *m)
 
 char *hs_metrics_text(const struct hs_model *m, bool openmetrics, size_t *len)
 {
-	struct out o = { .open = openmetrics };
-	char *text = NULL;
+	struct hs_metrics_out o;
 	bool whole;
 
-	o.f = open_memstream(&text, len);
-	if (!o.f)
+	if (!hs_metrics_begin(&o, openmetrics, len))
 		return NULL;
 	of_mode(&o, m);
 	of_process(&o, m);
@@ -409,11 +352,5 @@ char *hs_metrics_text(const struct hs_model *m, bool openmetrics, size_t *len)
 	of_totals(&o, m);
 	guests(&o, m);
 	whole = groups(&o, m);
-	if (openmetrics)
-		(void)fputs("# EOF\n", o.f);
-	if (fclose(o.f) || !whole) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	return hs_metrics_end(&o, whole);
 }

@@ -6,19 +6,17 @@
 #include "tls.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <gnutls/crypto.h>
 #include <gnutls/x509.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define MAX_FILE     262144 /* a chain of certificates has some KiB */
-#define DIGEST_BYTES 32     /* of SHA-256 */
-#define TOKEN_MIN    32     /* of hexadecimal digits 128 bits, which nobody guesses */
-#define TOKEN_MAX    1024   /* what a header has room for, and a path does not */
+#include "service/common/secret_file.h"
+
+#define DIGEST_BYTES 32   /* of SHA-256 */
+#define TOKEN_MIN    32   /* of hexadecimal digits 128 bits, which nobody guesses */
+#define TOKEN_MAX    1024 /* what a header has room for, and a path does not */
 
 struct hs_tls {
 	gnutls_certificate_credentials_t credentials;
@@ -28,91 +26,19 @@ struct hs_tls {
 	int64_t expires_s;
 };
 
-struct file {
-	const char *what, *path;
-	bool secret; /* nobody but its owner may read it */
-	gnutls_datum_t text;
-};
-
-static void forget(gnutls_datum_t *text)
-{
-	if (text->data)
-		gnutls_memset(text->data, 0, text->size);
-	free(text->data);
-	*text = (gnutls_datum_t){ NULL, 0 };
-}
-
-/* Who can write a file decides whom a client trusts, or who a client is. */
-static int check_file(const struct file *f, const struct stat *st, struct hs_error *err)
-{
-	if (!S_ISREG(st->st_mode))
-		return hs_error_set(err, -EINVAL, "[tls] %s: %.200s is no regular file", f->what, f->path);
-	if (st->st_uid != 0 && st->st_uid != geteuid())
-		return hs_error_set(err, -EPERM, "[tls] %s: %.200s is user %u's: give it to root (chown root)", f->what,
-				    f->path, (unsigned int)st->st_uid);
-	if (f->secret && (st->st_mode & 0077))
-		return hs_error_set(err, -EPERM,
-				    "[tls] %s: %.200s has permissions %04o, so others than its owner may use it: chmod "
-				    "600, and make a new one if somebody may have read it",
-				    f->what, f->path, (unsigned int)st->st_mode & 07777);
-	if (st->st_mode & 0022)
-		return hs_error_set(err, -EPERM,
-				    "[tls] %s: %.200s has permissions %04o, so others than its owner may change it: "
-				    "chmod go-w",
-				    f->what, f->path, (unsigned int)st->st_mode & 07777);
-	if (st->st_size <= 0 || st->st_size > MAX_FILE)
-		return hs_error_set(err, -EINVAL, "[tls] %s: %.200s is empty, or larger than %d KiB", f->what, f->path,
-				    MAX_FILE >> 10);
-	return 0;
-}
-
-static int read_text(struct file *f, int fd, size_t size, struct hs_error *err)
-{
-	size_t len = 0;
-	ssize_t n = 1;
-
-	f->text.data = malloc(size + 1);
-	if (!f->text.data)
-		return hs_error_set(err, -ENOMEM, "out of memory");
-	while (len < size && n) {
-		n = read(fd, f->text.data + len, size - len);
-		if (n < 0 && errno != EINTR)
-			return hs_error_set(err, -errno, "[tls] %s: cannot read %.200s: %s", f->what, f->path,
-					    strerror(errno));
-		len += n > 0 ? (size_t)n : 0;
-	}
-	f->text.data[len] = '\0';
-	f->text.size = (unsigned int)len;
-	return 0;
-}
-
-static int read_file(struct file *f, struct hs_error *err)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (!f->path || !f->path[0])
-		return 0;
-	fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st))
-		rc = hs_error_set(err, -errno, "[tls] %s: cannot read %.200s: %s", f->what, f->path, strerror(errno));
-	else
-		rc = check_file(f, &st, err);
-	if (!rc)
-		rc = read_text(f, fd, (size_t)st.st_size, err);
-	if (fd >= 0)
-		(void)close(fd);
-	return rc;
-}
-
 enum { CERTIFICATE, KEY, CLIENT_CA, TOKEN, NR_FILES };
 
-static int set_certificate(struct hs_tls *t, const struct file *files, struct hs_error *err)
+static gnutls_datum_t datum(const struct hs_secret_file *f)
 {
+	return (gnutls_datum_t){ (unsigned char *)f->text, (unsigned int)f->len };
+}
+
+static int set_certificate(struct hs_tls *t, const struct hs_secret_file *files, struct hs_error *err)
+{
+	const gnutls_datum_t certificate = datum(&files[CERTIFICATE]), key = datum(&files[KEY]);
 	gnutls_datum_t der;
 	gnutls_x509_crt_t crt;
-	int rc = gnutls_certificate_set_x509_key_mem2(t->credentials, &files[CERTIFICATE].text, &files[KEY].text,
-						      GNUTLS_X509_FMT_PEM, NULL, 0);
+	int rc = gnutls_certificate_set_x509_key_mem2(t->credentials, &certificate, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
 
 	if (rc < 0)
 		return hs_error_set(err, -EINVAL,
@@ -134,13 +60,14 @@ static int set_certificate(struct hs_tls *t, const struct file *files, struct hs
 				  files[CERTIFICATE].path);
 }
 
-static int set_client_ca(struct hs_tls *t, const struct file *f, struct hs_error *err)
+static int set_client_ca(struct hs_tls *t, const struct hs_secret_file *f, struct hs_error *err)
 {
+	const gnutls_datum_t text = datum(f);
 	int rc;
 
-	if (!f->text.data)
+	if (!f->text)
 		return 0;
-	rc = gnutls_certificate_set_x509_trust_mem(t->credentials, &f->text, GNUTLS_X509_FMT_PEM);
+	rc = gnutls_certificate_set_x509_trust_mem(t->credentials, &text, GNUTLS_X509_FMT_PEM);
 	if (rc <= 0)
 		return hs_error_set(err, -EINVAL, "[tls] client_ca: %.200s has no certificate in PEM%s%s", f->path,
 				    rc ? ": " : "", rc ? gnutls_strerror(rc) : "");
@@ -155,29 +82,24 @@ static bool is_token(const char *s, size_t len)
 	       strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=") == len;
 }
 
-static int set_token(struct hs_tls *t, const struct file *f, struct hs_error *err)
+static int set_token(struct hs_tls *t, struct hs_secret_file *f, struct hs_error *err)
 {
-	char *s = (char *)f->text.data;
-	size_t len;
-
-	if (!s)
+	if (!f->text)
 		return 0;
-	len = f->text.size;
-	while (len && strchr(" \t\r\n", s[len - 1]))
-		s[--len] = '\0';
-	if (!is_token(s, len))
+	hs_secret_file_trim(f);
+	if (!is_token(f->text, f->len))
 		return hs_error_set(err, -EINVAL,
 				    "[tls] token_file: %.200s is not one line of %d to %d letters, digits and -._~+/=; "
 				    "make one: openssl rand -hex 32",
 				    f->path, TOKEN_MIN, TOKEN_MAX);
 	t->asks_token = true;
-	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, s, len, t->token))
+	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, f->text, f->len, t->token))
 		return hs_error_set(err, -EIO, "SHA-256 is not to be had");
 	return 0;
 }
 
 /* Of all files: whether a later reading brings anything new. */
-static int digest_all(struct hs_tls *t, const struct file *files, struct hs_error *err)
+static int digest_all(struct hs_tls *t, const struct hs_secret_file *files, struct hs_error *err)
 {
 	gnutls_hash_hd_t hash;
 	int rc = gnutls_hash_init(&hash, GNUTLS_DIG_SHA256);
@@ -185,9 +107,9 @@ static int digest_all(struct hs_tls *t, const struct file *files, struct hs_erro
 	if (rc)
 		return hs_error_set(err, -EIO, "SHA-256 is not to be had: %s", gnutls_strerror(rc));
 	for (int i = 0; i < NR_FILES && !rc; i++) {
-		rc = gnutls_hash(hash, &files[i].text.size, sizeof(files[i].text.size));
-		if (!rc && files[i].text.data)
-			rc = gnutls_hash(hash, files[i].text.data, files[i].text.size);
+		rc = gnutls_hash(hash, &files[i].len, sizeof(files[i].len));
+		if (!rc && files[i].text)
+			rc = gnutls_hash(hash, files[i].text, files[i].len);
 	}
 	gnutls_hash_deinit(hash, t->content);
 	return rc ? hs_error_set(err, -EIO, "SHA-256 is not to be had: %s", gnutls_strerror(rc)) : 0;
@@ -195,11 +117,11 @@ static int digest_all(struct hs_tls *t, const struct file *files, struct hs_erro
 
 int hs_tls_load(struct hs_tls **out, const struct hs_tls_files *paths, struct hs_error *err)
 {
-	struct file files[NR_FILES] = {
-		[CERTIFICATE] = { .what = "certificate", .path = paths->certificate },
-		[KEY] = { .what = "key", .path = paths->key, .secret = true },
-		[CLIENT_CA] = { .what = "client_ca", .path = paths->client_ca },
-		[TOKEN] = { .what = "token_file", .path = paths->token, .secret = true },
+	struct hs_secret_file files[NR_FILES] = {
+		[CERTIFICATE] = { .what = "[tls] certificate", .path = paths->certificate },
+		[KEY] = { .what = "[tls] key", .path = paths->key, .secret = true },
+		[CLIENT_CA] = { .what = "[tls] client_ca", .path = paths->client_ca },
+		[TOKEN] = { .what = "[tls] token_file", .path = paths->token, .secret = true },
 	};
 	struct hs_tls *t = calloc(1, sizeof(*t));
 	int rc = 0;
@@ -207,8 +129,8 @@ int hs_tls_load(struct hs_tls **out, const struct hs_tls_files *paths, struct hs
 	if (!t || gnutls_certificate_allocate_credentials(&t->credentials))
 		rc = hs_error_set(err, -ENOMEM, "out of memory");
 	for (int i = 0; i < NR_FILES && !rc; i++)
-		rc = read_file(&files[i], err);
-	if (!rc && (!files[CERTIFICATE].text.data || !files[KEY].text.data))
+		rc = hs_secret_file_read(&files[i], err);
+	if (!rc && (!files[CERTIFICATE].text || !files[KEY].text))
 		rc = hs_error_set(err, -EINVAL, "[tls] certificate and key are needed");
 	if (!rc)
 		rc = digest_all(t, files, err);
@@ -221,7 +143,7 @@ int hs_tls_load(struct hs_tls **out, const struct hs_tls_files *paths, struct hs
 	if (!rc && !t->asks_certificate && !t->asks_token)
 		rc = hs_error_set(err, -EINVAL, "[tls] client_ca or token_file is needed: nobody is served unasked");
 	for (int i = 0; i < NR_FILES; i++)
-		forget(&files[i].text);
+		hs_secret_file_forget(&files[i]);
 	if (rc)
 		hs_tls_free(t);
 	else

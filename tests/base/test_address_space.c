@@ -96,7 +96,7 @@ START_TEST(test_base_address_space_none)
 }
 END_TEST
 
-/* What cannot be told is never taken for the same: a tree that is no /proc, one that names others. */
+/* What cannot be known is never taken for the same: a tree that is no /proc, one that names others. */
 START_TEST(test_base_address_space_unknown)
 {
 	char dir[] = "/tmp/hs-test-XXXXXX";

@@ -89,7 +89,7 @@ START_TEST(test_service_procstat_start_time)
 }
 END_TEST
 
-/* Exec keeps number and start time, and is told by where the new program's stack is. */
+/* Exec keeps number and start time, and is recognized by where the new program's stack is. */
 START_TEST(test_service_procstat_process_id)
 {
 	struct hs_process_id before, after, other = { .started = 5 };

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/room.h"
+#include "base/swaps.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -169,6 +170,88 @@ START_TEST(test_base_room_v1_elsewhere)
 }
 END_TEST
 
+static uint64_t in_swap(pid_t pid, unsigned int keep_percent, const char *where)
+{
+	struct hs_room r;
+
+	ck_assert_msg(hs_room_in_swap(&host, pid, keep_percent, &r, &err) == 0, "%s", err.text);
+	ck_assert_msg(strstr(r.where, where) != NULL, "%s", r.where);
+	return r.bytes;
+}
+
+/* Of swap: all areas together, and each cgroup's own limit; v1 has none of swap alone. */
+START_TEST(test_base_room_in_swap)
+{
+	struct hs_room r;
+
+	put(proc_dir, "7/cgroup", "0::/machine.slice/vm1\n");
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.swap.max", "max\n");
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.swap.current", "4096\n");
+	ck_assert_uint_eq(in_swap(7, 0, "there is none"), 0); /* no such file */
+	put(proc_dir, "swaps", "Filename Type Size Used Priority\n");
+	ck_assert_uint_eq(in_swap(7, 0, "there is none"), 0);
+	put(proc_dir, "swaps",
+	    "Filename\tType\tSize\tUsed\tPriority\n/dev/zram0 partition 102400 2048 100\n/swap file 10240 0 -2\n");
+	ck_assert_uint_eq(in_swap(7, 0, "swap"), 108 * MIB);
+	ck_assert_uint_eq(in_swap(7, 100, "swap"), 0);
+	put(sys_dir, "fs/cgroup/machine.slice/memory.swap.max", "20971520\n");
+	put(sys_dir, "fs/cgroup/machine.slice/memory.swap.current", "10485760\n");
+	ck_assert_uint_eq(in_swap(7, 0, "machine.slice/memory.swap.max"), 10 * MIB);
+	/* Cache does not make room in swap. */
+	put(sys_dir, "fs/cgroup/machine.slice/memory.stat", "inactive_file 52428800\nfile_dirty 0\nfile_writeback 0\n");
+	ck_assert_uint_eq(in_swap(7, 0, "machine.slice/memory.swap.max"), 10 * MIB);
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.swap.high", "1052672\n");
+	ck_assert_uint_eq(in_swap(7, 0, "vm1/memory.swap.high"), 1 * MIB);
+	put(sys_dir, "fs/cgroup/machine.slice/vm1/memory.swap.max", "0\n");
+	ck_assert_uint_eq(in_swap(7, 0, "vm1/memory.swap.max"), 0);
+	put(proc_dir, "7/cgroup", "4:memory:/vm1\n0::/machine.slice/vm1\n");
+	put(sys_dir, "fs/cgroup/memory/vm1/memory.limit_in_bytes", "4096\n");
+	put(sys_dir, "fs/cgroup/memory/vm1/memory.usage_in_bytes", "4096\n");
+	ck_assert_uint_eq(in_swap(7, 0, "swap"), 108 * MIB);
+	put(proc_dir, "7/cgroup", "0::/../vm1\n");
+	ck_assert_int_eq(hs_room_in_swap(&host, 7, 0, &r, &err), -ENODATA);
+	put(proc_dir, "swaps", "Filename\nnothing to understand\n");
+	ck_assert_int_eq(hs_room_in_swap(&host, 7, 0, &r, &err), -EPROTO);
+}
+END_TEST
+
+/* Which area is next, of what kind, and what a zram's own limit of memory leaves. */
+START_TEST(test_base_room_swap_areas)
+{
+	struct hs_swap_area a;
+
+	ck_assert_int_eq(hs_swaps_next(&host, &a), -ENOENT);
+	put(proc_dir, "swaps",
+	    "Filename\tType\tSize\tUsed\tPriority\n/swap file 10240 1024 -2\n/dev/zram3 partition 102400 2048 100\n"
+	    "/dev/vdb2 partition 4096 0 5\n");
+	put(sys_dir, "block/zram3/mm_stat", "1 2 3145728 0 5 6 7 8 9\n");
+	ck_assert_int_eq(hs_swaps_next(&host, &a), 0);
+	ck_assert_str_eq(a.name, "/dev/zram3");
+	ck_assert_int_eq(a.kind, HS_SWAP_ZRAM);
+	ck_assert_uint_eq(a.free_bytes, 98 * MIB);
+	ck_assert(!a.memory_limit_bytes && !a.zswap);
+	put(sys_dir, "block/zram3/mm_stat", "1 2 3145728 4194304 5 6 7 8 9\n");
+	put(sys_dir, "module/zswap/parameters/enabled", "Y\n");
+	ck_assert_int_eq(hs_swaps_next(&host, &a), 0);
+	ck_assert_uint_eq(a.free_bytes, MIB);
+	ck_assert_uint_eq(a.memory_limit_bytes, 4 * MIB);
+	ck_assert_uint_eq(a.all_free_bytes, 14 * MIB);
+	ck_assert(a.zswap);
+	/* Full: the next. */
+	put(sys_dir, "block/zram3/mm_stat", "1 2 4194305 4194304 5 6 7 8 9\n");
+	ck_assert_int_eq(hs_swaps_next(&host, &a), 0);
+	ck_assert_str_eq(a.name, "/dev/vdb2");
+	ck_assert_int_eq(a.kind, HS_SWAP_PARTITION);
+	put(proc_dir, "swaps", "Filename\n/swap\\040file file 10240 10240 -2\n");
+	ck_assert_int_eq(hs_swaps_next(&host, &a), 0);
+	ck_assert_int_eq(a.kind, HS_SWAP_FILE);
+	ck_assert_uint_eq(a.all_free_bytes, 0);
+	put(proc_dir, "swaps", "Filename\n/swap file 10240 10241 -2\n");
+	ck_assert_int_eq(hs_swaps_next(&host, &a), -EPROTO);
+	ck_assert_uint_eq(a.all_bytes, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base/room");
@@ -180,6 +263,8 @@ int main(void)
 	tcase_add_test(t, test_base_room_v1);
 	tcase_add_test(t, test_base_room_v1_elsewhere);
 	tcase_add_test(t, test_base_room_unknown);
+	tcase_add_test(t, test_base_room_in_swap);
+	tcase_add_test(t, test_base_room_swap_areas);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

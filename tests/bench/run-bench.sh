@@ -3,16 +3,17 @@
 # Runs the benchmarks, or one of them. usage: run-bench.sh [NAME] [OPTION...]; --list names them.
 set -euo pipefail
 keeper=$(dirname "$(readlink -f "$0")")/../ksm.sh
+names=(hash index view live guests)
+if [ "${1-}" = --list ]; then
+	printf '%s\n' "${names[@]}"
+	exit
+fi
 cd "$(dirname "$keeper")/../build/release/tests/bench"
 
-names=(hash index view live guests)
 # The one that uses KSM leaves it as it was, also when it is interrupted.
 below() { case $1 in live) "$keeper" "./bench_$1" "${@:2}" ;; *) "./bench_$1" "${@:2}" ;; esac; }
 name=${1:-}
 case $name in
---list)
-	printf '%s\n' "${names[@]}"
-	;;
 '' | -*)
 	# Each prints one JSON object with --json; together they are a stream of objects.
 	for n in "${names[@]}"; do

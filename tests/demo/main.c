@@ -12,26 +12,31 @@
 #include <unistd.h>
 
 #include "child.h"
+#include "picture.h"
 #include "scene.h"
+#include "steps.h"
 
 struct options {
 	bool process, json, check;
 	uint32_t guests, huge_pages, windows, rate;
+	const char *html, *times;
 };
 
 /* Everything that is shown. */
 struct figures {
 	struct hs_guest_memory memory_before, memory_after;
-	struct hs_ksm_counters ksm_before, ksm_after;
+	struct hs_ksm_counters ksm_before,
+	    ksm_after; /* of them the processor time alone: the rest is as old as ksmd's last pass */
 	struct scene_mapped mapped_before, mapped_after;
 	struct scene_speeds speed_before, speed_after;
-	struct scene_shared shared;
+	struct scene_shared shared_before, shared;
+	struct scene_huge *huge_before, *huge_after; /* [guests * huge pages of each] */
 	uint64_t checked, bad, hot_errors;
 	double start_s, run_s, service_cpu_s, ksmd_cpu_s;
 	json_t *run; /* what hs-share printed */
 };
 
-enum { OPT_PROCESS = 256, OPT_JSON, OPT_GUESTS, OPT_SIZE, OPT_CHECK, OPT_RATE };
+enum { OPT_PROCESS = 256, OPT_JSON, OPT_GUESTS, OPT_SIZE, OPT_CHECK, OPT_RATE, OPT_HTML, OPT_TIMES };
 
 static const struct argp_option option_list[] = {
 	{ "process", OPT_PROCESS, NULL, 0, "Guests are plain processes at native speed instead of QEMU machines.", 0 },
@@ -42,6 +47,12 @@ static const struct argp_option option_list[] = {
 	{ "rate", OPT_RATE, "N", 0,
 	  "Accesses a second that each guest makes at most; 0: as fast as it goes, which is the default for processes. "
 	  "Default for QEMU: 400000, since emulated guests that take every processor leave ksmd next to nothing.",
+	  0 },
+	{ "html", OPT_HTML, "FILE", 0,
+	  "Draw every huge page of every guest, before and after, into this file. Default: no picture; ./run demo: "
+	  "build/demo.html.",
+	  0 },
+	{ "times", OPT_TIMES, "FILE", 0, "Keep in this file what each step took, to say it beforehand the next time.",
 	  0 },
 	{ "check", OPT_CHECK, NULL, 0, "Fail unless nearly all that could be shared is, and nothing hot was touched.",
 	  0 },
@@ -73,6 +84,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_RATE:
 		o->rate = number(state, "--rate", arg, 0, 100000000);
 		break;
+	case OPT_HTML:
+		o->html = arg;
+		break;
+	case OPT_TIMES:
+		o->times = arg;
+		break;
 	case OPT_CHECK:
 		o->check = true;
 		break;
@@ -89,13 +106,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
-}
-
-static void say(const struct options *o, const char *text)
-{
-	if (!o->json)
-		(void)printf("%s\n", text);
-	(void)fflush(stdout);
 }
 
 /* hs-share run on all guests, until nothing more is found to share. */
@@ -195,10 +205,10 @@ static void print_table(const struct figures *f)
 	(void)printf("\n%-44s %12s %12s\n", "", "before", "after");
 	(void)printf("%-44s %12.1f %12.1f\n", "guests' memory (Pss), MiB", mib(f->memory_before.pss_bytes),
 		     mib(f->memory_after.pss_bytes));
-	(void)printf("%-44s %12" PRIu64 " %12" PRIu64 "\n", "KSM: pages_sharing", f->ksm_before.pages_sharing,
-		     f->ksm_after.pages_sharing);
-	(void)printf("%-44s %12" PRIu64 " %12" PRIu64 "\n", "KSM: zero pages", f->ksm_before.zero_pages,
-		     f->ksm_after.zero_pages);
+	(void)printf("%-44s %12" PRIu64 " %12" PRIu64 "\n", "base pages on a shared frame", f->shared_before.mappings,
+		     f->shared.mappings);
+	(void)printf("%-44s %12" PRIu64 " %12" PRIu64 "\n", "base pages on the kernel's zero page",
+		     f->shared_before.zero, f->shared.zero);
 	for (int c = 0; c < HS_GUEST_NR_CLASSES; c++) {
 		char label[64];
 
@@ -261,52 +271,115 @@ static int check(const struct figures *f)
 	return failed;
 }
 
+/* What the kernel says of the guests: the same before and after. */
+struct seen {
+	struct hs_guest_memory *memory;
+	struct scene_mapped *mapped;
+	struct scene_shared *shared;
+	struct scene_huge *huge;
+	struct hs_ksm_counters *ksm;
+};
+
+static int look(struct scene *s, uint32_t nr_huge, const struct seen *out, struct hs_error *err)
+{
+	const struct hs_host host = HS_HOST_DEFAULT;
+	int rc = scene_memory(s, out->memory, err);
+
+	if (!rc)
+		rc = scene_mapped(s, out->mapped, err);
+	if (!rc)
+		rc = hs_ksm_counters(&host, out->ksm, err);
+	return rc ? rc : scene_look(s, nr_huge, out->huge, out->shared, err);
+}
+
 static int play(const struct options *o, struct scene *s, const struct hs_guest_config *cfg, struct figures *f,
 		struct hs_error *err)
 {
-	const struct hs_host host = HS_HOST_DEFAULT;
-	const uint64_t start_us = scene_now_us();
-	char line[128];
+	const uint32_t nr_huge = (uint32_t)cfg->params.nr_huge;
+	struct steps steps = { .quiet = o->json,
+			       .process = o->process,
+			       .guests = o->guests,
+			       .size_mib = nr_huge * 2,
+			       .speed_s = o->windows,
+			       .processors = (uint32_t)get_nprocs(),
+			       .file = o->times };
 	int rc;
 
-	(void)snprintf(line, sizeof(line), "starting %u %s guests, %" PRIu64 " MiB of workload each ...", o->guests,
-		       o->process ? "process" : "QEMU", cfg->params.nr_huge * 2);
-	say(o, line);
+	f->huge_before = calloc((size_t)o->guests * nr_huge, sizeof(*f->huge_before));
+	f->huge_after = calloc((size_t)o->guests * nr_huge, sizeof(*f->huge_after));
+	if (!f->huge_before || !f->huge_after)
+		return hs_error_set(err, -ENOMEM, "out of memory");
+	steps_expect(&steps);
+	steps_plan(&steps);
+	steps_begin(&steps, STEP_START);
 	rc = scene_start(s, *cfg, o->guests, err);
 	if (rc)
 		return rc;
-	f->start_s = (double)(scene_now_us() - start_us) / 1e6;
-	(void)snprintf(line, sizeof(line), "ready after %.1f s; measuring ...", f->start_s);
-	say(o, line);
+	steps_end(&steps, STEP_START);
+	f->start_s = steps.took_s[STEP_START];
+	steps_begin(&steps, STEP_SPEED_BEFORE);
 	rc = scene_speeds(s, o->windows, 1000, &f->speed_before, err);
 	if (!rc)
-		rc = scene_memory(s, &f->memory_before, err);
-	if (!rc)
-		rc = scene_mapped(s, &f->mapped_before, err);
-	if (!rc)
-		rc = hs_ksm_counters(&host, &f->ksm_before, err);
+		rc = look(s, nr_huge,
+			  &(struct seen){ &f->memory_before, &f->mapped_before, &f->shared_before, f->huge_before,
+					  &f->ksm_before },
+			  err);
 	if (rc)
 		return rc;
-	say(o, "hs-share run ...");
+	steps_end(&steps, STEP_SPEED_BEFORE);
+	steps_begin(&steps, STEP_SHARE);
 	rc = share(o, s, f, err);
 	if (!rc)
-		rc = hs_ksm_counters(&host, &f->ksm_after, err);
-	if (!rc)
-		rc = scene_memory(s, &f->memory_after, err);
-	if (!rc)
-		rc = scene_mapped(s, &f->mapped_after, err);
-	if (!rc)
-		rc = scene_shared(s, &f->shared, err);
+		rc =
+		    look(s, nr_huge,
+			 &(struct seen){ &f->memory_after, &f->mapped_after, &f->shared, f->huge_after, &f->ksm_after },
+			 err);
 	if (rc)
 		return rc;
+	steps_end(&steps, STEP_SHARE);
 	f->ksmd_cpu_s = (double)(f->ksm_after.ksmd_cpu_us - f->ksm_before.ksmd_cpu_us) / 1e6;
-	say(o, "measuring ...");
+	steps_begin(&steps, STEP_SPEED_AFTER);
 	rc = scene_speeds(s, o->windows, 1000, &f->speed_after, err);
 	if (rc)
 		return rc;
+	steps_end(&steps, STEP_SPEED_AFTER);
 	f->hot_errors = f->speed_after.median.hot_errors;
-	say(o, "every guest compares all of its memory ...");
-	return scene_verify(s, &f->checked, &f->bad, err);
+	steps_begin(&steps, STEP_COMPARE);
+	rc = scene_verify(s, &f->checked, &f->bad, err);
+	if (rc)
+		return rc;
+	steps_end(&steps, STEP_COMPARE);
+	rc = steps_keep(&steps);
+	if (rc) /* what was seen is worth more than that */
+		(void)fprintf(stderr, "demo: cannot write %s: %s\n", o->times, strerror(-rc));
+	return 0;
+}
+
+static int draw(const struct options *o, const struct figures *f, uint32_t nr_huge, struct hs_error *err)
+{
+	const struct picture p = {
+		.kind = o->process ? "process" : "QEMU",
+		.guests = o->guests,
+		.nr_huge = nr_huge,
+		.before = f->huge_before,
+		.after = f->huge_after,
+		.saved_bytes = at(f->run, "saved_bytes"),
+		.net_saved_bytes = at(f->run, "net_saved_bytes"),
+		.pss_before_bytes = (double)f->memory_before.pss_bytes,
+		.pss_after_bytes = (double)f->memory_after.pss_bytes,
+		.speed_before = f->speed_before,
+		.speed_after = f->speed_after,
+		.service_cpu_s = f->service_cpu_s,
+		.ksmd_cpu_s = f->ksmd_cpu_s,
+		.run_s = f->run_s,
+		.checked = f->checked,
+		.bad = f->bad + f->hot_errors,
+	};
+	int rc = picture_write(o->html, &p, err);
+
+	if (!rc)
+		(void)fprintf(o->json ? stderr : stdout, "\nthe picture of it, huge page by huge page: %s\n", o->html);
+	return rc;
 }
 
 int main(int argc, char **argv)
@@ -338,8 +411,12 @@ int main(int argc, char **argv)
 		rc = print_json(&f, o.guests, o.process ? "process" : "qemu");
 	else if (!rc)
 		print_table(&f);
+	if (!rc && o.html)
+		rc = draw(&o, &f, (uint32_t)cfg.params.nr_huge, &err);
 	scene_stop(&s);
 	json_decref(f.run);
+	free(f.huge_before);
+	free(f.huge_after);
 	if (rc) {
 		(void)fprintf(stderr, "demo: %s\n", err.text);
 		return 1;

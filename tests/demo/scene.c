@@ -150,6 +150,16 @@ int scene_mapped(struct scene *s, struct scene_mapped *out, struct hs_error *err
 struct mapping {
 	uint64_t pfn;
 	uint32_t kind; /* 0: cold identical, 1: hot, 2: neither */
+	uint32_t huge; /* its number in the look */
+};
+
+/* What is being looked at: page frames of all guests, and each huge page where somebody asked. */
+struct look {
+	struct mapping *mappings;
+	size_t nr;
+	struct scene_huge *huge; /* NULL: nobody did */
+	uint32_t nr_huge;        /* so far */
+	struct scene_shared *shared;
 };
 
 static int by_pfn(const void *a, const void *b)
@@ -159,13 +169,15 @@ static int by_pfn(const void *a, const void *b)
 	return (x->pfn > y->pfn) - (x->pfn < y->pfn);
 }
 
-static int guest_frames(struct scene *s, uint32_t i, struct mapping *out, size_t *nr, struct scene_shared *sh,
-			struct hs_error *err)
+static int guest_frames(struct scene *s, uint32_t i, struct look *look, struct hs_error *err)
 {
 	const struct hs_guest_layout *l = hs_guest_layout(s->guests[i]);
+	struct scene_shared *sh = look->shared;
 	struct hs_frame frames[HS_BASE_PER_HUGE];
 
-	for (uint32_t k = 0; k < l->nr_huge; k++) {
+	for (uint32_t k = 0; k < l->nr_huge; k++, look->nr_huge++) {
+		struct scene_huge one = { .cls = l->classes[k] };
+		struct hs_huge_sample sample;
 		hs_huge_nr h;
 		int rc;
 
@@ -173,8 +185,11 @@ static int guest_frames(struct scene *s, uint32_t i, struct mapping *out, size_t
 			return hs_error_set(err, -EFAULT, "%s: huge page %u of its memory is not in view",
 					    hs_guest_name(s->guests[i]), k);
 		rc = hs_view_frames(s->views[i], h, frames, err);
+		if (!rc)
+			rc = hs_view_sample_huge(s->views[i], h, 1, &sample, err);
 		if (rc)
 			return rc;
+		one.whole = sample.state == HS_MAP_HUGE;
 		for (uint32_t b = 0; b < HS_BASE_PER_HUGE; b++) {
 			const struct hs_guest_page *p = &l->pages[k * HS_BASE_PER_HUGE + b];
 			const bool same = p->content == HS_GUEST_IDENTICAL || p->content == HS_GUEST_DUPLICATE;
@@ -185,19 +200,30 @@ static int guest_frames(struct scene *s, uint32_t i, struct mapping *out, size_t
 				if (p->content == HS_GUEST_ZERO)
 					sh->cold_zero_shared += (frames[b].flags & (HS_FRAME_ZERO | HS_FRAME_KSM)) != 0;
 			}
+			one.zero = (uint16_t)(one.zero + ((frames[b].flags & HS_FRAME_ZERO) != 0));
 			if (frames[b].pfn && (frames[b].flags & HS_FRAME_KSM))
-				out[(*nr)++] = (struct mapping){ frames[b].pfn, p->hot ? 1 : same ? 0 : 2 };
+				look->mappings[look->nr++] = (struct mapping){
+					.pfn = frames[b].pfn,
+					.kind = p->hot ? 1
+						: same ? 0
+						       : 2,
+					.huge = look->nr_huge,
+				};
 			else
 				sh->hot_shared += p->hot && (frames[b].flags & HS_FRAME_ZERO);
 		}
+		sh->zero += one.zero;
+		if (look->huge)
+			look->huge[look->nr_huge] = one;
 	}
 	return 0;
 }
 
-int scene_shared(struct scene *s, struct scene_shared *out, struct hs_error *err)
+static int look_at_all(struct scene *s, struct look *look, struct hs_error *err)
 {
+	struct scene_shared *out = look->shared;
 	struct mapping *m;
-	size_t total = 0, nr = 0;
+	size_t total = 0;
 	int rc = 0;
 
 	memset(out, 0, sizeof(*out));
@@ -206,19 +232,38 @@ int scene_shared(struct scene *s, struct scene_shared *out, struct hs_error *err
 	m = malloc((total + 1) * sizeof(*m));
 	if (!m)
 		return hs_error_set(err, -ENOMEM, "out of memory");
+	look->mappings = m;
 	for (uint32_t i = 0; !rc && i < s->nr; i++)
-		rc = guest_frames(s, i, m, &nr, out, err);
-	qsort(m, nr, sizeof(*m), by_pfn);
-	for (size_t i = 0, end; !rc && i < nr; i = end) {
-		for (end = i; end < nr && m[end].pfn == m[i].pfn; end++)
+		rc = guest_frames(s, i, look, err);
+	qsort(m, look->nr, sizeof(*m), by_pfn);
+	for (size_t i = 0, end; !rc && i < look->nr; i = end) {
+		for (end = i; end < look->nr && m[end].pfn == m[i].pfn; end++)
 			;
 		for (size_t k = i; end - i > 1 && k < end; k++) {
+			out->mappings++;
 			out->cold_identical_shared += m[k].kind == 0;
 			out->hot_shared += m[k].kind == 1;
+			if (look->huge)
+				look->huge[m[k].huge].shared++;
 		}
 	}
 	free(m);
 	return rc;
+}
+
+int scene_shared(struct scene *s, struct scene_shared *out, struct hs_error *err)
+{
+	return look_at_all(s, &(struct look){ .shared = out }, err);
+}
+
+int scene_look(struct scene *s, uint32_t nr_huge, struct scene_huge *out, struct scene_shared *shared,
+	       struct hs_error *err)
+{
+	for (uint32_t i = 0; i < s->nr; i++)
+		if (hs_guest_layout(s->guests[i])->nr_huge != nr_huge)
+			return hs_error_set(err, -EINVAL, "%s has not %u huge pages", hs_guest_name(s->guests[i]),
+					    nr_huge);
+	return look_at_all(s, &(struct look){ .shared = shared, .huge = out }, err);
 }
 
 int scene_memory(struct scene *s, struct hs_guest_memory *out, struct hs_error *err)

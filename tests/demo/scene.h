@@ -49,8 +49,21 @@ struct scene_shared {
 	uint64_t cold_identical_shared; /* of them: on a KSM frame with another mapping among these guests */
 	uint64_t cold_zero, cold_zero_shared;
 	uint64_t hot_shared; /* hot base pages on a shared frame: there should be none */
+	uint64_t mappings;   /* base pages on a KSM frame with another mapping among these guests, of whatever kind */
+	uint64_t zero;       /* base pages on the kernel's zero page, of whatever kind */
 };
 HS_MUST_USE int scene_shared(struct scene *s, struct scene_shared *out, struct hs_error *err);
+
+/* One huge page of a guest's workload, by the page tables. Base pages that are neither shared nor zero take memory. */
+struct scene_huge {
+	uint8_t cls;     /* enum hs_guest_class */
+	bool whole;      /* mapped by one huge entry */
+	uint16_t shared; /* base pages on a KSM frame with another mapping among these guests */
+	uint16_t zero;   /* base pages on the kernel's zero page */
+};
+/* As scene_shared, and each huge page into out[nr guests * nr_huge], guest after guest; all guests have nr_huge. */
+HS_MUST_USE int scene_look(struct scene *s, uint32_t nr_huge, struct scene_huge *out, struct scene_shared *shared,
+			   struct hs_error *err);
 
 /* The sum over the guests. */
 HS_MUST_USE int scene_memory(struct scene *s, struct hs_guest_memory *out, struct hs_error *err);

@@ -22,7 +22,7 @@ offered() {
 }
 # Options in a part of a page: "Fl" in an item of a list.
 named() {
-	grep '^\.It .*Fl' | sed -E 's/^\.It //; s/Fl //; s/ ?Ns = Ns Ar [A-Z]+//g; s/ , /\n/g' |
+	grep '^\.It .*Fl' | sed -E 's/^\.It //; s/Fl //g; s/ ?Ns = Ns Ar [A-Z]+//g; s/ , /\n/g' |
 		sed 's/^/-/' | grep -vxE -- '--help|--usage|--version' | sort -u
 }
 # From a heading to the next: section PAGE "Sh NAME" or "Ss NAME"
@@ -37,7 +37,7 @@ for command in $commands; do
 	[ "$command" != unshare ] || want=$(printf '%s\n' "$want" "$("$share" unshare --all --help | offered)" | sort -u)
 	have=$(section hs-share.1 "Ss $command" | named)
 	case $command in
-	run | inspect | record | unshare | diagnose | metrics) ;;
+	run | inspect | record | unshare | diagnose | metrics | fleet) ;;
 	*) have=$(printf '%s\n' "$have" "$of_all" | grep . | sort -u) ;;
 	esac
 	same "hs-share $command" "$want" "$have"
@@ -57,7 +57,7 @@ for command in $commands; do
 		sed '/^\.Bl/,$d' <<<"$part" | grep -qE "^\.Cm $command( ,)?\$" &&
 			have=$(printf '%s\n' "$have" "$(named <<<"$part")" | grep . | sort -u)
 	done
-	# No option at all is told as such: two empty lists would prove nothing.
+	# No option at all is reported as such: two empty lists would prove nothing.
 	want=$("$lab" "$command" --help | offered)
 	same "hs-lab $command" "${want:-none}" "${have:-none}"
 done

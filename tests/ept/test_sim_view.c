@@ -429,6 +429,44 @@ START_TEST(test_ept_sim_view_clock)
 }
 END_TEST
 
+/* In swap a page is neither present nor empty, and has its content; merged ones stay. */
+START_TEST(test_ept_sim_view_swap)
+{
+	struct hs_view *v = open_guest(1, HS_MAP_HUGE, 0);
+	struct hs_bits512 out = { { 0 } };
+	struct hs_huge_sample s;
+	struct hs_base_sample b;
+	const hs_huge_nr h = 0;
+	int result = 0;
+
+	for (hs_base_nr p = 0; p < HS_BASE_PER_HUGE; p++)
+		hs_sim_set(v, p, p + 1);
+	hs_sim_merge(v, 7);
+	hs_bits_set_range(&out, 0, 100);
+	hs_sim_swap_out(v, h, &out);
+	hs_sim_drop(v, 200, 201);
+	ck_assert_int_eq(hs_view_sample_huge(v, h, 1, &s, NULL), 0);
+	ck_assert_int_eq(s.state, HS_MAP_PARTIAL);
+	ck_assert_uint_eq(s.nr_swapped, 99);
+	ck_assert_uint_eq(s.nr_present, HS_BASE_PER_HUGE - 100);
+	ck_assert_int_eq(hs_view_sample_base(v, &h, 1, &b, NULL), 0);
+	ck_assert_uint_eq(hs_bits_count(&b.swapped), 99);
+	ck_assert(!hs_bits_test(&b.swapped, 7) && hs_bits_test(&b.present, 7));
+	ck_assert(hs_bits_test(&b.empty, 200) && hs_bits_count(&b.empty) == 1);
+	ck_assert_int_eq(hs_view_restore(v, &h, 1, &result, NULL), 0);
+	ck_assert_int_eq(result, -EXDEV);
+	hs_sim_access(v, 3, false);
+	ck_assert_int_eq(hs_view_sample_base(v, &h, 1, &b, NULL), 0);
+	ck_assert(hs_bits_test(&b.present, 3) && hs_bits_test(&b.accessed, 3) && !hs_bits_test(&b.swapped, 3));
+	ck_assert_uint_eq(hs_sim_content(v, 3), 4);
+	hs_sim_access_huge(v, h, &out);
+	ck_assert_int_eq(hs_view_sample_huge(v, h, 1, &s, NULL), 0);
+	ck_assert_uint_eq(s.nr_swapped, 0);
+	ck_assert_uint_eq(hs_sim_content(v, 99), 100);
+	hs_view_close(v);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ept/sim_view");
@@ -447,6 +485,7 @@ int main(void)
 	tcase_add_test(t, test_ept_sim_view_failures);
 	tcase_add_test(t, test_ept_sim_view_out_of_range);
 	tcase_add_test(t, test_ept_sim_view_clock);
+	tcase_add_test(t, test_ept_sim_view_swap);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -98,6 +98,32 @@ START_TEST(test_ept_x86_entry_table)
 }
 END_TEST
 
+/* What is not present: swapped out, empty, or neither. */
+START_TEST(test_ept_x86_entry_absent)
+{
+	const uint64_t offset = 0x3ffffffffff00, exclusive = 8; /* the offset is stored inverted */
+	uint64_t t[HS_BASE_PER_HUGE] = { 0 };
+	struct hs_bits512 swapped, empty;
+
+	hs_x86_decode_absent(t, &swapped, &empty);
+	ck_assert(hs_bits_none(&swapped));
+	ck_assert_uint_eq(hs_bits_count(&empty), HS_BASE_PER_HUGE);
+	t[0] = P | A;
+	t[1] = offset << 9;                                  /* of the first area */
+	t[2] = UINT64_C(21) << 59 | offset << 9 | exclusive; /* of the last one that surely is one */
+	t[3] = UINT64_C(22) << 59 | offset << 9;             /* another of the kernel's */
+	t[4] = UINT64_C(31) << 59 | offset << 9;
+	t[5] = A;                             /* the erratum: empty */
+	t[6] = UINT64_C(0xffffffffff000) | N; /* present, for NUMA balancing */
+	t[511] = offset << 9 | 2;             /* soft dirty */
+	hs_x86_decode_absent(t, &swapped, &empty);
+	ck_assert_uint_eq(hs_bits_count(&swapped), 3);
+	ck_assert(hs_bits_test(&swapped, 1) && hs_bits_test(&swapped, 2) && hs_bits_test(&swapped, 511));
+	ck_assert_uint_eq(hs_bits_count(&empty), HS_BASE_PER_HUGE - 7);
+	ck_assert(hs_bits_test(&empty, 5) && !hs_bits_test(&empty, 3) && !hs_bits_test(&empty, 6));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("ept_x86_entry");
@@ -106,6 +132,7 @@ int main(void)
 	tcase_add_test(t, test_ept_x86_entry_kinds);
 	tcase_add_test(t, test_ept_x86_entry_addresses);
 	tcase_add_test(t, test_ept_x86_entry_table);
+	tcase_add_test(t, test_ept_x86_entry_absent);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

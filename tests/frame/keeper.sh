@@ -59,9 +59,10 @@ began "$change"
 kill -KILL $pid $(session "$(cat "$dir/pid")")
 wait $pid 2>/dev/null
 check 'killed with all its processes, its guard cleans up' "until_true '$as_before'"
+export HS_KSM_GRACE=2
 began "trap '' TERM; $change"
 kill -KILL "$(cat "$dir/pid")"
 wait $pid
-check 'the suite alone killed: cleaned up, and told' "[ $? = 1 ] && $as_before && grep -q 'FAILED: bash left' '$dir/out'"
+check 'the suite alone killed: cleaned up, and reported' "[ $? = 1 ] && $as_before && grep -q 'FAILED: bash left' '$dir/out'"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # The tests of the frame fail when they should: a copy of the tree gets faults, and the test that is to see them has to fail with a
-# text for each that names it. Faults of one kind are planted together, for one run of the test; what could be told for another
+# text for each that names it. Faults of one kind are planted together, for one run of the test; what could be mistaken for another
 # is planted apart. usage: planted.sh SOURCE_DIR MANIFEST CC AR
 set -eu
 manifest=$(realpath "$2") cc=$3 ar=$4
@@ -71,18 +71,18 @@ add_include include/hs/view.h base/vmas.h "contracts include contracts only"
 add_include include/hs/types.h hs/view.h "but include/hs may not know ept"
 add_include ept/host_view.c kernel.skel.h "of a program that no folder known"
 add_include trace/reader.c hs/lost.h "no contract"
-mkdir tier
-echo "int hs_tier;" >tier/tier.c
-fault "a folder that the table has not" "^tier/ is not in the table"
+mkdir attic
+echo "int hs_attic;" >attic/attic.c
+fault "a folder that the table has not" "^attic/ is not in the table"
 seen "$here/includes.sh" .
-rm -r tier trace/some_internal.h
+rm -r attic trace/some_internal.h
 
 add include/hs/view.h '#include "hs/sim_view.h"'
 fault "contracts in a circle" "in a circle"
 seen "$here/includes.sh" .
 
 for file in CMakeLists.txt pipeline/CMakeLists.txt; do
-	add "$file" 'include(tier/tier.cmake OPTIONAL)'
+	add "$file" 'include(attic/attic.cmake OPTIONAL)'
 	fault "include(... OPTIONAL) in $file" "^$file:[0-9]+:.*OPTIONAL"
 done
 seen "$here/includes.sh" .
@@ -105,8 +105,8 @@ for parity in 0 1; do
 done
 change_table 's,^folder ept .*,& share,'
 fault "two stages that know each other" "ept may not know share"
-change_table '$a folder tier hs_tier hs'
-fault "a row for no folder" "has tier, where no C file is"
+change_table '$a folder attic hs_attic hs'
+fault "a row for no folder" "has attic, where no C file is"
 seen "$here/includes.sh" .
 
 # Names.

@@ -170,8 +170,8 @@ void hs_work_stats(struct hs_work *w, struct hs_work_stats *out)
 	for (uint64_t b = 0; b < HS_LATENCY_BUCKETS; b++) {
 		uint64_t all = now.buckets[b];
 
-		now.buckets[b] -= w->told.buckets[b];
-		w->told.buckets[b] = all;
+		now.buckets[b] -= w->reported.buckets[b];
+		w->reported.buckets[b] = all;
 		out->batches += now.buckets[b];
 	}
 	out->p50_ns = hs_latency_at(&now, out->batches, 500);

@@ -41,7 +41,7 @@ struct hs_work {
 	uint64_t running_since_ns; /* 0 while paused */
 	uint64_t ran_ns;
 	uint64_t told_accesses, told_writes;
-	struct hs_latency told;
+	struct hs_latency reported;
 };
 
 static inline uint64_t hs_work_now_ns(void)

@@ -72,7 +72,7 @@ static void new_table(void)
 /*
  * One event. What is written changes what is mergeable only between two counts: within one, two groups can be merged
  * until they are parted, see docs/security.md. A page that nobody can read is not written in this model: it could be
- * told only by its frame.
+ * known only by its frame.
  */
 enum { MARK, WRITE_0, WRITE_1, HIDE, PER_PAGE_EVENTS };
 enum { BURST = PER_PAGE_EVENTS * NR_PAGES, RESTART, BROKEN_OFF, LEAVE_0, LEAVE_1, NR_EVENTS };

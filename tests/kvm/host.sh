@@ -130,7 +130,7 @@ emulate_intel() {
 		error: action=ignore
 		info: action=ignore
 	END
-	echo c >"$run/bochs.go" # Debian's has a debugger in it, which wants to be told to go
+	echo c >"$run/bochs.go" # Debian's has a debugger in it, which waits for this command
 	timeout "$limit" unshare -rn bochs -q -f "$run/bochsrc" -rc "$run/bochs.go" </dev/null >"$run/emulator" 2>&1
 }
 
@@ -142,7 +142,7 @@ emulate() {
 	result=$(sed -n 's/^kvm-host: exit status \([0-9]*\).*$/\1/p' "$run/output" | tail -1)
 }
 emulate
-# Once more, and told: where a guest did not come up, which a program says with status 75; and where the host's kernel
+# Once more, and reported: where a guest did not come up, which a program says with status 75; and where the host's kernel
 # broke under the emulation that is known for it. What breaks twice has failed.
 why=
 if [ "$result" = 75 ]; then

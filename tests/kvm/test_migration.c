@@ -81,7 +81,7 @@ static void tell(struct qemu *q, const char *command)
 }
 
 /*
- * Passes that the guest has told of; the test ends when it has lost a write, or has reset itself, which ends QEMU. -1
+ * Passes that the guest has reported; the test ends when it has lost a write, or has reset itself, which ends QEMU. -1
  * instead of that when `may_lose`.
  */
 static long passes(const struct qemu *q, bool may_lose)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Guests under KVM that cannot be seen: told so, and left alone. The host has KVM with tdp_mmu=0. */
+/* Guests under KVM that cannot be seen: reported so, and left alone. The host has KVM with tdp_mmu=0. */
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -185,7 +185,8 @@ for g in web1 web2; do holds "$g is shared before mode save" shares_nothing $g; 
 # ---- sharing
 
 guide 'hs-share mode save'
-done_
+[ "$rc" = 4 ] || hv_fail "mode save beside db1's mergeable memory: status $rc: $out"
+says 'mode save is set, but nothing is shared yet.*ksmd would merge'
 hv_until 60 "the status says that db1's memory is mergeable" eval 'hs-share status | grep "^trouble .*ksmd would merge" >/dev/null'
 guide 'hs-share status'
 says '^trouble .*ksmd would merge'
@@ -201,7 +202,7 @@ says '^ *foreign = claim'
 hv_until 60 "web1 and web2 share" shares web1 web2 $want
 third_untouched
 holds "db1's memory is mergeable while web1 and web2 share" eval '! mergeable db1'
-hv_until 20 "the saving is told" eval '[ "$(status .saving.saved_bytes)" -ge $((want * 4096)) ]'
+hv_until 20 "the saving is reported" eval '[ "$(status .saving.saved_bytes)" -ge $((want * 4096)) ]'
 hv_say "web1 and web2 share $(common web1 web2) frames, db1 not one page; $(status .saving.saved_bytes) bytes saved of $promised promised"
 known 'hs-share watch'
 hs-share watch >"$HV_DIR/watch" &
@@ -215,7 +216,7 @@ wait "$watch" || hv_fail "hs-share watch ended with status $?"
 
 guide 'hs-share metrics'
 done_
-# What is kept is told in modes that do not share.
+# What is kept is reported in modes that do not share.
 for name in $(grep -oE 'hs_share_[a-z_]+' "$text" | sed 's/_total$//; s/_reason$//' | grep -v hs_share_kept_bytes | sort -u); do
 	grep -q "^# TYPE $name" <<<"$out" || hv_fail "there is no metric $name"
 done

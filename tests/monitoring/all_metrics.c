@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every metric that the service has, each label included, as /metrics writes it of a host where all is known: what
+ * Every metric that the service has, each label included, as /metrics and /metrics/sketch write it of a host where all
+ * is known: what
  * rules and boards may ask for. On a host of the tests' some are unknown, and so have no sample.
  */
 #include <hs_version.h>
@@ -41,6 +42,26 @@ static void fill_guest(struct hs_model_guest *g, struct hs_guest_report *report,
 	g->report = report;
 }
 
+static void fill_sketch(struct hs_guest_report *report, struct hs_sketch *s)
+{
+	s->contents = 100000;
+	for (size_t i = 0; i < HS_SKETCH_SLOTS; i++)
+		s->slot[i] = 1000 + i;
+	report->sketch = s;
+}
+
+/* Without the line that ends it: more may follow. */
+static bool put(char *(*make)(const struct hs_model *m, bool openmetrics, size_t *len), const struct hs_model *m)
+{
+	const size_t end = strlen("# EOF\n");
+	size_t len = 0;
+	char *text = make(m, true, &len);
+	const bool whole = text && len > end && fwrite(text, 1, len - end, stdout) == len - end && !fflush(stdout);
+
+	free(text);
+	return whole;
+}
+
 int main(void)
 {
 	static struct hs_guest_report reports[2];
@@ -66,6 +87,7 @@ int main(void)
 		.max_descriptors = 65536,
 		.has_tls = true,
 		.certificate_expires_s = 4102444800,
+		.sketch_key = "0123456789abcdef",
 		.has_totals = true,
 		.totals = { .overcommit_bytes = 2 * GIB, .max_overcommit_bytes = 8 * GIB },
 		.has_ksm = true,
@@ -73,16 +95,14 @@ int main(void)
 		.guests = guests,
 		.nr_guests = 2,
 	};
-	char *text;
-	size_t len;
+	static struct hs_sketch sketches[2];
 
 	hs_model_obstacle_set(&m.obstacle, HS_REASON_FOREIGN, "somebody");
 	fill_ledger(&m.totals.ledger);
 	fill_guest(&guests[0], &reports[0], "web1", "web");
 	fill_guest(&guests[1], &reports[1], "web2", "web");
-	text = hs_metrics_text(&m, true, &len);
-	if (!text || fwrite(text, 1, len, stdout) != len || fflush(stdout))
-		return 1;
-	free(text);
-	return 0;
+	fill_sketch(&reports[0], &sketches[0]);
+	fill_sketch(&reports[1], &sketches[1]);
+	return put(hs_metrics_text, &m) && put(hs_metrics_sketch_text, &m) && puts("# EOF") >= 0 && !fflush(stdout) ? 0
+														    : 1;
 }

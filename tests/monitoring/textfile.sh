@@ -4,7 +4,7 @@
 # gone when the service is. The daemon observes, and has no guests. usage: textfile.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2 exporter=
-HS_KSM_KEPT=untouched # without guests, in mode observe, KSM is not used: nothing of the machine's is to be kept
+keeper_option=--read-only # without guests, in mode observe, KSM is not used
 . "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 trap '[ -z "$exporter" ] || { kill -KILL "$exporter"; wait "$exporter"; } 2>/dev/null; cleanup' EXIT
 

@@ -32,6 +32,8 @@ if [ "${1-}" = --inside ]; then
 	done
 	ln -s /proc/self/fd "$root/dev/fd"
 	mkdir "$root/dev/shm"
+	# Else man-db makes its index anew at each step of dpkg's, which takes several times as long as the step.
+	[ ! -d "$root/var/lib/man-db" ] || mount -t tmpfs tmpfs "$root/var/lib/man-db"
 	mount -t proc proc "$root/proc"
 	mount --bind "$root/proc/sys" "$root/proc/sys"
 	mount -o remount,bind,ro "$root/proc/sys"
@@ -62,7 +64,7 @@ if [ "${1-}" = --guard ]; then
 	trap '' INT TERM HUP
 	read -r _
 	[ ! -s "$dir.pid" ] || kill -KILL "$(cat "$dir.pid")" 2>/dev/null
-	settings_restore "$before"
+	[ "${HS_KSM_KEPT-}" = untouched ] || settings_restore "$before"
 	for _ in $(seq 50); do # until the last process in it has gone
 		[ -d "$group" ] || break
 		find "$group" -depth -type d -exec rmdir {} + 2>/dev/null

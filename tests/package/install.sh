@@ -3,6 +3,7 @@
 # cmake --install: below /usr, and below a prefix of its own. usage: install.sh CMAKE BUILD_DIR
 set -u
 cmake=$1 build=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 
 unit_start() { sed -n 's/^ExecStart=//p' "$1"/lib/systemd/system/hs-shared.service; }
@@ -13,7 +14,7 @@ for file in usr/bin/hs-share usr/sbin/hs-shared usr/share/man/man1/hs-share.1 us
 	usr/share/bash-completion/completions/hs-share usr/share/zsh/vendor-completions/_hs-share \
 	usr/share/fish/vendor_completions.d/hs-share.fish usr/share/doc/hs-share/CHANGELOG.md usr/share/doc/hs-share/README.md usr/share/doc/hs-share/docs/operators-guide.md \
 	usr/share/doc/hs-share/docs/configuration.md etc/hs-share/hs-share.conf usr/lib/systemd/system/hs-share-textfile.timer \
-	usr/share/hs-share/monitoring/hs-share.rules.yml usr/share/hs-share/monitoring/hs-share.grafana.json; do
+	usr/share/hs-share/apparmor/libvirt-qemu usr/share/hs-share/monitoring/hs-share.rules.yml usr/share/hs-share/monitoring/hs-share.grafana.json; do
 	ok "$file is there" "[ -s '$s/$file' ]"
 done
 ok 'the whole page is there' 'diff <(cd "$(dirname "$0")/../../cockpit" && find . -type f ! -name CMakeLists.txt | sort) <(cd "$s/usr/share/cockpit/hs-share" && find . -type f | sort)'

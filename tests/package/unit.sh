@@ -109,7 +109,7 @@ drive() {
 	CONF
 	ok 'it can be installed' 'dpkg_ --force-confold -i "$package"'
 	ok 'which starts it' '[ "$(systemctl is-active $unit)" = active ] && [ "$(systemctl is-enabled $unit)" = enabled ]'
-	ok 'systemd was told when it was ready, and what it does' '[ "$(shown Type)" = notify ] && shown StatusText | grep -q "^mode observe"'
+	ok 'systemd was notified when it was ready, and of what it does' '[ "$(shown Type)" = notify ] && shown StatusText | grep -q "^mode observe"'
 	pid=$(shown MainPID)
 	ok 'it has the capabilities that the unit names, and none else' 'grep -q "^CapEff:.*0000000000a80003$" /proc/$pid/status && grep -q "^CapBnd:.*0000000000a80003$" /proc/$pid/status'
 	ok 'no new privileges; no seccomp filter, which would keep it from those of guests' 'grep -q "^NoNewPrivs:.*1" /proc/$pid/status && grep -q "^Seccomp:.*0" /proc/$pid/status'
@@ -154,7 +154,7 @@ drive() {
 	if command -v libvirtd virsh qemu-system-x86_64 useradd >/dev/null; then session_check; else
 		echo 'SKIPPED package unit session: libvirtd, virsh, qemu-system-x86_64 and useradd are needed'
 	fi
-	ok 'no trouble was told' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
+	ok 'no trouble was logged' '! grep -E "^<[0-3]>|not permitted|Permission denied" /box/log'
 	ok 'purge ends it' 'dpkg_ -P hs-share && until_true 10 "! systemctl is-active -q $unit"'
 	ok 'and gives all back' '[ "$(knobs)" = "$knobs_before" ] && [ ! -e /run/hs-share ] && [ ! -e /var/lib/hs-share ] && [ ! -e $conf ]'
 	ok 'no figures of before are left, nor their timer' '[ ! -e $file ] && [ -z "$(find /etc/systemd/system -name "*hs-share*" ! -path "*.service.d*")" ]'

@@ -4,7 +4,7 @@
  * guest has a tracer at that moment), the others at random. After each, the guest's work goes on and nobody traces it;
  * at the end every byte of every guest is compared, and a last run gives back what the killed ones left.
  *
- * HS_KILLS: how many (default 20).
+ * HS_KILLS: how many (default 12).
  */
 #include "hs_test.h"
 
@@ -112,7 +112,7 @@ static void check_guests(int round)
 START_TEST(test_service_kill_at_any_instant)
 {
 	const char *env = getenv("HS_KILLS");
-	const int kills = env ? atoi(env) : 20;
+	const int kills = env ? atoi(env) : 12;
 	struct hs_guest_config cfg = hs_guest_config_default(HS_GUEST_PROCESS);
 	const struct hs_host host = HS_HOST_DEFAULT;
 	struct hs_ksm_counters ksm;

@@ -35,7 +35,7 @@ START_TEST(test_report_fields_are_sound)
 			ck_assert_msg(!f->unit || strcmp(m->name + strlen(m->name) - strlen(f->unit), f->unit) == 0,
 				      "%s is in %s", m->name, f->unit);
 		}
-		ck_assert_msg(any, "row %zu is told nowhere", i);
+		ck_assert_msg(any, "row %zu is reported nowhere", i);
 		/* Of the whole: no guest's; of a guest or group: nothing of the totals. */
 		ck_assert(f->record != HS_FIELD_OF_GUEST || !f->whole.name);
 		ck_assert(f->record != HS_FIELD_OF_TOTALS || (!f->guest.name && !f->group.name));
@@ -80,7 +80,7 @@ START_TEST(test_report_fields_numbers)
 			ck_assert_double_eq(hs_report_field_number(f, &l), 0);
 		nr++;
 	}
-	/* Each member of the ledger is told. */
+	/* Each member of the ledger is reported. */
 	ck_assert_uint_eq(nr, sizeof(struct hs_ledger) / sizeof(uint64_t));
 }
 END_TEST

@@ -432,7 +432,7 @@ START_TEST(test_pipeline_scope_overcommit_all)
 }
 END_TEST
 
-/* What is available cannot be told: nothing is shared. */
+/* What is available is unknown: nothing is shared. */
 START_TEST(test_pipeline_scope_overcommit_unknown)
 {
 	cfg.max_overcommit_percent = 100;

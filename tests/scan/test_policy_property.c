@@ -85,6 +85,22 @@ static void random_config(struct hs_policy_config *cfg)
 	cfg->ban_cycles = below(20);
 }
 
+/* With what demoting asks for. */
+static void random_demoting(struct hs_policy_config *cfg, struct hs_policy_input *in)
+{
+	cfg->demote = 1;
+	cfg->max_compressed_percent = below(3) ? 75 : below(101);
+	cfg->pressed_gain_hot = below(3) ? 16 : below(600);
+	cfg->demote_after_s = below(3) ? 120 : below(300);
+	in->swapped = below(2) ? hs_bits_andnot(random_set(), in->present) : (struct hs_bits512){ { 0 } };
+	in->idle = below(3) ? random_set() : (struct hs_bits512){ { 0 } };
+	in->idle_s = below(300);
+	in->watched_s = below(2) ? 0 : below(600);
+	in->compressed_percent = (uint8_t)below(101);
+	in->pressure = (uint8_t)below(130);
+	in->stuck = below(3) ? (struct hs_bits512){ { 0 } } : random_set();
+}
+
 static void random_input(struct hs_policy_input *in, struct hs_fine_result *fine)
 {
 	memset(in, 0, sizeof(*in));
@@ -210,6 +226,81 @@ START_TEST(test_scan_policy_property_promises)
 }
 END_TEST
 
+/* Which base pages may be demoted, told apart from the policy's own arithmetic. */
+static void check_demote(const struct hs_policy_config *cfg, const struct hs_policy_input *in,
+			 const struct hs_policy_decision *d)
+{
+	struct hs_bits512 shared = in->state == HS_MAP_HUGE ? (struct hs_bits512){ { 0 } } : in->shared;
+
+	HOLDS(d->action == HS_ACT_SHARE || d->action == HS_ACT_DEMOTE);
+	HOLDS(!in->ban_left && in->heat != HS_HEAT_UNKNOWN);
+	HOLDS(in->idle_s >= cfg->demote_after_s);
+	HOLDS(!cfg->max_compressed_percent ||
+	      (in->compressed_percent && in->compressed_percent <= cfg->max_compressed_percent));
+	HOLDS(hs_bits_subset(&d->demote, &in->present) && hs_bits_subset(&d->demote, &in->hashed));
+	HOLDS(hs_bits_subset(&d->demote, &in->idle));
+	HOLDS(is_empty(hs_bits_and(d->demote, hs_bits_or(in->accessed, in->zero))));
+	HOLDS(is_empty(hs_bits_and(d->demote, hs_bits_or(in->duplicate, in->wanted))));
+	HOLDS(is_empty(hs_bits_and(d->demote, hs_bits_or(shared, d->pages))));
+	HOLDS(is_empty(hs_bits_and(d->demote, hs_bits_or(in->stuck, in->refused))));
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
+		HOLDS(!hs_bits_test(&d->demote, i) || !is_hot(cfg, in->fine, i));
+	/* A huge mapping in use is not lost for it before the fine phase has looked. */
+	if (in->state == HS_MAP_HUGE && in->heat == HS_HEAT_HOT)
+		HOLDS(in->fine && in->fine->known == HS_YES && !in->fine->gave_up);
+}
+
+START_TEST(test_scan_policy_property_demoting)
+{
+	uint32_t seen[HS_NR_ACTIONS] = { 0 }, both = 0;
+
+	seed = 5;
+	for (input_nr = 0; input_nr < NR_INPUTS; input_nr++) {
+		struct hs_policy_decision d, without;
+		struct hs_policy_config cfg, off;
+		struct hs_policy_input in, bare;
+		struct hs_fine_result fine;
+
+		random_config(&cfg);
+		random_input(&in, &fine);
+		bare = in;
+		off = cfg;
+		random_demoting(&cfg, &in);
+		d = hs_policy_decide(&cfg, &in);
+		seen[d.action]++;
+		HOLDS(d.gain <= HS_BASE_PER_HUGE);
+		HOLDS(d.action == HS_ACT_SHARE || is_empty(d.pages));
+		HOLDS(d.action != HS_ACT_DEMOTE || !is_empty(d.demote));
+		if (!is_empty(d.demote))
+			check_demote(&cfg, &in, &d);
+		both += d.action == HS_ACT_SHARE && !is_empty(d.demote);
+		if (in.state == HS_MAP_UNKNOWN || in.state == HS_MAP_ABSENT)
+			HOLDS(d.action == HS_ACT_LEAVE);
+		if (d.action == HS_ACT_PROMOTE) {
+			HOLDS(in.heat == HS_HEAT_HOT && !is_empty(in.swapped));
+			HOLDS(is_empty(hs_bits_and(in.shared, in.present)));
+		}
+		if (d.action == HS_ACT_KEEP_HUGE)
+			HOLDS(in.heat == HS_HEAT_HOT);
+		/* Sharing loses nothing by it: what would be shared without it is shared with it. */
+		without = hs_policy_decide(&off, &bare);
+		if (without.action == HS_ACT_SHARE && d.action != HS_ACT_PROMOTE) {
+			HOLDS(d.action == HS_ACT_SHARE);
+			HOLDS(hs_bits_subset(&without.pages, &d.pages));
+		}
+		/* Off, none of it counts. */
+		in.idle_s = 1000;
+		off.demote = 0;
+		d = hs_policy_decide(&off, &in);
+		HOLDS(!memcmp(&d, &without, sizeof(d)));
+	}
+	for (int a = 0; a < HS_NR_ACTIONS; a++)
+		ck_assert_msg(seen[a] > NR_INPUTS / 5000, "%s: %u", hs_policy_action_name((enum hs_policy_action)a),
+			      seen[a]);
+	HOLDS(both > NR_INPUTS / 2000);
+}
+END_TEST
+
 /* Knowing a base page to be hot never makes more of the others shared, and never gets it shared itself. */
 START_TEST(test_scan_policy_property_hot_pages_only_take_away)
 {
@@ -287,6 +378,7 @@ int main(void)
 	TCase *t = tcase_create("policy_property");
 
 	tcase_set_timeout(t, 60);
+	tcase_add_test(t, test_scan_policy_property_demoting);
 	tcase_add_test(t, test_scan_policy_property_promises);
 	tcase_add_test(t, test_scan_policy_property_hot_pages_only_take_away);
 	tcase_add_test(t, test_scan_policy_property_settles);

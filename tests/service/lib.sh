@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # What scripts that count checks share, above all those that run a daemon or guests. Source it with those of $shared
 # (hs-shared), $share (hs-share) and $guest (hs-guest) set that are used; it makes $dir, where $dir/conf is the daemon's
-# configuration, and cleans up at the end. The script goes on below ksm.sh, which looks after the machine's settings.
+# configuration, and cleans up at the end. The script goes on below ksm.sh, which looks after the machine's settings; with
+# keeper_option=--read-only set before, it cannot change them, and may run beside a suite that does.
 
 if [ -z "${HS_KSM_KEPT-}" ]; then
 	keeper=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 	until [ -e "$keeper/ksm.sh" ] || [ "$keeper" = / ]; do keeper=$(dirname "$keeper"); done
-	exec "$keeper/ksm.sh" "$0" "$@"
+	exec "$keeper/ksm.sh" ${keeper_option-} "$0" "$@"
 fi
 
 dir=$(mktemp -d) passed=0 failed=0 daemon=

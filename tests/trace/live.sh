@@ -8,7 +8,7 @@ share=$1 guest=$2 check=$3 lab=$4
 . "$(dirname "$(readlink -f "$0")")/../service/lib.sh"
 
 of() { jq -r ".$2" "$dir/$1.json"; }
-record() { timeout 120 "$share" record -q --pid "${pids[1]}" --pid "${pids[2]}" --interval 200 "$@" 2>"$dir/err"; }
+record() { timeout 120 "$share" record -q --pid "${pids[1]}" --pid "${pids[2]}" --rounds 5 --interval 200 "$@" 2>"$dir/err"; }
 
 for i in 1 2; do start_guest $i; done
 for i in 1 2; do until_true 60 "grep -q ready \"\$dir/out$i\"" || exit 1; done
@@ -30,7 +30,7 @@ head -c $(($(stat -c %s "$dir/a") - 10)) "$dir/a" >"$dir/cut"
 ok 'cut off is reported' '! "$check" "$dir/cut" >/dev/null 2>"$dir/err" && grep -q "cut: at byte [0-9]*: .*cut off" "$dir/err"'
 
 # Ended by a signal in the midst of a cycle: closed in order.
-record --output "$dir/i" --duration 3
+record --output "$dir/i" --duration 3 --rounds 10
 ok 'ended in the midst' '"$check" "$dir/i" >"$dir/i.json" && [ "$(of i cycles)" = 1 ]'
 
 ok 'with --merge' 'record --output "$dir/m" --cycles 3 --merge --allow-foreign'

@@ -277,7 +277,7 @@ START_TEST(test_sim_trace_long_arrays_are_parted)
 	guest.u.guest.regions = &region;
 	/* No two neighbours alike: the longest that a record can come to. */
 	for (size_t i = 0; i < NR; i++)
-		samples[i] = (struct hs_huge_sample){ HS_MAP_PARTIAL, HS_YES, 511, (uint16_t)(200 + i % 300) };
+		samples[i] = (struct hs_huge_sample){ HS_MAP_PARTIAL, HS_YES, 384, (uint16_t)(200 + i % 180), 128 };
 	f = trace_file_of(records, 2);
 	ck_assert_int_eq(open_bytes(&r, f.bytes, f.nr, &err), 0);
 	ck_assert_int_eq(hs_trace_next(r, &got, &err), 1);

@@ -63,8 +63,9 @@ static void sample_huge(struct hs_trace_record *r)
 	static struct hs_huge_sample s[TRACE_NR_HUGE];
 
 	for (size_t i = 0; i < TRACE_NR_HUGE; i++)
-		s[i] = i % 10 ? (struct hs_huge_sample){ HS_MAP_HUGE, i % 7 ? HS_NO : HS_YES, 512, i % 7 ? 0 : 512 }
-			      : (struct hs_huge_sample){ (uint8_t)(i / 10 % 5), (uint8_t)(i / 50 % 3), 300, 17 };
+		s[i] = i % 10 ? (struct hs_huge_sample){ HS_MAP_HUGE, i % 7 ? HS_NO : HS_YES, 512, i % 7 ? 0 : 512, 0 }
+			      : (struct hs_huge_sample){ (uint8_t)(i / 10 % 5), (uint8_t)(i / 50 % 3), 300, 17,
+							 (uint16_t)(i % 213) };
 	r->type = HS_TRACE_HUGE;
 	r->nr = TRACE_NR_HUGE;
 	r->u.huge.samples = s;
@@ -74,9 +75,13 @@ static void sample_base(struct hs_trace_record *r)
 {
 	static struct hs_base_sample s[3];
 
-	s[0] = (struct hs_base_sample){ HS_MAP_SPLIT, hs_bits_full(), bits_each(3, 200) };
-	s[1] = (struct hs_base_sample){ HS_MAP_PARTIAL, bits_each(0, 2), bits_each(0, 4) };
-	s[2] = (struct hs_base_sample){ HS_MAP_UNKNOWN, bits_each(511, 1), { { 0 } } };
+	s[0] =
+	    (struct hs_base_sample){ .state = HS_MAP_SPLIT, .present = hs_bits_full(), .accessed = bits_each(3, 200) };
+	s[1] = (struct hs_base_sample){ .state = HS_MAP_PARTIAL,
+					.present = bits_each(0, 2),
+					.accessed = bits_each(0, 4),
+					.swapped = bits_each(1, 2) };
+	s[2] = (struct hs_base_sample){ .state = HS_MAP_UNKNOWN, .present = bits_each(511, 1) };
 	for (unsigned int i = 1; i < 40; i++) /* all but a few */
 		hs_bits_clear(&s[0].present, i * 13 - 1);
 	s[0].accessed = hs_bits_and(s[0].accessed, s[0].present);
@@ -131,10 +136,12 @@ static void sample_decisions(struct hs_trace_record *r)
 
 	for (uint32_t i = 0; i < TRACE_NR_HUGE; i++)
 		d[i] = (struct hs_trace_decision){ .huge = i,
-						   .decision = { .action = (uint8_t)(i / 4 % 5),
+						   .decision = { .action = (uint8_t)(i / 4 % HS_NR_ACTIONS),
 								 .reason = (uint8_t)(i / 7 % HS_NR_REASONS),
 								 .gain = (uint16_t)(i % 513),
 								 .pages = bits_each(i, 1 + i % 90),
+								 .demote = i % 3 ? bits_each(i, 2 + i % 50)
+										 : (struct hs_bits512){ { 0 } },
 								 .ban = i % 90 ? 0 : UINT32_MAX } };
 	r->type = HS_TRACE_DECISIONS;
 	r->nr = TRACE_NR_HUGE;
@@ -319,7 +326,8 @@ static bool same_base(const struct hs_trace_record *a, const struct hs_trace_rec
 	for (size_t i = 0; i < a->nr; i++)
 		if (a->u.base.samples[i].state != b->u.base.samples[i].state ||
 		    !same_bits(&a->u.base.samples[i].present, &b->u.base.samples[i].present) ||
-		    !same_bits(&a->u.base.samples[i].accessed, &b->u.base.samples[i].accessed))
+		    !same_bits(&a->u.base.samples[i].accessed, &b->u.base.samples[i].accessed) ||
+		    !same_bits(&a->u.base.samples[i].swapped, &b->u.base.samples[i].swapped))
 			return false;
 	return same_array(a->u.base.huge, b->u.base.huge, a->nr, sizeof(hs_huge_nr));
 }
@@ -339,7 +347,7 @@ static bool same_decisions(const struct hs_trace_record *a, const struct hs_trac
 
 		if (a->u.decisions[i].huge != b->u.decisions[i].huge || x->action != y->action ||
 		    x->reason != y->reason || x->gain != y->gain || x->ban != y->ban ||
-		    !same_bits(&x->pages, &y->pages))
+		    !same_bits(&x->pages, &y->pages) || !same_bits(&x->demote, &y->demote))
 			return false;
 	}
 	return true;

@@ -150,10 +150,10 @@ case $kind in
 guests)
 	start_guests 3
 	validate 'the demo'"'"'s mix'
-	start_guests 2 --scatter=1 --cold-dup=20 --write=20
-	validate 'classes mixed, copies inside a guest, many writes'
 	;;
 mixes)
+	start_guests 2 --scatter=1 --cold-dup=20 --write=20
+	validate 'classes mixed, copies inside a guest, many writes'
 	start_guests 3 --bloat=0 --shuffle=1
 	validate 'no bloat, identical pages elsewhere in each guest'
 	start_guests 2 --hot=10 --bloat=60 --bloat-hot=60

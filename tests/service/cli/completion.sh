@@ -22,6 +22,9 @@ cases=(
 	'hs-share run --du' '--duration'
 	'hs-share run --sh' '--share'
 	'hs-share record --share g' 'group guest'
+	'hs-share guests --columns GR' 'GROUP'
+	'hs-share run --columns PID,COLD' 'PID,COLD PID,COLD-IDENT'
+	'hs-share history --noh' '--noheadings'
 	'hs-share show nobody' ''
 )
 

@@ -218,7 +218,8 @@ START_TEST(test_service_diagnose_files)
 }
 END_TEST
 
-/* What KSM's counters still hold of what has ended, or was unshared, since ksmd was stopped, is not told as a fact. */
+/* What KSM's counters still hold of what has ended, or was unshared, since ksmd was stopped, is not reported as a fact.
+ */
 START_TEST(test_service_diagnose_stale_counters)
 {
 	static const struct {
@@ -288,7 +289,7 @@ START_TEST(test_service_diagnose_kvm_guests)
 }
 END_TEST
 
-/* A process may have any name: one that is no text, or has line breaks, is told, on one line. */
+/* A process may have any name: one that is no text, or has line breaks, is reported, on one line. */
 START_TEST(test_service_diagnose_names)
 {
 	json_t *out, *f;

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Guests come and go, opt in and out, the mode flips, the configuration is read again, all at random. Afterwards: no byte
 # of a guest is wrong, the daemon's memory and files are what they were, KSM's knobs are as before.
-# usage: churn.sh HS_SHARED HS_SHARE HS_GUEST; HS_CHURN_SECONDS: how long (20), HS_CHURN_SEED: which run
+# usage: churn.sh HS_SHARED HS_SHARE HS_GUEST; HS_CHURN_SECONDS: how long (10), HS_CHURN_SEED: which run
 set -u
 shared=$1 share=$2 guest=$3
-seconds=${HS_CHURN_SECONDS:-20}
+seconds=${HS_CHURN_SECONDS:-10}
 RANDOM=${HS_CHURN_SEED:-$$}
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 echo "seed ${HS_CHURN_SEED:-$$}, $seconds s"
@@ -72,13 +72,16 @@ while [ $SECONDS -lt "$seconds" ]; do
 		next=$((SECONDS + 5))
 	fi
 done
-# Flat: the second half's highest against the first half's, the first tenth left out.
+# Flat: what nine of ten samples are below, of the second half against the first, the first tenth left out. Not the highest:
+# a sample now and then falls into a reload or an answer, and which is the highest of such is chance.
 n=${#memory[@]}
 top() { printf '%s\n' "${memory[@]:$1:$2}" | sort -n | tail -1; }
+most_are_below() { printf '%s\n' "${memory[@]:$1:$2}" | sort -n | sed -n "$(($2 * 9 / 10))p"; }
 if [ "$n" -ge 60 ]; then
-	first=$(top $((n / 10)) $((n * 4 / 10))) second=$(top $((n / 2)) $((n - n / 2)))
-	echo "memory of the daemon, highest: first half $first KiB, second half $second KiB"
+	first=$(most_are_below $((n / 10)) $((n * 4 / 10))) second=$(most_are_below $((n / 2)) $((n - n / 2)))
+	echo "memory of the daemon, nine of ten samples at most: first half $first KiB, second half $second KiB; highest $(top 0 "$n") KiB"
 	[ "$second" -le $((first + first / 10 + 1024)) ] || fail "its memory grows: ${memory[*]}"
+	[ "$(top 0 "$n")" -le $((second * 2)) ] || fail "its memory doubles at times: ${memory[*]}"
 else
 	echo "memory of the daemon: $(top 0 "$n") KiB at most (too short a run to say more)"
 fi

@@ -89,7 +89,7 @@ ok 'a mode that the file has now is set' 'hs reload | grep -q "mode: observe -> 
 ok 'sharing goes on' 'until_true 30 "[ \$(field $g1 shared_pages) -gt 2000 ]"'
 sed -i 's/^mode = .*/mode = observe/' "$dir/conf"
 ok 'back to observe' 'hs reload | grep -q "mode: save -> observe" && until_true 20 "[ \$(request http://x/v1/status | jq .ksm_taken) = false ]"'
-ok 'nobody follows what is kept: no figure of it is told, rather than the last one' '[ "$(request http://x/v1/status | jq -c "[.saving.saved_bytes, .totals.ledger.saved_bytes, .totals.ledger.shared_pages]")" = "[0,0,0]" ] && ! request http://x/metrics | grep -q "^hs_share_saved_bytes" && hs status | grep -q "known in mode save only"'
+ok 'nobody follows what is kept: no figure of it is reported, rather than the last one' '[ "$(request http://x/v1/status | jq -c "[.saving.saved_bytes, .totals.ledger.saved_bytes, .totals.ledger.shared_pages]")" = "[0,0,0]" ] && ! request http://x/metrics | grep -q "^hs_share_saved_bytes" && hs status | grep -q "known in mode save only"'
 ok 'keeps what is shared' 'sleep 1; [ "$(ksm_pages ${pids[1]})" -gt 2000 ] && [ "$(ksm_pages ${pids[2]})" -gt 2000 ]'
 sed -i 's/^mode = .*/mode = save/' "$dir/conf"
 hs reload >/dev/null
@@ -104,7 +104,7 @@ ok 'its memory is as it was' 'verify_guest 1'
 echo 'nonsense = 1' >>"$dir/conf"
 ok 'a wrong configuration is refused with its line' '! hs reload 2>"$dir/err" >/dev/null && grep -q "no key nonsense" "$dir/err"'
 sed -i '/nonsense/d; s/^interval_ms = .*/interval_ms = 80/' "$dir/conf"
-ok 'a changed one is told' 'hs reload | grep -q "interval_ms: 70 -> 80"'
+ok 'a changed one is reported' 'hs reload | grep -q "interval_ms: 70 -> 80"'
 ok 'and sharing goes on' 'until_true 30 "[ \$(field $g2 state) = sharing ]"'
 
 # ---- a guest ends; off undoes; the end
@@ -144,7 +144,7 @@ q_ends_it() { # the keyboard stays open
 	return $watch
 }
 ok 'q ends it' q_ends_it
-ok 'what goes wrong is told after the screen is given back' 'tty "$share watch --socket $dir/none" | tail -1 | plain | grep -q "$dir/none"'
+ok 'what goes wrong is said after the screen is given back' 'tty "$share watch --socket $dir/none" | tail -1 | plain | grep -q "$dir/none"'
 
 ok 'SIGTERM ends it in order' 'stop_daemon && [ ! -e "$sock" ]'
 ok 'no byte of a guest is wrong' 'verify_guest 2'

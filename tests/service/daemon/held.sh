@@ -27,12 +27,12 @@ ok 'mode off: accepted, not done, and why' '[ "$code" = 4 ] && grep -q "not ever
 ok 'the same as a request' '[ "$(status_of_to "$dir/answer" -X PUT -H "Content-Type: application/json" -d "{\"mode\":\"off\"}" http://x/v1/mode)" = 202 ] && [ "$(jq .done "$dir/answer")" = false ]'
 ok 'the others are undone' '[ "$(ksm_pages ${pids[2]})" = 0 ]'
 ok 'it is a state' '[ "$(field $g1 state) $(field $g1 reason)" = "leaving undo-pending" ] && [ -n "$(request http://x/v1/status | jq -r .undo_pending)" ]'
-ok 'which the tables tell with the reason' 'hs status | grep -q "^pending .*$g1: ." && hs report | grep -q "^pending .*$g1: ." && hs show $g1 | grep -q "^why .*undo-pending: ."'
+ok 'which the tables show with the reason' 'hs status | grep -q "^pending .*$g1: ." && hs report | grep -q "^pending .*$g1: ." && hs show $g1 | grep -q "^why .*undo-pending: ."'
 ok 'and a metric' 'request http://x/metrics | grep -qx "hs_share_undo_pending 1"'
 rm "$dir/held"
 wait "$gdb"
 ok 'it is undone once the guest goes on' 'until_true 30 "[ \$(ksm_pages ${pids[1]}) = 0 ]"'
-ok 'which is told, too' 'until_true 10 "request http://x/metrics | grep -qx \"hs_share_undo_pending 0\""'
+ok 'which is reported, too' 'until_true 10 "request http://x/metrics | grep -qx \"hs_share_undo_pending 0\""'
 ok 'then off is done' 'hs mode off | grep -qx done'
 
 # ---- somebody else drives KSM: a process of root called so

@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# One process is one guest: what was opted in by process id before libvirt told of the domain stays opted in, and is the
+# One process is one guest: what was opted in by process id before libvirt reported the domain stays opted in, and is the
 # domain from then on. libvirt is its test driver, with a pid file of ours. Mode off: KSM is not touched.
 # usage: identity.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 uuid=6695eb01-f6a4-8304-79aa-97f2502e1930 odd=11111111-2222-3333-4444-555555555555
 
@@ -26,7 +27,7 @@ stop_daemon
 
 sed -i "s|^uri =.*|uri = test://$dir/node.xml\npid_dir = $dir/pids|" "$dir/conf"
 start_daemon
-ok 'is the domain, once libvirt tells of it, and still opted in' 'until_true 20 "[ \"\$(all)\" = \"[[\\\"vm1\\\",\\\"libvirt\\\",true,\\\"web\\\",0]]\" ]"'
+ok 'is the domain, once libvirt reports it, and still opted in' 'until_true 20 "[ \"\$(all)\" = \"[[\\\"vm1\\\",\\\"libvirt\\\",true,\\\"web\\\",0]]\" ]"'
 ok 'and can be named either way' '[ "$(field vm1 pid) $(field pid-$p pid) $(field $uuid pid)" = "$p $p $p" ]'
 ok 'a restart still knows it' 'stop_daemon; start_daemon; until_true 20 "[ \"\$(field vm1 group)\" = web ]" && [ "$(field vm1 opted_in)" = true ]'
 hs opt-in vm1 --max-shared 1M >/dev/null

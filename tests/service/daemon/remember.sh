@@ -5,6 +5,7 @@
 # usage: remember.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 
 stored=$dir/state/mode.json
@@ -50,7 +51,7 @@ crash
 for bad in '' '{' '[]' '{"mode":"off","sharing":"keep"}' '{"mode":"sometimes","sharing":"keep","configured":"auto"}' '{"mode":"off","sharing":"lost","configured":"auto"}'; do
 	printf '%s' "$bad" >"$stored"
 	start_daemon
-	ok "a damaged file is told, and counts for nothing: $bad" 'effective | grep -q "^auto," && grep -q "mode.json cannot be read" "$dir/log"'
+	ok "a damaged file is logged, and counts for nothing: $bad" 'effective | grep -q "^auto," && grep -q "mode.json cannot be read" "$dir/log"'
 	crash
 	: >"$dir/log"
 done

@@ -62,7 +62,7 @@ configure save group
 hs reload >/dev/null
 hs opt-in --pid "${pids[2]}" --share group >/dev/null
 ok 'the group shares more' 'until_true 60 "[ \$(ksm 1) -gt $((within + 1000)) ] && [ \$(ksm 2) -gt $((within + 1000)) ]"'
-ok 'what that overcommits is told' '[ "$(status .overcommit.bytes)" -gt 4000000 ] && [ "$(status .overcommit.limit_reached)" = false ] && [ "$(metric hs_share_max_overcommit_bytes)" -gt 0 ] && hs status | grep -q "^overcommit .* at most"'
+ok 'what that overcommits is reported' '[ "$(status .overcommit.bytes)" -gt 4000000 ] && [ "$(status .overcommit.limit_reached)" = false ] && [ "$(metric hs_share_max_overcommit_bytes)" -gt 0 ] && hs status | grep -q "^overcommit .* at most"'
 hs opt-in --pid "${pids[2]}" --share zero >/dev/null
 ok 'one that is stricter is unshared' 'until_true 60 "[ \$(ksm 2) = 0 ] && [ \$(mergeable ${pids[2]}) = 0 ]"'
 hs opt-in --pid "${pids[2]}" --share group >/dev/null

@@ -6,6 +6,7 @@
 # usage: state.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 
 sleep 1000 &
@@ -40,7 +41,7 @@ ok 'another boot does not, and the record goes' '[ "$(hs guests --json | jq ".gu
 stop_daemon
 echo '{"pid": ' >"$stored"
 start_daemon
-ok 'a torn record is told' 'grep -q "opt-in-$p cannot be read" "$dir/log" && [ ! -e "$stored" ]'
+ok 'a torn record is logged' 'grep -q "opt-in-$p cannot be read" "$dir/log" && [ ! -e "$stored" ]'
 stop_daemon
 
 # ---- as an earlier version had it

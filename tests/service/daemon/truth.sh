@@ -33,7 +33,7 @@ ok 'nothing is left of it' 'untouched && until_true 20 "[ \$(field pid-${pids[1]
 hs mode observe >/dev/null
 ok 'observe: a range' 'until_true 60 "[ \$(report could_save_bytes) -gt 10000000 ] && [ \$(report could_save_at_most_bytes) -gt \$(report could_save_bytes) ]"'
 sure=$(report could_save_bytes) at_most=$(report could_save_at_most_bytes)
-ok 'the table has it' 'hs report | grep -q "report --look" && hs report | grep -q "^NOT LOOKED AT"'
+ok 'the table has it' 'hs report | grep -q "report --look" && hs report | grep -q "^not looked at:"'
 ok 'a recording beside the service has files of its own' '"$share" record -q --min-memory 32M --rounds 3 --interval 50 --cycles 1 --pid ${pids[1]} --output "$dir/trace" >"$dir/record" 2>&1 && [ -s "$dir/trace" ]'
 ok 'a look in mode observe' 'hs report --look --json >"$dir/observe.json"'
 exact=$(looked could_save_bytes observe)

@@ -5,6 +5,7 @@
 # usage: discover.sh HS_SHARED HS_SHARE VMM_LIKE
 set -u
 shared=$1 share=$2 vmm=$3
+keeper_option=--read-only
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 [ "$(id -u)" = 0 ] || { echo 'SKIPPED service_discover: files of root are made by root alone'; exit 77; }
 uuid=6695eb01-f6a4-8304-79aa-97f2502e1930 other=7795eb01-f6a4-8304-79aa-97f2502e1930

@@ -116,7 +116,7 @@ START_TEST(test_service_discovery_rules_templates)
 	ck_assert_str_eq(r.name, "web-42");
 	ck_assert_str_eq(r.opt_in.group, "t.web");
 	ck_assert_uint_eq(r.opt_in.max_shared_bytes, 7 << 20);
-	/* A limit that cannot be told is none of the operator's making: not taken in. */
+	/* A limit that cannot be known is none of the operator's making: not taken in. */
 	p.command_line = "vmm -n web_ x";
 	r = match(&p);
 	ck_assert(r.found && !r.opt_in.on);

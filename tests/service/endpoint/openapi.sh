@@ -26,7 +26,7 @@ openapi_ask() {
 		echo "$method $path answered $status, which is not described"
 		return 1
 	}
-	[ "$path" = /metrics ] || openapi_answer "$method" "$path" "$status" "$file"
+	[[ $path == /metrics* && $status = 200 ]] || openapi_answer "$method" "$path" "$status" "$file"
 }
 
 openapi_described() { api_jq '$doc.paths | to_entries[] | .key as $p | .value | keys[] | select(. != "parameters") | . + " " + $p' -nr | sort; }

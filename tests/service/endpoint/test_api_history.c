@@ -128,7 +128,7 @@ static void take(size_t room, uint64_t nr)
 	}
 }
 
-/* A new reference; the status has to be as told. */
+/* A new reference; the status has to be as given. */
 static json_t *ask(const char *query, unsigned int status)
 {
 	struct hs_http_exchange x = { .nr = 0 };

@@ -438,7 +438,8 @@ START_TEST(test_service_endpoint_answers_meanwhile)
 }
 END_TEST
 
-/* Diagnose walks all processes, not on the loop's thread; who asks meanwhile shares the answer, or is told to wait. */
+/* Diagnose walks all processes, not on the loop's thread; who asks meanwhile shares the answer, or is asked to come
+ * back later. */
 START_TEST(test_service_endpoint_diagnose)
 {
 	int fds[24], answered = 0;
@@ -549,10 +550,10 @@ static pid_t hold_scan(void)
 	return tid;
 }
 
-/* A scan that hangs is told of, by a daemon that does not. */
+/* A scan that hangs is reported, by a daemon that does not. */
 START_TEST(test_service_endpoint_scan_hangs)
 {
-	bool told = false;
+	bool reported = false;
 	char stage[64];
 	const char *at;
 	pid_t tid;
@@ -560,14 +561,14 @@ START_TEST(test_service_endpoint_scan_hangs)
 	ck_assert_int_lt(silent_ms(), 30000);
 	ck_assert_ptr_nonnull(strstr(answer, "\"trouble\":\"\""));
 	tid = hold_scan();
-	for (int i = 0; i < 80 && !told; i++) {
+	for (int i = 0; i < 80 && !reported; i++) {
 		const long silent = silent_ms();
 
-		told = strstr(answer, "has given no sign of life for") != NULL;
-		ck_assert_msg(told == (silent >= 60000), "%s", answer);
+		reported = strstr(answer, "has given no sign of life for") != NULL;
+		ck_assert_msg(reported == (silent >= 60000), "%s", answer);
 		(void)sleep(1);
 	}
-	ck_assert(told);
+	ck_assert(reported);
 	/* On a busy machine it may be held before its first rest. */
 	at = strstr(answer, "\"stage\":\"");
 	ck_assert_ptr_nonnull(at);

@@ -469,7 +469,8 @@ START_TEST(test_service_http_no_timer_waits)
 }
 END_TEST
 
-/* A change that waits beyond the limits, of number or of time, is told to be under way; a question, to be asked later.
+/* A change that waits beyond the limits, of number or of time, is answered as being under way; a question, to be asked
+ * later.
  */
 START_TEST(test_service_http_waits_no_longer)
 {

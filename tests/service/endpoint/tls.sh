@@ -5,7 +5,7 @@
 # usage: tls.sh HS_SHARED HS_SHARE
 set -u
 shared=$1 share=$2
-HS_KSM_KEPT=untouched # without guests, in mode observe, KSM is not used: nothing of the machine's is to be kept
+keeper_option=--read-only # without guests, in mode observe, KSM is not used
 prometheus=
 . "$(dirname "$(readlink -f "$0")")/../lib.sh"
 trap '[ -z "$prometheus" ] || { kill -KILL "$prometheus"; wait "$prometheus"; } 2>/dev/null; cleanup' EXIT

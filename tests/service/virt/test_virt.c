@@ -128,7 +128,7 @@ static struct {
 	struct hs_virt *v;
 	struct hs_virt_domain last;
 	unsigned int nr_domains, nr_gone, nr_done;
-	unsigned int nr_off; /* domains told of that are not opted in */
+	unsigned int nr_off; /* domains reported that are not opted in */
 	bool up;
 	int rc;
 	char text[512];
@@ -203,7 +203,7 @@ START_TEST(test_service_virt_test_driver)
 
 	start("test:///default");
 	UNTIL(t.up);
-	ck_assert_uint_eq(t.nr_domains, 1); /* the driver's one domain is told before the connection is */
+	ck_assert_uint_eq(t.nr_domains, 1); /* the driver's one domain is reported before the connection is */
 	ck_assert_str_eq(t.last.name, "test");
 	ck_assert(t.last.running && !t.last.opt_in.on);
 	ck_assert_int_eq(t.last.obstacle.reason, HS_REASON_NO_PROCESS); /* the driver has none, and none is guessed */
@@ -299,7 +299,7 @@ START_TEST(test_service_virt_rules)
 }
 END_TEST
 
-/* A domain that is opted in, and cannot be read for a moment, is not told to be opted out. */
+/* A domain that is opted in, and cannot be read for a moment, is not reported as opted out. */
 START_TEST(test_service_virt_read_fails)
 {
 	const struct hs_opt_in_change on = { .on = true,
