@@ -22,7 +22,7 @@ words() {
 # (What runs inside of a KVM host has its programs from busybox.)
 mapfile -t scripts < <(find tests .ci packaging run ! -path tests/kvm/init.sh \( -name '*.sh' -o -path .ci/run -o -path run \))
 # What is no program here: the scripts' own functions, what bash has itself, and words that only look like one.
-functions=$(sed -nE 's/^[[:space:]]*([a-z_]+)\(\) .*/\1/p' "${scripts[@]}"; compgen -b; compgen -k; printf '%s\n' file init man node view watch)
+functions=$(sed -nE 's/^[[:space:]]*([a-z_]+)\(\) .*/\1/p' "${scripts[@]}"; compgen -b; compgen -k; printf '%s\n' file init less man node open view watch write)
 declare -A known=([apt]=yes) word_of=() package_of=() # apt installs the others
 for package in $(sed -nE '/_packages=\(/,/\)/p' run | sed 's/#.*//; s/.*=(//; s/)//') \
 	$(dpkg-query -W -f '${Package} ${Essential}/${Priority}\n' | awk '$2 ~ /^yes|required$/ { print $1 }'); do
