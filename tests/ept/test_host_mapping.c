@@ -181,7 +181,9 @@ START_TEST(test_ept_host_split_accessed_exactly)
 		ck_assert(huge[0].accessed == HS_NO && huge[10].accessed == HS_NO);
 		missing_rounds += missing != 0;
 	}
-	ck_assert_uint_le(missing_rounds, 10);
+	/* A hypervisor with shadow page tables loses an access now and then: 4 rounds of 200 on a quiet machine, 11
+	 * seen on a busy one. A flush that does not work loses them in most rounds. */
+	ck_assert_uint_le(missing_rounds, 20);
 	close_view();
 }
 END_TEST

@@ -20,6 +20,7 @@
 
 #define NR_GUESTS 2
 #define NR_HUGE   10     /* a run has to be short: a thousand are killed */
+#define MAX_HOLDS 12     /* of a guest in one run that are aimed at; it has many more when it unshares */
 #define RATE      200000 /* accesses a second; more would leave hs-share no processor */
 
 static struct scene scene;
@@ -67,19 +68,23 @@ static void start_run(struct child *c, struct hs_error *err)
 	ck_assert_msg(child_start(c, argv, false, err) == 0, "%s", err->text);
 }
 
-/* Kills it inside its nth hold of a guest (counted from 0), or after `us`, whichever comes first. True: inside one. */
-static bool kill_at(struct child *c, unsigned int nth, uint64_t us)
+/*
+ * Kills it inside its nth hold of a guest (counted from 0), or after `us`, whichever comes first. True: inside one.
+ * *seen: the holds that could be seen before.
+ */
+static bool kill_at(struct child *c, unsigned int nth, uint64_t us, unsigned int *seen)
 {
 	const uint64_t end_us = scene_now_us() + us;
 	siginfo_t ended = { .si_pid = 0 };
 	bool held = false;
 
+	*seen = 0;
 	while (scene_now_us() < end_us) {
 		bool now = false;
 
 		for (int i = 0; i < NR_GUESTS; i++)
 			now = now || tracer_of(hs_guest_pid(scene.guests[i])) > 0;
-		if (now && !held && nth-- == 0) {
+		if (now && !held && (*seen)++ == nth) {
 			(void)kill(c->pid, SIGKILL);
 			return true;
 		}
@@ -119,6 +124,7 @@ START_TEST(test_service_kill_at_any_instant)
 	struct hs_error err = { "" };
 	struct hs_guest_stats st;
 	uint64_t checked, bad, began_us, seed = (uint64_t)time(NULL);
+	unsigned int holds = MAX_HOLDS, seen;
 	int inside = 0;
 	struct child c;
 	json_t *j;
@@ -132,12 +138,15 @@ START_TEST(test_service_kill_at_any_instant)
 	for (int k = 0; k < kills; k++) {
 		seed = hs_guest_next(seed);
 		start_run(&c, &err);
-		/* Four of five inside a call. A run holds a guest a few times in a look, and many times in an unshare.
-		 */
-		if (k % 5)
-			inside += kill_at(&c, (unsigned int)(seed >> 8) % 12, 5000000);
-		else
-			(void)kill_at(&c, UINT32_MAX, 1 + (seed >> 8) % 1500000);
+		/* Four of five inside a call: in one of as many as the last run had that ended before its turn. */
+		if (k % 5 == 0) {
+			(void)kill_at(&c, UINT32_MAX, 1 + (seed >> 8) % 1500000, &seen);
+		} else if (kill_at(&c, (unsigned int)(seed >> 8) % holds, 5000000, &seen)) {
+			inside++;
+			holds += holds < MAX_HOLDS; /* a later one next time */
+		} else {
+			holds = seen ? seen : 1;
+		}
 		child_finish(&c);
 		check_guests(k);
 	}
