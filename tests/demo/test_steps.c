@@ -6,7 +6,7 @@
 #include "hs_test.h"
 #include "steps.h"
 
-static char file[] = "/tmp/hs-test-steps-XXXXXX";
+static char file[32];
 
 static struct steps three_of(uint32_t size_mib, uint32_t processors)
 {
@@ -17,8 +17,10 @@ static struct steps three_of(uint32_t size_mib, uint32_t processors)
 
 static void set_up(void)
 {
-	int fd = mkstemp(file);
+	int fd;
 
+	(void)snprintf(file, sizeof(file), "/tmp/hs-test-steps-XXXXXX");
+	fd = mkstemp(file);
 	ck_assert_int_ge(fd, 0);
 	(void)close(fd);
 }
