@@ -11,11 +11,11 @@ folder=$(readlink -f "$1")
 rm -rf "$folder/source"
 mkdir "$folder/source"
 when=$(dpkg-parsechangelog -S Date)
-if [ -e .git ]; then
+if [ -e .git ] && command -v git >/dev/null; then
 	when=$(git log -1 --format=%cD)
 	git ls-files -co --exclude-standard | while IFS= read -r f; do [ ! -e "$f" ] || printf '%s\n' "$f"; done
 else
-	find . \( -path ./build -o -path ./obj -o -path "${folder/#$PWD/.}" \) -prune -o ! -type d -print
+	find . \( -path ./.git -o -path ./build -o -path ./obj -o -path "${folder/#$PWD/.}" \) -prune -o ! -type d -print
 fi >"$folder/files"
 tar cf - -T "$folder/files" | tar xf - -C "$folder/source"
 rm "$folder/files"
