@@ -332,6 +332,8 @@ for g in web1 web2; do hv_verify $g; done
 
 instead 'cmake --preset release && cmake --build --preset release && cmake --install build/release --prefix /usr/local' 'the suite package_install does it, into other folders'
 suite package_install
+instead 'hs-share fleet' 'the suite monitoring_fleet asks a Prometheus and a VictoriaMetrics of two services'
+suite monitoring_fleet
 instead 'ctest -R package_rpm' 'a suite of the long run'
 suite package_rpm
 instead 'ctest --test-dir build/release -R package' 'suites of the same run'

@@ -625,20 +625,20 @@ START_TEST(test_service_endpoint_end_has_a_limit)
 	uint64_t began;
 	int status = 0;
 
-	more_conf = "[auto]\npoll_s = 3600\n[service]\nstop_timeout_s = 3\n";
+	more_conf = "[auto]\npoll_s = 3600\n[service]\nstop_timeout_s = 8\n";
 	start();
 	(void)hold_scan();
 	began = hs_raw_now_us();
 	(void)kill(daemon_pid, SIGTERM);
-	/* Answered meanwhile. */
+	/* Answered meanwhile; an answer takes a second and more on a busy machine. */
 	(void)usleep(500000);
 	ck_assert_int_eq(ask(hs_raw_unix(sock), "GET /v1/mode HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
 	/* Its threads end with it, the one that we hold as well, once we take note of that. */
 	while (waitpid(-1, &status, __WALL) > 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == 1))
-		ck_assert_uint_lt(hs_raw_now_us() - began, 20000000);
+		ck_assert_uint_lt(hs_raw_now_us() - began, 60000000);
 	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 1, "status %x", (unsigned int)status);
-	ck_assert_uint_ge(hs_raw_now_us() - began, 2500000);
-	ck_assert_uint_lt(hs_raw_now_us() - began, 10000000);
+	ck_assert_uint_ge(hs_raw_now_us() - began, 7500000);
+	ck_assert_uint_lt(hs_raw_now_us() - began, 30000000);
 	remove_dir();
 }
 END_TEST
