@@ -10,6 +10,7 @@
 
 #include "base/hostfile.h"
 #include "base/meminfo.h"
+#include "base/room.h"
 #include "diagnose_internal.h"
 #include "hs/share.h"
 #include "hs/types.h"
@@ -69,12 +70,29 @@ static void count(const struct hs_host *host, struct to_unshare *out)
 	out->how = w.kib ? AT_MOST : EXACT;
 }
 
+/* As of our own cgroups: those of guests are read the same way. In a bare root, as of a rescue shell, there may be no
+ * way. */
+static void find_limits(struct hs_findings *l)
+{
+	struct hs_error why = { "" };
+	struct hs_room room;
+	int rc = hs_room_of(l->host, getpid(), 0, &room, &why);
+
+	if (rc && rc != -ESRCH)
+		hs_found(
+		    l, HS_FINDING_WARNING, "memory-cgroups",
+		    "mount the cgroups where they belong: mount -t cgroup2 cgroup2 /sys/fs/cgroup (version 1: mount -t "
+		    "cgroup -o memory cgroup /sys/fs/cgroup/memory)",
+		    "what memory cgroups allow cannot be known, so hot huge pages are not looked into: %s", why.text);
+}
+
 void hs_find_memory(struct hs_findings *l)
 {
 	unsigned long long total, available, swap_total, swap_free;
 	struct to_unshare s = { 0 };
 	struct hs_meminfo mem;
 
+	find_limits(l);
 	count(l->host, &s);
 	if (hs_meminfo_read(l->host, &mem))
 		return;

@@ -5,6 +5,7 @@
  */
 #include <argp.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,7 +165,7 @@ static int print_json(const struct figures *f, uint32_t guests, const char *kind
 {
 	const struct scene_mapped *b = &f->mapped_before, *a = &f->mapped_after;
 	json_t *j = json_pack(
-	    "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:f,s:f,s:f,s:O}",
+	    "{s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f,s:I,s:I,s:I,s:f,s:o,s:f,s:O}",
 	    "guest_kind", kind, "guests", (json_int_t)guests, "saved_bytes", (json_int_t)at(f->run, "saved_bytes"),
 	    "net_saved_bytes", (json_int_t)at(f->run, "net_saved_bytes"), "cold_identical_pages",
 	    (json_int_t)f->shared.cold_identical, "cold_identical_pages_shared",
@@ -179,8 +180,8 @@ static int print_json(const struct figures *f, uint32_t guests, const char *kind
 	    "throughput_after", f->speed_after.median.accesses_per_s, "throughput_ratio", throughput_ratio(f),
 	    "integrity_errors", (json_int_t)(f->bad + f->hot_errors), "integrity_checked_pages", (json_int_t)f->checked,
 	    "pss_saved_bytes", (json_int_t)(f->memory_before.pss_bytes - f->memory_after.pss_bytes),
-	    "service_cpu_seconds", f->service_cpu_s, "ksmd_cpu_seconds", f->ksmd_cpu_s, "run_seconds", f->run_s, "run",
-	    f->run);
+	    "service_cpu_seconds", f->service_cpu_s, "ksmd_cpu_seconds",
+	    isnan(f->ksmd_cpu_s) ? json_null() : json_real(f->ksmd_cpu_s), "run_seconds", f->run_s, "run", f->run);
 	int rc = j ? json_dumpf(j, stdout, JSON_INDENT(2)) : -1;
 
 	json_decref(j);
@@ -232,7 +233,11 @@ static void print_table(const struct figures *f)
 		     percent(f->shared.cold_zero_shared, f->shared.cold_zero));
 	(void)printf("hot base pages shared: %" PRIu64 "\n", f->shared.hot_shared);
 	(void)printf("throughput after against before: %.3f\n", throughput_ratio(f));
-	(void)printf("CPU: hs-share %.2f s, ksmd %.2f s, in %.1f s\n", f->service_cpu_s, f->ksmd_cpu_s, f->run_s);
+	(void)printf("CPU: hs-share %.2f s, ", f->service_cpu_s);
+	if (isnan(f->ksmd_cpu_s))
+		(void)printf("ksmd unknown, in %.1f s\n", f->run_s);
+	else
+		(void)printf("ksmd %.2f s, in %.1f s\n", f->ksmd_cpu_s, f->run_s);
 	(void)printf("integrity: %" PRIu64 " base pages compared by the guests, %" PRIu64 " wrong\n", f->checked,
 		     f->bad + f->hot_errors);
 }
@@ -337,7 +342,10 @@ static int play(const struct options *o, struct scene *s, const struct hs_guest_
 	if (rc)
 		return rc;
 	steps_end(&steps, STEP_SHARE);
-	f->ksmd_cpu_s = (double)(f->ksm_after.ksmd_cpu_us - f->ksm_before.ksmd_cpu_us) / 1e6;
+	/* Among processes of its own (a container) ksmd is not seen, and its time is not known. */
+	f->ksmd_cpu_s = f->ksm_after.ksmd_cpu_us == UINT64_MAX || f->ksm_before.ksmd_cpu_us == UINT64_MAX
+			    ? NAN
+			    : (double)(f->ksm_after.ksmd_cpu_us - f->ksm_before.ksmd_cpu_us) / 1e6;
 	steps_begin(&steps, STEP_SPEED_AFTER);
 	rc = scene_speeds(s, o->windows, 1000, &f->speed_after, err);
 	if (rc)

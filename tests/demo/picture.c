@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <hs_version.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #define ACROSS 20   /* huge pages in a row: as many as a phone shows */
@@ -220,8 +221,12 @@ static void table(FILE *f, const struct picture *p)
 	    "this machine did meanwhile is in them.</p>\n",
 	    p->speed_before.median.accesses_per_s, p->speed_before.low, p->speed_before.high,
 	    p->speed_after.median.accesses_per_s, p->speed_after.low, p->speed_after.high);
-	(void)fprintf(f, "<p>Processor time: hs-share %.2f s, ksmd %.2f s, in %.1f s.</p>\n</section>\n",
-		      p->service_cpu_s, p->ksmd_cpu_s, p->run_s);
+	(void)fprintf(f, "<p>Processor time: hs-share %.2f s, ", p->service_cpu_s);
+	if (isnan(p->ksmd_cpu_s))
+		(void)fputs("ksmd unknown", f);
+	else
+		(void)fprintf(f, "ksmd %.2f s", p->ksmd_cpu_s);
+	(void)fprintf(f, ", in %.1f s.</p>\n</section>\n", p->run_s);
 }
 
 static void facts(FILE *f, const struct picture *p)

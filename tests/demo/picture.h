@@ -16,7 +16,8 @@ struct picture {
 	double saved_bytes, net_saved_bytes;
 	double pss_before_bytes, pss_after_bytes;
 	struct scene_speeds speed_before, speed_after;
-	double service_cpu_s, ksmd_cpu_s, run_s;
+	double service_cpu_s, run_s;
+	double ksmd_cpu_s;     /* NAN: unknown */
 	uint64_t checked, bad; /* base pages that the guests compared; those that were not what they should be */
 };
 

@@ -14,9 +14,9 @@ static const struct {
 	double qemu_s, process_s;
 	bool scales;
 } steps_known[NR_STEPS] = {
-	[STEP_START] = { "start", 9.1, 1.6, true },     [STEP_SPEED_BEFORE] = { "speed-before", 0, 0, false },
-	[STEP_SHARE] = { "share", 28.0, 21.0, false },  [STEP_SPEED_AFTER] = { "speed-after", 0, 0, false },
-	[STEP_COMPARE] = { "compare", 2.0, 1.5, true },
+	[STEP_START] = { "start", 8.0, 1.2, true },     [STEP_SPEED_BEFORE] = { "speed-before", 0, 0, false },
+	[STEP_SHARE] = { "share", 23.0, 21.7, false },  [STEP_SPEED_AFTER] = { "speed-after", 0, 0, false },
+	[STEP_COMPARE] = { "compare", 1.2, 1.8, true },
 };
 #define MEASURED_GUESTS      3
 #define MEASURED_PROCESSORS  2

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <libxml/parser.h>
 #include <libxml/xpath.h>
+#include <math.h>
 
 #include "hs_test.h"
 #include "picture.h"
@@ -30,6 +31,7 @@ static void set_up(void)
 				   .speed_before.median.accesses_per_s = 1000,
 				   .speed_after.median.accesses_per_s = 985,
 				   .checked = 4711,
+				   .ksmd_cpu_s = NAN,
 				   .bad = 3 };
 	FILE *f = open_memstream(&page, &page_len);
 
@@ -92,6 +94,7 @@ START_TEST(test_picture_figures)
 	ck_assert_int_eq(count("//li[strong='20 of 20']"), 1);
 	ck_assert_int_eq(count("//li[strong='98.5 %']"), 1);
 	ck_assert_int_eq(count("//li[strong='3 wrong' and contains(., '4711')]"), 1);
+	ck_assert_int_eq(count("//p[contains(., 'ksmd unknown')]"), 1);
 	/* class, all, whole before, whole after, shared, zero, own */
 	ck_assert_int_eq(count("//tr[th='Evenly hot' and td[1]='20' and td[2]='20' and td[3]='20' and td[4]='0']"), 1);
 	ck_assert_int_eq(count("//tr[th='Hot bloat' and td[3]='0' and td[4]='6000' and td[5]='240' and td[6]='4000']"),
