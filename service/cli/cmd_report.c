@@ -13,18 +13,6 @@
 #define LOOK_S   900 /* a cycle of a large host under a cap of processor time; the look goes on by itself after that */
 #define ANSWER_S 30
 
-static int64_t num(const json_t *o, const char *key)
-{
-	return (int64_t)json_integer_value(json_object_get(o, key));
-}
-
-static const char *text(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s ? s : "";
-}
-
 /* Groups as rows of a table: an object has them by their names. */
 static json_t *rows_of(json_t *groups)
 {
@@ -53,7 +41,7 @@ static int show_report(const struct hs_ctl_options *o, const json_t *r)
 
 	if (hs_table_for_script(&o->table))
 		return hs_table_print(stdout, &hs_table_report, &o->table, list, width);
-	if (!num(r, "cycles"))
+	if (!hs_json_int(r, "cycles"))
 		(void)printf("nothing is known yet: a first cycle takes some ten seconds, with a guest opted in and "
 			     "the mode not off\n");
 	rc = hs_table_print(stdout, &hs_table_report, &usual, list, width);
@@ -67,14 +55,16 @@ static int show_report(const struct hs_ctl_options *o, const json_t *r)
 	}
 	json_decref(groups);
 	hs_show_obstacles(r);
-	(void)printf("by what was looked at, sharing saves %s of %s", hs_human_bytes(a, num(r, "could_save_bytes")),
-		     hs_human_bytes(b, num(r, "memory_bytes")));
-	(void)printf("; %s are saved now\n", hs_human_bytes(a, num(r, "saved_bytes")));
-	if (num(saving, "promising_huge_pages"))
-		(void)printf(
-		    "it is up to %s if %" PRId64 " hot huge pages prove cold inside: `hs-share report --look` looks "
-		    "into them, and shares nothing\n",
-		    hs_human_bytes(a, num(r, "could_save_at_most_bytes")), num(saving, "promising_huge_pages"));
+	(void)printf("by what was looked at, sharing saves %s of %s",
+		     hs_human_bytes(a, hs_json_int(r, "could_save_bytes")),
+		     hs_human_bytes(b, hs_json_int(r, "memory_bytes")));
+	(void)printf("; %s are saved now\n", hs_human_bytes(a, hs_json_int(r, "saved_bytes")));
+	if (hs_json_int(saving, "promising_huge_pages"))
+		(void)printf("it is up to %s if %" PRId64
+			     " hot huge pages prove cold inside: `hs-share report --look` looks "
+			     "into them, and shares nothing\n",
+			     hs_human_bytes(a, hs_json_int(r, "could_save_at_most_bytes")),
+			     hs_json_int(saving, "promising_huge_pages"));
 	return rc || fflush(stdout) ? HS_EXIT_FAILED : 0;
 }
 
@@ -96,7 +86,7 @@ static int show(const struct hs_ctl_options *o, json_t *answer, const int *statu
 
 static const char *state_of(const json_t *answer)
 {
-	return text(answer, "state");
+	return hs_json_text(answer, "state");
 }
 
 /* The answer when it has ended, or the last one; NULL: *status. */
@@ -127,7 +117,7 @@ static int look(const struct hs_ctl_options *o)
 	json_decref(answer);
 	answer = wait_for_look(o, &status);
 	if (answer && strcmp(state_of(answer), "failed") == 0) {
-		hs_complain("%s", text(answer, "message"));
+		hs_complain("%s", hs_json_text(answer, "message"));
 		json_decref(answer);
 		return HS_EXIT_FAILED;
 	}

@@ -59,6 +59,11 @@ const struct argp *hs_scan_options_argp(enum hs_setting_commands of);
 
 /* ---- print.c ---- */
 
+/* Members of an answer. What is not there, or of another type, is "" and 0. */
+const char *hs_json_text(const json_t *o, const char *key);
+int64_t hs_json_int(const json_t *o, const char *key);
+double hs_json_double(const json_t *o, const char *key); /* of an integer as well */
+
 /* Prints the object to standard output, followed by a newline, and drops it. 0 or an exit status. */
 int hs_json_print(json_t *object);
 

@@ -60,18 +60,6 @@ static json_t *host_of(json_t *hosts, const json_t *sample)
 	return json_object_get(hosts, hs_prometheus_label(sample, "instance"));
 }
 
-static double number(const json_t *o, const char *key)
-{
-	return json_number_value(json_object_get(o, key));
-}
-
-static const char *text(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s ? s : "";
-}
-
 static void set_bytes(json_t *o, const char *key, double bytes)
 {
 	(void)json_object_set_new(o, key, json_integer((json_int_t)bytes));
@@ -175,14 +163,14 @@ static void settle(json_t *host)
 	const bool engaged = json_object_get(host, "overcommit_bytes") != NULL;
 
 	if (!engaged && json_object_get(host, "kept_bytes"))
-		set_bytes(host, "overcommit_bytes", number(host, "kept_bytes"));
+		set_bytes(host, "overcommit_bytes", hs_json_double(host, "kept_bytes"));
 	(void)json_object_del(host, "kept_bytes");
 	if (json_is_true(json_object_get(host, "gone")))
 		(void)json_object_set_new(host, "trouble", json_string("no-figures"));
-	else if (!*text(host, "trouble") && json_is_true(json_object_get(host, "undo_pending")))
+	else if (!*hs_json_text(host, "trouble") && json_is_true(json_object_get(host, "undo_pending")))
 		(void)json_object_set_new(host, "trouble", json_string("undo-pending"));
-	else if (!*text(host, "trouble") && json_object_get(host, "available_bytes") &&
-		 number(host, "overcommit_bytes") > number(host, "available_bytes"))
+	else if (!*hs_json_text(host, "trouble") && json_object_get(host, "available_bytes") &&
+		 hs_json_double(host, "overcommit_bytes") > hs_json_double(host, "available_bytes"))
 		(void)json_object_set_new(host, "trouble", json_string("overcommit-above-available"));
 }
 
@@ -191,30 +179,31 @@ static void add_up(const json_t *host, json_t *total, json_t *versions)
 	static const char *const keys[] = { "memory_bytes",     "available_bytes",         "saved_bytes",
 					    "net_saved_bytes",  "overcommit_bytes",        "guests",
 					    "could_save_bytes", "could_save_at_most_bytes" };
-	const char *version = text(host, "version");
+	const char *version = hs_json_text(host, "version");
 
 	(void)json_object_set_new(versions, version,
 				  json_integer(json_integer_value(json_object_get(versions, version)) + 1));
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
 		if (json_object_get(host, keys[i]))
-			set_bytes(total, keys[i], number(total, keys[i]) + number(host, keys[i]));
+			set_bytes(total, keys[i], hs_json_double(total, keys[i]) + hs_json_double(host, keys[i]));
 }
 
 static bool worth(const json_t *host)
 {
-	const char *mode = text(host, "mode");
+	const char *mode = hs_json_text(host, "mode");
 
-	return !*text(host, "trouble") && *mode && strcmp(mode, "save") != 0 && number(host, "memory_bytes") > 0 &&
-	       number(host, "could_save_bytes") >= NEXT_LEAST * number(host, "memory_bytes");
+	return !*hs_json_text(host, "trouble") && *mode && strcmp(mode, "save") != 0 &&
+	       hs_json_double(host, "memory_bytes") > 0 &&
+	       hs_json_double(host, "could_save_bytes") >= NEXT_LEAST * hs_json_double(host, "memory_bytes");
 }
 
 static int by_share(const void *a, const void *b)
 {
 	const json_t *x = *(json_t *const *)a, *y = *(json_t *const *)b;
-	const double sx = number(x, "could_save_bytes") / number(x, "memory_bytes"),
-		     sy = number(y, "could_save_bytes") / number(y, "memory_bytes");
+	const double sx = hs_json_double(x, "could_save_bytes") / hs_json_double(x, "memory_bytes"),
+		     sy = hs_json_double(y, "could_save_bytes") / hs_json_double(y, "memory_bytes");
 
-	return sx != sy ? (sx < sy ? 1 : -1) : strcmp(text(x, "instance"), text(y, "instance"));
+	return sx != sy ? (sx < sy ? 1 : -1) : strcmp(hs_json_text(x, "instance"), hs_json_text(y, "instance"));
 }
 
 /* Hosts that look and do not share, first where the largest part of the host's memory would come free. */
@@ -232,17 +221,18 @@ static json_t *next_ones(json_t *hosts)
 		qsort(list, nr, sizeof(json_t *), by_share);
 	for (i = 0; i < nr && i < NEXT_MAX; i++)
 		(void)json_array_append_new(
-		    out,
-		    json_pack("{s:s,s:s,s:I,s:f}", "instance", text(list[i], "instance"), "mode", text(list[i], "mode"),
-			      "could_save_bytes", (json_int_t)number(list[i], "could_save_bytes"), "of_memory_percent",
-			      100 * number(list[i], "could_save_bytes") / number(list[i], "memory_bytes")));
+		    out, json_pack("{s:s,s:s,s:I,s:f}", "instance", hs_json_text(list[i], "instance"), "mode",
+				   hs_json_text(list[i], "mode"), "could_save_bytes",
+				   (json_int_t)hs_json_double(list[i], "could_save_bytes"), "of_memory_percent",
+				   100 * hs_json_double(list[i], "could_save_bytes") /
+				       hs_json_double(list[i], "memory_bytes")));
 	free(list);
 	return out;
 }
 
 static int by_name(const void *a, const void *b)
 {
-	return strcmp(text(*(json_t *const *)a, "instance"), text(*(json_t *const *)b, "instance"));
+	return strcmp(hs_json_text(*(json_t *const *)a, "instance"), hs_json_text(*(json_t *const *)b, "instance"));
 }
 
 static json_t *as_list(json_t *hosts)
@@ -303,7 +293,7 @@ static void bytes(const json_t *host, const char *key)
 {
 	char a[32];
 
-	(void)printf(" %10s", json_object_get(host, key) ? hs_human_bytes(a, (int64_t)number(host, key)) : "-");
+	(void)printf(" %10s", json_object_get(host, key) ? hs_human_bytes(a, (int64_t)hs_json_double(host, key)) : "-");
 }
 
 static void row(const json_t *host, const char *name, const char *mode)
@@ -311,7 +301,7 @@ static void row(const json_t *host, const char *name, const char *mode)
 	char a[600], b[600];
 
 	(void)printf("%s %s", hs_terminal_column(a, sizeof(a), name, 28), hs_terminal_column(b, sizeof(b), mode, 12));
-	(void)printf(" %6.0f", number(host, "guests"));
+	(void)printf(" %6.0f", hs_json_double(host, "guests"));
 	bytes(host, "memory_bytes");
 	bytes(host, "available_bytes");
 	bytes(host, "saved_bytes");
@@ -343,17 +333,18 @@ static void show_next(const json_t *fleet)
 
 	json_array_foreach(json_object_get(fleet, "hosts"), i, host)
 	{
-		nr_off += strcmp(text(host, "mode"), "off") == 0;
+		nr_off += strcmp(hs_json_text(host, "mode"), "off") == 0;
 	}
 	if (!json_array_size(next))
 		(void)printf("next      nowhere: no host that looks and does not share would free a hundredth of its "
 			     "memory by it\n");
 	json_array_foreach(next, i, host)
 	{
-		(void)printf(
-		    "%s%s: %s, %.1f %% of its memory (`hs-share mode save` there)\n", i ? "          " : "next      ",
-		    hs_terminal_safe(a, sizeof(a), text(host, "instance"), 60),
-		    hs_human_bytes(b, (int64_t)number(host, "could_save_bytes")), number(host, "of_memory_percent"));
+		(void)printf("%s%s: %s, %.1f %% of its memory (`hs-share mode save` there)\n",
+			     i ? "          " : "next      ",
+			     hs_terminal_safe(a, sizeof(a), hs_json_text(host, "instance"), 60),
+			     hs_human_bytes(b, (int64_t)hs_json_double(host, "could_save_bytes")),
+			     hs_json_double(host, "of_memory_percent"));
 	}
 	if (nr_off)
 		(void)printf(
@@ -372,10 +363,10 @@ void hs_hosts_show(const json_t *fleet)
 		     "AVAILABLE", "SAVED", "OVERCOMMIT", "COULD SAVE", "UP TO", "TROUBLE");
 	json_array_foreach(hosts, i, host)
 	{
-		(void)snprintf(mode, sizeof(mode), "%s%s", text(host, "mode"),
+		(void)snprintf(mode, sizeof(mode), "%s%s", hs_json_text(host, "mode"),
 			       json_is_true(json_object_get(host, "auto")) ? " (auto)" : "");
-		row(host, text(host, "instance"), mode);
-		(void)printf("  %s\n", hs_terminal_safe(a, sizeof(a), text(host, "trouble"), 60));
+		row(host, hs_json_text(host, "instance"), mode);
+		(void)printf("  %s\n", hs_terminal_safe(a, sizeof(a), hs_json_text(host, "trouble"), 60));
 	}
 	(void)snprintf(a, sizeof(a), "%zu hosts", json_array_size(hosts));
 	row(json_object_get(fleet, "total"), a, "");

@@ -333,25 +333,13 @@ int hs_together_ask(struct hs_prometheus *p, const struct hs_together_options *o
 
 /* ---- showing ---- */
 
-static double number(const json_t *o, const char *key)
-{
-	return json_number_value(json_object_get(o, key));
-}
-
-static const char *text(const json_t *o, const char *key)
-{
-	const char *s = json_string_value(json_object_get(o, key));
-
-	return s ? s : "";
-}
-
 static void bytes(const json_t *o, const char *key, const char *error)
 {
 	char a[32], b[32];
 
-	(void)printf(" %10s", hs_human_bytes(a, (int64_t)number(o, key)));
+	(void)printf(" %10s", hs_human_bytes(a, (int64_t)hs_json_double(o, key)));
 	if (error)
-		(void)printf(" +- %-9s", hs_human_bytes(b, (int64_t)number(o, error)));
+		(void)printf(" +- %-9s", hs_human_bytes(b, (int64_t)hs_json_double(o, error)));
 }
 
 static void show_pairs(const json_t *pairs)
@@ -364,10 +352,10 @@ static void show_pairs(const json_t *pairs)
 		     "BEST HERE");
 	json_array_foreach(pairs, i, p)
 	{
-		(void)printf("  %s", hs_terminal_column(a, sizeof(a), text(p, "guest"), 24));
-		(void)printf(" %s", hs_terminal_column(a, sizeof(a), text(p, "on"), 24));
-		(void)printf(" %s", hs_terminal_column(a, sizeof(a), text(p, "with"), 24));
-		(void)printf(" %s", hs_terminal_column(a, sizeof(a), text(p, "with_on"), 24));
+		(void)printf("  %s", hs_terminal_column(a, sizeof(a), hs_json_text(p, "guest"), 24));
+		(void)printf(" %s", hs_terminal_column(a, sizeof(a), hs_json_text(p, "on"), 24));
+		(void)printf(" %s", hs_terminal_column(a, sizeof(a), hs_json_text(p, "with"), 24));
+		(void)printf(" %s", hs_terminal_column(a, sizeof(a), hs_json_text(p, "with_on"), 24));
 		bytes(p, "common_bytes", "error_bytes");
 		bytes(p, "common_here_bytes", NULL);
 		(void)putchar('\n');
@@ -376,24 +364,26 @@ static void show_pairs(const json_t *pairs)
 
 static void show_group(const json_t *g)
 {
-	const double contents = number(g, "contents_bytes"), percent = contents > 0 ? 100 / contents : 0;
+	const double contents = hs_json_double(g, "contents_bytes"), percent = contents > 0 ? 100 / contents : 0;
 	const json_t *pairs = json_object_get(g, "pairs");
 	char a[600];
 
-	(void)printf("\ngroup %s: %.0f guests on %.0f hosts", hs_terminal_safe(a, sizeof(a), text(g, "group"), 63),
-		     number(g, "guests"), number(g, "hosts"));
+	(void)printf("\ngroup %s: %.0f guests on %.0f hosts",
+		     hs_terminal_safe(a, sizeof(a), hs_json_text(g, "group"), 63), hs_json_double(g, "guests"),
+		     hs_json_double(g, "hosts"));
 	(void)printf(", cold contents but zeros, each guest by itself:");
 	bytes(g, "contents_bytes", NULL);
 	(void)printf("\n  identical across guests as they are placed");
 	bytes(g, "across_now_bytes", "across_now_error_bytes");
-	(void)printf(" %4.1f %%\n  were they all on one host              ", number(g, "across_now_bytes") * percent);
+	(void)printf(" %4.1f %%\n  were they all on one host              ",
+		     hs_json_double(g, "across_now_bytes") * percent);
 	(void)printf("   ");
 	bytes(g, "across_at_most_bytes", "across_at_most_error_bytes");
 	(void)printf(" %4.1f %%\n  so placement brings at most            ",
-		     number(g, "across_at_most_bytes") * percent);
+		     hs_json_double(g, "across_at_most_bytes") * percent);
 	(void)printf("   ");
 	bytes(g, "gain_bytes", "gain_error_bytes");
-	(void)printf(" %4.1f %%\n", number(g, "gain_bytes") * percent);
+	(void)printf(" %4.1f %%\n", hs_json_double(g, "gain_bytes") * percent);
 	if (!json_is_true(json_object_get(g, "advice")))
 		(void)printf("  no advice: that is too little, or too unsure, to move a guest for\n");
 	else if (!json_array_size(pairs))

@@ -40,6 +40,23 @@ double hs_own_cpu_seconds(void)
 	return (double)hs_process_cpu_us() / 1e6;
 }
 
+const char *hs_json_text(const json_t *o, const char *key)
+{
+	const char *s = json_string_value(json_object_get(o, key));
+
+	return s ? s : "";
+}
+
+int64_t hs_json_int(const json_t *o, const char *key)
+{
+	return (int64_t)json_integer_value(json_object_get(o, key));
+}
+
+double hs_json_double(const json_t *o, const char *key)
+{
+	return json_number_value(json_object_get(o, key));
+}
+
 int hs_json_print(json_t *object)
 {
 	const int rc = object ? json_dumpf(object, stdout, JSON_INDENT(2)) : -1;

@@ -3,16 +3,10 @@
  * the cell is empty. */
 #include <string.h>
 
+#include "commands.h"
 #include "table.h"
 
 #define TABLE(list) .columns = (list), .nr = sizeof(list) / sizeof((list)[0])
-
-static const char *text_of(const json_t *row, const char *key)
-{
-	const char *s = json_string_value(json_object_get(row, key));
-
-	return s ? s : "";
-}
 
 /* "not-opted-in" and "not opted in". */
 static bool says_the_same(const char *reason, const char *state)
@@ -27,14 +21,14 @@ static bool says_the_same(const char *reason, const char *state)
 /* The reason, where it is one and says more than the state. */
 static const char *reason_of(const json_t *g)
 {
-	const char *reason = text_of(g, "reason");
+	const char *reason = hs_json_text(g, "reason");
 
-	return says_the_same(reason, text_of(g, "state")) || strcmp(reason, "none") == 0 ? "" : reason;
+	return says_the_same(reason, hs_json_text(g, "state")) || strcmp(reason, "none") == 0 ? "" : reason;
 }
 
 static const char *why_of(const json_t *g)
 {
-	const char *reason = reason_of(g), *why = text_of(g, "reason_text");
+	const char *reason = reason_of(g), *why = hs_json_text(g, "reason_text");
 
 	return *reason && *why ? why : reason;
 }
@@ -42,12 +36,12 @@ static const char *why_of(const json_t *g)
 /* A group is what a guest may share in; one that has not opted in has none. */
 static const char *group_of(const json_t *g)
 {
-	return json_is_true(json_object_get(g, "opted_in")) ? text_of(g, "group") : "-";
+	return json_is_true(json_object_get(g, "opted_in")) ? hs_json_text(g, "group") : "-";
 }
 
 static const char *trouble_of(const json_t *g)
 {
-	const char *reason = text_of(g, "reason");
+	const char *reason = hs_json_text(g, "reason");
 
 	return strcmp(reason, "none") == 0 || strcmp(reason, "observe-only") == 0 ? "" : reason;
 }
