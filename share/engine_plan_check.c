@@ -304,7 +304,12 @@ static int claim_one(struct hs_share *s, const struct hs_ksm_foreign *f, struct 
 			    f->comm, (int)f->pid, why.text);
 }
 
-/* What the next burst takes away by itself is not in its way. */
+/* That the next burst could not make unmergeable by itself: for it there is no way but to wait. */
+static bool stays(const struct hs_share *s, const struct hs_ksm_foreign *f)
+{
+	return f->armed || (s->cfg.foreign != HS_FOREIGN_CLAIM && !is_guest(s, f->pid));
+}
+
 int hs_share_ready(struct hs_share *s, struct hs_error *err)
 {
 	struct beyond b;
@@ -312,7 +317,7 @@ int hs_share_ready(struct hs_share *s, struct hs_error *err)
 	int rc = find_beyond(s, &b, err);
 
 	for (size_t i = 0; i < b.nr && !rc; i++)
-		if (b.found[i].armed || (s->cfg.foreign != HS_FOREIGN_CLAIM && !is_guest(s, b.found[i].pid)))
+		if (stays(s, &b.found[i]))
 			b.found[left++] = b.found[i];
 	b.nr = rc ? b.nr : left;
 	if (!rc && b.nr)
@@ -334,7 +339,7 @@ int hs_engine_clear_way(struct hs_share *s, struct hs_error *err)
 				rc = unmark_armed(s, &s->guests[i], err);
 	}
 	for (size_t i = 0; i < b.nr && !rc && !s->cfg.dry_run; i++) {
-		if (b.found[i].armed || (s->cfg.foreign != HS_FOREIGN_CLAIM && !is_guest(s, b.found[i].pid)))
+		if (stays(s, &b.found[i]))
 			continue;
 		acted = true;
 		rc = claim_one(s, &b.found[i], err);
