@@ -178,9 +178,9 @@ int hs_host_reach(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512
 
 /* host_nodes.c */
 int hs_host_nodes(struct hs_view *view, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE], struct hs_error *err);
-/* Whether the huge page, or a part of it, is where restoring would not do it good: hs_view_restore's -EXDEV. What
- * cannot be told counts as such. */
-bool hs_host_is_elsewhere(struct hs_host_view *v, hs_huge_nr huge);
+/* Which of some huge pages, or a part of them, are where restoring would not do them good: hs_view_restore's -EXDEV.
+ * What cannot be told counts as such. */
+void hs_host_elsewhere(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, bool *out);
 
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);

@@ -267,16 +267,19 @@ static int restore_batch(struct hs_host_view *v, const hs_huge_nr *huge, size_t 
 	size_t slot[BATCH], n = 0;
 	int collapsed[BATCH];
 	uint8_t states[BATCH];
+	bool elsewhere[BATCH];
 	int rc;
 
 	rc = hs_host_entries(v, huge, nr, states);
+	if (!rc)
+		hs_host_elsewhere(v, huge, nr, elsewhere);
 	for (size_t i = 0; i < nr && !rc; i++) {
 		results[i] = states[i] == HS_MAP_HUGE ? 0 : states[i] == HS_MAP_ABSENT ? -ENOENT : -EAGAIN;
 		if (hs_bit_test(v->gone, huge[i])) /* unknown for ever: no later round could do better */
 			results[i] = -ENOENT;
 		if (states[i] != HS_MAP_SPLIT)
 			continue;
-		if (hs_host_is_elsewhere(v, huge[i])) {
+		if (elsewhere[i]) {
 			results[i] = -EXDEV;
 			continue;
 		}

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -51,11 +52,12 @@ static bool on_slow_node(struct hs_host_view *v, hs_huge_nr huge)
 	return false;
 }
 
-bool hs_host_is_elsewhere(struct hs_host_view *v, hs_huge_nr huge)
+void hs_host_elsewhere(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, bool *out)
 {
-	struct hs_base_sample now = { 0 };
+	struct hs_base_sample *now = calloc(nr ? nr : 1, sizeof(*now));
+	const bool known = now && !hs_host_sample_base(&v->view, huge, nr, now, NULL);
 
-	if (hs_host_sample_base(&v->view, &huge, 1, &now, NULL))
-		return true;
-	return hs_bits_count(&now.swapped) > HS_VIEW_MAX_SWAPPED || on_slow_node(v, huge);
+	for (size_t i = 0; i < nr; i++)
+		out[i] = !known || hs_bits_count(&now[i].swapped) > HS_VIEW_MAX_SWAPPED || on_slow_node(v, huge[i]);
+	free(now);
 }
