@@ -60,7 +60,7 @@ static void take_least(struct hs_room *room, const struct hs_room *one)
 		*room = *one;
 }
 
-static struct hs_room room_below(uint64_t limit, uint64_t left, unsigned int keep_percent)
+struct hs_room hs_room_below(uint64_t limit, uint64_t left, unsigned int keep_percent)
 {
 	struct hs_room r = { .limit = limit, .left = left, .keep = limit / 100 * keep_percent };
 
@@ -75,7 +75,7 @@ static int host_room(const struct hs_host *host, unsigned int keep_percent, stru
 
 	if (rc)
 		return hs_error_set(err, rc, "cannot read %s/meminfo", host->proc_dir);
-	*out = room_below(m.total_bytes, m.available_bytes, keep_percent);
+	*out = hs_room_below(m.total_bytes, m.available_bytes, keep_percent);
 	(void)snprintf(out->where, sizeof(out->where), "the host");
 	return 0;
 }
@@ -139,7 +139,7 @@ static int level_room(const char *dir, const struct hierarchy *h, unsigned int k
 					    h->files[i].used, strerror(-rc));
 		cache = reclaimable(dir, h->stat);
 		charged = used > cache ? used - cache : 0;
-		one = room_below(limit, limit > charged ? limit - charged : 0, keep_percent);
+		one = hs_room_below(limit, limit > charged ? limit - charged : 0, keep_percent);
 		(void)snprintf(one.where, sizeof(one.where), "%.160s/%s", tail_of(dir, 160), h->files[i].limit);
 		take_least(room, &one);
 	}
@@ -297,7 +297,7 @@ int hs_room_in_swap(const struct hs_host *host, pid_t pid, unsigned int keep_per
 		return hs_error_set(err, rc, "cannot read %s/swaps: %s", host->proc_dir, strerror(-rc));
 	if (rc)
 		now = (struct hs_swap_area){ 0 };
-	*out = room_below(now.all_bytes, now.all_free_bytes, keep_percent);
+	*out = hs_room_below(now.all_bytes, now.all_free_bytes, keep_percent);
 	(void)snprintf(out->where, sizeof(out->where), rc ? "swap, of which there is none," : "swap");
 	return pid ? cgroup_room(host, pid, &v1_swap, &v2_swap, keep_percent, out, err) : 0;
 }

@@ -30,6 +30,9 @@ struct hs_room {
 HS_MUST_USE int hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_percent, struct hs_room *out,
 			   struct hs_error *err);
 
+/* What keep_percent of a limit leaves of what it has left; its `where` is the caller's to set. */
+struct hs_room hs_room_below(uint64_t limit, uint64_t left, unsigned int keep_percent);
+
 /*
  * The same of swap: what may be moved there of process `pid` (0: of one without limits), by the free space of all areas
  * together and by memory.swap.max and memory.swap.high of each cgroup above it. keep_percent of each stays free. Room

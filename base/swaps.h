@@ -7,6 +7,14 @@
 #include "hs/host.h"
 #include "hs/types.h"
 
+/*
+ * Numbers of swap areas in the entries of page tables, and so of pagemap. Those from it on are the kernel's for other
+ * things (migrating, of a device, poisoned, a marker of a userfaultfd); in a kernel with fewer of those they are areas
+ * as well, the 23rd and further ones, and then not known as such. Linux 6.1 with all options on has the most of the
+ * others.
+ */
+#define HS_SWAP_AREAS 22U
+
 enum hs_swap_kind {
 	HS_SWAP_UNKNOWN = 0,
 	HS_SWAP_ZRAM,      /* compressed, in memory: it grows as it fills */

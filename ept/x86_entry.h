@@ -17,6 +17,7 @@
 #ifndef HS_EPT_X86_ENTRY_H
 #define HS_EPT_X86_ENTRY_H
 
+#include "base/swaps.h"
 #include "hs/types.h"
 
 #define HS_X86_PRESENT      (UINT64_C(1) << 0)
@@ -130,15 +131,12 @@ static inline void hs_x86_decode_table(const uint64_t t[HS_BASE_PER_HUGE], struc
 
 /*
  * What an entry that maps nothing stands for. A swapped-out page's entry has the number of its swap area in its five
- * highest bits. The numbers from HS_X86_SWAP_AREAS on are the kernel's for other things (migrating, of a device,
- * poisoned, a marker of a userfaultfd); in a kernel with fewer of those they are areas as well, the 23rd and further
- * ones, and then not known as such.
+ * highest bits; those from HS_SWAP_AREAS on stand for other things of the kernel's.
  */
-#define HS_X86_SWAP_AREAS 22U /* Linux 6.1 with all options on, which has the most of the others */
 
 static inline bool hs_x86_is_swapped(uint64_t e)
 {
-	return hs_x86_pte(e) == HS_X86_ELSEWHERE && e >> 59 < HS_X86_SWAP_AREAS;
+	return hs_x86_pte(e) == HS_X86_ELSEWHERE && e >> 59 < HS_SWAP_AREAS;
 }
 
 static inline void hs_x86_decode_absent(const uint64_t t[HS_BASE_PER_HUGE], struct hs_bits512 *swapped,

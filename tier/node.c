@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/hostfile.h"
+#include "base/room.h"
 #include "node_text.h"
 #include "tier_internal.h"
 
@@ -50,16 +51,15 @@ static int check(struct hs_tier *t, struct hs_error *err)
 
 static int node_room(const struct hs_tier *t, uint32_t node, struct hs_tier_room *out)
 {
-	uint64_t total, free_bytes, keep;
+	uint64_t total, free_bytes;
+	struct hs_room room;
 	int rc = read_node(&t->host, node, &total, &free_bytes);
 
 	if (rc)
 		return rc;
-	keep = total / 100 * t->cfg.min_free_percent;
-	out->limit = total;
-	out->left = free_bytes;
-	out->bytes = free_bytes > keep ? free_bytes - keep : 0;
-	(void)snprintf(out->where, sizeof(out->where), "node %u", node);
+	room = hs_room_below(total, free_bytes, t->cfg.min_free_percent);
+	(void)snprintf(room.where, sizeof(room.where), "node %u", node);
+	hs_tier_take_room(out, &room);
 	(void)snprintf(out->medium, sizeof(out->medium), "node %u", node);
 	return 0;
 }
@@ -235,11 +235,13 @@ static int promote(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bit
 	return rc ? hs_tier_error(g, rc, "find a node to bring it back to", err) : move(g, huge, pages, node, err);
 }
 
-static int where(struct hs_tier_guest *g, hs_huge_nr huge, struct hs_bits512 *demoted, struct hs_error *err)
+static int where(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_tier_map *map, struct hs_bits512 *demoted,
+		 struct hs_error *err)
 {
 	hs_node_1 node[HS_BASE_PER_HUGE];
 	int rc = hs_view_nodes(g->view, huge, node, err);
 
+	(void)map;
 	hs_bits_clear_all(demoted);
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && !rc; i++)
 		if (node[i] == g->tier->cfg.node + 1)

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/swaps.h"
 #include "tier_internal.h"
 
 /* An entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
@@ -15,9 +16,6 @@
 #define PM_EXCLUSIVE (UINT64_C(1) << 56) /* mapped once */
 #define PM_PFN       ((UINT64_C(1) << 55) - 1)
 #define PM_SWAP_TYPE UINT64_C(31)
-
-/* Numbers of swap areas; those above are the kernel's for other things (ept/x86_entry.h has the count). */
-#define SWAP_AREAS 22U
 
 int hs_tier_read_map(const struct hs_tier_guest *g, hs_huge_nr huge, struct hs_tier_map *out)
 {
@@ -42,7 +40,7 @@ int hs_tier_read_map(const struct hs_tier_guest *g, hs_huge_nr huge, struct hs_t
 			if ((e & PM_EXCLUSIVE) && !(e & PM_FILE))
 				hs_bits_set(&out->alone, i);
 		} else if (e & PM_SWAP) {
-			if ((e & PM_SWAP_TYPE) < SWAP_AREAS)
+			if ((e & PM_SWAP_TYPE) < HS_SWAP_AREAS)
 				hs_bits_set(&out->swapped, i);
 		} else {
 			hs_bits_set(&out->empty, i);

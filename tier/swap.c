@@ -21,16 +21,26 @@
 #include "base/swaps.h"
 #include "tier_internal.h"
 
+/* -ENOENT, without a text: there is no swap. */
+static int next_area(const struct hs_tier *t, struct hs_swap_area *out, struct hs_error *err)
+{
+	int rc = hs_swaps_next(&t->host, out);
+
+	if (!rc || rc == -ENOENT)
+		return rc;
+	return hs_error_set(err, rc, "cannot read %s/swaps: %s", t->host.proc_dir, strerror(-rc));
+}
+
 static int check(struct hs_tier *t, struct hs_error *err)
 {
 	struct hs_swap_area now;
-	int rc = hs_swaps_next(&t->host, &now);
+	int rc = next_area(t, &now, err);
 
 	if (rc == -ENOENT)
 		return hs_error_set(err, -ENODATA,
 				    "there is no swap to demote to: set up zram (modprobe zram; zramctl --find --size "
 				    "8G; mkswap; swapon) or another swap area");
-	return rc ? hs_error_set(err, rc, "cannot read %s/swaps: %s", t->host.proc_dir, strerror(-rc)) : 0;
+	return rc;
 }
 
 static const char *kind_name(const struct hs_swap_area *a)
@@ -48,14 +58,6 @@ static const char *kind_name(const struct hs_swap_area *a)
 	return "of a kind that is not known";
 }
 
-static void take(struct hs_tier_room *out, const struct hs_room *from)
-{
-	out->bytes = from->bytes;
-	out->limit = from->limit;
-	out->left = from->left;
-	(void)snprintf(out->where, sizeof(out->where), "%s", from->where);
-}
-
 /* What is compressed in memory takes memory, at worst as much as it frees. */
 static int memory_for_pool(struct hs_tier *t, struct hs_tier_room *out, struct hs_error *err)
 {
@@ -63,7 +65,7 @@ static int memory_for_pool(struct hs_tier *t, struct hs_tier_room *out, struct h
 	int rc = hs_room_of(&t->host, 0, 0, &host, err);
 
 	if (!rc && host.bytes < out->bytes)
-		take(out, &host);
+		hs_tier_take_room(out, &host);
 	return rc;
 }
 
@@ -71,30 +73,28 @@ static int room(struct hs_tier *t, const struct hs_tier_guest *g, struct hs_tier
 {
 	struct hs_swap_area now;
 	struct hs_room swap;
-	int rc = hs_swaps_next(&t->host, &now);
+	int rc = next_area(t, &now, err);
 
 	if (rc == -ENOENT) {
 		(void)snprintf(out->where, sizeof(out->where), "there is no swap");
 		return 0;
 	}
-	if (rc)
-		return hs_error_set(err, rc, "cannot read %s/swaps: %s", t->host.proc_dir, strerror(-rc));
-	rc = hs_room_in_swap(&t->host, g ? g->view->pid : 0, t->cfg.min_free_percent, &swap, err);
+	if (!rc)
+		rc = hs_room_in_swap(&t->host, g ? g->view->pid : 0, t->cfg.min_free_percent, &swap, err);
 	if (rc)
 		return rc;
-	take(out, &swap);
+	hs_tier_take_room(out, &swap);
 	(void)snprintf(out->medium, sizeof(out->medium), "%.100s (%s)", now.name, kind_name(&now));
 	return now.kind == HS_SWAP_ZRAM || now.zswap ? memory_for_pool(t, out, err) : 0;
 }
 
-static int where(struct hs_tier_guest *g, hs_huge_nr huge, struct hs_bits512 *demoted, struct hs_error *err)
+static int where(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_tier_map *map, struct hs_bits512 *demoted,
+		 struct hs_error *err)
 {
-	struct hs_tier_map map;
-	int rc = hs_tier_read_map(g, huge, &map);
-
-	if (rc)
-		return hs_tier_error(g, rc, "read its page tables", err);
-	*demoted = map.swapped;
+	(void)g;
+	(void)huge;
+	(void)err;
+	*demoted = map->swapped;
 	return 0;
 }
 

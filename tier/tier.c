@@ -86,6 +86,15 @@ static enum hs_tier_why flagged(const struct hs_tier_ranges *r, uint64_t addr)
 	return HS_TIER_NR_WHY;
 }
 
+/* What the page tables hold, and what of it is demoted. */
+static int find(struct hs_tier_guest *g, hs_huge_nr huge, struct hs_tier_map *map, struct hs_bits512 *demoted,
+		struct hs_error *err)
+{
+	int rc = hs_tier_read_map(g, huge, map);
+
+	return rc ? hs_tier_error(g, rc, "read its page tables", err) : g->tier->ops->where(g, huge, map, demoted, err);
+}
+
 struct pages {
 	struct hs_tier_map map;
 	struct hs_frame frames[HS_BASE_PER_HUGE];
@@ -124,12 +133,9 @@ static int choose(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bits
 	hs_bits_clear_all(go);
 	rc = hs_view_frames(g->view, huge, p.frames, err);
 	if (!rc)
-		rc = g->tier->ops->where(g, huge, &p.there, err);
+		rc = find(g, huge, &p.map, &p.there, err);
 	if (rc)
 		return rc;
-	rc = hs_tier_read_map(g, huge, &p.map);
-	if (rc)
-		return hs_tier_error(g, rc, "read its page tables", err);
 	hs_bits_for_each (i, want) {
 		enum hs_tier_why why = flagged(&g->off, hva + i * HS_BASE_SIZE);
 
@@ -208,6 +214,7 @@ int hs_tier_demote(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bit
 	struct hs_tier *t = g->tier;
 	struct hs_tier_room room;
 	struct hs_bits512 go, there;
+	struct hs_tier_map map;
 	uint64_t may;
 	int rc;
 
@@ -236,7 +243,7 @@ int hs_tier_demote(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bit
 		t->tokens -= hs_bits_count(&go);
 	rc = t->ops->demote(g, huge, &go, err);
 	if (!rc)
-		rc = t->ops->where(g, huge, &there, err);
+		rc = find(g, huge, &map, &there, err);
 	if (rc)
 		return rc;
 	out->moved = hs_bits_and(go, there);
@@ -258,12 +265,9 @@ int hs_tier_promote(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bi
 		rc = hs_tier_look(g, err);
 	if (rc || hs_bits_none(want))
 		return rc;
-	rc = g->tier->ops->where(g, huge, &before, err);
+	rc = find(g, huge, &map, &before, err);
 	if (rc)
 		return rc;
-	rc = hs_tier_read_map(g, huge, &map);
-	if (rc)
-		return hs_tier_error(g, rc, "read its page tables", err);
 	go = hs_bits_and(*want, before);
 	other = hs_bits_andnot(*want, before);
 	hs_bits_for_each (i, &other)
@@ -280,12 +284,9 @@ int hs_tier_promote(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bi
 	out->not_moved[HS_TIER_NO_ROOM] += (uint16_t)cut(&go, room.bytes / HS_BASE_SIZE);
 	rc = g->tier->ops->promote(g, huge, &go, err);
 	if (!rc)
-		rc = g->tier->ops->where(g, huge, &after, err);
+		rc = find(g, huge, &map, &after, err);
 	if (rc)
 		return rc;
-	rc = hs_tier_read_map(g, huge, &map);
-	if (rc)
-		return hs_tier_error(g, rc, "read its page tables", err);
 	out->moved = hs_bits_and(hs_bits_andnot(go, after), map.present);
 	out->not_moved[HS_TIER_KEPT] += (uint16_t)(hs_bits_count(&go) - hs_bits_count(&out->moved));
 	return 0;
@@ -293,13 +294,22 @@ int hs_tier_promote(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bi
 
 int hs_tier_where(struct hs_tier_guest *g, hs_huge_nr huge, struct hs_bits512 *demoted, struct hs_error *err)
 {
+	struct hs_tier_map map;
 	int rc = check_number(g, huge, err);
 
 	hs_bits_clear_all(demoted);
-	return rc ? rc : g->tier->ops->where(g, huge, demoted, err);
+	return rc ? rc : find(g, huge, &map, demoted, err);
 }
 
 /* ---- room ---- */
+
+void hs_tier_take_room(struct hs_tier_room *out, const struct hs_room *from)
+{
+	out->bytes = from->bytes;
+	out->limit = from->limit;
+	out->left = from->left;
+	(void)snprintf(out->where, sizeof(out->where), "%s", from->where);
+}
 
 int hs_tier_memory_room(const struct hs_tier_guest *g, struct hs_tier_room *out, struct hs_error *err)
 {
@@ -311,9 +321,6 @@ int hs_tier_memory_room(const struct hs_tier_guest *g, struct hs_tier_room *out,
 		return hs_error_set(err, rc == -ESRCH ? rc : -ENOMEM,
 				    "bringing memory back takes memory, and how much there is is not known: %.300s",
 				    why.text);
-	out->bytes = room.bytes;
-	out->limit = room.limit;
-	out->left = room.left;
-	(void)snprintf(out->where, sizeof(out->where), "%s", room.where);
+	hs_tier_take_room(out, &room);
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 struct bpf_link;
 struct hs_vma_marks_program;
+struct hs_tier_map;
 
 /* How one kind of tier does it. Pages are those of one huge page of the guest at `hva`. */
 struct hs_tier_ops {
@@ -22,7 +23,9 @@ struct hs_tier_ops {
 	int (*promote)(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_bits512 *pages, struct hs_error *err);
 	/* Bytes that may be promoted. */
 	int (*room_back)(const struct hs_tier_guest *g, struct hs_tier_room *out, struct hs_error *err);
-	int (*where)(struct hs_tier_guest *g, hs_huge_nr huge, struct hs_bits512 *demoted, struct hs_error *err);
+	/* `map`: as it was read just before. */
+	int (*where)(struct hs_tier_guest *g, hs_huge_nr huge, const struct hs_tier_map *map,
+		     struct hs_bits512 *demoted, struct hs_error *err);
 };
 extern const struct hs_tier_ops hs_tier_swap_ops, hs_tier_node_ops;
 
@@ -77,7 +80,11 @@ struct hs_tier_map {
 };
 HS_MUST_USE int hs_tier_read_map(const struct hs_tier_guest *g, hs_huge_nr huge, struct hs_tier_map *out);
 
-/* room_back of both: of the host, and of the guest's memory cgroups. */
+struct hs_room;
+/* All of *out but the medium. */
+void hs_tier_take_room(struct hs_tier_room *out, const struct hs_room *from);
+
+/* room_back of swap: of the host, and of the guest's memory cgroups. */
 int hs_tier_memory_room(const struct hs_tier_guest *g, struct hs_tier_room *out, struct hs_error *err);
 
 #endif
