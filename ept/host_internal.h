@@ -118,6 +118,10 @@ int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, str
 			struct hs_error *err);
 int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
 			struct hs_error *err);
+
+/* What of a huge page is there: known also where accessed bits mean nothing, so nothing is to be made of those. */
+int hs_host_sample_presence(struct hs_host_view *v, hs_huge_nr huge, struct hs_base_sample *out, struct hs_error *err);
+
 int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err);
 /* enum hs_map_state of each, from its huge entry alone: SPLIT stands for any table. */
 int hs_host_entries(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, uint8_t *states);

@@ -119,7 +119,7 @@ int hs_host_read(struct hs_view *view, hs_huge_nr huge, const struct hs_bits512 
 	struct hs_bits512 pages;
 	int rc;
 
-	rc = hs_host_sample_base(view, &huge, 1, &now, err);
+	rc = hs_host_sample_presence(v, huge, &now, err);
 	if (rc)
 		return rc;
 	pages = hs_bits_and(*want, now.present);

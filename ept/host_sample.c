@@ -208,12 +208,19 @@ struct base_job {
 	struct hs_host_view *v;
 	const hs_huge_nr *huge;
 	struct hs_base_sample *out;
+	bool presence; /* what is there is asked for, not what was accessed */
 };
 
 static void put_empty(struct hs_base_sample *s)
 {
 	s->state = HS_MAP_ABSENT;
 	s->empty = hs_bits_full();
+}
+
+/* What is not there is known whatever the accessed bits are worth. */
+static void make_unknown(struct hs_base_sample *s)
+{
+	*s = (struct hs_base_sample){ .swapped = s->swapped, .empty = s->empty };
 }
 
 static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
@@ -241,15 +248,15 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 			s->present = hs_bits_full();
 			if (hs_x86_accessed(req->entry))
 				s->accessed = hs_bits_full();
-			else if (!hs_host_means_no(j->v, req->entry))
-				*s = (struct hs_base_sample){ 0 };
+			else if (!j->presence && !hs_host_means_no(j->v, req->entry))
+				make_unknown(s);
 			break;
 		default:
 			break;
 		}
 		/* One bit for it all, and that may be ours: unknown. */
-		if (s->state == HS_MAP_HUGE && hs_host_in_doubt(j->v, j->huge[i]))
-			*s = (struct hs_base_sample){ 0 };
+		if (s->state == HS_MAP_HUGE && !j->presence && hs_host_in_doubt(j->v, j->huge[i]))
+			make_unknown(s);
 	} else if (req->status == HS_WALK_COPIED) {
 		unsigned int nr;
 
@@ -260,30 +267,43 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 		s->accessed = t.accessed;
 		if (nr != HS_BASE_PER_HUGE)
 			hs_x86_decode_absent(page, &s->swapped, &s->empty);
-		if (j->v->hides && nr != hs_bits_count(&t.accessed))
-			*s = (struct hs_base_sample){ 0 };
+		if (!j->presence && j->v->hides && nr != hs_bits_count(&t.accessed))
+			make_unknown(s);
 	}
+}
+
+static int sample_base(struct base_job *j, size_t nr, struct hs_error *err)
+{
+	struct hs_walk_req *reqs = hs_host_scratch(j->v, nr);
+	int rc = -ENOMEM;
+
+	if (reqs) {
+		for (size_t i = 0; i < nr; i++)
+			reqs[i] = (struct hs_walk_req){ .va = hs_view_hva(&j->v->view, j->huge[i]).v,
+							.kind = HS_WALK_PTE_PAGE };
+		rc = hs_walk_run(j->v->walk, j->v->mm, reqs, nr, take_base, j);
+	}
+	if (rc) {
+		memset(j->out, 0, nr * sizeof(*j->out));
+		return hs_host_error(j->v, rc, "read its page tables", err);
+	}
+	return 0;
 }
 
 int hs_host_sample_base(struct hs_view *view, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
 			struct hs_error *err)
 {
-	struct hs_host_view *v = hs_host_view(view);
-	struct base_job j = { .v = v, .huge = huge, .out = out };
-	struct hs_walk_req *reqs = hs_host_scratch(v, nr);
-	int rc = -ENOMEM;
+	struct base_job j = { .v = hs_host_view(view), .huge = huge, .out = out };
 
-	look_for_rest(v);
-	if (reqs) {
-		for (size_t i = 0; i < nr; i++)
-			reqs[i] = (struct hs_walk_req){ .va = hs_view_hva(view, huge[i]).v, .kind = HS_WALK_PTE_PAGE };
-		rc = hs_walk_run(v->walk, v->mm, reqs, nr, take_base, &j);
-	}
-	if (rc) {
-		memset(out, 0, nr * sizeof(*out));
-		return hs_host_error(v, rc, "read its page tables", err);
-	}
-	return 0;
+	look_for_rest(j.v);
+	return sample_base(&j, nr, err);
+}
+
+int hs_host_sample_presence(struct hs_host_view *v, hs_huge_nr huge, struct hs_base_sample *out, struct hs_error *err)
+{
+	struct base_job j = { .v = v, .huge = &huge, .out = out, .presence = true };
+
+	return sample_base(&j, 1, err);
 }
 
 /* ---- huge entries alone ---- */

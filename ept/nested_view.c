@@ -101,7 +101,7 @@ static void merge_split(struct hs_base_sample *s, const struct hs_nested_mark *m
 
 	*s = known
 		 ? (struct hs_base_sample){ .state = HS_MAP_SPLIT, .present = hs_bits_full(), .accessed = m->accessed }
-		 : (struct hs_base_sample){ 0 };
+		 : (struct hs_base_sample){ .swapped = s->swapped, .empty = s->empty };
 }
 
 static void merge_base(struct hs_base_sample *s, const struct hs_nested_mark *m)
@@ -110,7 +110,7 @@ static void merge_base(struct hs_base_sample *s, const struct hs_nested_mark *m)
 		return;
 	/* Here is no place for "unknown" but the state. */
 	if (m->unknown) {
-		*s = (struct hs_base_sample){ 0 };
+		*s = (struct hs_base_sample){ .swapped = s->swapped, .empty = s->empty };
 		return;
 	}
 	s->accessed = hs_bits_and(hs_bits_or(s->accessed, m->accessed), s->present);

@@ -103,6 +103,21 @@ static struct hs_bits512 still_on_frame(struct guest *g, hs_huge_nr h, const str
 	return out;
 }
 
+/*
+ * What is mergeable holds something that was not read, as far as is known: all but what holds nothing at all, which the
+ * kernel is asked now. What is in swap holds something too, and may be back before the burst is over. A trace does not
+ * say what is empty.
+ */
+static struct hs_bits512 not_known(const struct hs_pipeline *p, struct guest *g, hs_huge_nr h,
+				   const struct hs_bits512 *unread)
+{
+	struct hs_base_sample now;
+
+	if (hs_bits_none(unread) || is_observed(p) || hs_view_sample_base(g->view, &h, 1, &now, NULL))
+		return *unread;
+	return hs_bits_andnot(*unread, now.empty);
+}
+
 /* One huge page of which something is mergeable or wanted, after a verify. */
 static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, struct hs_error *err)
 {
@@ -126,8 +141,8 @@ static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 		framed = is_observed(p) ? hs_bits_empty() : hs_bits_and(now.got, merged.shared);
 		pg->on_frame = hs_bits_or(pg->on_frame, still_on_frame(g, h, &framed));
 	}
-	/* What is not there cannot be merged; it is read when it is there again. */
-	left = hs_bits_andnot(hs_bits_and(held, pg->present), hs_bits_or(now.got, pg->on_frame));
+	left = hs_bits_andnot(held, hs_bits_or(now.got, pg->on_frame));
+	left = not_known(p, g, h, &left);
 	if (hs_bits_any(&left))
 		hs_owners_unknown(p->owners, g->group_nr);
 	held = keyed(pg, &held);

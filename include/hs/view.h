@@ -52,8 +52,8 @@ struct hs_base_sample {
 	    state; /* enum hs_map_state; when HUGE, `present` is full and `accessed` repeats the one bit 512 times */
 	struct hs_bits512 present;
 	struct hs_bits512 accessed; /* since the last ageing; subset of present */
-	/* Of what is not present. In neither: unknown (on its way to another frame, of a device, or the view cannot
-	 * tell). */
+	/* Of what is not present, also when the state is unknown for want of accessed bits. In neither: unknown (on
+	 * its way to another frame, of a device, or the view cannot tell). */
 	struct hs_bits512 swapped; /* it has content, in swap, and nothing in memory is mapped for it */
 	struct hs_bits512 empty;   /* never touched, or given back: there is no content */
 };

@@ -151,6 +151,42 @@ START_TEST(test_pipeline_groups_restart)
 }
 END_TEST
 
+/* The same, of guests that have no huge page left: nothing can be flushed, so that what they access is not known. */
+START_TEST(test_pipeline_groups_restart_unflushed)
+{
+	uint64_t shared;
+
+	for (uint32_t i = 0; i < NR_GUESTS; i++) {
+		test_guest_init(&guests[i], NR_HUGE);
+		for (uint32_t p = 0; p < guests[i].nr_pages; p++)
+			guests[i].content[p] = in_fours(p);
+		test_guest_start(&guests[i]);
+	}
+	create();
+	add_guest(0, "one");
+	add_guest(1, "one");
+	(void)cycles(2);
+	shared = ledger_of(0).shared;
+	ck_assert_uint_eq(shared, guests[0].nr_pages);
+	hs_pipeline_destroy(pipeline);
+	reading = true;
+	create();
+	add_guest(0, "one");
+	add_guest(1, "one");
+	(void)cycles(1);
+	add_guest(2, "two");
+	for (int i = 0; i < 4; i++) {
+		(void)cycles(1);
+		ck_assert_uint_eq(conflicts(), 0);
+		ck_assert_uint_eq(ledger_of(2).shared, 0);
+		ck_assert_uint_eq(ledger_of(0).shared, shared);
+	}
+	reading = false;
+	hs_pipeline_destroy(pipeline);
+	check_intact();
+}
+END_TEST
+
 /* What nobody of its owner's group has mergeable any more, another group may have. */
 START_TEST(test_pipeline_groups_released)
 {
@@ -239,6 +275,7 @@ static void add(TCase *t)
 {
 	tcase_add_test(t, test_pipeline_groups_many_holders);
 	tcase_add_test(t, test_pipeline_groups_restart);
+	tcase_add_test(t, test_pipeline_groups_restart_unflushed);
 	tcase_add_test(t, test_pipeline_groups_released);
 	tcase_add_loop_test(t, test_pipeline_groups_zeros, 0, 2);
 	tcase_add_test(t, test_pipeline_groups_written);
