@@ -18,6 +18,7 @@
 #include "ept/dirty_log_guard.h"
 #include "ept/kvm_walk.h"
 #include "ept/nested_internal.h"
+#include "age.h"
 #include "vmm.h"
 
 #define NR_HUGE 32
@@ -110,7 +111,7 @@ START_TEST(test_ept_nested_fine_exactly)
 					list[nr++] =
 					    chosen[i / HS_BASE_PER_HUGE] * HS_BASE_PER_HUGE + i % HS_BASE_PER_HUGE;
 			}
-			good(hs_view_age(view, &err));
+			good(age_now(view, &err));
 			vmm_touch(&guest, list, nr, round & 1);
 			good(hs_view_sample_base(view, chosen, NR_CHOSEN, s, &err));
 			for (uint32_t i = 0; i < NR_CHOSEN * HS_BASE_PER_HUGE; i++) {
@@ -136,7 +137,7 @@ END_TEST
 START_TEST(test_ept_nested_fine_not_while_vmm_logs)
 {
 	open_view(&two_slots);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	ck_assert_int_eq(vmm_log(&guest, true), 0);
 	ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
 	ck_assert_msg(strstr(err.text, "migration") != NULL, "%s", err.text);
@@ -144,7 +145,7 @@ START_TEST(test_ept_nested_fine_not_while_vmm_logs)
 	ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_dirty(&guest, 1), 12 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_log(&guest, false), 0);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	split_chosen();
 	restore_chosen();
 	close_view();
@@ -165,13 +166,13 @@ START_TEST(test_ept_nested_fine_beside_a_display)
 		struct hs_base_sample s[NR_CHOSEN];
 		const uint32_t page = 5 * HS_BASE_PER_HUGE + 77;
 
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 		touch_all(true);
 		good(hs_view_split(view, chosen, NR_CHOSEN, results, &err));
 		ck_assert_int_eq(results[0], 0);
 		ck_assert_int_eq(results[1], 0);
 		ck_assert_int_eq(results[2], -ENOENT); /* the display's */
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 		ck_assert_int_eq(vmm_dirty(&guest, 1), display);
 		vmm_touch(&guest, &page, 1, true);
 		good(hs_view_sample_base(view, chosen, 2, s, &err));
@@ -207,7 +208,7 @@ END_TEST
 START_TEST(test_ept_nested_fine_refused_leaves_nothing)
 {
 	open_view(&two_slots);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	ck_assert_int_eq(vmm_log(&guest, true), 0);
 	ck_assert_int_eq(hs_view_split(view, chosen, NR_CHOSEN, NULL, &err), -EBUSY);
 	close_view();
@@ -232,7 +233,7 @@ START_TEST(test_ept_nested_fine_vmm_begins_to_log)
 		ck_assert_int_eq(hs_view_age(view, &err), -EBUSY);
 		ck_assert_int_eq(vmm_log(&guest, false), 0);
 		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 	}
 	/* Closing the view in a window that the VMM shares leaves it, too. */
 	split_chosen();
@@ -277,7 +278,7 @@ START_TEST(test_ept_nested_fine_watch_off)
 	set_ftrace("0\n");
 	ck_assert_int_eq(vmm_log(&guest, true), 0);
 	if (on_again) {
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 		set_ftrace("1\n");
 	}
 	restore_chosen();
@@ -285,7 +286,7 @@ START_TEST(test_ept_nested_fine_watch_off)
 	ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_dirty(&guest, 1), 12 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_log(&guest, false), 0);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	split_chosen();
 	restore_chosen();
 	close_view();
@@ -323,7 +324,7 @@ START_TEST(test_ept_nested_fine_watch_missed)
 	ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_dirty(&guest, 1), 12 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_log(&guest, false), 0);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	close_view();
 }
 END_TEST
@@ -345,7 +346,7 @@ START_TEST(test_ept_nested_fine_watch_blind)
 	restore_chosen();
 	ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
 	ck_assert_int_eq(vmm_log(&guest, false), 0);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	close_view();
 }
 END_TEST
@@ -389,7 +390,7 @@ START_TEST(test_ept_nested_fine_killed)
 		ck_assert_int_eq(rc, -EBUSY);
 		ck_assert_int_eq(vmm_dirty(&guest, 0), 20 * HS_BASE_PER_HUGE);
 		ck_assert_int_eq(vmm_log(&guest, false), 0);
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 	} else {
 		ck_assert_msg(!rc, "%s", err.text);
 		ck_assert_int_eq(vmm_dirty(&guest, 0), -ENOENT);
@@ -410,7 +411,7 @@ START_TEST(test_ept_nested_fine_killed_and_guest_ends)
 	vmm_stop(&guest);
 	ck_assert_int_eq(access("/sys/fs/bpf/hs-share", F_OK), 0);
 	open_view(&two_slots);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	split_chosen();
 	restore_chosen();
 	close_view();
@@ -475,7 +476,7 @@ START_TEST(test_ept_nested_fine_slot_goes)
 	/* As one that is not there; one that is would refuse another size. */
 	vmm_plug(&guest, true);
 	touch_all(true);
-	good(hs_view_age(view, &err));
+	good(age_now(view, &err));
 	close_view();
 }
 END_TEST

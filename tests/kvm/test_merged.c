@@ -9,6 +9,7 @@
 #include "hs/remote.h"
 #include "hs/view.h"
 #include "hs_test.h"
+#include "age.h"
 #include "vmm.h"
 
 #define NR_HUGE   8
@@ -120,12 +121,12 @@ START_TEST(test_ept_nested_merged_exactly)
 			if (in[i])
 				list[nr++] = i;
 		}
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 		vmm_touch(&guest, list, nr, false);
 		good(hs_view_sample_base(view, huge, NR_MERGED, s, &err));
 		for (uint32_t i = 0; i < NR_PAGES; i++)
-			ck_assert_msg(hs_bits_test(&s[i / 512].accessed, i % 512) == in[i], "round %d, page %u", round,
-				      i);
+			ck_assert_msg(hs_bits_test(&s[i / 512].accessed, i % 512) == in[i],
+				      "round %d, page %u: state %d, touched %d", round, i, s[i / 512].state, in[i]);
 	}
 	check_merged();
 	hs_view_close(view);

@@ -12,6 +12,7 @@
 #include "hs/view.h"
 #include "hs_test.h"
 #include "base/host_facts.h"
+#include "age.h"
 #include "vmm.h"
 
 #define NR_HUGE 64
@@ -71,7 +72,7 @@ START_TEST(test_ept_nested_numa_bystanders)
 	for (int window = 0; window < 20 && nr_disturbed < 2; window++) {
 		struct hs_base_sample s[1] = { 0 };
 
-		good(hs_view_age(view, &err));
+		good(age_now(view, &err));
 		await_huge(&guest);
 		small = vmm_kvm_stat(&guest, "pages_4k");
 		good(hs_view_split(view, chosen, 1, NULL, &err));
@@ -82,7 +83,7 @@ START_TEST(test_ept_nested_numa_bystanders)
 			vmm_await_rounds(&guest, 1);
 			/* More than the one page that is touched of the chosen one. */
 			disturbed = vmm_kvm_stat(&guest, "pages_4k") > small + 1;
-			good(hs_view_age(view, &err));
+			good(age_now(view, &err));
 			vmm_await_rounds(&guest, 1);
 			good(hs_view_sample_base(view, chosen, 1, s, &err));
 			if (disturbed)

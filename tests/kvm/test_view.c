@@ -10,6 +10,7 @@
 #include "ept/nested_internal.h"
 #include "hs/view.h"
 #include "hs_test.h"
+#include "age.h"
 #include "vmm.h"
 
 #define NR_HUGE 32
@@ -45,14 +46,9 @@ static void close_view(void)
 	vmm_stop(&guest);
 }
 
-/* Without the rest that a slow host's clear_refs is followed by (host_age.c): rounds follow on each other here. */
 static void age(void)
 {
-	struct hs_host_view *inner = hs_nested_host((struct hs_nested_view *)(void *)view);
-	int rc;
-
-	memset(inner->next_clear_us, 0, sizeof(inner->next_clear_us));
-	rc = hs_view_age(view, &err);
+	int rc = age_now(view, &err);
 
 	ck_assert_msg(!rc, "%s", err.text);
 }
