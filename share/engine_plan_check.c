@@ -310,6 +310,16 @@ static bool stays(const struct hs_share *s, const struct hs_ksm_foreign *f)
 	return f->armed || (s->cfg.foreign != HS_FOREIGN_CLAIM && !is_guest(s, f->pid));
 }
 
+/* Marked by an earlier run: its guest is only not here yet. */
+static bool is_on_record(const struct hs_share *s, pid_t pid)
+{
+	struct hs_mark_record r;
+	const bool on_record = !hs_mark_record_read(&s->host, pid, &r, NULL) && r.nr;
+
+	hs_mark_record_finish(&r);
+	return on_record;
+}
+
 int hs_share_ready(struct hs_share *s, struct hs_error *err)
 {
 	struct beyond b;
@@ -317,7 +327,7 @@ int hs_share_ready(struct hs_share *s, struct hs_error *err)
 	int rc = find_beyond(s, &b, err);
 
 	for (size_t i = 0; i < b.nr && !rc; i++)
-		if (stays(s, &b.found[i]))
+		if (stays(s, &b.found[i]) && (b.found[i].armed || !is_on_record(s, b.found[i].pid)))
 			b.found[left++] = b.found[i];
 	b.nr = rc ? b.nr : left;
 	if (!rc && b.nr)

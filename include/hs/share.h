@@ -263,7 +263,8 @@ HS_MUST_USE int hs_share_burst(struct hs_share *s, const struct hs_clock *clock,
 
 /*
  * Whether a burst could run now. -EBUSY: foreign mergeable memory, as above, that the burst could not make unmergeable
- * by itself. Marks nothing and runs nothing.
+ * by itself, less what an earlier run is on record to have marked: its guests may be on their way here. Marks nothing
+ * and runs nothing.
  */
 HS_MUST_USE int hs_share_ready(struct hs_share *s, struct hs_error *err);
 

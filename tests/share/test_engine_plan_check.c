@@ -114,6 +114,35 @@ START_TEST(test_share_engine_plan_check_in_a_burst)
 }
 END_TEST
 
+/* After a restart the guests come one by one: what an earlier run marked in them is no obstacle that is foreign. */
+START_TEST(test_share_engine_plan_check_ready_at_start)
+{
+	char name[32];
+	pid_t other;
+
+	cfg.foreign = HS_FOREIGN_REFUSE;
+	start_guests();
+	open_engine();
+	share_all();
+	hs_share_destroy(share);
+	ck_assert_msg(hs_share_create(&share, &host, &cfg, &err) == 0, "%s", err.text);
+	ck_assert_msg(hs_share_ready(share, &err) == 0, "%s", err.text);
+	other = start_other(0);
+	for (int ms = 0; hs_share_ready(share, &err) == 0; ms++) {
+		ck_assert_int_lt(ms, 20000);
+		(void)usleep(1000);
+	}
+	(void)snprintf(name, sizeof(name), "pid %d,", (int)other);
+	ck_assert_msg(strstr(err.text, name) != NULL, "%s", err.text);
+	(void)snprintf(name, sizeof(name), "pid %d,", (int)guests[0].pid);
+	ck_assert_msg(strstr(err.text, name) == NULL, "%s", err.text);
+	end(other);
+	check_intact();
+	close_engine();
+	check_knobs();
+}
+END_TEST
+
 static char stack[65536];
 
 static int cleaner(void *arg)
@@ -280,6 +309,7 @@ static void add(TCase *t)
 {
 	tcase_add_loop_test(t, test_share_engine_plan_check_new_region, 0, 2);
 	tcase_add_test(t, test_share_engine_plan_check_in_a_burst);
+	tcase_add_test(t, test_share_engine_plan_check_ready_at_start);
 	tcase_add_loop_test(t, test_share_engine_plan_check_one_space, 0, 2);
 	tcase_add_test(t, test_share_engine_plan_check_armed_before);
 	tcase_add_test(t, test_share_engine_plan_check_armed_after);
