@@ -186,7 +186,7 @@ START_TEST(test_share_engine_record_killed)
 	}
 	while (access(record, F_OK))
 		(void)usleep(200);
-	(void)usleep((useconds_t)_i * 1700);
+	(void)usleep((useconds_t)_i * 3400);
 	ck_assert_int_eq(kill(child, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(child, &status, 0), child);
 	ck_assert(WIFSIGNALED(status));
@@ -408,7 +408,7 @@ static void add(TCase *t)
 	tcase_add_loop_test(t, test_share_engine_record_nohugepage, 0, 2);
 	tcase_add_loop_test(t, test_share_engine_record_hugepage, 0, 2);
 	tcase_add_test(t, test_share_engine_record_plain);
-	tcase_add_loop_test(t, test_share_engine_record_killed, 0, 12);
+	tcase_add_loop_test(t, test_share_engine_record_killed, 0, 6);
 	tcase_add_test(t, test_share_engine_record_damaged);
 	tcase_add_test(t, test_share_engine_record_renewed);
 	tcase_add_test(t, test_share_engine_record_of_the_dead);
