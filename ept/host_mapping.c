@@ -364,7 +364,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 
 		if (!hs_bit_test(v->split, h))
 			continue;
-		if (hs_host_sample_base(&v->view, &h, 1, &now, NULL))
+		if (hs_host_sample_presence(v, h, &now, NULL))
 			break; /* the guest is gone */
 		if (now.state != HS_MAP_SPLIT && now.state != HS_MAP_UNKNOWN)
 			continue;
