@@ -186,6 +186,13 @@ int hs_host_nodes(struct hs_view *view, hs_huge_nr huge, hs_node_1 out[HS_BASE_P
  * What cannot be told counts as such. */
 void hs_host_elsewhere(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, bool *out);
 
+/*
+ * Whether another process maps some of the first `nr` base pages of that huge page as well (a fork of the guest), other
+ * than as KSM's or as the zero page: a collapse would copy those, and not free them. What cannot be told counts as
+ * such.
+ */
+bool hs_host_is_common(struct hs_host_view *v, hs_huge_nr huge, unsigned int nr);
+
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 int hs_host_restore(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);

@@ -20,7 +20,9 @@
  * where the old one is whole), KSM's included, whose sharing this ends. It works whatever the THP settings are, but not
  * where the VMA says NOHUGEPAGE (-EINVAL). Many kernels (6.12 is one, 6.18 is not) refuse with the same word where none
  * of the 512 entries is writable: after KSM's pages were taken apart, which 6.2 and later do without a write, and where
- * NUMA balancing has made them all PROT_NONE. So one of them is made writable then, and the collapse tried again.
+ * NUMA balancing has made them all PROT_NONE. So one of them is made writable then, and the collapse tried again. What
+ * a fork of the guest has in common with it is not brought back: the copy would be memory more, for as long as the
+ * other process keeps the old page. Neither is it split.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -109,6 +111,11 @@ static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, si
 		results[first + i] = -ENOENT;
 		if (states[i] != HS_MAP_HUGE)
 			continue;
+		/* It could not be brought back as long as the other process has it. One page speaks for all of them. */
+		if (hs_host_is_common(v, huge[first + i], 1)) {
+			results[first + i] = -EAGAIN;
+			continue;
+		}
 		if (!*leaves) {
 			*leaves = true;
 			results[first + i] = -EAGAIN;
@@ -283,6 +290,8 @@ static int restore_batch(struct hs_host_view *v, const hs_huge_nr *huge, size_t 
 			results[i] = -EXDEV;
 			continue;
 		}
+		if (hs_host_is_common(v, huge[i], HS_BASE_PER_HUGE))
+			continue;
 		pages[n] = (struct iovec){ (void *)(uintptr_t)hs_view_hva(&v->view, huge[i]).v, HS_HUGE_SIZE };
 		collapsed[n] = -EAGAIN;
 		slot[n++] = i;

@@ -259,6 +259,42 @@ START_TEST(test_ept_host_close_leaves_holes)
 }
 END_TEST
 
+/*
+ * What a child of the guest has in common with it would be doubled by a collapse, which copies it: it stays as it is,
+ * and comes back when the child has ended. Nothing of it is split meanwhile.
+ */
+START_TEST(test_ept_host_restore_after_fork)
+{
+	static const hs_huge_nr some[] = { 3, 4 }, others[] = { 7, 8 };
+	uint64_t rss;
+	int results[2];
+
+	open_view(VG_HUGE);
+	vg_fill(&guest, 0, NR_PAGES, 5);
+	ck_assert_int_eq(hs_view_split(view, some, 2, NULL, &err), 0);
+	vg_fork(&guest);
+	vg_fill(&guest, 4 * HS_BASE_PER_HUGE, HS_BASE_PER_HUGE, 6); /* this one is the guest's alone again */
+	rss = vg_smaps_kb(&guest, "Private_Dirty") + vg_smaps_kb(&guest, "Private_Clean");
+	ck_assert_int_eq(hs_view_restore(view, some, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], -EAGAIN);
+	ck_assert_int_eq(results[1], 0);
+	ck_assert_int_eq(hs_view_split(view, others, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], -EAGAIN);
+	ck_assert_int_eq(results[1], -EAGAIN);
+	ck_assert_uint_le(vg_smaps_kb(&guest, "Private_Dirty") + vg_smaps_kb(&guest, "Private_Clean"), rss + 64);
+	sample();
+	for (uint32_t h = 0; h < NR_HUGE; h++)
+		ck_assert_int_eq(huge[h].state, h == 3 ? HS_MAP_SPLIT : HS_MAP_HUGE);
+	vg_stop_child(&guest);
+	ck_assert_int_eq(hs_view_restore(view, some, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], 0);
+	ck_assert_int_eq(hs_view_split(view, others, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], 0);
+	ck_assert_int_eq(results[1], 0);
+	close_view();
+}
+END_TEST
+
 /* A run that was killed between the two steps leaves a page with the wrong flag: the next view puts it right. */
 START_TEST(test_ept_host_open_repairs_flags)
 {
@@ -331,6 +367,7 @@ int main(void)
 	tcase_add_test(t, test_ept_host_split_without_huge_pages);
 	tcase_add_test(t, test_ept_host_close_restores);
 	tcase_add_test(t, test_ept_host_close_leaves_holes);
+	tcase_add_test(t, test_ept_host_restore_after_fork);
 	tcase_add_loop_test(t, test_ept_host_open_repairs_flags, 0, 2);
 	tcase_add_test(t, test_ept_host_split_after_flags_changed);
 	tcase_add_test(t, test_ept_host_open_leaves_other_flags);
