@@ -335,6 +335,7 @@ int hs_host_split_page(struct hs_view *view, hs_huge_nr huge, unsigned int base,
 	const struct iovec page = { (void *)(uintptr_t)(hs_view_hva(view, huge).v + base * HS_BASE_SIZE),
 				    HS_BASE_SIZE };
 
+	hs_host_armed_look_again(v);
 	if (hs_host_is_off_limits(v, huge))
 		return hs_error_set(err, -EAGAIN, "huge page %u of process %d is left alone: %s", huge, (int)view->pid,
 				    hs_view_reason_text(hs_view_why(view, huge)));
