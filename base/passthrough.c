@@ -27,13 +27,13 @@ static const char *device_of(const char *link)
 	return NULL;
 }
 
-/* *what: NULL: none. */
+/* *what: NULL: none. A file that was closed since it was listed is none; what another one is has to be known. */
 static int find_device(const struct hs_host *host, pid_t pid, const char **what)
 {
 	char path[PATH_MAX], link[64];
+	int rc, unknown = 0;
 	struct dirent *e;
 	DIR *dir;
-	int rc;
 
 	*what = NULL;
 	(void)snprintf(path, sizeof(path), "%s/%d/fd", host->proc_dir, (int)pid);
@@ -41,12 +41,17 @@ static int find_device(const struct hs_host *host, pid_t pid, const char **what)
 	if (!dir)
 		return -errno;
 	while (!*what && (errno = 0, e = readdir(dir))) {
-		ssize_t n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1);
+		ssize_t n;
 
+		if (e->d_name[0] == '.')
+			continue;
+		n = readlinkat(dirfd(dir), e->d_name, link, sizeof(link) - 1);
+		if (n < 0 && errno != ENOENT)
+			unknown = -errno;
 		link[n > 0 ? n : 0] = '\0';
 		*what = device_of(link);
 	}
-	rc = *what ? 0 : -errno;
+	rc = *what ? 0 : unknown ? unknown : -errno;
 	(void)closedir(dir);
 	return rc;
 }

@@ -7,7 +7,9 @@
  * Which they are is read anew (base/vma_marks.h) at each ageing, split and restore, before anything is done. Where it
  * cannot be read, all memory counts as such. A VMM that registers memory just after the look loses nothing: accessed
  * bits are no business of a userfaultfd, a nested entry that is dropped changes none of its marks (nested_drop.c), a
- * split or joined VMA keeps its registration, and the kernel itself refuses to collapse what is registered.
+ * split or joined VMA keeps its registration, and the kernel itself refuses to collapse what is registered. Splitting a
+ * huge page itself is another matter: some kernels (6.12 and later, for a while) lose the protection of those of its
+ * pages that they map to the zero page. Before that the look is at most 10 ms old.
  *
  * The program is loaded once for the process and counted; the link, which names the guest's process, is the view's.
  */
@@ -15,6 +17,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/times.h"
 #include "base/vma_marks.h"
 #include "host_internal.h"
 
@@ -93,9 +96,16 @@ int hs_host_armed_look(struct hs_host_view *v)
 	v->nr_armed = 0;
 	rc = hs_vma_marks_read(v->armed_link, mark, v);
 	v->armed_unknown = rc != 0;
+	v->armed_us = hs_monotonic_us();
 	if (rc) {
 		memset(v->armed, 0xff, bytes);
 		v->nr_armed = v->view.nr_huge;
 	}
 	return rc;
+}
+
+void hs_host_armed_look_again(struct hs_host_view *v)
+{
+	if (hs_monotonic_us() - v->armed_us >= HS_ARMED_FRESH_US)
+		(void)hs_host_armed_look(v);
 }

@@ -50,6 +50,7 @@ struct hs_host_view {
 
 	/* host_armed.c */
 	struct bpf_link *armed_link;
+	uint64_t armed_us;  /* when they were looked at last */
 	uint32_t nr_armed;  /* bits in `armed` */
 	bool armed_unknown; /* could not be read: all count as armed */
 
@@ -165,6 +166,9 @@ HS_MUST_USE int hs_host_armed_open(struct hs_host_view *v, struct hs_error *err)
 void hs_host_armed_finish(struct hs_host_view *v);
 /* Looks anew. -errno: it could not be read; then all memory counts as armed. */
 int hs_host_armed_look(struct hs_host_view *v);
+/* The same, unless it was done so short a time ago: for steps one huge page long, of which there are many. */
+#define HS_ARMED_FRESH_US 10000
+void hs_host_armed_look_again(struct hs_host_view *v);
 
 /* host_age.c */
 int hs_host_age(struct hs_view *view, struct hs_error *err);
@@ -185,6 +189,13 @@ int hs_host_nodes(struct hs_view *view, hs_huge_nr huge, hs_node_1 out[HS_BASE_P
 /* Which of some huge pages, or a part of them, are where restoring would not do them good: hs_view_restore's -EXDEV.
  * What cannot be told counts as such. */
 void hs_host_elsewhere(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr, bool *out);
+
+/*
+ * Whether another process maps some of the first `nr` base pages of that huge page as well (a fork of the guest), other
+ * than as KSM's or as the zero page: a collapse would copy those, and not free them. What cannot be told counts as
+ * such.
+ */
+bool hs_host_is_common(struct hs_host_view *v, hs_huge_nr huge, unsigned int nr);
 
 /* host_mapping.c */
 int hs_host_split(struct hs_view *view, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);

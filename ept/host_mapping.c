@@ -20,7 +20,9 @@
  * where the old one is whole), KSM's included, whose sharing this ends. It works whatever the THP settings are, but not
  * where the VMA says NOHUGEPAGE (-EINVAL). Many kernels (6.12 is one, 6.18 is not) refuse with the same word where none
  * of the 512 entries is writable: after KSM's pages were taken apart, which 6.2 and later do without a write, and where
- * NUMA balancing has made them all PROT_NONE. So one of them is made writable then, and the collapse tried again.
+ * NUMA balancing has made them all PROT_NONE. So one of them is made writable then, and the collapse tried again. What
+ * a fork of the guest has in common with it is not brought back: the copy would be memory more, for as long as the
+ * other process keeps the old page. Neither is it split.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -109,6 +111,11 @@ static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, si
 		results[first + i] = -ENOENT;
 		if (states[i] != HS_MAP_HUGE)
 			continue;
+		/* It could not be brought back as long as the other process has it. One page speaks for all of them. */
+		if (hs_host_is_common(v, huge[first + i], 1)) {
+			results[first + i] = -EAGAIN;
+			continue;
+		}
 		if (!*leaves) {
 			*leaves = true;
 			results[first + i] = -EAGAIN;
@@ -283,6 +290,8 @@ static int restore_batch(struct hs_host_view *v, const hs_huge_nr *huge, size_t 
 			results[i] = -EXDEV;
 			continue;
 		}
+		if (hs_host_is_common(v, huge[i], HS_BASE_PER_HUGE))
+			continue;
 		pages[n] = (struct iovec){ (void *)(uintptr_t)hs_view_hva(&v->view, huge[i]).v, HS_HUGE_SIZE };
 		collapsed[n] = -EAGAIN;
 		slot[n++] = i;
@@ -326,6 +335,7 @@ int hs_host_split_page(struct hs_view *view, hs_huge_nr huge, unsigned int base,
 	const struct iovec page = { (void *)(uintptr_t)(hs_view_hva(view, huge).v + base * HS_BASE_SIZE),
 				    HS_BASE_SIZE };
 
+	hs_host_armed_look_again(v);
 	if (hs_host_is_off_limits(v, huge))
 		return hs_error_set(err, -EAGAIN, "huge page %u of process %d is left alone: %s", huge, (int)view->pid,
 				    hs_view_reason_text(hs_view_why(view, huge)));
@@ -364,7 +374,7 @@ void hs_host_restore_all(struct hs_host_view *v)
 
 		if (!hs_bit_test(v->split, h))
 			continue;
-		if (hs_host_sample_base(&v->view, &h, 1, &now, NULL))
+		if (hs_host_sample_presence(v, h, &now, NULL))
 			break; /* the guest is gone */
 		if (now.state != HS_MAP_SPLIT && now.state != HS_MAP_UNKNOWN)
 			continue;

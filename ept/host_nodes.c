@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a guest's memory is: on which NUMA node, and whether that, or swap, speaks against a huge mapping.
+ * Where a guest's memory is: on which NUMA node, and whether that, or swap, or that it is another process's as well,
+ * speaks against a huge mapping.
  *
  * move_pages goes by process id. While our pidfd has not signalled the end, that number is this process's; and after
  * exec the address space that we hold has no users: both are asked after the call.
@@ -60,4 +61,33 @@ void hs_host_elsewhere(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr
 	for (size_t i = 0; i < nr; i++)
 		out[i] = !known || hs_bits_count(&now[i].swapped) > HS_VIEW_MAX_SWAPPED || on_slow_node(v, huge[i]);
 	free(now);
+}
+
+/* An entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
+#define PM_PRESENT   (UINT64_C(1) << 63)
+#define PM_EXCLUSIVE (UINT64_C(1) << 56) /* mapped once */
+
+bool hs_host_is_common(struct hs_host_view *v, hs_huge_nr huge, unsigned int nr)
+{
+	const off_t at = (off_t)((hs_view_hva(&v->view, huge).v >> HS_BASE_SHIFT) * sizeof(uint64_t));
+	struct hs_frame frames[HS_BASE_PER_HUGE] = { 0 };
+	uint64_t entry[HS_BASE_PER_HUGE];
+	bool looked = false;
+	ssize_t n;
+
+	do {
+		n = pread(v->pagemap_fd, entry, nr * sizeof(entry[0]), at);
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)(nr * sizeof(entry[0])))
+		return true;
+	for (unsigned int i = 0; i < nr; i++) {
+		if (!(entry[i] & PM_PRESENT) || entry[i] & PM_EXCLUSIVE)
+			continue;
+		if (!looked && hs_host_frames(&v->view, huge, frames, NULL))
+			return true;
+		looked = true;
+		if (!(frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO)))
+			return true;
+	}
+	return false;
 }

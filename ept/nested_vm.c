@@ -26,7 +26,7 @@
 /* Numbers of descriptors on VMs, at most `room`; how many there are, or -errno. */
 static int list_vm_fds(const struct hs_host_view *host, int *fds, int room)
 {
-	int dir_fd = openat(host->dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), nr = 0;
+	int dir_fd = openat(host->dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), nr = 0, rc = 0;
 	DIR *d = dir_fd < 0 ? NULL : fdopendir(dir_fd);
 	struct dirent *e;
 
@@ -37,16 +37,23 @@ static int list_vm_fds(const struct hs_host_view *host, int *fds, int room)
 			close(dir_fd);
 		return error == ENOENT ? -ESRCH : -error;
 	}
-	while (nr < room && (e = readdir(d)) != NULL) {
+	while (nr < room && !rc && (errno = 0, e = readdir(d)) != NULL) {
 		char target[64];
-		ssize_t n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+		ssize_t n;
 
-		if (n != (ssize_t)strlen(VM_FILE) || memcmp(target, VM_FILE, (size_t)n) != 0)
+		if (e->d_name[0] == '.')
 			continue;
-		fds[nr++] = atoi(e->d_name);
+		n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+		/* Closed since it was listed, it is none; of another one that cannot be read, it is not known. */
+		if (n < 0 && errno != ENOENT)
+			rc = -errno;
+		if (n == (ssize_t)strlen(VM_FILE) && memcmp(target, VM_FILE, (size_t)n) == 0)
+			fds[nr++] = atoi(e->d_name);
 	}
+	if (nr < room && !rc)
+		rc = -errno;
 	(void)closedir(d);
-	return nr;
+	return rc ? rc : nr;
 }
 
 /* Is our descriptor really on a VM? Its number in the process may have been reused meanwhile. */

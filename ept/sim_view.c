@@ -93,7 +93,7 @@ static int sim_sample_huge(struct hs_view *v, hs_huge_nr first, uint32_t nr, str
 			out[i].nr_accessed = (uint16_t)hs_bits_count(&h->young);
 			out[i].nr_swapped = (uint16_t)hs_bits_count(&h->swapped);
 		}
-		out[i].accessed = out[i].nr_accessed ? HS_YES : HS_NO;
+		out[i].accessed = out[i].nr_accessed ? HS_YES : s->hides && h->entry != SIM_NONE ? HS_UNKNOWN : HS_NO;
 	}
 	return 0;
 }
@@ -124,6 +124,9 @@ static int sim_sample_base(struct hs_view *v, const hs_huge_nr *huge, size_t nr,
 			out[i].swapped = h->swapped;
 		out[i].empty = hs_bits_andnot(hs_bits_full(), hs_bits_or(out[i].present, out[i].swapped));
 	}
+	for (size_t i = 0; i < nr && s->hides; i++)
+		if (!hs_bits_equal(&out[i].accessed, &out[i].present))
+			out[i] = (struct hs_base_sample){ .swapped = out[i].swapped, .empty = out[i].empty };
 	return 0;
 }
 
@@ -202,8 +205,8 @@ static int restore_one(struct sim_view *s, struct sim_huge *h)
 	}
 	if (h->entry == SIM_TABLE && hs_bits_count(&h->swapped) > HS_VIEW_MAX_SWAPPED)
 		return -EXDEV;
-	if (hs_sim_do_state(h) != HS_MAP_SPLIT)
-		return hs_sim_do_state(h) == HS_MAP_ABSENT ? -ENOENT : -EAGAIN;
+	if (hs_sim_do_state(h) == HS_MAP_ABSENT)
+		return -ENOENT;
 	hs_sim_do_collapse(s, h);
 	s->stats.nr_restored++;
 	return 0;

@@ -250,6 +250,11 @@ void hs_sim_set_unknown(struct hs_view *v, hs_huge_nr huge, bool unknown)
 	huge_at(sim_of(v), huge)->unknown = unknown;
 }
 
+void hs_sim_hide_accesses(struct hs_view *v, bool hide)
+{
+	sim_of(v)->hides = hide;
+}
+
 void hs_sim_fail_call(struct hs_view *v, uint64_t call, int error)
 {
 	sim_of(v)->fail_call = call;

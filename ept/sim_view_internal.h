@@ -28,6 +28,7 @@ struct sim_view {
 	struct sim_huge *huge; /* [nr_huge] */
 	uint64_t *content;     /* [nr_huge * 512]; 0 where absent */
 	bool gone;
+	bool hides; /* accessed bits that are not set */
 	uint64_t fail_call;
 	int fail_error;
 	struct hs_sim_clock *clock; /* NULL: nothing takes time */

@@ -55,9 +55,9 @@ static bool is_nobodys(const struct hs_pipeline *p, hs_owners_key key)
 /*
  * What is to be read of one huge page. That a page was not accessed in the window's rounds says nothing of the time
  * between two windows, and what is mergeable may be merged in the next burst, written or not. So of what is mergeable,
- * only a page on a KSM frame is not read again, when it was read on that frame once: no burst has run since, so it is
- * the frame of then, and a frame's content never changes. Of what is only to become mergeable, the digest counts, as it
- * does for sharing.
+ * only a page on a KSM frame is not read again, when it was read on a KSM frame and no burst has run since: so it is
+ * the frame of then, and a frame's content never changes. (A burst may merge what was written in it, and give it a
+ * frame again, the one of before even.) Of what is only to become mergeable, the digest counts, as it does for sharing.
  */
 static struct hs_bits512 to_read(struct guest *g, hs_huge_nr h, const struct hs_bits512 *held)
 {
@@ -202,9 +202,10 @@ static int learn_guest(struct hs_pipeline *p, struct guest *g, struct hs_error *
 {
 	int rc = is_observed(p) ? 0 : hs_merge_verify(p, g, err);
 
-	/* Which frames it is on is not known: all of it is read. */
-	for (hs_huge_nr h = 0; rc && rc != -ESRCH && h < g->view->nr_huge; h++)
+	/* Which frames it is on is not known, or not whether they are those of then: all of it is read. */
+	for (hs_huge_nr h = 0; (rc || g->read_at_burst != p->nr_bursts) && rc != -ESRCH && h < g->view->nr_huge; h++)
 		memset(&g->pages[h].on_frame, 0, sizeof(g->pages[h].on_frame));
+	g->read_at_burst = p->nr_bursts;
 	if (rc == -ENOMEM || rc == -ESRCH)
 		return rc;
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {

@@ -111,12 +111,14 @@ int hs_merge_apply(struct hs_pipeline *p, struct guest *g, struct hs_share_appli
 int hs_merge_burst(struct hs_pipeline *p, struct hs_share_burst *out, struct hs_error *err)
 {
 	memset(out, 0, sizeof(*out));
+	p->nr_bursts++;
 	return p->merge.ops->burst ? p->merge.ops->burst(p->merge.ctx, p->clock, out, err) : 0;
 }
 
 int hs_merge_burst_for(struct hs_pipeline *p, uint64_t us, struct hs_share_burst *out, struct hs_error *err)
 {
 	memset(out, 0, sizeof(*out));
+	p->nr_bursts++;
 	return p->merge.ops->burst_for ? p->merge.ops->burst_for(p->merge.ctx, p->clock, us, out, err) : 0;
 }
 

@@ -27,7 +27,8 @@ struct page_record {
 	struct hs_bits512 candidate; /* cold and fresh: may share in this cycle */
 	struct hs_bits512 same;      /* candidate whose bytes were compared equal with another candidate's, in this cold
 					spell; or whose digest is equal, where ksmd is left to compare */
-	struct hs_bits512 on_frame;  /* its key was read when it was on a KSM frame, on which it is still */
+	struct hs_bits512 on_frame;  /* its key was read when it was on a KSM frame, in which it is still as long as no
+					burst has run since */
 	struct hs_bits512 taken;     /* mergeable, and what it holds is another group's: to be given up */
 	hs_owners_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
 				 Only while there are several groups: 4 KiB */
@@ -94,6 +95,7 @@ struct guest {
 	uint64_t dropped, pending;                            /* base pages, by the last apply */
 	char pending_reason[256];                             /* as in struct hs_share_applied */
 	bool all_marked;                        /* by the last apply: all that is wanted of it is mergeable */
+	uint64_t read_at_burst;                 /* bursts there had been when its pages' `on_frame` was set */
 	struct hs_saving sure, at_most, looked; /* as in struct hs_guest_report */
 	uint32_t looked_cycle, nr_promising;
 	struct hs_sketch_key sketch_key; /* of its group; only in a fleet, and where it may share with others */
@@ -137,6 +139,7 @@ struct hs_pipeline {
 	struct hs_tier *tier;             /* NULL: not asked for, or there is none */
 	uint8_t pressure;                 /* as in struct hs_policy_input, in this cycle */
 	bool unsettled;                   /* the last burst ended before everything was merged */
+	uint64_t nr_bursts;               /* asked for so far, pieces of one counted apart */
 	bool look;                        /* the fine phase is to run in the next cycle, whatever the engine */
 	struct hs_pipeline_totals totals;
 };

@@ -24,16 +24,14 @@ int hs_fine_bring_back(struct hs_view *v, const hs_huge_nr *huge, size_t nr, str
 	if (!nr)
 		return 0;
 	rc = hs_view_sample_base(v, huge, nr, scratch, NULL);
-	if (rc == -ESRCH)
-		return rc;
+	if (rc)
+		return rc == -ESRCH ? rc : 0; /* a look that failed says nothing: they are tried again later */
 	for (size_t i = 0; i < nr; i++) {
-		/* A failed look says nothing: restore, as we must. */
-		uint8_t state = rc ? HS_MAP_UNKNOWN : scratch[i].state;
-
-		if (state == HS_MAP_HUGE)
+		if (scratch[i].state == HS_MAP_HUGE)
 			out[i] = FINE_BACK_HUGE;
-		else if (state == HS_MAP_PARTIAL || state == HS_MAP_ABSENT)
-			out[i] = FINE_BACK_PARTIAL;
+		else if (scratch[i].state == HS_MAP_PARTIAL || scratch[i].state == HS_MAP_ABSENT ||
+			 hs_bits_any(&scratch[i].empty))
+			out[i] = FINE_BACK_PARTIAL; /* holes are known also where accesses are not */
 	}
 	/* Batches are runs of what is to be restored: in the common case, all of it. */
 	for (size_t from = 0, to; from < nr; from = to) {

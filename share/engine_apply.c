@@ -190,15 +190,13 @@ static uint64_t room_left(const struct change *c, struct room_left *r)
 static int fit_huge(struct change *c, hs_huge_nr nr, const struct hs_bits512 *lost, struct room_left *room)
 {
 	struct hs_frame frames[HS_BASE_PER_HUGE];
-	struct hs_bits512 part = { 0 };
+	struct hs_bits512 part;
 	uint64_t bytes;
 	int rc = hs_view_frames(c->g->view, nr, frames, c->err);
 
 	if (rc)
 		return rc;
-	hs_bits_for_each (i, lost)
-		if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
-			hs_bits_set(&part, i);
+	part = hs_engine_need_frames(c->g, nr, frames, lost);
 	bytes = hs_bits_count(&part) * HS_BASE_SIZE;
 	if (!bytes)
 		return 0;

@@ -203,6 +203,23 @@ bool hs_engine_page_at(const struct hs_view *v, uint64_t addr, uint64_t *end, hs
 	return false;
 }
 
+struct hs_bits512 hs_engine_need_frames(const struct hs_engine_guest *g, hs_huge_nr huge,
+					const struct hs_frame frames[HS_BASE_PER_HUGE], const struct hs_bits512 *pages)
+{
+	struct hs_bits512 out = { 0 }, unknown = { 0 };
+	struct hs_base_sample now;
+
+	hs_bits_for_each (i, pages) {
+		if (frames[i].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
+			hs_bits_set(&out, i);
+		else if (!frames[i].pfn)
+			hs_bits_set(&unknown, i);
+	}
+	if (hs_bits_any(&unknown) && !hs_view_sample_base(g->view, &huge, 1, &now, NULL))
+		unknown = hs_bits_andnot(unknown, hs_bits_or(now.empty, now.swapped));
+	return hs_bits_or(out, unknown);
+}
+
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err)
 {
 	return hs_room_of(&s->host, pid, s->cfg.min_free_percent, room, err) ? 0 : room->bytes;

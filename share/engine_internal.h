@@ -123,6 +123,13 @@ void hs_engine_forget(struct hs_engine_guest *g);
  */
 HS_MUST_USE int hs_engine_room(const struct hs_share *s, pid_t pid, uint64_t bytes, const char *what,
 			       struct hs_error *err);
+/*
+ * Those of `pages` of a huge page, whose frames are given, that may get a frame of their own by such a step: on a frame
+ * of KSM's or on the zero page, and what may be there, as far as the view can tell (memory that is in use otherwise for
+ * a while, or moves just now, has no frame to it, and may be merged).
+ */
+struct hs_bits512 hs_engine_need_frames(const struct hs_engine_guest *g, hs_huge_nr huge,
+					const struct hs_frame frames[HS_BASE_PER_HUGE], const struct hs_bits512 *pages);
 /* How much that is: for who takes steps that fit. 0 as well when it is not known. */
 uint64_t hs_engine_room_bytes(const struct hs_share *s, pid_t pid, struct hs_room *room, struct hs_error *err);
 

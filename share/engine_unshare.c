@@ -42,6 +42,7 @@ static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t
 	uint64_t bytes = HS_HUGE_SIZE, left = hs_engine_room_bytes(u->s, pid, &room, u->err);
 
 	for (*fits = 0; *fits < nr; (*fits)++) {
+		struct hs_bits512 there = { 0 }, need;
 		int rc = hs_view_frames(u->g->view, huge[*fits], frames, u->err);
 
 		if (rc)
@@ -49,9 +50,12 @@ static int fit_room(struct unshare *u, const hs_huge_nr *huge, size_t nr, size_t
 		u->holes[*fits] = u->armed && hs_bits_any(&u->armed[huge[*fits]]);
 		for (unsigned int p = 0; p < HS_BASE_PER_HUGE; p++) {
 			u->holes[*fits] |= !frames[p].pfn;
-			if (frames[p].flags & (HS_FRAME_KSM | HS_FRAME_ZERO))
-				bytes += HS_BASE_SIZE;
+			if (frames[p].pfn)
+				hs_bits_set(&there, p);
 		}
+		there = hs_bits_or(there, u->g->huge[huge[*fits]].marked);
+		need = hs_engine_need_frames(u->g, huge[*fits], frames, &there);
+		bytes += hs_bits_count(&need) * HS_BASE_SIZE;
 		if (bytes > left)
 			break;
 	}

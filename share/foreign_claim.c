@@ -88,21 +88,49 @@ int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, struct hs_forei
 	return rc;
 }
 
-uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_foreign_claim *c)
+/* On frames of KSM's; `all` where nothing tells it. */
+static uint64_t merged_bytes(const struct hs_host *host, const struct hs_foreign_claim *c, uint64_t all)
 {
-	uint64_t all = 0, pages;
+	uint64_t pages;
 	char text[4096];
 
 	if (c->ksm_bytes)
 		return c->ksm_bytes;
 	if (hs_hostfile_read_pid(host, c->pid, "smaps_rollup", text, sizeof(text)) > 0 && strstr(text, "\nKSM:"))
 		return 0;
-	for (size_t i = 0; i < c->nr; i++)
-		all += c->ranges[i].end - c->ranges[i].start;
 	if (hs_hostfile_read_pid(host, c->pid, "ksm_merging_pages", text, sizeof(text)) > 0 &&
-	    !hs_hostfile_parse_u64(text, NULL, &pages) && pages * HS_BASE_SIZE < all)
+	    !hs_hostfile_parse_u64(text, NULL, &pages) && pages < all / HS_BASE_SIZE)
 		return pages * HS_BASE_SIZE;
 	return all;
+}
+
+/*
+ * On the zero page by KSM's doing: no line of smaps counts these, and from Linux 6.6 on each of them gets a frame of
+ * its own as well when it is unmerged. An older kernel, which leaves them where they are, does not count them.
+ */
+static uint64_t zero_bytes(const struct hs_host *host, const struct hs_foreign_claim *c, uint64_t all)
+{
+	char text[1024];
+	const ssize_t n = hs_hostfile_read_pid(host, c->pid, "ksm_stat", text, sizeof(text));
+	uint64_t pages;
+
+	if (n < 0)
+		return n == -ENOENT ? 0 : all;
+	if (!strstr(text, "ksm_zero_pages"))
+		return 0;
+	return hs_hostfile_field(text, "ksm_zero_pages", &pages) || pages >= all / HS_BASE_SIZE ? all
+												: pages * HS_BASE_SIZE;
+}
+
+uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_foreign_claim *c)
+{
+	uint64_t all = 0, merged, zero;
+
+	for (size_t i = 0; i < c->nr; i++)
+		all += c->ranges[i].end - c->ranges[i].start;
+	merged = merged_bytes(host, c, all);
+	zero = zero_bytes(host, c, all);
+	return merged < all && zero < all - merged ? merged + zero : all;
 }
 
 static void record_name(pid_t pid, char out[NAME_MAX])

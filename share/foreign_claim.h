@@ -34,8 +34,8 @@ HS_MUST_USE int hs_foreign_claim_note(struct hs_foreign_claim *c, const struct h
 HS_MUST_USE int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, struct hs_foreign_claim *out,
 				      struct hs_error *err);
 
-/* Bytes of it that are merged, at most: where the kernel does not say it of a VMA (before 6.7), what it says of the
- * process. */
+/* Bytes of it that are merged, zero pages included, at most: where the kernel does not say it of a VMA (before 6.7, and
+ * of zero pages), what it says of the process. */
 uint64_t hs_foreign_claim_ksm_bytes(const struct hs_host *host, const struct hs_foreign_claim *c);
 
 /* Adds the claim to the process's record. 0 or -errno with the text; then nothing may be taken. -ESRCH: the process is

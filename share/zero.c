@@ -198,16 +198,13 @@ int hs_zero_want(struct hs_zero *z, uint32_t id, hs_huge_nr huge, const struct h
 
 void hs_zero_state(const struct hs_zero *z, uint32_t id, hs_huge_nr huge, struct hs_shared_huge *out)
 {
+	static const struct zero_huge nothing;
 	const struct zero_guest *g = find(z, id);
+	const struct zero_huge *zh = g && huge < g->view->nr_huge ? &g->huge[huge] : &nothing;
 
-	hs_bits_clear_all(&out->wanted);
-	hs_bits_clear_all(&out->shared);
-	out->breaks = 0;
-	if (!g || huge >= g->view->nr_huge)
-		return;
-	out->wanted = g->huge[huge].wanted;
-	out->shared = g->huge[huge].shared;
-	out->breaks = g->huge[huge].breaks;
+	out->wanted = zh->wanted;
+	out->shared = zh->shared;
+	out->breaks = zh->breaks;
 }
 
 /* ---- splitting ---- */
@@ -368,6 +365,18 @@ static int has_room(const struct hs_zero *z, const struct zero_guest *g, struct 
 	    (unsigned long long)(room.left >> 20), room.where, (unsigned long long)(room.keep >> 20));
 }
 
+/* Only what is known to be there as a whole: to collapse a table with holes fills them, and the guest would grow. */
+static int make_whole(struct zero_guest *g, hs_huge_nr h, int *result, struct hs_error *err)
+{
+	struct hs_frame frames[HS_BASE_PER_HUGE];
+	int rc = hs_view_frames(g->view, h, frames, err);
+
+	for (unsigned int i = 0; i < HS_BASE_PER_HUGE && !rc; i++)
+		if (!frames[i].pfn)
+			*result = -ENOENT;
+	return rc || *result ? rc : hs_view_restore(g->view, &h, 1, result, err);
+}
+
 static int unshare_one(struct hs_zero *z, struct zero_guest *g, hs_huge_nr h, struct hs_share_unshared *out,
 		       struct hs_error *err)
 {
@@ -379,7 +388,7 @@ static int unshare_one(struct hs_zero *z, struct zero_guest *g, hs_huge_nr h, st
 	}
 	rc = has_room(z, g, err);
 	if (!rc && !z->cfg.dry_run)
-		rc = hs_view_restore(g->view, &h, 1, &result, err);
+		rc = make_whole(g, h, &result, err);
 	if (rc)
 		return rc;
 	out->nr_huge++;

@@ -7,7 +7,7 @@
  *   - a split copies the huge entry's accessed bit to all 512; a collapse makes an accessed entry;
  *   - reading a page that is mapped huge sets the huge entry's accessed bit, a base entry's stays as it is;
  *   - merging a base page breaks the huge page under it; writing to a merged page gives it a frame of its own again;
- *   - collapsing takes merged pages apart and, when it is khugepaged that collapses, fills what is absent with zeros.
+ *   - collapsing, by the view or by khugepaged, takes merged pages apart and fills what is absent with zeros.
  *
  * The functions below are what a test does to the guest from inside or behind the view's back. A page number outside
  * the guest is a mistake in the test and aborts.
@@ -110,6 +110,7 @@ void hs_sim_unmerge(struct hs_view *v, hs_base_nr page);
 void hs_sim_fail_split(struct hs_view *v, hs_huge_nr huge, int error);                   /* from now on; 0: no more */
 void hs_sim_fail_restore(struct hs_view *v, hs_huge_nr huge, uint32_t times, int error); /* the next `times` */
 void hs_sim_set_unknown(struct hs_view *v, hs_huge_nr huge, bool unknown); /* what it is mapped as cannot be told */
+void hs_sim_hide_accesses(struct hs_view *v, bool hide); /* an accessed bit that is not set says nothing, anywhere */
 
 /*
  * The `call`-th call of the view (counted from 1 since it was opened, closing excepted) fails as a whole with `error`;

@@ -235,16 +235,17 @@ HS_MUST_USE int hs_view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_fra
 /*
  * Splits the mapping (not the page) of each named huge page, so that each base page has an accessed bit of its own.
  * results[nr] (may be NULL): 0, or -errno for that huge page alone (-ENOENT: not mapped huge; -EAGAIN: the host view
- * leaves one huge mapping of the guest as it is, which ageing needs). Returns 0 when the batch
- * was attempted, otherwise nothing was touched. Callers keep batches within their budget. -ENOTSUP: this view cannot;
- * as hs_view_can_split says beforehand, as far as it is known then. Without room (hs_view_on_huge) each result is
- * -ENOMEM: it could not be brought back.
+ * leaves one huge mapping of the guest as it is, which ageing needs, and what a fork of the guest maps as well).
+ * Returns 0 when the batch was attempted, otherwise nothing was touched. Callers keep batches within their budget.
+ * -ENOTSUP: this view cannot; as hs_view_can_split says beforehand, as far as it is known then. Without room
+ * (hs_view_on_huge) each result is -ENOMEM: it could not be brought back.
  */
 bool hs_view_can_split(const struct hs_view *v);
 HS_MUST_USE int hs_view_split(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err);
 
 /*
- * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, try later;
+ * Makes the mapping huge again. results[nr] (may be NULL): 0, or -errno (-EAGAIN: the kernel could not now, or a fork
+ * of the guest maps some of it as well, which a collapse would copy for good: try later;
  * -ENOMEM: no free huge page, or no room (hs_view_on_huge); -EINVAL: its memory is marked NOHUGEPAGE; -ENOENT: nothing
  * is present there, or it is no guest memory any more, as hs_view_refresh found; -EXDEV: more than HS_VIEW_MAX_SWAPPED
  * of its base pages are in swap, or any is on a slow node (hs_view_slow_nodes), where the kernel might put all of it:

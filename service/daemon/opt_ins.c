@@ -101,8 +101,9 @@ void hs_daemon_forget_opt_in(struct hs_daemon_guest *g)
 
 /* ---- taking up ---- */
 
-/* False: it says nothing of a process that is there. */
-static bool take_up(struct hs_daemon *d, json_t *item, const char *boot)
+/* -ESRCH: it says nothing of a process that is there. -EBADMSG: it cannot be understood. Another error: whether it is
+ * of the process that has the number cannot be told now. */
+static int take_up(struct hs_daemon *d, json_t *item, const char *boot)
 {
 	struct hs_error err = { "" };
 	struct hs_daemon_guest *g;
@@ -110,20 +111,26 @@ static bool take_up(struct hs_daemon *d, json_t *item, const char *boot)
 	const char *share = hs_opt_in_scope_name(HS_SCOPE_GROUP);
 	uint8_t scope = HS_SCOPE_GROUP;
 	json_int_t started = 0, max = 0;
-	int pid = 0, out = 0;
+	struct hs_process_id now;
+	int pid = 0, out = 0, rc;
 
 	if (json_unpack(item, "{s:i,s:I,s?s,s?b}", "pid", &pid, "started", &started, "boot", &of_boot, "out", &out) ||
-	    pid <= 0 || strcmp(of_boot, boot) != 0)
-		return false;
+	    pid <= 0 || started <= 0)
+		return -EBADMSG;
+	if (strcmp(of_boot, boot) != 0)
+		return -ESRCH;
 	if (!out && (json_unpack(item, "{s:s,s:I,s?s}", "group", &group, "max_shared_bytes", &max, "share", &share) ||
 		     hs_opt_in_scope_parse(share, &scope) || max < 0 || !hs_group_valid(group)))
-		return false;
+		return -EBADMSG;
 	/* Another process may have the number by now. */
-	if (hs_start_time(&d->host, pid) != (uint64_t)started || !started)
-		return false;
+	rc = hs_process_id_read(&d->host, pid, &now);
+	if (rc)
+		return rc;
+	if (now.started != (uint64_t)started)
+		return -ESRCH;
 	if (hs_daemon_guest_pid(d, pid, &g, &err)) {
-		hs_log(HS_LOG_WARNING, "process %d was opted in before and cannot be taken up: %s", pid, err.text);
-		return true;
+		hs_log(HS_LOG_WARNING, "what was asked for of process %d before cannot be taken up: %s", pid, err.text);
+		return 0;
 	}
 	g->on_record = true;
 	g->out_by_request = out;
@@ -132,7 +139,27 @@ static bool take_up(struct hs_daemon *d, json_t *item, const char *boot)
 	g->by_request.max_shared_bytes = (uint64_t)max;
 	g->by_request.scope = scope;
 	hs_daemon_settle_opt_in(g);
-	return true;
+	return 0;
+}
+
+/* Something was asked for of the process, and what is not known: it may have been to stay out. So it does, whatever a
+ * rule says, and the record stays with it. */
+static void leave_alone(struct hs_daemon *d, pid_t pid, const char *path, const char *why)
+{
+	struct hs_error err = { "" };
+	struct hs_daemon_guest *g;
+
+	hs_log(HS_LOG_WARNING,
+	       "what was asked for of process %d cannot be read from %s (%s): it stays out until it is "
+	       "opted in again",
+	       (int)pid, path, why);
+	if (hs_daemon_guest_pid(d, pid, &g, &err)) {
+		hs_log(HS_LOG_WARNING, "%s", err.text);
+		return;
+	}
+	g->on_record = true;
+	g->out_by_request = true;
+	hs_daemon_settle_opt_in(g);
 }
 
 struct taking {
@@ -143,15 +170,18 @@ struct taking {
 static void visit(void *ctx, const struct hs_host *host, pid_t pid, const char *path)
 {
 	const struct taking *t = ctx;
-	json_error_t je;
+	json_error_t je = { .text = "" };
 	json_t *item = json_load_file(path, 0, &je);
+	int rc = item ? take_up(t->d, item, t->boot) : -EBADMSG;
+	struct hs_process_id now;
 
 	(void)host;
-	if (!item)
-		hs_log(HS_LOG_WARNING, "%s cannot be read (%s): process %d has to be opted in again", path, je.text,
-		       (int)pid);
-	if (!item || !take_up(t->d, item, t->boot))
+	if (rc && rc != -ESRCH && hs_process_id_read(&t->d->host, pid, &now) == -ESRCH)
+		rc = -ESRCH;
+	if (rc == -ESRCH)
 		(void)unlink(path);
+	else if (rc)
+		leave_alone(t->d, pid, path, je.text[0] ? je.text : strerror(-rc));
 	json_decref(item);
 }
 
@@ -179,7 +209,7 @@ static void load_old(struct taking *t)
 
 		if (key)
 			hs_daemon_out_add(d, key);
-		else if (take_up(d, item, t->boot) && json_unpack(item, "{s:i}", "pid", &pid) == 0 &&
+		else if (!take_up(d, item, t->boot) && json_unpack(item, "{s:i}", "pid", &pid) == 0 &&
 			 (g = hs_daemon_find_pid(d, pid)))
 			rc = hs_daemon_record_opt_in(g) ? -EIO : rc;
 	}

@@ -91,6 +91,15 @@ START_TEST(test_base_passthrough_unknown)
 	make("7/fd", "no folder", false);
 	ck_assert_int_eq(hs_passthrough_look(&host, 7, &err), -ENOTDIR);
 	ck_assert_ptr_nonnull(strstr(err.text, "cannot be told"));
+	/* Nor is what one of its files is; and so long as another one says that there is a device, that is known. */
+	make("9", NULL, false);
+	make("9/fd", NULL, false);
+	make("9/fd/3", "no link", false);
+	make("9/status", "VmPin:\t       0 kB\nVmRSS:\t 1000000 kB\n", false);
+	ck_assert_int_eq(hs_passthrough_look(&host, 9, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "cannot be told"));
+	make("9/fd/4", "/dev/vfio/vfio", true);
+	ck_assert_int_eq(hs_passthrough_look(&host, 9, &err), 1);
 	ck_assert_int_eq(hs_passthrough_look(&HS_HOST_DEFAULT, getpid(), &err), 0);
 }
 END_TEST

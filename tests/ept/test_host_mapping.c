@@ -231,6 +231,70 @@ START_TEST(test_ept_host_close_restores)
 }
 END_TEST
 
+/*
+ * The same of what the guest has given back in part, where accesses cannot be told (nothing is writable after a fork,
+ * so that nothing can be flushed): it gets no memory for the hole.
+ */
+START_TEST(test_ept_host_close_leaves_holes)
+{
+	static const uint32_t some[] = { 5 };
+	const hs_huge_nr holey = 3;
+	struct hs_base_sample s;
+
+	open_view(VG_HUGE);
+	ck_assert_int_eq(hs_view_split(view, &holey, 1, NULL, &err), 0);
+	ck_assert_int_eq(vg_madvise(&guest, 3 * HS_BASE_PER_HUGE, 100, MADV_DONTNEED), 0);
+	vg_fork(&guest);
+	ck_assert_int_eq(hs_view_age(view, &err), 0);
+	vg_touch(&guest, some, 1, false);
+	ck_assert_int_eq(hs_view_sample_base(view, &holey, 1, &s, &err), 0);
+	ck_assert_int_eq(s.state, HS_MAP_UNKNOWN);
+	ck_assert_uint_eq(hs_bits_count(&s.empty), 100);
+	hs_view_close(view);
+	ck_assert_msg(!hs_view_open_host(&view, &host, guest.pid, remote, VG_MIN_BYTES, &err), "%s", err.text);
+	sample();
+	ck_assert_int_eq(huge[3].state, HS_MAP_PARTIAL);
+	ck_assert_uint_eq(huge[3].nr_present, HS_BASE_PER_HUGE - 100);
+	close_view();
+}
+END_TEST
+
+/*
+ * What a child of the guest has in common with it would be doubled by a collapse, which copies it: it stays as it is,
+ * and comes back when the child has ended. Nothing of it is split meanwhile.
+ */
+START_TEST(test_ept_host_restore_after_fork)
+{
+	static const hs_huge_nr some[] = { 3, 4 }, others[] = { 7, 8 };
+	uint64_t rss;
+	int results[2];
+
+	open_view(VG_HUGE);
+	vg_fill(&guest, 0, NR_PAGES, 5);
+	ck_assert_int_eq(hs_view_split(view, some, 2, NULL, &err), 0);
+	vg_fork(&guest);
+	vg_fill(&guest, 4 * HS_BASE_PER_HUGE, HS_BASE_PER_HUGE, 6); /* this one is the guest's alone again */
+	rss = vg_smaps_kb(&guest, "Private_Dirty") + vg_smaps_kb(&guest, "Private_Clean");
+	ck_assert_int_eq(hs_view_restore(view, some, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], -EAGAIN);
+	ck_assert_int_eq(results[1], 0);
+	ck_assert_int_eq(hs_view_split(view, others, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], -EAGAIN);
+	ck_assert_int_eq(results[1], -EAGAIN);
+	ck_assert_uint_le(vg_smaps_kb(&guest, "Private_Dirty") + vg_smaps_kb(&guest, "Private_Clean"), rss + 64);
+	sample();
+	for (uint32_t h = 0; h < NR_HUGE; h++)
+		ck_assert_int_eq(huge[h].state, h == 3 ? HS_MAP_SPLIT : HS_MAP_HUGE);
+	vg_stop_child(&guest);
+	ck_assert_int_eq(hs_view_restore(view, some, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], 0);
+	ck_assert_int_eq(hs_view_split(view, others, 2, results, &err), 0);
+	ck_assert_int_eq(results[0], 0);
+	ck_assert_int_eq(results[1], 0);
+	close_view();
+}
+END_TEST
+
 /* A run that was killed between the two steps leaves a page with the wrong flag: the next view puts it right. */
 START_TEST(test_ept_host_open_repairs_flags)
 {
@@ -302,6 +366,8 @@ int main(void)
 	tcase_add_test(t, test_ept_host_split_accessed_exactly);
 	tcase_add_test(t, test_ept_host_split_without_huge_pages);
 	tcase_add_test(t, test_ept_host_close_restores);
+	tcase_add_test(t, test_ept_host_close_leaves_holes);
+	tcase_add_test(t, test_ept_host_restore_after_fork);
 	tcase_add_loop_test(t, test_ept_host_open_repairs_flags, 0, 2);
 	tcase_add_test(t, test_ept_host_split_after_flags_changed);
 	tcase_add_test(t, test_ept_host_open_leaves_other_flags);

@@ -21,7 +21,20 @@
 #define MADV_COLLAPSE 25
 #endif
 
-enum { OP_TOUCH, OP_FILL, OP_SUM, OP_MADVISE, OP_UNMAP, OP_MAP_MORE, OP_FORK, OP_SPIN, OP_PROTECT, OP_LOCK, OP_ARM };
+enum {
+	OP_TOUCH,
+	OP_FILL,
+	OP_SUM,
+	OP_MADVISE,
+	OP_UNMAP,
+	OP_MAP_MORE,
+	OP_FORK,
+	OP_STOP_CHILD,
+	OP_SPIN,
+	OP_PROTECT,
+	OP_LOCK,
+	OP_ARM
+};
 
 uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 {
@@ -32,6 +45,8 @@ uint64_t vg_word(uint32_t seed, uint32_t page, uint32_t word)
 }
 
 /* ---- in the guest ---- */
+
+static pid_t child; /* the last one */
 
 static char *map_aligned(size_t len, int flags, int fd)
 {
@@ -149,11 +164,16 @@ static void serve(char *p, struct vg_box *box)
 		box->error = make_memory(VG_ABSENT, box->len) ? 0 : -ENOMEM;
 		break;
 	case OP_FORK:
-		if (!fork()) {
+		child = fork();
+		if (!child) {
 			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 			for (;;)
 				(void)pause();
 		}
+		break;
+	case OP_STOP_CHILD:
+		(void)kill(child, SIGKILL);
+		(void)waitpid(child, NULL, 0);
 		break;
 	default:
 		box->error = -EINVAL;
@@ -315,6 +335,11 @@ void vg_map_more(struct view_guest *g, uint32_t nr_huge)
 void vg_fork(struct view_guest *g)
 {
 	ask(g, OP_FORK, 0, 0, 0);
+}
+
+void vg_stop_child(struct view_guest *g)
+{
+	ask(g, OP_STOP_CHILD, 0, 0, 0);
 }
 
 /* Documentation/admin-guide/mm/pagemap.rst */

@@ -77,6 +77,7 @@ void vg_unmap(struct view_guest *g, uint32_t first_page, uint32_t nr_pages);
 void vg_map_more(struct view_guest *g, uint32_t nr_huge); /* a further stretch, elsewhere */
 /* A child of the guest that does nothing, and has its memory in common with it until vg_stop. */
 void vg_fork(struct view_guest *g);
+void vg_stop_child(struct view_guest *g); /* its last one */
 /* Reads of pages[nr], over and over, until vg_stop. Returns at once. */
 void vg_spin(struct view_guest *g, const uint32_t *pages, uint32_t nr);
 

@@ -61,6 +61,26 @@ START_TEST(test_scan_fine_failures_split)
 }
 END_TEST
 
+/* What the guest has given back in part while it was split stays so, also where nothing is known of its accesses. */
+START_TEST(test_scan_fine_failures_holes)
+{
+	static struct scene s;
+	struct hs_fine *f = scene_fine(&defaults);
+	const hs_huge_nr both[] = { 0, 1 };
+
+	scene_open(&s, 1, 2);
+	ck_assert_int_eq(hs_view_split(s.view[0], both, 2, NULL, NULL), 0);
+	hs_sim_drop(s.view[0], 10, 20);
+	hs_sim_hide_accesses(s.view[0], _i);
+	ck_assert_int_eq(hs_fine_give_back(f, s.view[0], both, 2, NULL), 0);
+	ck_assert_uint_eq(retry(&s, f, 0), 0);
+	ck_assert_int_eq(scene_state(&s, 0, 0), HS_MAP_PARTIAL);
+	ck_assert_int_eq(scene_state(&s, 0, 1), HS_MAP_HUGE);
+	hs_fine_destroy(f);
+	scene_close(&s);
+}
+END_TEST
+
 START_TEST(test_scan_fine_failures_restore)
 {
 	static struct scene s;
@@ -512,6 +532,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_scan_fine_failures_split);
 	tcase_add_test(t, test_scan_fine_failures_restore);
+	tcase_add_loop_test(t, test_scan_fine_failures_holes, 0, 2);
 	tcase_add_test(t, test_scan_fine_failures_pending_once);
 	tcase_add_test(t, test_scan_fine_failures_pending_twice);
 	tcase_add_test(t, test_scan_fine_failures_aged_by_somebody_else);

@@ -24,6 +24,8 @@
 #define STARTED 1000
 
 char world_story[256];
+static uint64_t room_bytes = UINT64_C(1) << 40;
+static bool frames_hidden;
 struct hs_host world_host;
 static char root[64], proc_dir[80], ksm_dir[80], thp_dir[80], state_dir[80];
 
@@ -375,7 +377,7 @@ int __wrap_hs_room_of(const struct hs_host *host, pid_t pid, unsigned int keep_p
 	(void)pid;
 	(void)keep_percent;
 	(void)err;
-	*out = (struct hs_room){ .bytes = UINT64_C(1) << 40 };
+	*out = (struct hs_room){ .bytes = room_bytes };
 	return 0;
 }
 
@@ -485,8 +487,30 @@ static int view_frames(struct hs_view *v, hs_huge_nr huge, struct hs_frame out[H
 	if (!guest.alive)
 		return hs_error_set(err, -ESRCH, "gone");
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++)
-		out[i] = (struct hs_frame){ .pfn = (huge + 1) * HS_BASE_PER_HUGE + i, .flags = HS_FRAME_HUGE };
+		out[i] = frames_hidden
+			     ? (struct hs_frame){ 0 }
+			     : (struct hs_frame){ .pfn = (huge + 1) * HS_BASE_PER_HUGE + i, .flags = HS_FRAME_HUGE };
 	return 0;
+}
+
+/* What is not there is not known either. */
+static int view_sample_base(struct hs_view *v, const hs_huge_nr *huge, size_t nr, struct hs_base_sample *out,
+			    struct hs_error *err)
+{
+	(void)v;
+	(void)huge;
+	memset(out, 0, nr * sizeof(*out));
+	return guest.alive ? 0 : hs_error_set(err, -ESRCH, "gone");
+}
+
+void world_hide_frames(bool hide)
+{
+	frames_hidden = hide;
+}
+
+void world_set_room(uint64_t bytes)
+{
+	room_bytes = bytes;
 }
 
 static int view_restore(struct hs_view *v, const hs_huge_nr *huge, size_t nr, int *results, struct hs_error *err)
@@ -504,6 +528,7 @@ struct hs_view *world_view(void)
 	static const struct hs_view_ops ops = { .name = "crash world",
 						.close = view_close,
 						.refresh = view_refresh,
+						.sample_base = view_sample_base,
 						.frames = view_frames,
 						.restore = view_restore };
 	static struct hs_region region = { .hva = { MEMORY }, .nr_huge = WORLD_HUGE };

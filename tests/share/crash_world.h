@@ -57,6 +57,9 @@ void world_between(enum world_event event);
 bool world_alive(void);
 
 struct hs_view *world_view(void);
+/* Which frames its memory is on cannot be told; the room that there is for more of it. */
+void world_hide_frames(bool hide);
+void world_set_room(uint64_t bytes);
 struct hs_remote *world_remote(void); /* of the program that runs now */
 
 uint64_t world_knob(const char *name);

@@ -166,6 +166,44 @@ out:
 }
 END_TEST
 
+/*
+ * Memory of which it is not known what frames it is on (it is mapped otherwise for a while, say) may be merged: its
+ * marks go where there is room for it, and stay where there is none.
+ */
+START_TEST(test_share_crash_model_room_of_the_unknown)
+{
+	struct hs_share_config cfg = hs_share_config_default;
+	const struct hs_bits512 none = { 0 };
+	struct hs_share_guest g;
+	struct hs_share_unshared u;
+	struct hs_share_applied a;
+	struct hs_share *s;
+	uint32_t id;
+
+	world_begin(WORLD_HUGEPAGE);
+	cfg.min_free_percent = 0;
+	ck_assert_int_eq(hs_share_create(&s, &world_host, &cfg, NULL), 0);
+	g = (struct hs_share_guest){ .name = "guest", .view = world_view(), .remote = world_remote() };
+	ck_assert_int_eq(hs_share_add_guest(s, &g, &id, NULL, NULL), 0);
+	ck_assert_int_eq(want_and_apply(s, id, 0), 0);
+	ck_assert_uint_eq(world_ours(), WORLD_HUGE * HS_BASE_PER_HUGE);
+	world_hide_frames(true);
+	world_set_room(HS_HUGE_SIZE + HS_BASE_SIZE);
+	ck_assert_int_eq(hs_share_unshare(s, id, NULL, 0, &u, NULL), -ENOMEM);
+	ck_assert_uint_eq(world_ours(), WORLD_HUGE * HS_BASE_PER_HUGE);
+	for (hs_huge_nr h = 0; h < WORLD_HUGE; h++)
+		ck_assert_int_eq(hs_share_want(s, id, h, &none, NULL), 0);
+	ck_assert_int_eq(hs_share_apply(s, id, &a, NULL), 0);
+	ck_assert_uint_eq(a.pages_pending, HS_BASE_PER_HUGE); /* there is room for one of the two */
+	ck_assert_uint_eq(world_ours(), HS_BASE_PER_HUGE);
+	world_set_room(UINT64_C(1) << 40);
+	ck_assert_int_eq(hs_share_unshare(s, id, NULL, 0, &u, NULL), 0);
+	ck_assert_uint_eq(world_ours(), 0);
+	world_hide_frames(false);
+	hs_share_destroy(s);
+}
+END_TEST
+
 /* ---- KSM's settings ---- */
 
 /* Two bursts of other lengths, and the end. */
@@ -258,6 +296,7 @@ int main(void)
 	tcase_add_loop_test(t, test_share_crash_model_between, 0, WORLD_NR_KINDS);
 	tcase_add_loop_test(t, test_share_crash_model_two, 0, (int)(sizeof(seconds) / sizeof(seconds[0])));
 	tcase_add_loop_test(t, test_share_crash_model_knobs, 0, NR_OTHERS);
+	tcase_add_test(t, test_share_crash_model_room_of_the_unknown);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -173,6 +173,44 @@ START_TEST(test_service_guests_record)
 }
 END_TEST
 
+/* A record that cannot be read, or understood, may say that the process is to stay out: it does, until it has ended. */
+START_TEST(test_service_guests_record_unreadable)
+{
+	static const char *const texts[] = { "{\"pid\": ", "[]", "{\"pid\": 1}" };
+	const pid_t pid = process();
+	struct hs_daemon_guest *g;
+	struct hs_error err = { "" };
+	char path[128];
+	FILE *f;
+
+	(void)snprintf(path, sizeof(path), "%s/opt-ins/opt-in-%d", dir, (int)pid);
+	ck_assert_msg(hs_daemon_guest_pid(&d, pid, &g, &err) == 0, "%s", err.text);
+	g->out_by_request = true;
+	ck_assert_int_eq(hs_daemon_record_opt_in(g), 0);
+	for (size_t i = 0; i <= sizeof(texts) / sizeof(texts[0]); i++) {
+		hs_daemon_free_guests(&d);
+		hs_daemon_load_opt_ins(&d);
+		g = hs_daemon_find_pid(&d, pid);
+		ck_assert_msg(g && g->out_by_request, "before text %zu", i);
+		g->of_process.found = g->of_process.opt_in.on = true; /* by a rule */
+		hs_daemon_settle_opt_in(g);
+		ck_assert(!g->opt_in.on);
+		ck_assert_int_eq(access(path, F_OK), 0);
+		if (i == sizeof(texts) / sizeof(texts[0]))
+			break;
+		f = fopen(path, "we");
+		ck_assert(f && fputs(texts[i], f) >= 0 && !fclose(f));
+	}
+	end(pid);
+	hs_daemon_free_guests(&d);
+	hs_daemon_load_opt_ins(&d);
+	ck_assert_ptr_null(hs_daemon_find_pid(&d, pid));
+	ck_assert_int_eq(access(path, F_OK), -1);
+	(void)snprintf(path, sizeof(path), "%s/opt-ins", dir);
+	ck_assert_int_eq(rmdir(path), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/guests");
@@ -183,6 +221,7 @@ int main(void)
 	tcase_add_test(c, test_service_guests_by_process);
 	tcase_add_test(c, test_service_guests_are_counted);
 	tcase_add_test(c, test_service_guests_record);
+	tcase_add_test(c, test_service_guests_record_unreadable);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }
