@@ -68,6 +68,7 @@ struct hs_host_view {
 	bool unflushed;           /* there was nothing to flush with: what is cached sets no bit */
 	bool hides;               /* so it was, and threads have run since: as of the sample's beginning */
 	struct hs_host_rest rest; /* since the ageing, when there was nothing to flush with */
+	bool has_vm;         /* as of the last refresh: its accesses are recorded elsewhere, or may be (host_view.c) */
 	bool flush_optional; /* the guest's own accesses are seen elsewhere (nested_view.c): goes on without a flush */
 	bool flush_reported;
 
@@ -160,6 +161,10 @@ HS_MUST_USE int hs_host_flush_base(struct hs_host_view *v, bool *flushed);
 
 /* host_vmm.c: min_bytes for this process, by its folder in /proc, where none was given */
 uint64_t hs_host_default_min_bytes(int proc_dir_fd);
+/* What a file that stands for a virtual machine is called; numbers of those that the process has open, at most `room`:
+ * how many there are, or -errno: that is not known. */
+#define HS_HOST_VM_FILE "anon_inode:kvm-vm"
+HS_MUST_USE int hs_host_vm_files(const struct hs_host_view *host, int *fds, int room);
 
 /* host_armed.c */
 HS_MUST_USE int hs_host_armed_open(struct hs_host_view *v, struct hs_error *err);

@@ -111,8 +111,9 @@ static int pick(struct hs_host_view *v, const hs_huge_nr *huge, size_t first, si
 		results[first + i] = -ENOENT;
 		if (states[i] != HS_MAP_HUGE)
 			continue;
-		/* It could not be brought back as long as the other process has it. One page speaks for all of them. */
-		if (hs_host_is_common(v, huge[first + i], 1)) {
+		/* Nothing would be seen of its accesses; or it could not be brought back as long as another process has
+		 * it, where one page speaks for all of them. */
+		if (v->has_vm || hs_host_is_common(v, huge[first + i], 1)) {
 			results[first + i] = -EAGAIN;
 			continue;
 		}

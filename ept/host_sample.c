@@ -177,7 +177,7 @@ int hs_host_sample_huge(struct hs_view *view, hs_huge_nr first, uint32_t nr, str
 			out[j.maybe_zero[i] - first] =
 			    (struct hs_huge_sample){ .state = HS_MAP_ABSENT, .accessed = HS_NO };
 	for (uint32_t i = 0; i < nr; i++) {
-		if (hs_host_is_off_limits(v, first + i)) {
+		if (hs_host_is_off_limits(v, first + i) || v->has_vm) {
 			out[i] = (struct hs_huge_sample){ 0 };
 		} else if (out[i].state == HS_MAP_HUGE && hs_host_in_doubt(v, first + i)) {
 			out[i].accessed = HS_UNKNOWN;
@@ -230,7 +230,7 @@ static void take_base(void *ctx, size_t i, const struct hs_walk_req *req, const 
 	struct hs_x86_table t;
 
 	*s = (struct hs_base_sample){ 0 };
-	if (hs_host_is_off_limits(j->v, j->huge[i]))
+	if (hs_host_is_off_limits(j->v, j->huge[i]) || (j->v->has_vm && !j->presence))
 		return;
 	if (req->status == HS_WALK_NONE) {
 		put_empty(s);

@@ -213,6 +213,19 @@ static void note_gone(void *ctx, hs_huge_nr huge, bool gone)
 		hs_bit_put(v->gone, huge, true);
 }
 
+/*
+ * A process may come to have a virtual machine after its view was opened: then what it accesses shows in nested tables,
+ * and all would look cold here. From then on accesses are unknown; and as long as it cannot be told. The number of
+ * them, or -errno. A view within one over nested tables is not asked.
+ */
+static int look_for_vm(struct hs_host_view *v)
+{
+	int fd, nr = v->flush_optional ? 0 : hs_host_vm_files(v, &fd, 1);
+
+	v->has_vm = nr != 0;
+	return nr;
+}
+
 static int refresh(struct hs_view *view, struct hs_error *err)
 {
 	struct hs_host_view *v = hs_host_view(view);
@@ -226,6 +239,11 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 	if (rc)
 		return hs_host_error(v, rc, "read its memory map", err);
 	(void)hs_host_armed_look(v);
+	rc = look_for_vm(v);
+	if (rc == -ESRCH) {
+		hs_vmas_finish(&maps);
+		return hs_host_error(v, rc, "list its files", err);
+	}
 	hs_host_regions_left_out(&maps, v->min_bytes, &view->left_out);
 	changed = hs_host_regions_compare(&maps, v->min_bytes, view->regions, view->nr_regions, note_gone, v);
 	hs_vmas_finish(&maps);
@@ -235,6 +253,9 @@ static int refresh(struct hs_view *view, struct hs_error *err)
 	/* A map that was read while the process ended looks empty, not changed. */
 	if (changed && hs_walk_alive(v->walk, v->mm, NULL))
 		return hs_host_error(v, -ESRCH, "read its memory map", err);
+	if (rc > 0)
+		return hs_error_set(err, -ESTALE, "process %d has a virtual machine under KVM now: open a new view",
+				    (int)view->pid);
 	if (changed)
 		return hs_error_set(err, -ESTALE, "the memory map of process %d has changed: open a new view",
 				    (int)view->pid);
@@ -248,7 +269,7 @@ static enum hs_view_reason why(struct hs_view *view, hs_huge_nr huge)
 	if (hs_bit_test(v->gone, huge))
 		return HS_VIEW_GONE;
 	if (!hs_bit_test(v->armed, huge))
-		return HS_VIEW_NO_REASON;
+		return v->has_vm ? HS_VIEW_VMM_LOGS : HS_VIEW_NO_REASON;
 	return v->armed_unknown ? HS_VIEW_FLAGS_UNREAD : HS_VIEW_USERFAULTFD;
 }
 

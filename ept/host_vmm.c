@@ -8,7 +8,9 @@
  * huge page, which a piece of twice its size holds wherever it begins.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,7 +49,7 @@ static bool has_kvm(int proc_dir_fd)
 	if (!d && fd >= 0)
 		(void)close(fd);
 	while (d && !found && (e = readdir(d)))
-		found = links_to(dirfd(d), e->d_name, "anon_inode:kvm-vm") || links_to(dirfd(d), e->d_name, "/dev/kvm");
+		found = links_to(dirfd(d), e->d_name, HS_HOST_VM_FILE) || links_to(dirfd(d), e->d_name, "/dev/kvm");
 	if (d)
 		(void)closedir(d);
 	return found;
@@ -56,4 +58,36 @@ static bool has_kvm(int proc_dir_fd)
 uint64_t hs_host_default_min_bytes(int proc_dir_fd)
 {
 	return runs_qemu(proc_dir_fd) || has_kvm(proc_dir_fd) ? VMM_MIN_BYTES : OTHER_MIN_BYTES;
+}
+
+int hs_host_vm_files(const struct hs_host_view *host, int *fds, int room)
+{
+	int dir_fd = openat(host->dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), nr = 0, rc = 0;
+	DIR *d = dir_fd < 0 ? NULL : fdopendir(dir_fd);
+	struct dirent *e;
+
+	if (!d) {
+		int error = errno;
+
+		if (dir_fd >= 0)
+			close(dir_fd);
+		return error == ENOENT ? -ESRCH : -error;
+	}
+	while (nr < room && !rc && (errno = 0, e = readdir(d)) != NULL) {
+		char target[64];
+		ssize_t n;
+
+		if (e->d_name[0] == '.')
+			continue;
+		n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
+		/* Closed since it was listed, it is none; of another one that cannot be read, it is not known. */
+		if (n < 0 && errno != ENOENT)
+			rc = -errno;
+		if (n == (ssize_t)strlen(HS_HOST_VM_FILE) && memcmp(target, HS_HOST_VM_FILE, (size_t)n) == 0)
+			fds[nr++] = atoi(e->d_name);
+	}
+	if (nr < room && !rc)
+		rc = -errno;
+	(void)closedir(d);
+	return rc ? rc : nr;
 }

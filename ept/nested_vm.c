@@ -6,7 +6,6 @@
  * have it, but not the process's memory. A process may hold several VMs' files (one made to try what KVM can do, say):
  * the one that counts has the process's own address space, and memory.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -16,45 +15,12 @@
 
 #include "nested_internal.h"
 
-#define VM_FILE          "anon_inode:kvm-vm"
+#define VM_FILE          HS_HOST_VM_FILE
 #define SLOT_LOGGED      (1U << 0) /* KVM_MEM_LOG_DIRTY_PAGES */
 #define SLOT_READONLY    (1U << 1) /* KVM_MEM_READONLY */
 #define SLOT_GUEST_MEMFD (1U << 2) /* KVM_MEM_GUEST_MEMFD: memory that the process itself cannot reach */
 
 /* ---- the descriptor ---- */
-
-/* Numbers of descriptors on VMs, at most `room`; how many there are, or -errno. */
-static int list_vm_fds(const struct hs_host_view *host, int *fds, int room)
-{
-	int dir_fd = openat(host->dir_fd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), nr = 0, rc = 0;
-	DIR *d = dir_fd < 0 ? NULL : fdopendir(dir_fd);
-	struct dirent *e;
-
-	if (!d) {
-		int error = errno;
-
-		if (dir_fd >= 0)
-			close(dir_fd);
-		return error == ENOENT ? -ESRCH : -error;
-	}
-	while (nr < room && !rc && (errno = 0, e = readdir(d)) != NULL) {
-		char target[64];
-		ssize_t n;
-
-		if (e->d_name[0] == '.')
-			continue;
-		n = readlinkat(dirfd(d), e->d_name, target, sizeof(target) - 1);
-		/* Closed since it was listed, it is none; of another one that cannot be read, it is not known. */
-		if (n < 0 && errno != ENOENT)
-			rc = -errno;
-		if (n == (ssize_t)strlen(VM_FILE) && memcmp(target, VM_FILE, (size_t)n) == 0)
-			fds[nr++] = atoi(e->d_name);
-	}
-	if (nr < room && !rc)
-		rc = -errno;
-	(void)closedir(d);
-	return rc ? rc : nr;
-}
 
 /* Is our descriptor really on a VM? Its number in the process may have been reused meanwhile. */
 static bool is_vm(int fd)
@@ -83,7 +49,7 @@ int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm)
 int hs_nested_find_vm(struct hs_host_view *host, struct hs_nested_vm *vm, struct hs_error *err)
 {
 	enum { ENOUGH = 32 };
-	int theirs[ENOUGH], nr = list_vm_fds(host, theirs, ENOUGH), rc = 0;
+	int theirs[ENOUGH], nr = hs_host_vm_files(host, theirs, ENOUGH), rc = 0;
 	uint64_t found = 0;
 
 	*vm = (struct hs_nested_vm){ .vm_fd = -1, .their_fd = -1 };

@@ -68,11 +68,45 @@ static void reach_unmerged(struct hs_share *s)
 	}
 }
 
+static bool has_stray_marks(const struct hs_engine_guest *g)
+{
+	for (size_t i = 0; i < g->stray.nr; i++)
+		if (g->stray.ranges[i].kind == HS_MARK_MERGEABLE)
+			return true;
+	return false;
+}
+
+/*
+ * What is marked where the view sees no guest memory is read by nobody: whose content it is, is not known. Beside
+ * another group it goes before ksmd runs.
+ */
+static int undo_stray(struct hs_share *s, struct hs_error *err)
+{
+	struct hs_error why = { "" };
+	int rc = 0;
+
+	for (uint32_t i = 0; i < s->nr_guests && !rc && hs_engine_has_several_groups(s); i++) {
+		struct hs_engine_guest *g = &s->guests[i];
+
+		if (!g->used || g->gone || !has_stray_marks(g))
+			continue;
+		rc = hs_engine_note(g, hs_engine_undo_stray(s, g, &why));
+		if (rc)
+			rc = hs_error_set(err, -EAGAIN,
+					  "ksmd does not run: memory of %s is marked that is not read, beside another "
+					  "trust group, and it could not be unmarked yet: %.300s",
+					  g->name, why.text);
+	}
+	return rc;
+}
+
 /* Whether ksmd may run, by all that is known before. */
 static int prepare(struct hs_share *s, struct hs_error *err)
 {
 	int rc = hs_engine_clear_way(s, err); /* may take marks away */
 
+	if (!rc && !s->cfg.dry_run)
+		rc = undo_stray(s, err);
 	if (!rc && hs_engine_barred(s))
 		rc = hs_engine_go_round_stuck(s, err); /* the same */
 	/* What is on a frame of another group's may be wanted by more of them in the next burst. */

@@ -255,6 +255,10 @@ HS_MUST_USE int hs_engine_find_armed(struct hs_share *s, struct hs_engine_guest 
 /* Whether UNMERGEABLE keeps the marks of a userfaultfd, and reports no write to it: Linux 6.2 and later. */
 bool hs_engine_unmerge_keeps_uffd(void);
 
+/* Takes away marks of ours in pieces of memory that are no guest memory to the view. -ENOMEM: there is no room; errors
+ * of hs_remote_madvise. */
+HS_MUST_USE int hs_engine_undo_stray(struct hs_share *s, struct hs_engine_guest *g, struct hs_error *err);
+
 /* Stops ksmd where it runs for a burst in pieces. Before anything is marked or unmarked. */
 void hs_engine_halt(struct hs_share *s);
 

@@ -177,9 +177,9 @@ static int step(struct unshare *u, const hs_huge_nr *huge, size_t nr)
  * What is ours in pieces of memory that are no guest memory to the view, range by range: the frames that it needs are
  * not known, so room is asked for all of it, and parts are taken that fit.
  */
-static int undo_stray(struct unshare *u)
+int hs_engine_undo_stray(struct hs_share *s, struct hs_engine_guest *g, struct hs_error *err)
 {
-	struct hs_mark_record *stray = &u->g->stray;
+	struct hs_mark_record *stray = &g->stray;
 	int rc = 0;
 
 	while (stray->nr && !rc) {
@@ -191,18 +191,17 @@ static int undo_stray(struct unshare *u)
 					   .advice = mergeable ? MADV_UNMERGEABLE : MADV_HUGEPAGE };
 
 		if (mergeable)
-			rc = hs_engine_room(u->s, u->g->view->pid, part, "unsharing", u->err);
+			rc = hs_engine_room(s, g->view->pid, part, "unsharing", err);
 		if (!rc)
-			rc = hs_remote_madvise(u->g->remote, &op, 1, u->err);
+			rc = hs_remote_madvise(g->remote, &op, 1, err);
 		if (!rc && !hs_engine_op_done(&op))
-			rc = hs_error_set(u->err, op.result, "%s: unsharing stopped: %s", u->g->name,
-					  strerror(-op.result));
+			rc = hs_error_set(err, op.result, "%s: unsharing stopped: %s", g->name, strerror(-op.result));
 		if (rc)
 			break;
 		m->end -= part;
 		stray->nr -= m->end == m->start;
 	}
-	hs_engine_record(u->s, u->g);
+	hs_engine_record(s, g);
 	return rc;
 }
 
@@ -327,7 +326,7 @@ int hs_share_unshare(struct hs_share *s, uint32_t id, const hs_huge_nr *huge, si
 			rc = step(&u, huge + i, fits);
 	}
 	if (!rc && all)
-		rc = undo_stray(&u);
+		rc = hs_engine_undo_stray(s, g, err);
 	if (!rc && all) {
 		g->nr_vmas = 0;
 		rc = hs_engine_verify(s, g, HS_ENGINE_VERIFY_AT_ONCE,

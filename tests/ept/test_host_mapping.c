@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Splitting and restoring mappings of real processes, with real calls inside them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hs/remote.h"
@@ -295,6 +297,51 @@ START_TEST(test_ept_host_restore_after_fork)
 }
 END_TEST
 
+/*
+ * A process that comes to have a virtual machine, as its folder in /proc says: what it accesses is not seen in its own
+ * tables, so nothing is known of it, nor split, until a new view is opened; what was split comes back.
+ */
+START_TEST(test_ept_host_split_under_a_late_vm)
+{
+	struct hs_host_view *v;
+	const hs_huge_nr before = 3, after = 7;
+	char dir[] = "/tmp/hs-late-vm-XXXXXX", path[64], cmd[64];
+	int proc_dir, result;
+
+	open_view(VG_HUGE);
+	v = hs_host_view(view);
+	ck_assert_int_eq(hs_view_split(view, &before, 1, NULL, &err), 0);
+	ck_assert_int_eq(hs_view_refresh(view, &err), 0);
+	proc_dir = v->dir_fd;
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	v->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)snprintf(path, sizeof(path), "/proc/%d/maps", (int)guest.pid);
+	ck_assert_int_eq(symlinkat(path, v->dir_fd, "maps"), 0);
+	ck_assert_int_eq(mkdirat(v->dir_fd, "fd", 0700), 0);
+	ck_assert_int_eq(symlinkat(HS_HOST_VM_FILE, v->dir_fd, "fd/12"), 0);
+	ck_assert_int_eq(hs_view_refresh(view, &err), -ESTALE);
+	(void)close(v->dir_fd);
+	v->dir_fd = proc_dir;
+	(void)snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
+	ck_assert_int_eq(system(cmd), 0);
+
+	sample();
+	for (uint32_t h = 0; h < NR_HUGE; h++)
+		ck_assert_int_eq(huge[h].state, HS_MAP_UNKNOWN);
+	ck_assert_int_eq(hs_view_why(view, after), HS_VIEW_VMM_LOGS);
+	ck_assert_int_eq(hs_view_split(view, &after, 1, &result, &err), 0);
+	ck_assert_int_eq(result, -EAGAIN);
+	ck_assert_int_eq(hs_view_restore(view, &before, 1, &result, &err), 0);
+	ck_assert_int_eq(result, 0);
+	/* It has none any more. */
+	ck_assert_int_eq(hs_view_refresh(view, &err), 0);
+	sample();
+	for (uint32_t h = 0; h < NR_HUGE; h++)
+		ck_assert_int_eq(huge[h].state, HS_MAP_HUGE);
+	close_view();
+}
+END_TEST
+
 /* A run that was killed between the two steps leaves a page with the wrong flag: the next view puts it right. */
 START_TEST(test_ept_host_open_repairs_flags)
 {
@@ -368,6 +415,7 @@ int main(void)
 	tcase_add_test(t, test_ept_host_close_restores);
 	tcase_add_test(t, test_ept_host_close_leaves_holes);
 	tcase_add_test(t, test_ept_host_restore_after_fork);
+	tcase_add_test(t, test_ept_host_split_under_a_late_vm);
 	tcase_add_loop_test(t, test_ept_host_open_repairs_flags, 0, 2);
 	tcase_add_test(t, test_ept_host_split_after_flags_changed);
 	tcase_add_test(t, test_ept_host_open_leaves_other_flags);

@@ -20,7 +20,6 @@
 #include "share/mergeable.h"
 
 #define MEMORY  UINT64_C(0x40000000)
-#define SMALL   UINT64_C(0x7f0000000000)
 #define STARTED 1000
 
 char world_story[256];
@@ -49,8 +48,9 @@ static struct {
 
 static uint64_t address(unsigned int page)
 {
-	return page < WORLD_HUGE * HS_BASE_PER_HUGE ? MEMORY + page * HS_BASE_SIZE
-						    : SMALL + (page - WORLD_HUGE * HS_BASE_PER_HUGE) * HS_BASE_SIZE;
+	return page < WORLD_HUGE * HS_BASE_PER_HUGE
+		   ? MEMORY + page * HS_BASE_SIZE
+		   : WORLD_SMALL_AT + (page - WORLD_HUGE * HS_BASE_PER_HUGE) * HS_BASE_SIZE;
 }
 
 static void new_program(enum world_kind kind)
@@ -540,6 +540,15 @@ struct hs_view *world_view(void)
 }
 
 /* ---- what is to hold ---- */
+
+uint64_t world_small_mergeable(void)
+{
+	uint64_t n = 0;
+
+	for (unsigned int p = WORLD_HUGE * HS_BASE_PER_HUGE; p < WORLD_PAGES; p++)
+		n += guest.page[p].mergeable;
+	return n;
+}
 
 uint64_t world_ours(void)
 {

@@ -15,6 +15,7 @@ enum {
 	WORLD_PAGES = WORLD_HUGE * HS_BASE_PER_HUGE + WORLD_SMALL,
 	WORLD_PID = 4242,
 };
+#define WORLD_SMALL_AT UINT64_C(0x7f0000000000) /* where these are */
 
 /* What a program has of its own: its first advice and marks. */
 enum world_kind {
@@ -65,6 +66,7 @@ struct hs_remote *world_remote(void); /* of the program that runs now */
 uint64_t world_knob(const char *name);
 void world_set_knob(const char *name, uint64_t value);
 
+uint64_t world_small_mergeable(void); /* of WORLD_SMALL */
 /* Base pages that are mergeable by us. */
 uint64_t world_ours(void);
 /* Of what is ours in the living process, everything is on record; nobody else's memory has changed. */

@@ -12,7 +12,7 @@
 
 #include "crash_world.h"
 #include "hs_test.h"
-#include "share/ksm.h"
+#include "share/engine_internal.h"
 
 static const char *const kind_names[WORLD_NR_KINDS] = { "plain", "hugepage", "nohugepage", "mergeable", "alike" };
 static const char *const event_names[WORLD_NR_EVENTS] = { "kill", "fail",  "fail on",
@@ -27,6 +27,12 @@ static unsigned long nr_stories, nr_steps;
 static const struct {
 	unsigned int first, nr;
 } wanted[2][WORLD_HUGE] = { { { 0, 512 }, { 0, 512 } }, { { 32, 8 }, { 0, 0 } } };
+
+static uint64_t no_time(void *ctx)
+{
+	(void)ctx;
+	return 0;
+}
 
 static int want_and_apply(struct hs_share *s, uint32_t id, unsigned int which)
 {
@@ -204,6 +210,51 @@ START_TEST(test_share_crash_model_room_of_the_unknown)
 }
 END_TEST
 
+/*
+ * Marks of an earlier life in a piece that is no guest memory to the view are read by nobody. Beside a guest of another
+ * group they are gone before ksmd runs, and it does not run where they cannot be taken away.
+ */
+START_TEST(test_share_crash_model_stray_beside_another_group)
+{
+	struct hs_mark_record r = { .pid = WORLD_PID };
+	const struct hs_clock clock = { .now_us = no_time };
+	struct hs_share_config cfg = hs_share_config_default;
+	struct hs_engine_guest *both;
+	struct hs_share_burst burst;
+	struct hs_share_guest g;
+	struct hs_share *s;
+	uint32_t id;
+
+	world_begin(WORLD_ALIKE);
+	cfg.min_free_percent = 0;
+	ck_assert_int_eq(hs_share_create(&s, &world_host, &cfg, NULL), 0);
+	ck_assert_int_eq(
+	    hs_mark_record_add(&r, WORLD_SMALL_AT, WORLD_SMALL_AT + WORLD_SMALL * HS_BASE_SIZE, HS_MARK_MERGEABLE), 0);
+	ck_assert_int_eq(hs_mark_record_write(&world_host, &r, NULL), 0);
+	hs_mark_record_finish(&r);
+	g = (struct hs_share_guest){ .name = "guest", .view = world_view(), .remote = world_remote() };
+	ck_assert_int_eq(hs_share_add_guest(s, &g, &id, NULL, NULL), 0);
+	ck_assert_uint_eq(s->guests[id].stray.nr, 1);
+	ck_assert_int_eq(hs_share_set_group(s, id, 1), 0);
+	/* Alone it may stay. */
+	(void)!hs_share_burst(s, &clock, &burst, NULL);
+	ck_assert_uint_eq(world_small_mergeable(), WORLD_SMALL);
+	both = reallocarray(s->guests, 2, sizeof(*both));
+	ck_assert_ptr_nonnull(both);
+	s->guests = both;
+	s->nr_guests = 2;
+	both[1] = (struct hs_engine_guest){ .used = true, .name = strdup("other"), .view = world_view(), .group = 2 };
+	world_set_room(0);
+	ck_assert_int_eq(hs_share_burst(s, &clock, &burst, NULL), -EAGAIN);
+	ck_assert_uint_eq(world_small_mergeable(), WORLD_SMALL);
+	world_set_room(UINT64_C(1) << 40);
+	(void)!hs_share_burst(s, &clock, &burst, NULL);
+	ck_assert_uint_eq(world_small_mergeable(), 0);
+	ck_assert_uint_eq(world_knob("run"), 0);
+	hs_share_destroy(s);
+}
+END_TEST
+
 /* ---- KSM's settings ---- */
 
 /* Two bursts of other lengths, and the end. */
@@ -297,6 +348,7 @@ int main(void)
 	tcase_add_loop_test(t, test_share_crash_model_two, 0, (int)(sizeof(seconds) / sizeof(seconds[0])));
 	tcase_add_loop_test(t, test_share_crash_model_knobs, 0, NR_OTHERS);
 	tcase_add_test(t, test_share_crash_model_room_of_the_unknown);
+	tcase_add_test(t, test_share_crash_model_stray_beside_another_group);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }
