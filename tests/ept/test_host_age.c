@@ -217,7 +217,7 @@ int main(void)
 		return hs_test_skip("ept/host_age", "it takes root to look into a process");
 	if (VG_SANITIZED)
 		return hs_test_skip("ept/host_age", VG_SANITIZED_WHY);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_ept_host_age_is_bounded);
 	tcase_add_test(t, test_ept_host_age_base_sweep);
 	tcase_add_test(t, test_ept_host_age_base_few);

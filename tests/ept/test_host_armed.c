@@ -230,7 +230,7 @@ int main(void)
 		return hs_test_skip("ept/host_armed", "it takes root to look into a process");
 	if (VG_SANITIZED)
 		return hs_test_skip("ept/host_armed", VG_SANITIZED_WHY);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, test_ept_host_armed_left_alone);
 	tcase_add_test(t, test_ept_host_armed_before_its_page_is_split);

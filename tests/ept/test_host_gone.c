@@ -255,7 +255,7 @@ int main(void)
 		return hs_test_skip("ept_host_gone", "reading page tables needs root");
 	s = suite_create("ept_host_gone");
 	t = tcase_create("live");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_ept_host_guest_ends_in_mid_call, 0, NR_OPERATIONS);
 	tcase_add_test(t, test_ept_host_guest_has_ended);
 	tcase_add_loop_test(t, test_ept_host_refuses_memory, 0, 3);

@@ -180,7 +180,7 @@ int main(void)
 		return hs_test_skip("ept_host_ksm", "this kernel has no KSM");
 	s = suite_create("ept_host_ksm");
 	t = tcase_create("live");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_unchecked_fixture(t, take_knobs, give_knobs);
 	tcase_add_test(t, test_ept_host_ksm);
 	suite_add_tcase(s, t);

@@ -407,7 +407,7 @@ int main(void)
 		return hs_test_skip("ept_host_mapping", "reading page tables needs root");
 	s = suite_create("ept_host_mapping");
 	t = tcase_create("live");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_ept_host_split_restore, 0, 2);
 	tcase_add_test(t, test_ept_host_restore_of_what_is_gone);
 	tcase_add_test(t, test_ept_host_split_accessed_exactly);

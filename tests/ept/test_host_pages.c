@@ -263,7 +263,7 @@ int main(void)
 		return hs_test_skip("ept_host_pages", "reading page tables needs root");
 	s = suite_create("ept_host_pages");
 	t = tcase_create("live");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_ept_host_frames);
 	tcase_add_test(t, test_ept_host_huge_zero);
 	tcase_add_test(t, test_ept_host_read);

@@ -503,7 +503,7 @@ int main(void)
 		return hs_test_skip("ept_host_view", "reading page tables needs root");
 	s = suite_create("ept_host_view");
 	t = tcase_create("live");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_ept_host_regions);
 	tcase_add_test(t, test_ept_host_huge_accessed_exactly);
 	tcase_add_test(t, test_ept_host_base_accessed_exactly);

@@ -196,7 +196,7 @@ int main(void)
 	Suite *s = suite_create("hash/digest");
 	TCase *t = tcase_create("digest");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_hash_digest_keyed);
 	tcase_add_test(t, test_hash_digest_every_bit_counts);
 	tcase_add_test(t, test_hash_digest_is_the_librarys);

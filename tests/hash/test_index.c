@@ -312,7 +312,7 @@ int main(void)
 	Suite *s = suite_create("hash/index");
 	TCase *t = tcase_create("index");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_hash_index_empty);
 	tcase_add_test(t, test_hash_index_borders);
 	tcase_add_test(t, test_hash_index_groups);

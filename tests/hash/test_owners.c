@@ -276,7 +276,7 @@ int main(void)
 	Suite *s = suite_create("hash/owners");
 	TCase *t = tcase_create("owners");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_hash_owners_every_sequence, 0, 2);
 	tcase_add_test(t, test_hash_owners_released);
 	tcase_add_test(t, test_hash_owners_keys);

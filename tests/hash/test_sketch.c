@@ -318,7 +318,7 @@ int main(void)
 	Suite *s = suite_create("hash/sketch");
 	TCase *t = tcase_create("sketch");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_hash_sketch_shape);
 	tcase_add_test(t, test_hash_sketch_overlap);
 	tcase_add_test(t, test_hash_sketch_empty);

@@ -31,7 +31,7 @@ int main(void)
 
 	if (access("/dev/kvm", R_OK | W_OK))
 		return hs_test_skip("kvm/refuse", "there is no /dev/kvm");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_ept_nested_refuses_shadow_tables);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

@@ -68,7 +68,7 @@ int main(void)
 
 	if (access("/dev/kvm", R_OK | W_OK))
 		return hs_test_skip("kvm/vmm", "there is no /dev/kvm");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_kvm_vmm_maps_what_it_touches);
 	tcase_add_test(t, test_kvm_vmm_spins);
 	tcase_add_test(t, test_kvm_vmm_logs);

@@ -304,7 +304,7 @@ int main(void)
 	tcase_add_test(c, test_sim_host_phases_and_streams);
 	tcase_add_test(c, test_sim_host_contents_do_not_depend_on_the_looks);
 	tcase_add_test(c, test_sim_host_costs_by_hand);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

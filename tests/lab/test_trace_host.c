@@ -187,7 +187,7 @@ int main(void)
 	tcase_add_test(c, test_sim_trace_host_saves_the_same);
 	tcase_add_test(c, test_sim_trace_host_refuses);
 	tcase_add_test(c, test_sim_trace_host_short);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

@@ -679,8 +679,8 @@ int main(void)
 	tcase_add_test(own, test_service_pipeline_guest_goes);
 	tcase_add_test(own, test_service_pipeline_cap);
 	tcase_add_test(own, test_service_pipeline_cancelled);
-	tcase_set_timeout(c, 60);
-	tcase_set_timeout(own, 60);
+	tcase_set_timeout(c, 120);
+	tcase_set_timeout(own, 120);
 	suite_add_tcase(s, c);
 	suite_add_tcase(s, own);
 	return hs_test_run(s);

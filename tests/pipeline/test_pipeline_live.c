@@ -93,7 +93,7 @@ int main(void)
 	s = suite_create("service/pipeline_live");
 	t = tcase_create("live");
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_service_pipeline_new_memory);
 	tcase_add_test(t, test_service_pipeline_less_memory);
 	suite_add_tcase(s, t);

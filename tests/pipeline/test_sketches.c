@@ -194,7 +194,7 @@ int main(void)
 	Suite *s = suite_create("pipeline/sketches");
 	TCase *t = tcase_create("sketches");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_pipeline_sketches_hosts);
 	tcase_add_test(t, test_pipeline_sketches_keys);
 	suite_add_tcase(s, t);

@@ -407,7 +407,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/blocked", "needs root");
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_remote_blocked, 0, NR(blocked));
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

@@ -355,7 +355,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/effects", "needs root");
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_remote_madvise_effect);
 	tcase_add_loop_test(t, test_remote_madvise_many, 0, 2);
 	tcase_add_test(t, test_remote_madvise_pieces);

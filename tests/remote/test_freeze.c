@@ -332,7 +332,7 @@ int main(void)
 	Suite *s = suite_create("remote/freeze");
 	TCase *t = tcase_create("still");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_remote_still_stands_and_goes_on);
 	tcase_add_test(t, test_remote_still_killed);
 	tcase_add_test(t, test_remote_still_stuck);

@@ -178,7 +178,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/gone", "needs root");
-	tcase_set_timeout(t, 50);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_remote_guest_ends);
 	tcase_add_test(t, test_remote_guest_execs);
 	tcase_add_test(t, test_remote_threads_end);

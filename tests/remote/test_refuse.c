@@ -232,7 +232,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/refuse", "needs root");
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_remote_refuse_no_process);
 	tcase_add_test(t, test_remote_refuse_thread_number);
 	tcase_add_test(t, test_remote_refuse_32_bit);

@@ -400,7 +400,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/seccomp", "needs root");
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	/* The address sanitizer makes calls of its own, which the last filter does not allow. */
 #ifdef __SANITIZE_ADDRESS__
 	tcase_add_loop_test(t, test_remote_seccomp, 0, NR(seccomp_cases) - 1);

@@ -327,7 +327,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/signals", "needs root");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_remote_signals_storm, 0, NR(storms));
 	tcase_add_loop_test(t, test_remote_signals_restart_flag, 0, 2);
 	tcase_add_loop_test(t, test_remote_signals_handshake, 0, 2);

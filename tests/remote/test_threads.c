@@ -236,7 +236,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/threads", "needs root");
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_remote_signal_state);
 	tcase_add_test(t, test_remote_in_handler);
 	tcase_add_test(t, test_remote_in_handler_on_other_stack);

@@ -457,7 +457,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/time", "needs root");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_remote_time_frozen, 0, 2);
 	tcase_add_loop_test(t, test_remote_time_frozen_in_call, 0, 2);
 	tcase_add_test(t, test_remote_time_closed_while_frozen);

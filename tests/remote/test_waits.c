@@ -112,7 +112,7 @@ int main(void)
 
 	if (geteuid() != 0)
 		return hs_test_skip("remote/waits", "needs root");
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	tcase_add_loop_test(t, test_remote_waits, 0, 2 * (int)wait_nr_calls);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);

@@ -246,7 +246,7 @@ int main(void)
 	Suite *s = suite_create("scan/coarse");
 	TCase *t = tcase_create("coarse");
 
-	tcase_set_timeout(t, 30);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_scan_coarse_config);
 	tcase_add_test(t, test_scan_coarse_heat);
 	tcase_add_test(t, test_scan_coarse_all_64_rounds);

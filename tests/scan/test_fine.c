@@ -512,7 +512,7 @@ int main(void)
 	Suite *s = suite_create("scan/fine");
 	TCase *t = tcase_create("fine");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_scan_fine_config);
 	tcase_add_test(t, test_scan_fine_skew);
 	tcase_add_test(t, test_scan_fine_frequency);

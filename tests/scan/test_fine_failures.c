@@ -529,7 +529,7 @@ int main(void)
 	Suite *s = suite_create("scan/fine_failures");
 	TCase *t = tcase_create("fine_failures");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_scan_fine_failures_split);
 	tcase_add_test(t, test_scan_fine_failures_restore);
 	tcase_add_loop_test(t, test_scan_fine_failures_holes, 0, 2);

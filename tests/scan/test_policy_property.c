@@ -377,7 +377,7 @@ int main(void)
 	Suite *s = suite_create("scan/policy_property");
 	TCase *t = tcase_create("policy_property");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_scan_policy_property_demoting);
 	tcase_add_test(t, test_scan_policy_property_promises);
 	tcase_add_test(t, test_scan_policy_property_hot_pages_only_take_away);

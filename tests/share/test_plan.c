@@ -382,7 +382,7 @@ int main(void)
 	tcase_add_test(t, test_share_plan_refuses);
 	tcase_add_test(t, test_share_plan_as_the_model);
 	tcase_add_test(t, test_share_plan_large);
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

@@ -152,7 +152,7 @@ int main(void)
 		return hs_test_skip("tier/node", "moving other processes' memory needs root");
 	s = suite_create("tier/node");
 	t = tcase_create("live");
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_tier_node_here);
 	tcase_add_test(t, test_tier_node_restore);
 	tcase_add_test(t, test_tier_node_moves);

@@ -704,7 +704,7 @@ int main(void)
 	TCase *c = tcase_create("all");
 
 	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	tcase_add_test(c, test_service_scan_thread_quit_is_told_last);
 	tcase_add_test(c, test_service_scan_thread_long_job_lives);
 	tcase_add_test(c, test_service_scan_thread_snapshot_does_not_wait);

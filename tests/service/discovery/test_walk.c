@@ -443,7 +443,7 @@ int main(void)
 	tcase_add_test(c, test_service_discovery_walk_known);
 	tcase_add_test(c, test_service_discovery_walk_json);
 	tcase_add_test(c, test_service_discovery_walk_real);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

@@ -316,7 +316,7 @@ int main(void)
 	tcase_add_test(c, test_service_api_history_by_page);
 	tcase_add_test(c, test_service_api_history_cursor_keeps_step);
 	tcase_add_test(c, test_service_api_history_names_what_is_wrong);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

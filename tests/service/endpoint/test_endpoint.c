@@ -665,8 +665,8 @@ int main(void)
 	tcase_add_test(own, test_service_endpoint_libvirt_hangs);
 	tcase_add_test(own, test_service_endpoint_end_takes_long);
 	tcase_add_test(own, test_service_endpoint_end_has_a_limit);
-	tcase_set_timeout(c, 60);
-	tcase_set_timeout(own, 60);
+	tcase_set_timeout(c, 120);
+	tcase_set_timeout(own, 120);
 	tcase_set_timeout(slow, 150);
 	suite_add_tcase(s, c);
 	suite_add_tcase(s, own);

@@ -727,8 +727,8 @@ int main(void)
 	tcase_add_test(c, test_service_http_looks_wait_less);
 	tcase_add_test(own, test_service_http_hangs_up);
 	tcase_add_test(own, test_service_http_no_timer_waits);
-	tcase_set_timeout(c, 60);
-	tcase_set_timeout(own, 60);
+	tcase_set_timeout(c, 120);
+	tcase_set_timeout(own, 120);
 	suite_add_tcase(s, c);
 	suite_add_tcase(s, own);
 	return hs_test_run(s);

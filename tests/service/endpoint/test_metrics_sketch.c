@@ -106,7 +106,7 @@ int main(void)
 	Suite *s = suite_create("service/metrics_sketch");
 	TCase *t = tcase_create("sketch");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 120);
 	tcase_add_test(t, test_service_metrics_sketch_who);
 	tcase_add_test(t, test_service_metrics_sketch_many);
 	suite_add_tcase(s, t);

@@ -412,7 +412,7 @@ int main(void)
 	tcase_add_test(c, test_service_virt_read_fails);
 	tcase_add_test(c, test_service_virt_no_libvirtd);
 	tcase_add_test(c, test_service_virt_hangs);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 120);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }
