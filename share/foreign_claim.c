@@ -88,7 +88,7 @@ int hs_foreign_claim_find(const struct hs_host *host, pid_t pid, struct hs_forei
 	return rc;
 }
 
-/* On frames of KSM's; `all` where nothing tells it. */
+/* On frames of KSM's; `all` where the kernel does not say. */
 static uint64_t merged_bytes(const struct hs_host *host, const struct hs_foreign_claim *c, uint64_t all)
 {
 	uint64_t pages;

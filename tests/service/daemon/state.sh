@@ -41,8 +41,9 @@ ok 'another boot does not, and the record goes' '[ "$(hs guests --json | jq ".gu
 stop_daemon
 echo '{"pid": ' >"$stored"
 start_daemon
-ok 'a torn record is logged' 'grep -q "opt-in-$p cannot be read" "$dir/log" && [ ! -e "$stored" ]'
+ok 'of whom a record is torn, stays out, and that is logged' 'grep -q "asked for of process $p cannot be read" "$dir/log" && [ "$(field pid-$p opted_in)" = false ] && [ -e "$stored" ]'
 stop_daemon
+rm "$stored"
 
 # ---- as an earlier version had it
 start=$(sed 's/.*) //' /proc/$p/stat | cut -d' ' -f20)
