@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the tables mean: the state of each huge page, accessed bits, page frames.
+ * What the tables mean: the state of each huge page, and accessed bits. Page frames: host_frames.c.
  *
  * Everything here is read without a lock, beside a running guest. A huge page whose tables changed while they were read
  * is unknown. So is one whose entry is hidden (x86_entry.h): present, but with an accessed bit that means nothing.
@@ -367,91 +367,4 @@ bool hs_host_is_own_huge(struct hs_host_view *v, hs_huge_nr huge)
 	if (hs_bit_test(v->gone, huge))
 		return false;
 	return !hs_walk_run(v->walk, v->mm, &req, 1, take_writable, &writable) && writable;
-}
-
-/* ---- page frames ---- */
-
-struct frame_job {
-	uint64_t pfn[HS_BASE_PER_HUGE]; /* 0: none, or unknown */
-	struct hs_bits512 own;          /* cannot be KSM's */
-	uint64_t phys_mask;
-};
-
-/*
- * KSM's pages are mapped neither writable nor dirty. A PROT_NONE entry has lost its write bit; NUMA balancing passes
- * KSM's pages over, and what a guest has written to is dirty.
- */
-static bool is_own(uint64_t entry)
-{
-	return (entry & HS_X86_WRITE) || (hs_x86_is_protnone(entry) && (entry & HS_X86_ANY_DIRTY));
-}
-
-static void take_frames(void *ctx, size_t i, const struct hs_walk_req *req, const uint64_t *page)
-{
-	struct frame_job *j = ctx;
-
-	(void)i;
-	memset(j->pfn, 0, sizeof(j->pfn));
-	if (req->status == HS_WALK_ENTRY && hs_x86_pmd(req->entry) == HS_X86_PAGE) {
-		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-			j->pfn[b] = hs_x86_pmd_pfn(req->entry, j->phys_mask) + b;
-		if (is_own(req->entry))
-			j->own = hs_bits_full();
-	} else if (req->status == HS_WALK_COPIED) {
-		for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-			if (hs_x86_pte(page[b]) == HS_X86_PAGE) {
-				j->pfn[b] = hs_x86_pte_pfn(page[b], j->phys_mask);
-				if (is_own(page[b]))
-					hs_bits_set(&j->own, b);
-			}
-	}
-}
-
-/*
- * Linux 6.12 says of every anonymous page that it is KSM's (fs/proc/page.c compares one bit too few). But KSM's pages
- * are never mapped writable, and others nearly always are. (What a fork shares, and what ksmd has just looked at, is
- * not: it is taken for KSM's there until it is written to.)
- */
-static void put_flags(struct hs_frame *f, uint64_t flags, bool own)
-{
-	f->flags = ((flags & HS_KPF_KSM) && !own ? (uint32_t)HS_FRAME_KSM : 0) |
-		   (flags & HS_KPF_ZERO ? (uint32_t)HS_FRAME_ZERO : 0) |
-		   (flags & HS_KPF_HUGE_FOLIO ? (uint32_t)HS_FRAME_HUGE : 0) |
-		   (flags & HS_KPF_LOCKED ? (uint32_t)HS_FRAME_LOCKED : 0);
-}
-
-/*
- * A frame may leave this guest and serve another while its flags are read. So the table is read again afterwards, and
- * what is not mapped to the same frame, in the same way, any more is unknown: for the rest, the flags were those of the
- * guest's page.
- */
-int hs_host_frames(struct hs_view *view, hs_huge_nr huge, struct hs_frame out[HS_BASE_PER_HUGE], struct hs_error *err)
-{
-	struct hs_host_view *v = hs_host_view(view);
-	struct hs_walk_req req = { .va = hs_view_hva(view, huge).v, .kind = HS_WALK_PTE_PAGE };
-	struct frame_job before = { .phys_mask = hs_walk_base(v->walk)->phys_mask };
-	struct frame_job after = before;
-	uint64_t flags[HS_BASE_PER_HUGE];
-	struct hs_bits512 bad;
-	int rc;
-
-	if (hs_bit_test(v->gone, huge))
-		return 0;
-	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &before);
-	if (rc)
-		return hs_host_error(v, rc, "read its page tables", err);
-	rc = hs_host_frame_flags(v->kpageflags_fd, before.pfn, flags, &bad);
-	if (rc)
-		return hs_host_error(v, rc, "read the flags of its page frames", err);
-	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++) {
-		if (!before.pfn[b] || hs_bits_test(&bad, b))
-			continue;
-		out[b].pfn = before.pfn[b];
-		put_flags(&out[b], flags[b], hs_bits_test(&before.own, b));
-	}
-	rc = hs_walk_run(v->walk, v->mm, &req, 1, take_frames, &after);
-	for (unsigned int b = 0; b < HS_BASE_PER_HUGE; b++)
-		if (rc || after.pfn[b] != out[b].pfn || hs_bits_test(&after.own, b) != hs_bits_test(&before.own, b))
-			out[b] = (struct hs_frame){ 0 };
-	return rc ? hs_host_error(v, rc, "read its page tables", err) : 0;
 }
