@@ -8,6 +8,7 @@ set -u
 if [ "$(id -u)" = 0 ] && [ -z "${HS_OWN_MOUNTS-}" ] && unshare -m true 2>/dev/null; then
 	HS_OWN_MOUNTS=yes exec unshare -m "$0" "$@"
 fi
+. "$(dirname "$(readlink -f "$0")")/../nap.sh"
 program=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
@@ -47,7 +48,7 @@ interrupted() {
 	local pid children rc
 	"$program" calibrate -o "$dir/none.json" 2>"$dir/messages" >"$dir/printed" &
 	pid=$!
-	while kill -0 "$pid" 2>/dev/null && ! eval "$2"; do read -rt 0.02 <> <(:) || :; done
+	while kill -0 "$pid" 2>/dev/null && ! eval "$2"; do nap 0.02; done
 	children=$(cat "/proc/$pid/task/$pid/children")
 	kill -"$1" "$pid" || fail "it ended before \"$2\""
 	wait "$pid"

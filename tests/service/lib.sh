@@ -10,6 +10,7 @@ if [ -z "${HS_KSM_KEPT-}" ]; then
 	exec "$keeper/ksm.sh" ${keeper_option-} "$0" "$@"
 fi
 
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../nap.sh"
 dir=$(mktemp -d) passed=0 failed=0 daemon=
 declare -a pids=() ins=()
 sock=$dir/control.sock
@@ -46,7 +47,7 @@ until_true() {
 	local end=$((SECONDS + $1))
 	while ! eval "$2"; do
 		[ $SECONDS -lt $end ] || return 1
-		read -rt 0.2 <> <(:) || :
+		nap 0.2
 	done
 }
 

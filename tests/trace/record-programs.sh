@@ -34,7 +34,7 @@ trap cleanup EXIT
 
 fail() { echo "record-programs: $1" >&2; exit 1; }
 # A rest without a process of its own.
-rest() { read -rt "$1" <> <(:) || :; }
+. "$(dirname "$(readlink -f "$0")")/../nap.sh"
 
 # record NAME OPTION...: a trace of the processes named by the options
 record() {
@@ -80,14 +80,14 @@ start_redis() { # NAME
 	MALLOC_CONF=thp:always redis-server --port 0 --unixsocket "$dir/$1.sock" --save '' --appendonly no --disable-thp no \
 		--activerehashing no --dir "$dir" --logfile "$dir/$1.log" &
 	pids+=($!)
-	for ((i = 0; i < 100; i++)); do [ -S "$dir/$1.sock" ] && break; rest 0.1; done
+	for ((i = 0; i < 100; i++)); do [ -S "$dir/$1.sock" ] && break; nap 0.1; done
 	redis_values | redis-cli -s "$dir/$1.sock" --pipe >"$dir/$1.out" || fail "redis takes no values: $(cat "$dir/$1.out")"
 }
 redis_load() { # NAME
 	local seed
 	for ((seed = 1; ; seed++)); do
 		redis_zipf "$seed" | redis-cli -s "$dir/$1.sock" --pipe >/dev/null 2>&1 || return
-		rest 0.02
+		nap 0.02
 	done
 }
 
@@ -95,7 +95,7 @@ start_redis a
 start_redis b
 redis_load a &
 pids+=($!)
-rest 1
+nap 1
 record redis --min-memory 4M --pid "${pids[0]}" --pid "${pids[1]}"
 end_all
 
@@ -125,7 +125,7 @@ sqlite_work() { # LOAD
 				else printf "SELECT length(note) FROM item WHERE name = \x27item %d\x27;\n", id
 			}
 		}' || return
-		rest 0.02
+		nap 0.02
 	done
 }
 start_sqlite() { # NAME LOAD
@@ -137,7 +137,7 @@ start_sqlite() { # NAME LOAD
 }
 start_sqlite a 1
 start_sqlite b 0
-rest 3
+nap 3
 record sqlite --min-memory 8M --pid "${pids[0]}" --pid "${pids[2]}"
 [ ! -s "$dir/a.err" ] || fail "sqlite3 says: $(head -3 "$dir/a.err")"
 end_all
@@ -149,7 +149,7 @@ start_guest() { # SEED OPTION...
 	"$guest" --seed="$1" --huge=16 --rate=200000 "${@:2}" <"$dir/guest$1" >"$dir/guest$1.out" &
 	pids+=($!)
 	exec {fd}>"$dir/guest$1"
-	for ((i = 0; i < 300; i++)); do grep -q ready "$dir/guest$1.out" && break; rest 0.1; done
+	for ((i = 0; i < 300; i++)); do grep -q ready "$dir/guest$1.out" && break; nap 0.1; done
 }
 start_guest 1
 start_guest 2

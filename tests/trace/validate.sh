@@ -27,12 +27,12 @@ cleanup() {
 }
 trap cleanup EXIT
 
-rest() { read -rt "$1" <> <(:) || :; }
+. "$(dirname "$(readlink -f "$0")")/../nap.sh"
 # wait_for FILE PATTERN PID
 wait_for() {
 	until grep -q "$2" "$1"; do
 		kill -0 "$3" 2>/dev/null || { echo "FAILED: it has ended: $(tail -3 "$1")"; exit 1; }
-		rest 0.1
+		nap 0.1
 	done
 }
 
@@ -61,7 +61,7 @@ start_machines() { # NUMBER OPTION...
 			echo "FAILED: no machines: $(cat "$dir/err")"
 			exit 1
 		fi
-		rest 0.2
+		nap 0.2
 	done
 	read -ra pids <"$dir/out"
 }
@@ -73,7 +73,7 @@ start_redis() { # NUMBER
 		MALLOC_CONF=thp:always redis-server --port 0 --unixsocket "$dir/sock$n" --save '' --appendonly no --disable-thp no \
 			--activerehashing no --dir "$dir" --logfile "$dir/out$n" &
 		started+=($!) pids+=($!)
-		until [ -S "$dir/sock$n" ]; do rest 0.1; done
+		until [ -S "$dir/sock$n" ]; do nap 0.1; done
 		awk 'BEGIN {
 			for (i = 0; i < 64000; i++) {
 				x = i * 7919 % 2147483629; v = ""
@@ -83,9 +83,9 @@ start_redis() { # NUMBER
 		}' | redis-cli -s "$dir/sock$n" --pipe >/dev/null
 	done
 	while awk -v seed="$((seed++))" 'BEGIN { srand(seed); for (i = 0; i < 400; i++) printf "GET key:%d\r\n", int(exp(rand() * log(64000))) * 7 % 64000 }' |
-		redis-cli -s "$dir/sock1" --pipe >/dev/null 2>&1; do rest 0.02; done &
+		redis-cli -s "$dir/sock1" --pipe >/dev/null 2>&1; do nap 0.02; done &
 	started+=($!)
-	rest 5 # its memory grows and settles
+	nap 5 # its memory grows and settles
 }
 
 # compare NAME PREDICTED SAVED: less than 5% apart

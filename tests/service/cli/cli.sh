@@ -6,6 +6,7 @@
 set -u
 part=${2-}
 [ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../../ksm.sh" $([ "$part" = run ] || echo --read-only) "$0" "$@"
+. "$(dirname "$(readlink -f "$0")")/../../nap.sh"
 program=$1
 passed=0 failed=0
 
@@ -117,7 +118,7 @@ fi
 sleep 60 &
 small=$!
 # The child has to be past exec, or it still has the shell's memory.
-until [ "$(cat /proc/$small/comm)" = sleep ]; do read -rt 0.05 <> <(:) || :; done
+until [ "$(cat /proc/$small/comm)" = sleep ]; do nap 0.05; done
 if [ "$part" = run ]; then
 	expect 1 "$small" run -q --pid "$small"
 	# A stopped process is refused, and stays stopped.

@@ -21,7 +21,6 @@ fail() {
 	grep -H . /proc/$daemon/task/*/{stat,schedstat} 2>/dev/null
 	exit 1
 }
-nap() { read -rt "$1" <> <(:) || :; }
 checked=0
 check_guest() { # SEED
 	verify_guest "$1" || fail "guest $1: $(tail -1 "$dir/out$1")"

@@ -15,7 +15,6 @@ seeds=4
 knobs_before=$(knobs)
 kills=0 ends=0 refused=0 started=0 killed_guests=0 checks=0 wrong=0 marks=0 most=0 opts=0
 
-nap() { read -rt "$1" <> <(:) || :; }
 fail() {
 	echo "FAILED after $SECONDS s (seed $seed): $*"
 	tail -40 "$dir/log"

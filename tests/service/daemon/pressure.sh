@@ -81,7 +81,7 @@ ok 'marks above what there is' 'hs reload | grep -q "on_available_percent: .* ->
 ok 'it saves, and says why' 'until_true 20 "[ \"\$(effective)\" = save ]" && reason | grep -q "below 99 %"'
 write_conf 1 2 3600 keep
 hs reload >/dev/null
-read -rt 3 <> <(:) || :
+nap 3
 ok 'within the dwell it stays as it is' '[ "$(effective)" = save ]'
 write_conf 1 2 0 keep
 hs reload >/dev/null
@@ -89,7 +89,7 @@ ok 'without a dwell it goes back' 'until_true 20 "[ \"\$(effective)\" = observe 
 
 # ---- out of auto, and back
 hs mode save >/dev/null
-ok 'a mode that was asked for holds' 'read -rt 3 <> <(:) || [ "$(effective) $(reason)" = "save mode save was asked for" ]'
+ok 'a mode that was asked for holds' 'nap 3; [ "$(effective) $(reason)" = "save mode save was asked for" ]'
 hs mode auto >/dev/null
 ok 'auto takes up what is done now, and follows the marks' 'until_true 20 "[ \"\$(effective)\" = observe ]"'
 ok 'SIGTERM ends it in order' stop_daemon
