@@ -197,12 +197,16 @@ static void load_old(struct taking *t)
 	size_t i;
 
 	(void)snprintf(path, sizeof(path), "%s/" OLD_FILE, d->host.state_dir);
-	if (access(path, F_OK))
+	if (access(path, F_OK) && errno == ENOENT)
 		return;
 	list = json_load_file(path, 0, &je);
-	if (!json_is_array(list))
+	if (!json_is_array(list)) {
 		hs_log(HS_LOG_WARNING, "%s cannot be read (%s): processes opted in earlier have to be opted in again",
 		       path, list ? "it holds no list" : je.text);
+		hs_daemon_outs_are_unknown(d, path);
+		json_decref(list);
+		return;
+	}
 	json_array_foreach(list, i, item)
 	{
 		const char *key = json_string_value(json_object_get(item, "guest"));
