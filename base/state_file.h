@@ -53,9 +53,10 @@ bool hs_state_owner_same(const struct hs_state_owner *a, const struct hs_state_o
 
 /*
  * Calls `visit` for each file of the state folder that is called `prefix` and a number (of which it may be the record),
- * and removes those that were written half.
+ * and removes those that were written half. 0, also where there is no folder. -errno: there may be more of them.
  */
-void hs_state_file_each(const struct hs_host *host, const char *prefix,
-			void (*visit)(void *ctx, const struct hs_host *host, pid_t pid, const char *path), void *ctx);
+HS_MUST_USE int hs_state_file_each(const struct hs_host *host, const char *prefix,
+				   void (*visit)(void *ctx, const struct hs_host *host, pid_t pid, const char *path),
+				   void *ctx);
 
 #endif

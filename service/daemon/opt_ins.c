@@ -230,8 +230,10 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 
 	if (hs_state_file_boot(&d->host, t.boot)) {
 		hs_log(HS_LOG_ERROR, "it cannot be told which boot this is: processes have to be opted in again");
+		hs_daemon_outs_are_unknown(d, "whether records of processes are of this boot cannot be told");
 		return;
 	}
-	hs_state_file_each(&host, PREFIX, visit, &t);
+	if (hs_state_file_each(&host, PREFIX, visit, &t))
+		hs_daemon_outs_are_unknown(d, dir);
 	load_old(&t);
 }
