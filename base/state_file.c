@@ -119,8 +119,7 @@ int hs_state_owner_parse(const char *line, pid_t pid, struct hs_state_owner *out
 
 bool hs_state_owner_same(const struct hs_state_owner *a, const struct hs_state_owner *b)
 {
-	return hs_process_id_same(&a->process, &b->process) &&
-	       (!a->boot[0] || !b->boot[0] || strcmp(a->boot, b->boot) == 0);
+	return hs_process_id_same(&a->process, &b->process) && a->boot[0] && strcmp(a->boot, b->boot) == 0;
 }
 
 int hs_state_file_each(const struct hs_host *host, const char *prefix,

@@ -48,7 +48,7 @@ HS_MUST_USE int hs_state_owner_now(const struct hs_host *host, pid_t pid, struct
 void hs_state_owner_print(FILE *f, pid_t pid, const struct hs_state_owner *owner);
 HS_MUST_USE int hs_state_owner_parse(const char *line, pid_t pid, struct hs_state_owner *out);
 
-/* Whether both mean the same process. What one does not say is taken for the same. */
+/* Whether both mean the same process, as far as they say its program; in the same boot, which both have to say. */
 bool hs_state_owner_same(const struct hs_state_owner *a, const struct hs_state_owner *b);
 
 /*
