@@ -159,13 +159,16 @@ int hs_hostfile_each_pid(const struct hs_host *host, int (*visit)(void *ctx, pid
 
 	if (!dir)
 		return -errno;
-	while (!rc && (e = readdir(dir))) {
+	while (!rc && (errno = 0, e = readdir(dir))) {
 		const char *end;
 		uint64_t pid;
 
 		if (!hs_hostfile_parse_u64(e->d_name, &end, &pid) && !*end && pid > 0 && pid <= INT_MAX)
 			rc = visit(ctx, (pid_t)pid);
 	}
+	/* A list that cannot be read to its end is not all of them. */
+	if (!rc)
+		rc = -errno;
 	(void)closedir(dir);
 	return rc;
 }

@@ -119,17 +119,19 @@ int hs_state_owner_parse(const char *line, pid_t pid, struct hs_state_owner *out
 
 bool hs_state_owner_same(const struct hs_state_owner *a, const struct hs_state_owner *b)
 {
-	return hs_process_id_same(&a->process, &b->process) &&
-	       (!a->boot[0] || !b->boot[0] || strcmp(a->boot, b->boot) == 0);
+	return hs_process_id_same(&a->process, &b->process) && a->boot[0] && strcmp(a->boot, b->boot) == 0;
 }
 
-void hs_state_file_each(const struct hs_host *host, const char *prefix,
-			void (*visit)(void *ctx, const struct hs_host *host, pid_t pid, const char *path), void *ctx)
+int hs_state_file_each(const struct hs_host *host, const char *prefix,
+		       void (*visit)(void *ctx, const struct hs_host *host, pid_t pid, const char *path), void *ctx)
 {
 	DIR *d = opendir(host->state_dir);
 	struct dirent *e;
+	int rc;
 
-	while (d && (e = readdir(d))) {
+	if (!d)
+		return errno == ENOENT ? 0 : -errno;
+	while (errno = 0, (e = readdir(d))) {
 		char path[PATH_MAX], *end;
 		long pid;
 
@@ -142,6 +144,7 @@ void hs_state_file_each(const struct hs_host *host, const char *prefix,
 		else if (!*end && pid > 0 && pid <= INT_MAX)
 			visit(ctx, host, (pid_t)pid, path);
 	}
-	if (d)
-		(void)closedir(d);
+	rc = -errno;
+	(void)closedir(d);
+	return rc;
 }

@@ -48,14 +48,15 @@ HS_MUST_USE int hs_state_owner_now(const struct hs_host *host, pid_t pid, struct
 void hs_state_owner_print(FILE *f, pid_t pid, const struct hs_state_owner *owner);
 HS_MUST_USE int hs_state_owner_parse(const char *line, pid_t pid, struct hs_state_owner *out);
 
-/* Whether both mean the same process. What one does not say is taken for the same. */
+/* Whether both mean the same process, as far as they say its program; in the same boot, which both have to say. */
 bool hs_state_owner_same(const struct hs_state_owner *a, const struct hs_state_owner *b);
 
 /*
  * Calls `visit` for each file of the state folder that is called `prefix` and a number (of which it may be the record),
- * and removes those that were written half.
+ * and removes those that were written half. 0, also where there is no folder. -errno: there may be more of them.
  */
-void hs_state_file_each(const struct hs_host *host, const char *prefix,
-			void (*visit)(void *ctx, const struct hs_host *host, pid_t pid, const char *path), void *ctx);
+HS_MUST_USE int hs_state_file_each(const struct hs_host *host, const char *prefix,
+				   void (*visit)(void *ctx, const struct hs_host *host, pid_t pid, const char *path),
+				   void *ctx);
 
 #endif

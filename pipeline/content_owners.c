@@ -29,6 +29,7 @@ static void forget_owners(struct hs_pipeline *p)
 			free(g->pages[h].keys);
 			g->pages[h].keys = NULL;
 			memset(&g->pages[h].taken, 0, sizeof(g->pages[h].taken));
+			memset(&g->pages[h].unread, 0, sizeof(g->pages[h].unread));
 		}
 	}
 }
@@ -128,6 +129,7 @@ static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	int rc = 0;
 
 	hs_bits_clear_all(&pg->taken);
+	hs_bits_clear_all(&pg->unread);
 	hs_merge_claims(p, g, h, &held);
 	hs_merge_state(p, g, h, &merged);
 	pg->on_frame = hs_bits_and(pg->on_frame, merged.shared);
@@ -145,6 +147,8 @@ static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	left = not_known(p, g, h, &left);
 	if (hs_bits_any(&left))
 		hs_owners_unknown(p->owners, g->group_nr);
+	/* It must not become mergeable later, unread. A trace knows what is asked for, not what is merged. */
+	pg->unread = is_observed(p) ? hs_bits_and(left, merged.wanted) : hs_bits_andnot(left, merged.shared);
 	held = keyed(pg, &held);
 	hs_bits_for_each (i, &held)
 		if (!is_nobodys(p, pg->keys[i]) && !hs_owners_hold(p->owners, pg->keys[i], g->group_nr))
@@ -152,18 +156,19 @@ static int learn_huge(struct hs_pipeline *p, struct guest *g, hs_huge_nr h, stru
 	return 0;
 }
 
-/* What another group was found to own, and owns still now that all is counted. */
+/* What another group was found to own, and owns still now that all is counted; and what could not be read. */
 static int give_up_taken(struct hs_pipeline *p, struct guest *g)
 {
 	for (hs_huge_nr h = 0; h < g->view->nr_huge; h++) {
 		struct page_record *pg = &g->pages[h];
 		int rc;
 
-		if (hs_bits_none(&pg->taken))
+		if (hs_bits_none(&pg->taken) && hs_bits_none(&pg->unread))
 			continue;
 		hs_bits_for_each (i, &pg->taken)
 			if (hs_owners_claim(p->owners, pg->keys[i], g->group_nr))
 				hs_bits_clear(&pg->taken, i);
+		pg->taken = hs_bits_or(pg->taken, pg->unread);
 		rc = hs_bits_any(&pg->taken) ? hs_merge_forgo(p, g, h, &pg->taken) : 0;
 		if (rc && rc != -ESRCH)
 			return rc;

@@ -30,6 +30,8 @@ struct page_record {
 	struct hs_bits512 on_frame;  /* its key was read when it was on a KSM frame, in which it is still as long as no
 					burst has run since */
 	struct hs_bits512 taken;     /* mergeable, and what it holds is another group's: to be given up */
+	struct hs_bits512
+	    unread;          /* asked for or mergeable, not merged, and what it holds could not be read: the same */
 	hs_owners_key *keys; /* owned, [512]: what each base page held when it was last read; NULL: none is known.
 				 Only while there are several groups: 4 KiB */
 	struct hs_fine_result *fine; /* owned; NULL: not looked at */

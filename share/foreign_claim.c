@@ -345,6 +345,6 @@ size_t hs_foreign_claim_give_back(const struct hs_host *host)
 {
 	size_t nr = 0;
 
-	hs_state_file_each(host, PREFIX, give_back_one, &nr);
+	(void)!hs_state_file_each(host, PREFIX, give_back_one, &nr); /* what is left stays for the next time */
 	return nr;
 }

@@ -103,7 +103,7 @@ int hs_zero_record_read(const struct hs_host *host, pid_t pid, uint64_t **addr, 
 			   ? 0
 			   : hs_error_set(err, -EBADMSG, "the record %s cannot be read: %s", path, strerror(errno));
 	if (fgets(line, sizeof(line), f) && strcmp(line, HEAD) == 0 && fgets(line, sizeof(line), f) &&
-	    strchr(line, '\n') && !hs_state_owner_parse(line, pid, &owner))
+	    strchr(line, '\n') && !hs_state_owner_parse(line, pid, &owner) && owner.boot[0])
 		rc = hs_state_owner_same(&owner, &now) ? read_addresses(f, addr, nr) : 0;
 	(void)fclose(f);
 	if (!rc)

@@ -115,6 +115,8 @@ struct hs_daemon {
 	unsigned int nr_refused[HS_RULES_MAX]; /* by each rule in the last one */
 	char discover_text[512];               /* why the last one took somebody not in; "": it did */
 	struct hs_daemon_out *outs;            /* opt_outs.c */
+	bool outs_unknown;                     /* not all of them are known: a rule takes nobody in */
+	bool outs_unreadable;                  /* their file has to be kept before a new one is written */
 	struct hs_scan_thread_snapshot snap;
 	bool silence_reported;         /* that the scan's thread hangs */
 	struct hs_model model;         /* of the whole, made from all of this on demand */
@@ -243,6 +245,8 @@ void hs_daemon_set_out(struct hs_daemon_guest *g, bool out, struct hs_done done)
 /* Of a guest that is not known now, by what names it. */
 void hs_daemon_out_add(struct hs_daemon *d, const char *key);
 void hs_daemon_load_outs(struct hs_daemon *d);
+/* Somebody may have been asked to stay out, and `why` it is not known who. */
+void hs_daemon_outs_are_unknown(struct hs_daemon *d, const char *why);
 void hs_daemon_free_outs(struct hs_daemon *d);
 
 /* ---- opt_ins.c: what was asked for of processes, a record each ---- */

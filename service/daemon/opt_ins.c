@@ -197,12 +197,16 @@ static void load_old(struct taking *t)
 	size_t i;
 
 	(void)snprintf(path, sizeof(path), "%s/" OLD_FILE, d->host.state_dir);
-	if (access(path, F_OK))
+	if (access(path, F_OK) && errno == ENOENT)
 		return;
 	list = json_load_file(path, 0, &je);
-	if (!json_is_array(list))
+	if (!json_is_array(list)) {
 		hs_log(HS_LOG_WARNING, "%s cannot be read (%s): processes opted in earlier have to be opted in again",
 		       path, list ? "it holds no list" : je.text);
+		hs_daemon_outs_are_unknown(d, path);
+		json_decref(list);
+		return;
+	}
 	json_array_foreach(list, i, item)
 	{
 		const char *key = json_string_value(json_object_get(item, "guest"));
@@ -226,8 +230,10 @@ void hs_daemon_load_opt_ins(struct hs_daemon *d)
 
 	if (hs_state_file_boot(&d->host, t.boot)) {
 		hs_log(HS_LOG_ERROR, "it cannot be told which boot this is: processes have to be opted in again");
+		hs_daemon_outs_are_unknown(d, "whether records of processes are of this boot cannot be told");
 		return;
 	}
-	hs_state_file_each(&host, PREFIX, visit, &t);
+	if (hs_state_file_each(&host, PREFIX, visit, &t))
+		hs_daemon_outs_are_unknown(d, dir);
 	load_old(&t);
 }

@@ -218,7 +218,7 @@ json_t *hs_daemon_store_load(struct hs_daemon *d, const char *name, char why[512
 	why[0] = '\0';
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
 		(void)snprintf(path, sizeof(path), "%s/%s", dirs[i], name);
-		if (access(path, F_OK))
+		if (access(path, F_OK) && errno == ENOENT)
 			continue;
 		out = json_load_file(path, 0, &je);
 		if (!out)

@@ -167,12 +167,23 @@ static void drop_helpers(struct walk *w)
 		struct hs_discovery_guest *child = &w->guest[i];
 
 		for (size_t k = 0; k < w->nr && !child->result.refused[0]; k++) {
-			if (w->guest[k].process.pid != child->parent ||
-			    hs_same_address_space(w->request->host, child->parent, child->process.pid) != 1)
+			int same;
+
+			if (w->guest[k].process.pid != child->parent)
+				continue;
+			same = hs_same_address_space(w->request->host, child->parent, child->process.pid);
+			if (!same)
 				continue;
 			child->result.opt_in.on = false;
-			(void)snprintf(child->result.refused, sizeof(child->result.refused),
-				       "it runs in the memory of process %d, which is the guest", (int)child->parent);
+			if (same > 0)
+				(void)snprintf(child->result.refused, sizeof(child->result.refused),
+					       "it runs in the memory of process %d, which is the guest",
+					       (int)child->parent);
+			else
+				(void)snprintf(
+				    child->result.refused, sizeof(child->result.refused),
+				    "whether it runs in the memory of process %d, a guest, cannot be told (%s)",
+				    (int)child->parent, strerror(-same));
 		}
 	}
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Small files read whole, below a path and below an open folder, by calls that are interrupted, give little, or fail.
  */
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -35,7 +37,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	static const char *const names[] = { "some", "empty", "long" };
+	static const char *const names[] = { "some", "empty", "long", "7", "8" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		(void)unlinkat(dir_fd, names[i], 0);
@@ -143,6 +145,44 @@ START_TEST(test_base_hostfile_read_at_calls)
 }
 END_TEST
 
+static bool breaks_off;
+
+/* In place of the C library's, for the code under test as well: what it reads is not all. */
+struct dirent *readdir(DIR *d)
+{
+	struct dirent *(*real)(DIR *) = (struct dirent * (*)(DIR *)) dlsym(RTLD_NEXT, "readdir64");
+	struct dirent *e = real(d);
+
+	if (breaks_off && e && strcmp(e->d_name, "8") == 0) {
+		errno = EIO;
+		return NULL;
+	}
+	return e;
+}
+
+static int count(void *ctx, pid_t pid)
+{
+	ck_assert(pid == 7 || pid == 8);
+	errno = ENOENT; /* says nothing of the list */
+	return ++*(int *)ctx < 0;
+}
+
+START_TEST(test_base_hostfile_each_pid)
+{
+	const struct hs_host host = { .proc_dir = dir };
+	int nr = 0;
+
+	put("7", "");
+	put("8", "");
+	put("some", "");
+	ck_assert_int_eq(hs_hostfile_each_pid(&host, count, &nr), 0);
+	ck_assert_int_eq(nr, 2);
+	breaks_off = true;
+	ck_assert_int_eq(hs_hostfile_each_pid(&host, count, &nr), -EIO);
+	breaks_off = false;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base/hostfile");
@@ -152,6 +192,7 @@ int main(void)
 	tcase_add_test(t, test_base_hostfile_read);
 	tcase_add_test(t, test_base_hostfile_read_at_holds_the_folder);
 	tcase_add_test(t, test_base_hostfile_read_at_calls);
+	tcase_add_test(t, test_base_hostfile_each_pid);
 	suite_add_tcase(s, t);
 	return hs_test_run(s);
 }

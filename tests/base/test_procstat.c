@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/procstat.h"
+#include "base/state_file.h"
 
 static const struct hs_host real = HS_HOST_DEFAULT;
 static char dir[64];
@@ -158,6 +159,22 @@ START_TEST(test_service_procstat_cpu_model)
 }
 END_TEST
 
+/* The same number and start time come again in another boot: one that names no boot may be of any. */
+START_TEST(test_service_procstat_owner_of_a_boot)
+{
+	struct hs_state_owner now, was;
+
+	ck_assert_int_eq(hs_state_owner_now(&real, getpid(), &now), 0);
+	was = now;
+	ck_assert(hs_state_owner_same(&was, &now));
+	was.boot[0] = '\0';
+	ck_assert(!hs_state_owner_same(&was, &now) && !hs_state_owner_same(&now, &was) &&
+		  !hs_state_owner_same(&was, &was));
+	(void)snprintf(was.boot, sizeof(was.boot), "another");
+	ck_assert(!hs_state_owner_same(&was, &now));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/procstat");
@@ -168,6 +185,7 @@ int main(void)
 	tcase_add_test(c, test_service_procstat_process_id);
 	tcase_add_test(c, test_service_procstat_resident_bytes);
 	tcase_add_test(c, test_service_procstat_cpu_model);
+	tcase_add_test(c, test_service_procstat_owner_of_a_boot);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

@@ -21,6 +21,7 @@ static struct hs_pipeline *pipeline;
 static struct hs_shared_huge state[NR_GUESTS][NR_HUGE];
 static struct hs_bits512 allowed[NR_GUESTS][NR_HUGE], marked[NR_GUESTS][NR_HUGE];
 static uint32_t nr_bursts, nr_crossed; /* pages merged with one of another group's */
+static bool holds_back;                /* nothing is marked or unmarked now */
 static void (*in_burst)(void);         /* what the guests do before ksmd comes by */
 
 static int enter(void *ctx, const struct hs_merge_guest *guest, uint32_t *id, struct hs_error *err)
@@ -73,6 +74,8 @@ static int apply(void *ctx, uint32_t id, struct hs_share_applied *out, struct hs
 	(void)ctx;
 	(void)err;
 	*out = (struct hs_share_applied){ 0 };
+	if (holds_back)
+		return 0;
 	for (hs_huge_nr h = 0; h < NR_HUGE; h++) {
 		const struct hs_bits512 target = hs_bits_or(state[id][h].wanted, allowed[id][h]);
 		const struct hs_bits512 new = hs_bits_andnot(target, marked[id][h]);
@@ -153,6 +156,7 @@ static void setup(void)
 	memset(marked, 0, sizeof(marked));
 	nr_bursts = nr_crossed = 0;
 	in_burst = NULL;
+	holds_back = false;
 	sim = (struct hs_sim_clock){ 0 };
 	sim_clock = hs_sim_clock_ops(&sim);
 	cfg.share = hs_share_config_default;
@@ -225,6 +229,22 @@ START_TEST(test_pipeline_content_owners_merged_anew)
 }
 END_TEST
 
+/* What was asked for, could not be marked yet, and then cannot be read, is not asked for any more. */
+START_TEST(test_pipeline_content_owners_unread)
+{
+	const struct hs_bits512 all = hs_bits_full();
+
+	holds_back = true;
+	for (int i = 0; i < 3; i++)
+		cycle();
+	ck_assert(hs_bits_test(&state[0][0].wanted, WRITTEN) && hs_bits_none(&marked[0][0]));
+	hs_sim_swap_out(views[0], 0, &all);
+	cycle();
+	ck_assert(hs_bits_none(&state[0][0].wanted) && hs_bits_none(&allowed[0][0]));
+	ck_assert(hs_bits_test(&state[1][0].wanted, WRITTEN));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("pipeline/content_owners");
@@ -232,6 +252,7 @@ int main(void)
 
 	tcase_add_checked_fixture(c, setup, teardown);
 	tcase_add_test(c, test_pipeline_content_owners_merged_anew);
+	tcase_add_test(c, test_pipeline_content_owners_unread);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

@@ -207,7 +207,8 @@ START_TEST(test_share_zero_restart)
 	ck_assert_ptr_nonnull(strstr(err.text, path));
 	f = fopen(path, "we");
 	ck_assert_ptr_nonnull(f);
-	ck_assert_int_gt(fprintf(f, "hs-share zeros 1\npid %d started 1\n200000\nend\n", (int)guests[0].pid), 0);
+	ck_assert_int_gt(
+	    fprintf(f, "hs-share zeros 1\npid %d started 1 boot another\n200000\nend\n", (int)guests[0].pid), 0);
 	ck_assert_int_eq(fclose(f), 0);
 	ck_assert_uint_eq(left(), 0);
 	ck_assert_int_eq(hs_zero_find_left(&host, 4194303, &bytes, &err), -ESRCH);

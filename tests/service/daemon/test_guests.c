@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -211,6 +212,30 @@ START_TEST(test_service_guests_record_unreadable)
 }
 END_TEST
 
+/* No record, or boot, can be looked at: who is to stay out is not known, so everybody does who was not opted in. */
+START_TEST(test_service_guests_records_unreachable)
+{
+	const struct hs_daemon_guest g = { .daemon = &d, .source = HS_SOURCE_PID, .id = "pid 7" };
+	char path[128], boot[160];
+
+	hs_daemon_load_opt_ins(&d); /* no folder: nobody was asked */
+	ck_assert(!hs_daemon_is_out(&d, &g));
+	(void)snprintf(path, sizeof(path), "%s/opt-ins", dir);
+	ck_assert_int_eq(mknod(path, S_IFREG | 0600, 0), 0);
+	hs_daemon_load_opt_ins(&d);
+	ck_assert(hs_daemon_is_out(&d, &g));
+	ck_assert_int_eq(unlink(path), 0);
+	d.outs_unknown = false;
+	d.host.proc_dir = dir;
+	(void)snprintf(boot, sizeof(boot), "mkdir -p %s/sys/kernel/random/boot_id", dir);
+	ck_assert_int_eq(system(boot), 0);
+	hs_daemon_load_opt_ins(&d);
+	ck_assert(hs_daemon_is_out(&d, &g));
+	(void)snprintf(boot, sizeof(boot), "rm -r %s/sys", dir);
+	ck_assert_int_eq(system(boot), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/guests");
@@ -222,6 +247,7 @@ int main(void)
 	tcase_add_test(c, test_service_guests_are_counted);
 	tcase_add_test(c, test_service_guests_record);
 	tcase_add_test(c, test_service_guests_record_unreadable);
+	tcase_add_test(c, test_service_guests_records_unreachable);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

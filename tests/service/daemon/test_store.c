@@ -190,6 +190,62 @@ START_TEST(test_service_store_earlier_version)
 }
 END_TEST
 
+static void put_outs(const char *text)
+{
+	char name[160];
+	FILE *f;
+
+	(void)snprintf(name, sizeof(name), "%s/opt-outs.json", dir);
+	f = fopen(name, "we");
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static void restart(void)
+{
+	hs_daemon_free_outs(&d);
+	d.outs_unknown = d.outs_unreadable = false;
+	hs_daemon_load_outs(&d);
+}
+
+/* Who is out cannot be read: everybody, but who was opted in by request; and what cannot be read is not lost. */
+START_TEST(test_service_store_outs_unreadable)
+{
+	static const char *const damaged[] = { "[ \"a\", \"b", "{}", "[ 7 ]", "" };
+	struct hs_daemon_guest a = { .daemon = &d, .source = HS_SOURCE_LIBVIRT, .uuid = "a" };
+	struct hs_daemon_guest b = { .daemon = &d, .source = HS_SOURCE_LIBVIRT, .uuid = "b" };
+	char kept[160];
+
+	restart();
+	ck_assert(!hs_daemon_is_out(&d, &a));
+	put_outs("[ \"a\" ]");
+	restart();
+	ck_assert(hs_daemon_is_out(&d, &a) && !hs_daemon_is_out(&d, &b));
+	for (size_t i = 0; i < sizeof(damaged) / sizeof(damaged[0]); i++) {
+		put_outs(damaged[i]);
+		restart();
+		ck_assert(hs_daemon_is_out(&d, &a) && hs_daemon_is_out(&d, &b));
+	}
+	b.by_request.on = true;
+	ck_assert(!hs_daemon_is_out(&d, &b));
+	b.by_request.on = false;
+	hs_daemon_set_out(&a, true, (struct hs_done){ on_stored, NULL });
+	answered(1);
+	ck_assert_int_eq(answers.nr_failed, 0);
+	(void)snprintf(kept, sizeof(kept), "%s/opt-outs.json.unreadable", dir);
+	ck_assert_int_eq(access(kept, F_OK), 0);
+	restart();
+	ck_assert(hs_daemon_is_out(&d, &a) && hs_daemon_is_out(&d, &b));
+	ck_assert_int_eq(unlink(kept), 0);
+	restart();
+	ck_assert(hs_daemon_is_out(&d, &a) && !hs_daemon_is_out(&d, &b));
+	hs_daemon_free_outs(&d);
+	(void)snprintf(kept, sizeof(kept), "%s/opt-outs.json", dir);
+	ck_assert_int_eq(unlink(kept), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("service/store");
@@ -201,6 +257,7 @@ int main(void)
 	tcase_add_test(c, test_service_store_refused);
 	tcase_add_test(c, test_service_store_end);
 	tcase_add_test(c, test_service_store_earlier_version);
+	tcase_add_test(c, test_service_store_outs_unreadable);
 	suite_add_tcase(s, c);
 	return hs_test_run(s);
 }

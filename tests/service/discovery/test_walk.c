@@ -79,7 +79,7 @@ static void put_process(struct made m)
 
 	(void)snprintf(name, sizeof(name), "proc/%d/stat", m.pid);
 	(void)snprintf(text, sizeof(text), "%d (x) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", m.pid,
-		       m.ppid ? m.ppid : 1, m.pid * 10);
+		       m.ppid ? m.ppid : 2, m.pid * 10);
 	put(name, text);
 	(void)snprintf(name, sizeof(name), "proc/%d/status", m.pid);
 	(void)snprintf(text, sizeof(text), "Name:\tUid: 0\nUid:\t%u\t%u\t%u\t%u\n", m.uid, m.uid, m.uid, m.uid);
@@ -243,6 +243,19 @@ START_TEST(test_service_discovery_walk_imitators)
 	ck_assert_int_eq(chmod(path, 0755), 0);
 	walk();
 	check_taken(10, "vm7", "g");
+}
+END_TEST
+
+/* In a tree that is made up nobody can say whether two processes have one memory: the child may be a helper. */
+START_TEST(test_service_discovery_walk_child_of_a_guest)
+{
+	USE(RULE("r"), { "executable", "%s/bin/vmm" }, { "group", "g" });
+	put_process((struct made){ .pid = 10, .exe = "bin/vmm" });
+	put_process((struct made){ .pid = 11, .ppid = 10, .exe = "bin/vmm" });
+	put_process((struct made){ .pid = 12, .exe = "bin/vmm" });
+	walk();
+	ck_assert(of(10)->opt_in.on && of(12)->opt_in.on);
+	check_refused(11, "cannot be told");
 }
 END_TEST
 
@@ -437,6 +450,7 @@ int main(void)
 	tcase_add_checked_fixture(c, make, unmake);
 	tcase_add_test(c, test_service_discovery_walk_imitators);
 	tcase_add_test(c, test_service_discovery_walk_says_who_and_where);
+	tcase_add_test(c, test_service_discovery_walk_child_of_a_guest);
 	tcase_add_test(c, test_service_discovery_walk_pid_files);
 	tcase_add_test(c, test_service_discovery_walk_several_rules);
 	tcase_add_test(c, test_service_discovery_walk_deleted);
