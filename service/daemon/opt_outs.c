@@ -84,11 +84,13 @@ static void store(struct hs_daemon *d, struct hs_done done)
 	json_t *list;
 
 	if (rc) {
-		hs_log(HS_LOG_ERROR,
-		       "cannot keep " OUTS_FILE ", which cannot be read, as " KEPT_FILE " (%s): no new one is written",
-		       strerror(-rc));
+		char text[4400];
+
+		(void)snprintf(text, sizeof(text), "%s/" OUTS_FILE " (what it holds cannot be kept: %s)",
+			       d->persistent_dir, strerror(-rc));
+		hs_log(HS_LOG_ERROR, "no new list of who is to stay out is written in %s", text);
 		if (done.fn)
-			done.fn(done.arg, rc, OUTS_FILE " cannot be read, and cannot be kept as " KEPT_FILE);
+			done.fn(done.arg, rc, text);
 		return;
 	}
 	list = json_array();
