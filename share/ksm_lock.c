@@ -17,8 +17,10 @@
 #include "base/times.h"
 #include "ksm.h"
 
-#define NAME       "ksm.lock"
-#define REMOVED_US 1000000 /* somebody who removes the lock file again and again is not waited for longer */
+#define NAME        "ksm.lock"
+#define BUSY_US     500000 /* who looks at its start whether KSM's settings are to be given back has it for a moment */
+#define BUSY_NAP_US 5000
+#define REMOVED_US  1000000 /* somebody who removes the lock file again and again is not waited for longer */
 
 static const char *lock_dir(const struct hs_host *host)
 {
@@ -73,7 +75,7 @@ static int write_owner(int fd, const struct hs_host *host)
 int hs_ksm_lock_take(const struct hs_host *host, struct hs_ksm_lock *out, struct hs_error *err)
 {
 	char path[PATH_MAX];
-	const uint64_t until_us = hs_monotonic_us() + REMOVED_US;
+	const uint64_t start_us = hs_monotonic_us();
 	int rc = make_dir(host, err);
 
 	out->fd = -1;
@@ -87,7 +89,11 @@ int hs_ksm_lock_take(const struct hs_host *host, struct hs_ksm_lock *out, struct
 			rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
 		else if (is_still_there(out->fd, path))
 			break;
-		if (!rc && hs_monotonic_us() >= until_us)
+		if (rc == -EBUSY && hs_monotonic_us() < start_us + BUSY_US) {
+			(void)usleep(BUSY_NAP_US);
+			rc = 0;
+		}
+		if (!rc && hs_monotonic_us() >= start_us + REMOVED_US)
 			rc = -ESTALE;
 		if (!rc) {
 			(void)close(out->fd);

@@ -2,6 +2,7 @@
 /* KSM's owner on a tree of files: what is written when, what a crash leaves, what is refused. */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -307,6 +308,28 @@ START_TEST(test_share_ksm_one_owner_whatever_the_state_folder)
 }
 END_TEST
 
+static void *drop_later(void *lock)
+{
+	(void)usleep(100000);
+	hs_ksm_lock_drop(lock);
+	return NULL;
+}
+
+/* Who has it for a moment only, as a start does that looks for settings to be given back, is waited for. */
+START_TEST(test_share_ksm_lock_for_a_moment)
+{
+	struct hs_ksm_lock first, second;
+	struct hs_error err;
+	pthread_t other;
+
+	ck_assert_int_eq(hs_ksm_lock_take(&host, &first, &err), 0);
+	ck_assert_int_eq(pthread_create(&other, NULL, drop_later, &first), 0);
+	ck_assert_int_eq(hs_ksm_lock_take(&host, &second, &err), 0);
+	ck_assert_int_eq(pthread_join(other, NULL), 0);
+	hs_ksm_lock_drop(&second);
+}
+END_TEST
+
 /* A lock on a file that is not there any more keeps nobody away, so it is not taken for one. */
 START_TEST(test_share_ksm_lock_removed)
 {
@@ -583,6 +606,7 @@ int main(void)
 	tcase_add_test(t, test_share_ksm_no_ksm);
 	tcase_add_test(t, test_share_ksm_one_owner);
 	tcase_add_test(t, test_share_ksm_one_owner_whatever_the_state_folder);
+	tcase_add_test(t, test_share_ksm_lock_for_a_moment);
 	tcase_add_test(t, test_share_ksm_lock_removed);
 	tcase_add_test(t, test_share_ksm_other_drivers);
 	tcase_add_test(t, test_share_ksm_never_unmerges_all);
