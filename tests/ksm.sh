@@ -43,7 +43,7 @@ session() { # LEADER
 	cat /proc/[0-9]*/stat 2>/dev/null | awk -v s="$1" '{ pid = $1; sub(/.*\) /, ""); if ($4 == s && $1 != "Z") print pid }'
 }
 gone() { [ -z "$(session "$1")" ]; }
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/nap.sh"
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/service/nap.sh"
 # Lets a session end by itself, then by SIGTERM, then by SIGKILL. SECONDS1 SECONDS2 LEADER; what had to be ended is printed.
 end_session() {
 	local end left=

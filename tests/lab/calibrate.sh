@@ -8,7 +8,7 @@ set -u
 if [ "$(id -u)" = 0 ] && [ -z "${HS_OWN_MOUNTS-}" ] && unshare -m true 2>/dev/null; then
 	HS_OWN_MOUNTS=yes exec unshare -m "$0" "$@"
 fi
-. "$(dirname "$(readlink -f "$0")")/../nap.sh"
+. "$(dirname "$(readlink -f "$0")")/../service/nap.sh"
 program=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
 trap 'rm -rf "$dir"' EXIT

@@ -3,7 +3,7 @@
 # hs-lab as a person meets it: help, wrong uses that name what is wrong, files that are written, the same seed twice.
 # usage: lab.sh PROGRAM TRACE
 set -u
-. "$(dirname "$(readlink -f "$0")")/../nap.sh"
+. "$(dirname "$(readlink -f "$0")")/../service/nap.sh"
 program=$(readlink -f "$1") trace=$(readlink -f "$2")
 dir=$(mktemp -d "${TMPDIR:-/tmp}/hs-lab-test.XXXXXX")
 trap 'rm -rf "$dir"' EXIT

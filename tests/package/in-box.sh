@@ -5,7 +5,7 @@ set -u
 [ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../ksm.sh" "$0" "$@"
 here=$(dirname "$(readlink -f "$0")")
 folder=$1 script=$2
-files=("$here/$script" "$here/../service/lib.sh" "$here/../../debian/tests/installed" "$here/../../docs/discovery.md" "$3" "$4")
+files=("$here/$script" "$here/../service/lib.sh" "$here/../service/nap.sh" "$here/../../debian/tests/installed" "$here/../../docs/discovery.md" "$3" "$4")
 options=()
 [ "$script" != unit.sh ] || options=(--systemd)
 mkdir -p "$folder"

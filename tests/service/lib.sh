@@ -10,7 +10,7 @@ if [ -z "${HS_KSM_KEPT-}" ]; then
 	exec "$keeper/ksm.sh" ${keeper_option-} "$0" "$@"
 fi
 
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../nap.sh"
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/nap.sh"
 dir=$(mktemp -d) passed=0 failed=0 daemon=
 declare -a pids=() ins=()
 sock=$dir/control.sock

@@ -34,7 +34,7 @@ trap cleanup EXIT
 
 fail() { echo "record-programs: $1" >&2; exit 1; }
 # A rest without a process of its own.
-. "$(dirname "$(readlink -f "$0")")/../nap.sh"
+. "$(dirname "$(readlink -f "$0")")/../service/nap.sh"
 
 # record NAME OPTION...: a trace of the processes named by the options
 record() {

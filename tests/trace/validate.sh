@@ -27,7 +27,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-. "$(dirname "$(readlink -f "$0")")/../nap.sh"
+. "$(dirname "$(readlink -f "$0")")/../service/nap.sh"
 # wait_for FILE PATTERN PID
 wait_for() {
 	until grep -q "$2" "$1"; do

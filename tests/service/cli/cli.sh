@@ -6,7 +6,7 @@
 set -u
 part=${2-}
 [ -n "${HS_KSM_KEPT-}" ] || exec "$(dirname "$(readlink -f "$0")")/../../ksm.sh" $([ "$part" = run ] || echo --read-only) "$0" "$@"
-. "$(dirname "$(readlink -f "$0")")/../../nap.sh"
+. "$(dirname "$(readlink -f "$0")")/../nap.sh"
 program=$1
 passed=0 failed=0
 
