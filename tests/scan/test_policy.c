@@ -438,8 +438,8 @@ START_TEST(test_scan_policy_names)
 	for (unsigned int r = 0; r < HS_NR_REASONS; r++)
 		for (unsigned int q = 0; q < r; q++)
 			ck_assert_str_ne(hs_policy_reason_name(r), hs_policy_reason_name(q));
-	for (int a = HS_ACT_LEAVE; a < HS_NR_ACTIONS; a++)
-		for (int b = HS_ACT_LEAVE; b < a; b++)
+	for (unsigned int a = HS_ACT_LEAVE; a < HS_NR_ACTIONS; a++)
+		for (unsigned int b = HS_ACT_LEAVE; b < a; b++)
 			ck_assert_str_ne(hs_policy_action_name(a), hs_policy_action_name(b));
 	ck_assert_str_eq(hs_policy_reason_name(HS_WHY_EVENLY_HOT), "evenly hot");
 	ck_assert_str_eq(hs_policy_reason_name(HS_WHY_HOT_BLOAT), "hot bloat");
