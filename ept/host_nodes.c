@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/pagemap.h"
 #include "host_internal.h"
 
 int hs_host_nodes(struct hs_view *view, hs_huge_nr huge, hs_node_1 out[HS_BASE_PER_HUGE], struct hs_error *err)
@@ -63,10 +64,6 @@ void hs_host_elsewhere(struct hs_host_view *v, const hs_huge_nr *huge, size_t nr
 	free(now);
 }
 
-/* An entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
-#define PM_PRESENT   (UINT64_C(1) << 63)
-#define PM_EXCLUSIVE (UINT64_C(1) << 56) /* mapped once */
-
 bool hs_host_is_common(struct hs_host_view *v, hs_huge_nr huge, unsigned int nr)
 {
 	const off_t at = (off_t)((hs_view_hva(&v->view, huge).v >> HS_BASE_SHIFT) * sizeof(uint64_t));
@@ -81,7 +78,7 @@ bool hs_host_is_common(struct hs_host_view *v, hs_huge_nr huge, unsigned int nr)
 	if (n != (ssize_t)(nr * sizeof(entry[0])))
 		return true;
 	for (unsigned int i = 0; i < nr; i++) {
-		if (!(entry[i] & PM_PRESENT) || entry[i] & PM_EXCLUSIVE)
+		if (!(entry[i] & HS_PM_PRESENT) || entry[i] & HS_PM_EXCLUSIVE)
 			continue;
 		if (!looked && hs_host_frames(&v->view, huge, frames, NULL))
 			return true;

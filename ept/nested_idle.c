@@ -39,6 +39,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/pagemap.h"
 #include "nested_internal.h"
 #include "x86_entry.h"
 
@@ -91,7 +92,6 @@ static bool is_idle(int bitmap_fd, uint64_t frame)
 /* On pages of our own. 0, -EPERM: the kernel does not show their frames; -EIO: it did nothing. */
 static int try_bitmap(int bitmap_fd, int pagemap_fd)
 {
-	const uint64_t frame_bits = (UINT64_C(1) << 55) - 1, present = UINT64_C(1) << 63;
 	uint64_t entries[TRIAL_PAGES];
 	volatile unsigned char *pages;
 	off_t at;
@@ -108,9 +108,9 @@ static int try_bitmap(int bitmap_fd, int pagemap_fd)
 	if (pread(pagemap_fd, entries, sizeof(entries), at) != (ssize_t)sizeof(entries))
 		memset(entries, 0, sizeof(entries));
 	for (size_t i = 0; i < TRIAL_PAGES && rc; i++) {
-		const uint64_t frame = entries[i] & frame_bits;
+		const uint64_t frame = entries[i] & HS_PM_PFN;
 
-		if (frame && (entries[i] & present))
+		if (frame && (entries[i] & HS_PM_PRESENT))
 			rc = !set_idle(bitmap_fd, &frame, 1) && is_idle(bitmap_fd, frame) ? 0 : -EIO;
 	}
 	munmap((void *)pages, TRIAL_PAGES * HS_BASE_SIZE);

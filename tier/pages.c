@@ -6,16 +6,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/pagemap.h"
 #include "base/swaps.h"
 #include "tier_internal.h"
-
-/* An entry of /proc/PID/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
-#define PM_PRESENT   (UINT64_C(1) << 63)
-#define PM_SWAP      (UINT64_C(1) << 62) /* also of what is just migrating, and other things of the kernel's */
-#define PM_FILE      (UINT64_C(1) << 61) /* of a file, or shared */
-#define PM_EXCLUSIVE (UINT64_C(1) << 56) /* mapped once */
-#define PM_PFN       ((UINT64_C(1) << 55) - 1)
-#define PM_SWAP_TYPE UINT64_C(31)
 
 int hs_tier_read_map(const struct hs_tier_guest *g, hs_huge_nr huge, struct hs_tier_map *out)
 {
@@ -34,13 +27,13 @@ int hs_tier_read_map(const struct hs_tier_guest *g, hs_huge_nr huge, struct hs_t
 	for (unsigned int i = 0; i < HS_BASE_PER_HUGE; i++) {
 		const uint64_t e = entry[i];
 
-		if (e & PM_PRESENT) {
+		if (e & HS_PM_PRESENT) {
 			hs_bits_set(&out->present, i);
-			out->pfn[i] = e & PM_PFN;
-			if ((e & PM_EXCLUSIVE) && !(e & PM_FILE))
+			out->pfn[i] = e & HS_PM_PFN;
+			if ((e & HS_PM_EXCLUSIVE) && !(e & HS_PM_FILE))
 				hs_bits_set(&out->alone, i);
-		} else if (e & PM_SWAP) {
-			if ((e & PM_SWAP_TYPE) < HS_SWAP_AREAS)
+		} else if (e & HS_PM_SWAP) {
+			if ((e & HS_PM_SWAP_TYPE) < HS_SWAP_AREAS)
 				hs_bits_set(&out->swapped, i);
 		} else {
 			hs_bits_set(&out->empty, i);
