@@ -15,7 +15,6 @@
 
 #include "nested_internal.h"
 
-#define VM_FILE          HS_HOST_VM_FILE
 #define SLOT_LOGGED      (1U << 0) /* KVM_MEM_LOG_DIRTY_PAGES */
 #define SLOT_READONLY    (1U << 1) /* KVM_MEM_READONLY */
 #define SLOT_GUEST_MEMFD (1U << 2) /* KVM_MEM_GUEST_MEMFD: memory that the process itself cannot reach */
@@ -30,7 +29,7 @@ static bool is_vm(int fd)
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	n = readlink(path, target, sizeof(target));
-	return n == (ssize_t)strlen(VM_FILE) && memcmp(target, VM_FILE, (size_t)n) == 0;
+	return n == (ssize_t)strlen(HS_HOST_VM_FILE) && memcmp(target, HS_HOST_VM_FILE, (size_t)n) == 0;
 }
 
 int hs_nested_check_fd(struct hs_nested_view *v, uint64_t kvm)

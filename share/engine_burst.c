@@ -85,7 +85,9 @@ static int undo_stray(struct hs_share *s, struct hs_error *err)
 	struct hs_error why = { "" };
 	int rc = 0;
 
-	for (uint32_t i = 0; i < s->nr_guests && !rc && hs_engine_has_several_groups(s); i++) {
+	if (!hs_engine_has_several_groups(s))
+		return 0;
+	for (uint32_t i = 0; i < s->nr_guests && !rc; i++) {
 		struct hs_engine_guest *g = &s->guests[i];
 
 		if (!g->used || g->gone || !has_stray_marks(g))
